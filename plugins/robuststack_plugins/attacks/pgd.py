@@ -1,0 +1,50 @@
+"""Projected gradient descent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import robuststack as rs
+
+STEP_RULES = ("oat", "relative")
+SMALL_EPS = 4 / 255
+
+
+class PGD(rs.GradientAttack):
+    """Projected gradient descent on the cross-entropy in the Linf ball, from a uniform random start."""
+
+    paper = "Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018"
+
+    class Options(rs.Options):
+        steps: int = rs.option(20, "Gradient steps.", ge=1)
+        step: Literal["relative", "oat"] | rs.Number = rs.option(
+            "relative",
+            "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's; above"
+            " eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
+        )
+        restarts: int = rs.option(1, "Random starts; for each image the one that hurts most is kept.", ge=1)
+        draws: int = rs.option(
+            5, "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one.", ge=1
+        )
+
+    @property
+    def label(self) -> str:
+        restarts = f"x{self.options.restarts}" if self.options.restarts > 1 else ""
+        return f"PGD-{self.steps}{restarts}"
+
+    @property
+    def steps(self) -> int:
+        return int(self.options.steps)
+
+    @property
+    def restarts(self) -> int:
+        return int(self.options.restarts)
+
+    def draws(self, stochastic: bool) -> int:
+        return int(self.options.draws) if stochastic else 1
+
+    def step_size(self, threat: rs.Threat) -> float:
+        rule = self.options.step
+        if rule == "oat":
+            return min(1.25 * threat.eps, threat.eps + SMALL_EPS) / self.steps
+        return 2.5 * threat.eps / self.steps if rule == "relative" else float(rule)

@@ -1,0 +1,136 @@
+"""OAT: one model conditioned on lambda through FiLM layers and dual batch norm."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+import robuststack as rs
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from robuststack.layers.condition import View
+
+CLEAN, ADVERSARIAL = 0, 1
+
+
+class OnceForAll(rs.Defense):
+    """Once-for-all adversarial training: FiLM layers fed with lambda, and dual batch norm."""
+
+    paper = "Wang et al., Once-for-All Adversarial Training, NeurIPS 2020, arXiv 2010.11828"
+
+    class Options(rs.Options):
+        dim: int = rs.option(
+            128, "Width d of the encoding of lambda: 1 feeds lambda itself, more is a codebook of orthogonal rows.",
+            ge=1, shown=True,
+        )  # fmt: skip
+        lambdas: list[float] = rs.option([0.0, 0.2, 0.7, 1.0], "The set S that lambda is drawn from in training.")
+
+        @model_validator(mode="after")
+        def _usable(self) -> OnceForAll.Options:
+            if sorted(set(self.lambdas)) != self.lambdas or len(self.lambdas) < 2 or self.lambdas[0] != 0:
+                raise ValueError("lambdas must rise, start at 0 and hold at least one more value")
+            if self.lambdas[-1] > 1:
+                raise ValueError("lambdas must lie in [0, 1]")
+            if 1 < self.dim < len(self.lambdas):
+                raise ValueError(f"dim {self.dim} cannot encode {len(self.lambdas)} lambdas by orthogonal rows")
+            return self
+
+    class Knobs(rs.Options):
+        lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
+
+    def operating_points(self) -> list[rs.Point]:
+        return [{"lambda": one} for one in self.options.lambdas]
+
+    def check_point(self, point: rs.Point) -> None:
+        if self.options.dim > 1 and point["lambda"] not in self.options.lambdas:
+            trained = ", ".join(f"{one:g}" for one in self.options.lambdas)
+            raise ValueError(
+                f"lambda {point['lambda']:g} has no row in the codebook; trained: {trained} (dim: 1 takes any lambda)"
+            )
+
+    def image_passes(self, steps: int) -> float:
+        attacked = 1 - 1 / len(self.options.lambdas)
+        return 3.0 + attacked * (3.0 + 2.0 * steps)
+
+    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        import torch
+        from torch import nn
+
+        from robuststack.layers.condition import Condition, attach
+        from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
+        from robuststack.layers.film import FiLM
+        from robuststack.layers.roles import rewrite, role_of
+
+        condition = Condition("branch", "split", "code")
+        model = dualise(architecture.build(shape, num_classes), condition)
+        dim = self.options.dim
+
+        def modulate(norm: nn.Module) -> nn.Module:
+            # Behind the stem's norm and a block's own; not behind a shortcut's or the final one.
+            if role_of(norm) not in ("stem", "block"):
+                return norm
+            return nn.Sequential(norm, FiLM(norm.branches[0].num_features, dim, condition))  # type: ignore[index,union-attr,arg-type]
+
+        rewrite(model, DualBatchNorm2d, modulate)
+        if dim > 1:
+            # A part of the model's state: a lambda means nothing to a network without the rows it was trained with.
+            model.register_buffer("codebook", torch.linalg.qr(torch.randn(dim, dim))[0])
+        return attach(model, condition)
+
+    def training_step(self, step: rs.TrainStep) -> None:
+        import torch
+        from torch.nn import functional
+
+        lambdas = self.options.lambdas
+        batch = step.x.shape[0]
+        zeros = math.ceil(batch / len(lambdas))
+        index = torch.zeros(batch, dtype=torch.long, device=step.x.device)
+        index[zeros:] = torch.randint(1, len(lambdas), (batch - zeros,), device=step.x.device)
+        weight = torch.tensor(lambdas, device=step.x.device)[index]
+        code = self._encode(step.model, index)
+
+        clean = _view(step.model, code, split=zeros)(step.x)
+        step.observe("ca", clean, step.y)
+        step.backward(((1 - weight) * functional.cross_entropy(clean, step.y, reduction="none")).mean())
+
+        # Only samples with lambda > 0 are attacked, each at its own lambda; the mean is still over the whole batch.
+        x, y = step.x[zeros:], step.y[zeros:]
+        view = _view(step.model, code[zeros:], branch=ADVERSARIAL)
+        adversarial = view(step.attack(view, x, y))
+        step.observe("ra", adversarial, y)
+        losses = functional.cross_entropy(adversarial, y, reduction="none")
+        step.backward((weight[zeros:] * losses).sum() / batch)
+
+    def _encode(self, model: nn.Module, index: Tensor) -> Tensor:
+        """Positions in the set of lambdas [N] -> codes [N, dim]."""
+        import torch
+
+        if self.options.dim == 1:
+            return torch.tensor(self.options.lambdas, device=index.device)[index][:, None]
+        return model.codebook[index]  # type: ignore[index,operator,no-any-return,return-value]
+
+    def setting(self, point: rs.Point) -> rs.Setting:
+        branch = CLEAN if point["lambda"] == 0 else ADVERSARIAL
+        return rs.Setting({"branch": branch, "lambda": point["lambda"]})
+
+    def view(self, model: nn.Module, setting: rs.Setting) -> View:
+        import torch
+
+        value = setting.values["lambda"]
+        parameter = next(model.parameters())
+        if self.options.dim == 1:
+            code = torch.full((1, 1), value, device=parameter.device)
+        else:
+            position = torch.tensor([self.options.lambdas.index(value)], device=parameter.device)
+            code = self._encode(model, position)
+        return _view(model, code, branch=setting.values["branch"])
+
+
+def _view(model: nn.Module, code: Tensor, **values: Any) -> View:
+    from robuststack.layers.condition import View
+
+    return View(model, {**values, "code": code})

@@ -1,0 +1,78 @@
+"""The command line: one module a subcommand, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from robuststack import __version__
+from robuststack.errors import RobustStackError, did_you_mean
+
+COMMANDS = {
+    "run": "Train, attack and measure what a suite declares, and write its leaderboard.",
+    "check": "Check a suite without running it.",
+    "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
+    "list": "List the registered defenses, architectures, datasets and attacks.",
+    "show": "Show the options of one component.",
+    "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
+    "schema": "Print the JSON schema of suite files.",
+    "doctor": "Show versions, devices and plugins, and what is wrong with them.",
+}
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Subcommands by name; a module is imported when its command is used or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            raise click.UsageError(f"unknown command {cmd_name!r}: {did_you_mean(cmd_name, COMMANDS)}")
+        command = importlib.import_module(f"robuststack.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # From the table, not from the commands: help imports none of them.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="robuststack")
+def commands() -> None:
+    """RobustStack: benchmarks for adversarially robust image classifiers."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: handled errors are one line on standard error."""
+    sys.exit(call(arguments))
+
+
+def call(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 some jobs failed, 2 unusable, 130 interrupted."""
+    try:
+        code: Any = commands.main(args=arguments, prog_name="robuststack", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except RobustStackError as error:
+        return _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _fail(" ".join(error.format_message().split()), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; finished jobs and epochs are kept, the same command goes on from there", INTERRUPTED)
+    except BrokenPipeError:
+        # `robuststack list | head`: the reader has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"robuststack: error: {message}", err=True)
+    return code

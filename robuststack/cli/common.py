@@ -1,0 +1,45 @@
+"""What several subcommands share: options, the registry with its warnings, and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from robuststack import hardware
+from robuststack.plan import Plan, make_plan
+from robuststack.registry import Registry
+from robuststack.suite import load_suite
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def suite_arguments(function: F) -> F:
+    """SUITE [--set K=V] [--device D] [--only PATTERN]."""
+    for decorate in reversed([
+        click.argument("suite", type=click.Path(dir_okay=False)),
+        click.option("--set", "overrides", metavar="K=V", multiple=True,
+                     help="Replace a key of the suite, for example --set train.epochs=3; repeatable."),
+        click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N."),
+        click.option("--only", metavar="PATTERN", help="Only the rows whose label contains or matches this."),
+    ]):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def registry_with_warnings() -> Registry:
+    """The installed plugins; what is wrong with some of them goes to standard error."""
+    registry = Registry()
+    for line in registry.warnings():
+        click.echo(f"robuststack: warning: {' '.join(line.split())}", err=True)
+    return registry
+
+
+def planned(
+    suite: str, overrides: Sequence[str], device: str, only: str | None, registry: Registry
+) -> Plan:
+    """The plan of a suite file, found valid."""
+    loaded = load_suite(suite, overrides)
+    plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
+    return plan.only(only) if only else plan

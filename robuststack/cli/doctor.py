@@ -1,0 +1,64 @@
+"""robuststack doctor"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+
+import click
+
+from robuststack import __version__, hardware
+from robuststack.api import data_folder
+from robuststack.errors import PluginError
+from robuststack.registry import Registry
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyautoattack", "torchattacks", "robustbench", "ray")
+
+
+@click.command("doctor", short_help="Show what is installed and what is wrong.")
+def command() -> int:
+    """Show versions, devices, precision support and plugins; exit with 1 where something is broken."""
+    click.echo(f"robuststack {__version__}, Python {platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES:
+        try:
+            click.echo(f"  {package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"  {package}: not installed")
+    problems = _torch_problems()
+    cards = hardware.cuda_capabilities()
+    auto = hardware.resolve()
+    click.echo(f"processor: {hardware.cpu_name()}; bf16: {', '.join(hardware.cpu_bf16()) or 'emulated only, not used'}")
+    capabilities = ", ".join(f"capability {major}.{minor}" for major, minor in cards)
+    click.echo(f"CUDA devices: {len(cards)}{f' ({capabilities})' if cards else ''}")
+    click.echo(f"`--device auto` is {auto.device}, `precision: auto` is {auto.precision}")
+    folder = data_folder()
+    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    click.echo(f"data folder: {folder} ({shutil.disk_usage(existing).free / 2**30:.0f} GiB free)")
+
+    registry = Registry()
+    plugins = sorted({(one.plugin, f"{one.distribution} {one.version}") for one in registry})
+    click.echo("plugins: " + ", ".join(f"{name} ({distribution})" for name, distribution in plugins))
+    problems += registry.warnings()
+    for one in registry:
+        try:
+            one.load()
+        except PluginError as error:
+            problems.append(str(error))
+    for problem in problems:
+        click.echo(f"problem: {problem}")
+    click.echo("no problems found" if not problems else f"{len(problems)} problem(s)")
+    return 1 if problems else 0
+
+
+def _torch_problems() -> list[str]:
+    """A torch and a torchvision that do not fit together fail at import, with a message nobody understands."""
+    try:
+        import torch
+        import torchvision  # noqa: F401
+    except Exception as error:
+        return [f"torch and torchvision cannot be imported together ({error}); install both from the same index"]
+    bf16 = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    click.echo(f"torch {torch.__version__}: CUDA {torch.version.cuda or 'none'}, oneDNN {'yes' if bf16 else 'no'}, "
+               f"{torch.get_num_threads()} threads")  # fmt: skip
+    return []

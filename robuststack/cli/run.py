@@ -1,0 +1,51 @@
+"""robuststack run SUITE"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from robuststack.api import LEADERBOARD, STORE, run
+from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
+from robuststack.cli.plan import show
+from robuststack.cli.progress import make_progress
+
+
+@click.command("run", short_help="Run a suite.")
+@suite_arguments
+@click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
+@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where the table is written.")
+@click.option("--wait", default=0.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0),
+              help="How long to wait for jobs that another run holds.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+def command(
+    suite: str, overrides: Sequence[str], device: str, only: str | None, store: str, leaderboard: str, wait: float,
+    dry_run: bool,
+) -> int:  # fmt: skip
+    """Train, attack and measure what SUITE declares, and write its leaderboard.
+
+    Finished jobs are taken from the store; an interrupted run goes on where it stopped.
+    """
+    registry = registry_with_warnings()
+    if dry_run:
+        show(planned(suite, overrides, device, only, registry), store, as_json=False)
+        return 0
+    progress = make_progress()
+    registry.hooks.register(progress, name="progress")
+    with progress:
+        result = run(
+            suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, wait=wait,
+            registry=registry,
+        )  # fmt: skip
+    if result.rows:
+        click.echo(f"\n{result.table()}\n")
+    for path in result.files:
+        click.echo(f"wrote {path}")
+    for label, reason in result.failed.items():
+        click.echo(f"failed: {label}: {reason}", err=True)
+    if result.failed:
+        missing = len(result.plan.rows) - len(result.rows)
+        click.echo(f"{len(result.failed)} job(s) failed, {missing} of {len(result.plan.rows)} rows are missing", err=True)
+        return 1
+    return 0

@@ -1,0 +1,53 @@
+"""robuststack show KIND NAME"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from robuststack.cli.common import registry_with_warnings
+from robuststack.contracts import Defense
+from robuststack.options import describe
+from robuststack.registry import KINDS
+
+
+@click.command("show", short_help="Show one component.")
+@click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(kind: str, name: str, as_json: bool) -> None:
+    """Show the options of a component (types, defaults, what they mean) and where it is from.
+
+    KIND is defense, architecture, dataset or attack.
+    """
+    registration = registry_with_warnings().find(kind, name)
+    cls = registration.load()
+    options = describe(cls.Options)
+    for one in options:
+        one["default"] = registration.preset.get(one["name"], one["default"])
+    facts: dict[str, Any] = {
+        "kind": kind,
+        "name": name,
+        "description": inspect.cleandoc(cls.__doc__ or ""),
+        "paper": cls.paper,
+        "provided_by": registration.origin,
+        "options": options,
+    }
+    if issubclass(cls, Defense):
+        facts["knobs"] = describe(cls.Knobs)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    click.echo(f"{kind} {name}\n\n{facts['description']}\n")
+    if cls.paper:
+        click.echo(f"From: {cls.paper}")
+    click.echo(f"Provided by {registration.origin}")
+    for title, rows in (("Options", options), ("Knobs (operating points)", facts.get("knobs", []))):
+        if rows:
+            body = [[one["name"], one["type"], json.dumps(one["default"]), one["description"]] for one in rows]
+            header = ["name", "type", "default", "meaning"]
+            click.echo(f"\n{title}\n\n{tabulate(body, header, maxcolwidths=[None, 30, 24, 64], disable_numparse=True)}")

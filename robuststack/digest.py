@@ -1,0 +1,84 @@
+"""Digests of source code: what a stored result was computed with, so that an edited plugin never gets a stale one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Host code that decides what is computed. Presentation (cli, leaderboard, progress) can change without new results.
+ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "robuststack.options")
+
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\(?[^#\n]*)|import[ \t]+([\w., \t]+))", re.M)
+
+
+def job_id(kind: str, spec: Mapping[str, Any]) -> str:
+    """The id of a job: a hash of its resolved specification, the same on every machine."""
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def source_digest(modules: Iterable[str]) -> str:
+    """A hash of the source of `modules` and of every module they import from their own package or from the engine."""
+    files: dict[str, str] = {}
+    pending = sorted(set(modules))
+    while pending:
+        name = pending.pop()
+        if name in files:
+            continue
+        hashed, imported = _read(name)
+        files[name] = hashed
+        package = name.partition(".")[0]
+        for other in imported:
+            own = package != "robuststack" and other.partition(".")[0] == package
+            if (own or other.startswith(ENGINE)) and other not in files:
+                pending.append(other)
+    text = json.dumps(sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _read(name: str) -> tuple[str, tuple[str, ...]]:
+    """The hash of a module's source and the names it imports (imports inside functions too)."""
+    origin = _origin(name)
+    if origin is None:
+        return "", ()
+    text = origin.read_text(encoding="utf-8", errors="replace")
+    imported: list[str] = []
+    for match in _IMPORT.finditer(text):
+        base, names, plain = match.groups()
+        if plain:
+            imported += [one.split()[0] for one in plain.split(",") if one.strip()]
+        elif base.startswith("."):
+            parent = name if origin.name == "__init__.py" else name.rpartition(".")[0]
+            imported.append(importlib.util.resolve_name(base, parent))
+        else:
+            imported.append(base)
+            # `from package import module`: a name that is a module counts too.
+            parts = [one.split()[0] for one in names.strip("( )").split(",") if one.strip(" ()")]
+            imported += [f"{base}.{one}" for one in parts if base.startswith("robuststack")]
+    return hashlib.sha256(text.encode()).hexdigest(), tuple(imported)
+
+
+@cache
+def _origin(name: str) -> Path | None:
+    module = sys.modules.get(name)
+    origin = getattr(module, "__file__", None)
+    if origin is None:
+        # A search by hand below the package's folder: find_spec would import the parents, and with them torch.
+        package, *rest = name.split(".")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") and not rest else None
+        folder = Path(next(iter(spec.submodule_search_locations)), *rest)
+        for candidate in (folder / "__init__.py", folder.with_suffix(".py")):
+            if candidate.is_file():
+                return candidate
+        return None
+    return Path(origin) if origin.endswith(".py") else None

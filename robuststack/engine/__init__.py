@@ -1,0 +1,1 @@
+"""Training, attacking and measuring: the part of the host that imports torch."""

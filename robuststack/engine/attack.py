@@ -1,0 +1,196 @@
+"""The one attack loop, and the judging of what any attack returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robuststack.contracts import Attack, Loss, Threat
+from robuststack.engine.data import Data
+from robuststack.engine.device import Fast, Runtime, generator, seeded
+from robuststack.layers.condition import View
+
+Start = Callable[[Tensor, Threat, torch.Generator], Tensor]
+Progress = Callable[[int, int, float], None]
+
+
+@contextmanager
+def still(model: nn.Module) -> Iterator[None]:
+    """Eval mode and frozen parameters for the length of an attack; every mode and flag is put back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def project(candidate: Tensor, x: Tensor, threat: Threat) -> Tensor:
+    """The nearest image in the Linf ball around `x` and in [0, 1]."""
+    return torch.minimum(torch.maximum(candidate, (x - threat.eps).clamp_(min=0)), (x + threat.eps).clamp_(max=1))
+
+
+def uniform_start(x: Tensor, threat: Threat, source: torch.Generator) -> Tensor:
+    """Uniform in the Linf ball."""
+    noise = torch.empty_like(x).uniform_(-threat.eps, threat.eps, generator=source)
+    return x + noise
+
+
+def normal_start(x: Tensor, threat: Threat, source: torch.Generator) -> Tensor:
+    """A thousandth of a standard normal (the start of TRADES)."""
+    return x + 0.001 * torch.empty_like(x).normal_(generator=source)
+
+
+def zero_start(x: Tensor, threat: Threat, source: torch.Generator) -> Tensor:
+    """The clean image."""
+    return x
+
+
+STARTS: dict[str, Start] = {"uniform": uniform_start, "normal": normal_start, "zero": zero_start}
+
+
+def ascend(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    source: torch.Generator,
+    *,
+    start: Start,
+    loss: Loss,
+    update: Callable[[Tensor, Tensor, float], Tensor],
+    step: float,
+    steps: int,
+    restarts: int,
+    draws: int,
+) -> Tensor:
+    """Climb the loss by projected gradient steps: x [N, C, H, W] -> adversarial images of that shape.
+
+    Each step averages the loss gradient over `draws` forward passes (EOT). Of several restarts, each image keeps the one
+    with the largest margin of a wrong class over the right one.
+    """
+    lower, upper = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
+    kept: Tensor | None = None
+    hurt: Tensor | None = None
+    for _ in range(restarts):
+        adversarial = start(x, threat, source).clamp(lower, upper)
+        for _ in range(steps):
+            gradient = _gradient(model, adversarial, y, loss, draws)
+            adversarial = update(adversarial, gradient, step).clamp(lower, upper)
+        if restarts == 1:
+            return adversarial
+        margin = _margin(model, adversarial, y, draws)
+        if kept is None or hurt is None:
+            kept, hurt = adversarial, margin
+        else:
+            better = margin > hurt
+            kept = torch.where(better[:, None, None, None], adversarial, kept)
+            hurt = torch.maximum(margin, hurt)
+    assert kept is not None
+    return kept
+
+
+def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> Tensor:
+    total: Tensor | None = None
+    with torch.enable_grad():
+        for _ in range(draws):
+            point = adversarial.detach().requires_grad_()
+            # The sum, so that each sample's gradient does not depend on how many others are in the batch.
+            (gradient,) = torch.autograd.grad(loss(model(point), y).sum(), point)
+            total = gradient if total is None else total + gradient
+    assert total is not None
+    return total
+
+
+@torch.no_grad()
+def _margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    logits = torch.stack([model(x) for _ in range(draws)]).mean(0)
+    right = logits.gather(1, y[:, None])
+    return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack job found: `correct` bool [draws, N], the images it was judged on, and what the host checked."""
+
+    correct: Tensor
+    images: Tensor | None
+    checks: dict[str, float | bool]
+
+
+def evaluate(
+    attacker: View,
+    victim: View,
+    data: Data,
+    attack: Attack | None,
+    threat: Threat | None,
+    runtime: Runtime,
+    *,
+    seed: int,
+    draws: int,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Attack each batch through `attacker` in the job's precision, and judge it on `victim` in float32.
+
+    Without an attack this is clean accuracy. Judging uses noise of its own stream, never the attack's. What the attack
+    returns is clipped to the ball and to [0, 1]; a NaN counts as the clean image.
+    """
+    correct, images = [], []
+    checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True}
+    right = done = 0.0
+    for number, (x, y) in enumerate(data.batches(batch_size)):
+        judged = x
+        if attack is not None and threat is not None:
+            judged, found = _attacked(attacker, x, y, attack, threat, runtime, seed, number)
+            checks["clipped"] = max(float(checks["clipped"]), found["clipped"])
+            checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
+            checks["state_kept"] = bool(checks["state_kept"]) and bool(found["state_kept"])
+            images.append(judged)
+        with seeded(x.device, seed, "judge", number):
+            correct.append(judge(victim, judged, y, draws))
+        if progress:
+            right += float(correct[-1].float().mean(0).sum())
+            done += len(y)
+            progress(int(done), len(data), 100 * right / done)
+    return Outcome(torch.cat(correct, 1), torch.cat(images) if images else None, checks)
+
+
+def _attacked(
+    view: View, x: Tensor, y: Tensor, attack: Attack, threat: Threat, runtime: Runtime, seed: int, number: int
+) -> tuple[Tensor, dict[str, float]]:
+    """The attack's images, clipped, and how far they had to be."""
+    with still(view):
+        before = [buffer.clone() for buffer in view.buffers()]
+        with seeded(x.device, seed, "attack", number):
+            source = generator(x.device, seed, "start", number)
+            raw = attack.perturb(Fast(view, runtime), x, y, threat, source).detach().float()
+        kept = not any(module.training for module in view.modules()) and all(
+            torch.equal(old, new) for old, new in zip(before, view.buffers(), strict=True)
+        )
+        for old, new in zip(before, view.buffers(), strict=True):
+            new.copy_(old)
+    if raw.shape != x.shape:
+        raise ValueError(f"attack {attack.name!r} returned images of shape {tuple(raw.shape)} for {tuple(x.shape)}")
+    finite = torch.isfinite(raw)
+    raw = torch.where(finite, raw, x)
+    clipped = project(raw, x, threat)
+    distance = float((raw - clipped).abs().max())
+    return clipped, {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept)}
+
+
+@torch.no_grad()
+def judge(view: View, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    """Whether `view` is right on each image, in float32 and eval mode, on fresh noise each draw: bool [draws, N]."""
+    with still(view):
+        return torch.stack([view(x).argmax(1) == y for _ in range(draws)])

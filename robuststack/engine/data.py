@@ -1,0 +1,104 @@
+"""Data on the device, whole, and batches of it, augmented there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robuststack.contracts import Augmentation, Dataset, Images, Split
+from robuststack.engine.device import generator, seeded
+from robuststack.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Data:
+    """One split on a device: `images` uint8 or float32 [N, C, H, W], `labels` int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Images as float32 in [0, 1], channels-last, and labels."""
+        images = self.images[index]
+        images = images.float().div_(255) if images.dtype == torch.uint8 else images
+        return images.contiguous(memory_format=torch.channels_last), self.labels[index]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in order, the last batch as small as it comes."""
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size))
+
+
+def load(dataset: Dataset, folder: Path, device: torch.device) -> dict[Split, Data]:
+    """All splits of a dataset, checked and placed.
+
+    Raises:
+        DatasetError: wrong shape, size, type, labels, or values outside [0, 1].
+    """
+    return {split: _checked(dataset, split, images, device) for split, images in dataset.load(folder).items()}
+
+
+def _checked(dataset: Dataset, split: Split, data: Images, device: torch.device) -> Data:
+    where = f"dataset {dataset.name!r}, split {split}"
+    images, labels = data.images, data.labels
+    if images.dtype not in (np.uint8, np.float32):
+        raise DatasetError(f"{where}: images are {images.dtype}; valid: uint8 (0 to 255) or float32 (0 to 1)")
+    if tuple(images.shape[1:]) != tuple(dataset.shape):
+        raise DatasetError(f"{where}: images have shape {images.shape[1:]}, the dataset declares {dataset.shape}")
+    if len(images) != len(labels) or len(labels) != dataset.size(split):
+        raise DatasetError(
+            f"{where}: {len(images)} images and {len(labels)} labels, the dataset declares {dataset.size(split)}"
+        )
+    if images.dtype == np.float32 and not (images.min() >= 0 and images.max() <= 1):
+        raise DatasetError(
+            f"{where}: values from {images.min():g} to {images.max():g}; models take [0, 1], and normalisation belongs"
+            " inside them"
+        )
+    if labels.min() < 0 or labels.max() >= dataset.num_classes:
+        raise DatasetError(
+            f"{where}: labels from {labels.min()} to {labels.max()}; {dataset.num_classes} classes are declared"
+        )
+    return Data(torch.from_numpy(np.ascontiguousarray(images)).to(device),
+                torch.from_numpy(labels.astype(np.int64)).to(device))  # fmt: skip
+
+
+def training_batches(
+    data: Data, size: int, augmentation: Augmentation, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in an order of its own, augmented; the last partial batch is dropped."""
+    device = data.labels.device
+    order = torch.randperm(len(data), generator=generator(device, seed, "order", epoch), device=device)
+    for number in range(len(data) // size):
+        x, y = data.batch(order[number * size : (number + 1) * size])
+        if augmentation != Augmentation():
+            with seeded(device, seed, "augmentation", epoch, number):
+                x = augment(x, augmentation)
+        yield x, y
+
+
+def augment(x: Tensor, augmentation: Augmentation) -> Tensor:
+    """Random crops of the zero-padded images and random mirroring, each image on its own, in one gather."""
+    count, _, height, width = x.shape
+    rows = torch.arange(height, device=x.device).expand(count, height)
+    columns = torch.arange(width, device=x.device).expand(count, width)
+    if augmentation.flip:
+        mirrored = torch.rand(count, 1, device=x.device) < 0.5
+        columns = torch.where(mirrored, width - 1 - columns, columns)
+    pad = augmentation.pad
+    if pad:
+        x = functional.pad(x, (pad, pad, pad, pad))
+        rows = rows + torch.randint(2 * pad + 1, (count, 1), device=x.device)
+        columns = columns + torch.randint(2 * pad + 1, (count, 1), device=x.device)
+    images = torch.arange(count, device=x.device)[:, None, None]
+    # Indexing the channels-last view keeps a pixel's channels together.
+    picked = x.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)

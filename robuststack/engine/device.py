@@ -1,0 +1,67 @@
+"""The device a job runs on, its arithmetic, and its random streams."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from robuststack.hardware import Hardware
+
+
+class Runtime:
+    """Where and in which precision a job computes."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.device = torch.device(hardware.device)
+        self.precision = hardware.precision
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Lower precision for the operations that tolerate it; nothing in float32."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device, convolution weights laid out channels-last: 10 to 40 % faster here and on CUDA."""
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+class Fast(nn.Module):
+    """A view as attacks see it: the job's precision inside, float32 logits outside."""
+
+    def __init__(self, view: nn.Module, runtime: Runtime) -> None:
+        super().__init__()
+        self.view = view
+        self.runtime = runtime
+        self.stochastic = bool(getattr(view, "stochastic", False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.runtime.autocast():
+            return self.view(x).float()  # type: ignore[no-any-return]
+
+
+def stream_seed(*parts: object) -> int:
+    """A seed for one random stream, from what names it: job seed, stream, epoch, batch."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def generator(device: torch.device, *parts: object) -> torch.Generator:
+    """A generator of one named stream."""
+    return torch.Generator(device).manual_seed(stream_seed(*parts))
+
+
+@contextmanager
+def seeded(device: torch.device, *parts: object) -> Iterator[None]:
+    """Seed the default generators from a stream's name, and put their state back afterwards.
+
+    Layers draw from the default generators: a generator object inside a layer breaks compilation, dropout ignores it,
+    and this way a resumed run needs no saved random state.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream_seed(*parts))
+        yield

@@ -1,0 +1,224 @@
+"""A job's specification -> its result and files: what an executor calls, in whatever process it likes."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+import robuststack
+from robuststack.contracts import Architecture, Attack, Dataset, Defense, GradientAttack, Setting, Split, Threat
+from robuststack.engine import attack as attacking
+from robuststack.engine import data as data_module
+from robuststack.engine import measure as measuring
+from robuststack.engine import train as training
+from robuststack.engine.data import Data
+from robuststack.engine.device import Runtime, seeded
+from robuststack.errors import StoreError
+from robuststack.hardware import Hardware, cpu_name
+from robuststack.plan import Job
+from robuststack.registry import Registry
+from robuststack.store import Store
+from robuststack.suite import Recipe
+
+Reporter = Callable[..., None]
+
+
+@dataclass
+class Workspace:
+    """What jobs of one process share: the store, the data folder, and what was loaded last."""
+
+    registry: Registry
+    store: Store
+    data_folder: Path
+    hardware: Hardware
+    _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
+    _model: tuple[str, Defense, nn.Module] | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime(self.hardware)
+
+    def component(self, kind: str, spec: Mapping[str, Any]) -> Any:
+        return self.registry.create(kind, spec["name"], spec["options"])
+
+    def data(self, spec: Mapping[str, Any]) -> dict[Split, Data]:
+        """The splits of a dataset, loaded once.
+
+        Raises:
+            DatasetError: it cannot be had, or is not what it says.
+        """
+        key = json.dumps(spec, sort_keys=True)
+        if key not in self._data:
+            dataset: Dataset = self.component("dataset", spec)
+            self._data[key] = data_module.load(dataset, self.data_folder, self.runtime.device)
+        return self._data[key]
+
+    def model(self, job: str, spec: Mapping[str, Any]) -> tuple[Defense, nn.Module]:
+        """The trained model of a train job (or the loaded one of a defense that does not train), on the device."""
+        if self._model is None or self._model[0] != job:
+            defense, model = load_model(self.store, self.registry, job, spec)
+            self._model = job, defense, self.runtime.place(model).eval()
+        return self._model[1], self._model[2]
+
+
+def load_model(store: Store, registry: Registry, job: str, spec: Mapping[str, Any]) -> tuple[Defense, nn.Module]:
+    """The defense and its finished model, on the CPU.
+
+    Raises:
+        StoreError: the weights are not there, damaged, or of another network.
+    """
+    defense: Defense = registry.create("defense", spec["defense"]["name"], spec["defense"]["options"])
+    dataset: Dataset = registry.create("dataset", spec["dataset"]["name"], spec["dataset"]["options"])
+    if not defense.trains:
+        return defense, defense.load(dataset.shape, dataset.num_classes)
+    model = _untrained(registry, spec, spec["seed"])
+    _restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
+    return defense, model
+
+
+def _untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:
+    architecture: Architecture = registry.create("architecture", spec["architecture"]["name"], spec["architecture"]["options"])
+    defense: Defense = registry.create("defense", spec["defense"]["name"], spec["defense"]["options"])
+    dataset: Dataset = registry.create("dataset", spec["dataset"]["name"], spec["dataset"]["options"])
+    return training.build(defense, architecture, dataset.shape, dataset.num_classes, seed)
+
+
+def _restore(model: nn.Module, content: bytes, path: Path) -> None:
+    try:
+        model.load_state_dict(safetensors.torch.load(content), strict=True)
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StoreError(f"{path} is not a checkpoint of this model: {reason}; delete {path.parent} to train again") from None
+
+
+def _packed(model: nn.Module) -> bytes:
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    return safetensors.torch.save(state)
+
+
+def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
+    """Run one job and store its result. `report(event, **facts)` is told of epochs and judged batches.
+
+    Raises:
+        JobFailed: the job's own failure; RobustStackError: anything that concerns the whole run.
+    """
+    started = time.perf_counter()
+    result, files = {"train": _train, "attack": _attack, "measure": _measure}[job.kind](job, workspace, report)
+    head = {"id": job.id, "kind": job.kind, "label": job.label, "digest": job.digest, "spec": job.spec}
+    result = {**head, **result, "versions": versions(), "machine": machine(workspace.hardware)}
+    result.setdefault("seconds", time.perf_counter() - started)
+    return workspace.store.finish(job.id, result, files)
+
+
+def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
+    spec, store = job.spec, workspace.store
+    defense: Defense = workspace.component("defense", spec["defense"])
+    dataset: Dataset = workspace.component("dataset", spec["dataset"])
+    attack: GradientAttack = workspace.component("attack", spec["recipe"]["attack"])
+    recipe = Recipe(**{key: value for key, value in spec["recipe"].items() if key != "attack"})
+    data = workspace.data(spec["dataset"])["train"]
+    model = workspace.runtime.place(_untrained(workspace.registry, spec, spec["seed"]))
+    state = training.begin(defense, model, recipe)
+
+    saved = store.load_checkpoint(job.id, job.digest)
+    if saved:
+        _restore(model, saved.files["model.safetensors"], saved.folder / "model.safetensors")
+        optimizer_state = torch.load(io.BytesIO(saved.files["optimizer.pt"]), weights_only=True)
+        state.optimizer.load_state_dict(optimizer_state)
+        state.epoch, state.history = saved.epoch, list(saved.meta["history"])
+
+    def epoch_done(epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch < recipe.epochs:
+            optimizer_file = io.BytesIO()
+            torch.save(state.optimizer.state_dict(), optimizer_file)
+            files = {"model.safetensors": _packed(model), "optimizer.pt": optimizer_file.getvalue()}
+            store.save_checkpoint(job.id, epoch, files, {"digest": job.digest, "history": state.history})
+        report("epoch_finished", job=job, epoch=epoch, epochs=recipe.epochs, metrics=metrics)
+
+    training.train(
+        state, defense, data, attack, Threat(**spec["threat"]), recipe, workspace.runtime,
+        seed=spec["seed"], augmentation=dataset.augmentation, epoch_done=epoch_done,
+    )  # fmt: skip
+    seconds = [one["seconds"] for one in state.history]
+    result = {
+        "history": [{key: value for key, value in one.items() if key != "seconds"} for one in state.history],
+        "epoch_seconds": seconds,
+        "seconds_per_epoch": statistics.median(seconds),
+        "seconds": sum(seconds),
+        "images": len(data),
+    }
+    return result, {"model.safetensors": _packed(model)}
+
+
+def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
+    spec = job.spec
+    source = spec.get("source") or workspace.store.result(spec["model"])["spec"]
+    defense, model = workspace.model(spec["model"], source)
+    data = workspace.data(source["dataset"])[spec["split"]]
+    if spec["limit"] is not None:
+        data = Data(data.images[: spec["limit"]], data.labels[: spec["limit"]])
+    attack: Attack | None = workspace.component("attack", spec["attack"]) if spec["attack"] else None
+    threat = Threat(**spec["threat"]) if attack else None
+    victim = defense.view(model, Setting(**spec["victim"]))
+    attacker = defense.view(model, Setting(**spec["attacker"])) if attack else victim
+
+    def progress(done: int, total: int, accuracy: float) -> None:
+        report("batch_judged", job=job, done=done, total=total, metrics={"ra" if attack else "ca": accuracy})
+
+    outcome = attacking.evaluate(
+        attacker, victim, data, attack, threat, workspace.runtime,
+        seed=spec["seed"], draws=spec["draws"], batch_size=spec["batch_size"], progress=progress,
+    )  # fmt: skip
+    correct = outcome.correct.cpu().numpy()
+    result = {"n": correct.shape[1], "accuracy": 100 * float(correct.mean()), "checks": outcome.checks}
+    files = {"outcomes.npy": _array_bytes(np.packbits(correct, axis=1))}
+    if job.keep_images and outcome.images is not None:
+        files["images.safetensors"] = safetensors.torch.save({"images": outcome.images.cpu().contiguous()})
+    return result, files
+
+
+def _array_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
+    spec = job.spec
+    defense: Defense = workspace.component("defense", spec["defense"])
+    shape = (spec["shape"][0], spec["shape"][1], spec["shape"][2])
+    model = (_untrained(workspace.registry, spec, 0) if defense.trains else defense.load(shape, spec["num_classes"]))
+    model = workspace.runtime.place(model).eval()
+    with seeded(workspace.runtime.device, "measure"):
+        setting = Setting(**spec["setting"])
+        return measuring.measure(defense, model, setting, shape, workspace.runtime, dict(spec["measure"])), {}
+
+
+def versions() -> dict[str, str]:
+    """What software a figure was computed with."""
+    return {
+        "robuststack": robuststack.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def machine(hardware: Hardware) -> dict[str, Any]:
+    """What hardware a figure was computed with."""
+    if hardware.kind == "cuda":
+        return {"device": torch.cuda.get_device_name(hardware.device), "threads": torch.get_num_threads()}
+    return {"device": cpu_name(), "threads": torch.get_num_threads()}

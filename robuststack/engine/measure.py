@@ -1,0 +1,70 @@
+"""What a model costs: parameters, multiply-accumulates, and the time of a forward pass."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from robuststack.contracts import Defense, Setting
+from robuststack.engine.attack import still
+from robuststack.engine.device import Runtime
+
+
+@torch.no_grad()
+def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each)."""
+    image = torch.zeros(1, *shape, device=next(view.parameters()).device)
+    with still(view), FlopCounterMode(display=False) as counter:
+        view(image)
+    return int(counter.get_total_flops()) // 2
+
+
+@torch.no_grad()
+def latency(
+    view: nn.Module, shape: tuple[int, int, int], batch: int, repeats: int, warmup: int, device: torch.device
+) -> dict[str, float]:
+    """Milliseconds of a float32 forward pass of `batch` images: median and quartiles over `repeats`."""
+    images = torch.rand(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
+    with still(view):
+        for _ in range(warmup):
+            view(images)
+        times = [_timed(view, images, device) for _ in range(repeats)]
+    low, median, high = statistics.quantiles(times, n=4)
+    return {"median": median, "low": low, "high": high}
+
+
+def _timed(view: nn.Module, images: torch.Tensor, device: torch.device) -> float:
+    if device.type == "cuda":
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        view(images)
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end))
+    started = time.perf_counter()
+    view(images)
+    return 1000 * (time.perf_counter() - started)
+
+
+def measure(
+    defense: Defense,
+    model: nn.Module,
+    setting: Setting,
+    shape: tuple[int, int, int],
+    runtime: Runtime,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch."""
+    view = defense.view(model, setting)
+    result: dict[str, Any] = {"parameters": defense.parameters(model, setting), "macs": macs(view, shape)}
+    batches = (1, options["batch_size"]) if options["latency"] else ()
+    result["latency_ms"] = {
+        str(batch): latency(view, shape, batch, options["repeats"], options["warmup"], runtime.device)
+        for batch in dict.fromkeys(batches)
+    }
+    return result

@@ -1,0 +1,152 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from robuststack.contracts import Augmentation, Defense, GradientAttack, Loss, Threat
+from robuststack.engine.attack import STARTS, still
+from robuststack.engine.data import Data, training_batches
+from robuststack.engine.device import Fast, Runtime, generator, seeded
+from robuststack.errors import JobFailed
+from robuststack.layers.condition import View
+from robuststack.suite import Recipe
+
+EpochDone = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass
+class State:
+    """Everything a resumed run needs: the model, the optimiser, and the epochs behind it with what they showed."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Step:
+    """One training batch, as a defense sees it (`contracts.TrainStep`)."""
+
+    def __init__(
+        self, model: nn.Module, attack: GradientAttack, threat: Threat, runtime: Runtime, epochs: int, seed: int
+    ) -> None:
+        self.model = model
+        self.epochs = epochs
+        self.epoch = 0
+        self.x = self.y = torch.empty(0)
+        self.loss = torch.zeros((), device=runtime.device)
+        self.seen: dict[str, tuple[Tensor, int]] = {}
+        self._attack, self._threat, self._runtime, self._seed = attack, threat, runtime, seed
+        self._number = self._attacks = 0
+
+    def begin(self, x: Tensor, y: Tensor, epoch: int, number: int) -> None:
+        self.x, self.y, self.epoch, self._number, self._attacks = x, y, epoch, number, 0
+        self.loss = torch.zeros((), device=x.device)
+
+    def attack(
+        self,
+        view: View,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss | None = None,
+        start: Literal["uniform", "normal", "zero"] | None = None,
+    ) -> Tensor:
+        self._attacks += 1
+        source = generator(x.device, self._seed, "start", self.epoch, self._number, self._attacks)
+        with still(view):
+            first = STARTS[start] if start else None
+            fast = Fast(view, self._runtime)
+            return self._attack.perturb(fast, x, y, self._threat, source, loss=loss, start=first).detach()
+
+    def backward(self, loss: Tensor) -> None:
+        self.loss = self.loss + loss.detach().float()
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def observe(self, name: str, logits: Tensor, y: Tensor) -> None:
+        right, count = self.seen.get(name, (0, 0))
+        self.seen[name] = (right + (logits.detach().argmax(1) == y).sum(), count + len(y))
+
+
+def build(defense: Defense, architecture: Any, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """The untrained model of a seed. It is built on the CPU, so that every device starts from the same weights."""
+    with seeded(torch.device("cpu"), seed, "initialisation"):
+        return defense.build(architecture, shape, classes)
+
+
+def begin(defense: Defense, model: nn.Module, recipe: Recipe) -> State:
+    """The state before the first epoch."""
+    optimizer = torch.optim.SGD(
+        defense.parameter_groups(model, recipe.weight_decay),
+        lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True,
+    )  # fmt: skip
+    return State(model, optimizer)
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """The rate of an epoch (0-based): cosine from lr towards 0, or lr * gamma at each milestone passed."""
+    if recipe.schedule == "cosine":
+        return recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+    if recipe.schedule == "steps":
+        return recipe.lr * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+    return recipe.lr
+
+
+def train(
+    state: State,
+    defense: Defense,
+    data: Data,
+    attack: GradientAttack,
+    threat: Threat,
+    recipe: Recipe,
+    runtime: Runtime,
+    *,
+    seed: int,
+    augmentation: Augmentation,
+    epoch_done: EpochDone,
+) -> State:
+    """Train from `state.epoch` to the recipe's last epoch; `epoch_done` is called with each epoch (1-based).
+
+    Raises:
+        JobFailed: a loss that is not finite, with epoch and step.
+    """
+    model, optimizer = state.model, state.optimizer
+    step = Step(model, attack, threat, runtime, recipe.epochs, seed)
+    for epoch in range(state.epoch, recipe.epochs):
+        started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, epoch)
+        model.train()
+        step.seen = {}
+        losses = []
+        batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
+        for number, (x, y) in enumerate(batches):
+            step.begin(x, y, epoch, number)
+            optimizer.zero_grad(set_to_none=True)
+            with seeded(x.device, seed, "step", epoch, number), runtime.autocast():
+                defense.training_step(step)
+            optimizer.step()
+            defense.after_step(model)
+            losses.append(step.loss)
+        # One synchronisation an epoch: the losses stay on the device until here.
+        values = torch.stack(losses).cpu()
+        if not bool(torch.isfinite(values).all()):
+            bad = int((~torch.isfinite(values)).nonzero()[0])
+            raise JobFailed(
+                f"the loss is {float(values[bad])} in epoch {epoch + 1}, step {bad + 1}; a smaller train.lr than"
+                f" {recipe.lr:g} may help"
+            )
+        defense.after_epoch(model, epoch, recipe.epochs)
+        state.epoch = epoch + 1
+        metrics = {"loss": float(values.mean()), "seconds": time.perf_counter() - started}
+        metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
+        state.history.append(metrics)
+        epoch_done(epoch + 1, metrics)
+    return state

@@ -1,0 +1,107 @@
+"""Which device and precision a run gets, found without importing torch (so that `plan` and `check` stay quick)."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from robuststack.errors import RobustStackError, did_you_mean
+
+AMPERE = (8, 0)  # The first CUDA generation with bf16 matrix units.
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CUdevice_attribute of the CUDA driver's interface.
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run uses: `device` as torch writes it, and the arithmetic of training and attacks."""
+
+    device: str
+    precision: str
+
+    @property
+    def kind(self) -> str:
+        """`cpu` or `cuda`, which enters job ids; the number of the card does not."""
+        return self.device.partition(":")[0]
+
+
+def resolve(device: str = "auto", precision: str = "auto") -> Hardware:
+    """The device and precision that `auto` stands for here.
+
+    Raises:
+        RobustStackError: a device that this machine does not have, or no device at all.
+    """
+    cards = cuda_capabilities()
+    if device == "auto":
+        device = "cuda" if cards else "cpu"
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if not match:
+        raise RobustStackError(f"--device {device}: {did_you_mean(device, ['auto', 'cpu', 'cuda', 'cuda:0'])}")
+    index = int(match[1] or 0)
+    if device != "cpu" and index >= len(cards):
+        found = f"{len(cards)} CUDA device(s) found" if cards else "no CUDA device is found by this torch build"
+        raise RobustStackError(f"--device {device}: {found}; valid: auto, cpu")
+    if precision == "auto":
+        fast = cards[index] >= AMPERE if device != "cpu" else bool(cpu_bf16())
+        precision = "bf16" if fast else "float32"
+    return Hardware(device, precision)
+
+
+@cache
+def cpu_bf16() -> tuple[str, ...]:
+    """The processor's bf16 instruction sets; empty where bf16 would be emulated."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    found = re.search(r"^flags\s*:(.*)$", flags, re.M)
+    have = set(found[1].split()) if found else set()
+    return tuple(flag for flag in ("amx_bf16", "avx512_bf16") if flag in have)
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's model name, as the system reports it."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else "unknown processor"
+
+
+@cache
+def cuda_capabilities() -> tuple[tuple[int, int], ...]:
+    """The compute capability of each CUDA device that the installed torch build can use."""
+    if not _torch_has_cuda():
+        return ()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ()
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    cards = []
+    for index in range(count.value):
+        pair = []
+        for attribute in (CAPABILITY_MAJOR, CAPABILITY_MINOR):
+            value = ctypes.c_int()
+            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, index)
+            pair.append(value.value)
+        cards.append((pair[0], pair[1]))
+    return tuple(cards)
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the installed torch is a CUDA build, read from its version file instead of importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return re.search(r"^cuda\b[^=]*=\s*['\"]", text, re.M) is not None

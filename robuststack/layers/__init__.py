@@ -1,0 +1,1 @@
+"""Parts that defenses are made of: conditions and views, noise, dual batch norm, FiLM, norm roles."""

@@ -1,0 +1,1 @@
+"""From job results to the leaderboard: rows, tables, files."""

@@ -1,0 +1,162 @@
+"""The two files of a leaderboard: JSON, which is the truth, and Markdown, which is for reading."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.tables import heading_of, number, tables
+from robuststack.plan import Plan
+from robuststack.store import write_text
+
+SCHEMA = 1
+
+
+def claim(plan: Plan, folder: Path) -> None:
+    """Refuse, before any compute, to write over the leaderboard of another suite file of the same name.
+
+    Raises:
+        LeaderboardError: with both files.
+    """
+    path = folder / f"{plan.suite.name}.json"
+    if not path.is_file():
+        return
+    written = read(path).get("suite_file")
+    own = _suite_file(plan, folder)
+    if written != own:
+        raise LeaderboardError(
+            f"{path} is the leaderboard of {written}, and {own} is named {plan.suite.name!r} too; give one of them another"
+            " `name:`, or use another --leaderboard"
+        )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A leaderboard file.
+
+    Raises:
+        LeaderboardError: it is not one, or of a newer schema.
+    """
+    try:
+        board = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LeaderboardError(f"{path} cannot be read as a leaderboard: {error}") from None
+    if not isinstance(board, dict) or "rows" not in board or "schema" not in board:
+        raise LeaderboardError(f"{path} is not a leaderboard written by robuststack")
+    if board["schema"] > SCHEMA:
+        raise LeaderboardError(f"{path} has schema {board['schema']}, this version reads {SCHEMA}: upgrade robuststack")
+    return board
+
+
+def write(plan: Plan, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write both files. A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays.
+
+    Raises:
+        StoreError: they cannot be written; the old ones are kept.
+    """
+    complete = plan.complete and len(rows) == len(plan.rows)
+    stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
+    board = make_board(plan, rows, complete)
+    json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
+    write_text(json_path, json.dumps({**board, "suite_file": _suite_file(plan, folder)}, indent=1, sort_keys=True) + "\n")
+    write_text(markdown_path, markdown(board))
+    return [json_path, markdown_path]
+
+
+def make_board(plan: Plan, rows: Sequence[Mapping[str, Any]], complete: bool) -> dict[str, Any]:
+    """The leaderboard as data: rows and attacks in the suite's order, nothing that changes from run to run but timings."""
+    return {
+        "schema": SCHEMA,
+        "suite": plan.suite.name,
+        "description": " ".join(plan.suite.description.split()),
+        "overrides": list(plan.suite.overrides),
+        "complete": complete,
+        "device": plan.hardware.kind,
+        "precision": plan.hardware.precision,
+        "attacks": [{"label": label, **one} for label, one in plan.attacks.items()],
+        "rows": list(rows),
+    }
+
+
+def _suite_file(plan: Plan, folder: Path) -> str:
+    return Path(os.path.relpath(plan.suite.file.resolve(), folder.resolve())).as_posix()
+
+
+def markdown(board: Mapping[str, Any]) -> str:
+    """The leaderboard as a page: tables first, then how the figures were obtained."""
+    rows = board["rows"]
+    parts = [f"# {board['suite']}", board["description"]]
+    if not board["complete"]:
+        parts.append("**Partial:** some rows of the suite are missing.")
+    if board["overrides"]:
+        parts.append("Overrides: " + ", ".join(f"`--set {one}`" for one in board["overrides"]))
+    for heading, table in tables(board, "github"):
+        parts += [f"## {heading}", table]
+    if rows:
+        parts += ["## How the figures were obtained", _method(board, rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    first = rows[0]
+    lines = [
+        "CA is clean accuracy and RA robust accuracy, in percent, with 95 % intervals: Wilson's for deterministic points, a"
+        " bootstrap over images and noise draws for randomised ones. RA worst is per image: the minimum over the attacks"
+        " of its mean correctness over draws.",
+        "The attacker sees exactly what is deployed (protocol `adaptive`); every adversarial image is judged in float32,"
+        " on noise draws the attack did not see.",
+    ]
+    for heading, group in _by_heading(rows):
+        one = group[0]
+        draws = max(row["draws"] for row in group)
+        recipe = next((row["recipe"] for row in group if row["recipe"]), None)
+        lines.append(
+            f"{heading}: {one['n']} images, {draws} draws at randomised points, training seeds"
+            f" {_listed(one['seeds']['train'])}, attack seeds {_listed(one['seeds']['attack'])}"
+            + (f"; trained for {_recipe(recipe)}" if recipe else "")
+            + f"; dataset options {_options(one['dataset_options'])}; architecture options"
+            f" {_options(one['architecture_options'])}."
+        )
+        for kind, randomised in (("deterministic", False), ("randomised", True)):
+            shown = next((row["attacks"] for row in group if row["stochastic"] is randomised), {})
+            lines += [f"{name}, {kind} points: {_options(values)}." for name, values in shown.items()]
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    machine = first["machine"]
+    lines.append(
+        f"{versions}; {board['device']} ({machine['device']}, {machine['threads']} threads), training and attacks in"
+        f" {board['precision']}. Latency: one float32 forward pass, median and quartiles."
+    )
+    lines.append("Job ids, resolved options and per-seed figures stand in the JSON file of the same name.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _by_heading(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(heading_of(row), []).append(row)
+    return list(groups.items())
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    attack = recipe["attack"]
+    return (
+        f"{recipe['epochs']} epochs of batches of {recipe['batch_size']}, lr {recipe['lr']:g} ({recipe['schedule']}),"
+        f" weight decay {recipe['weight_decay']:g}, training attack {attack['name']} {_options(attack['options'])}"
+    )
+
+
+def _options(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_value(key, value)}" for key, value in values.items()) or "none"
+
+
+def _value(key: str, value: Any) -> str:
+    if key == "eps":
+        return number(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(str(value) for value in values)

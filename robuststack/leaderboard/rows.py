@@ -1,0 +1,101 @@
+"""Rows: what a plan says of an operating point, and what its jobs found."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from robuststack.pipeline import Outcome
+from robuststack.plan import HEADLINE, Plan, RowPlan, Score
+from robuststack.statistics import Figure, accuracy
+from robuststack.store import Store
+
+
+def make_rows(plan: Plan, outcome: Outcome, store: Store) -> list[dict[str, Any]]:
+    """One row for each operating point whose jobs are all done, in the plan's order."""
+    done = [row for row in plan.rows if row.jobs() <= set(outcome.results)]
+    return [_row(row, outcome.results, store) for row in done]
+
+
+def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> dict[str, Any]:
+    scores = {name: _protocol(row.clean[name], row.robust[name], store) for name in row.clean}
+    headline = scores.pop(HEADLINE, None) or scores.pop(next(iter(scores)))
+    clean = next(iter(row.clean.values()))
+    first = results[next(iter(clean.jobs.values()))]
+    measured = results[row.measure]
+    trained = [results[job]["seconds_per_epoch"] for job in row.train.values() if job in results]
+    checks = [results[job]["checks"] for some in row.robust.values() for one in some.values() for job in one.jobs.values()]
+    return {
+        **row.facts,
+        "label": row.label,
+        **headline,
+        "protocols": scores,
+        "n": first["n"],
+        "draws": first["spec"]["draws"],
+        "seeds": {
+            "train": sorted({pair[0] for pair in clean.jobs}),
+            "attack": sorted({pair[1] for pair in clean.jobs}),
+        },
+        "parameters": measured["parameters"],
+        "macs": measured["macs"],
+        "latency_ms": {
+            batch: {key: round(value, 4) for key, value in timed.items()}
+            for batch, timed in measured["latency_ms"].items()
+        },
+        "train_seconds_per_epoch": round(float(np.mean(trained)), 4) if trained else None,
+        "checks": {
+            "clipped": max((one["clipped"] for one in checks), default=0.0),
+            "not_finite": sum(one["not_finite"] for one in checks),
+            "state_kept": all(one["state_kept"] for one in checks),
+        },
+        "versions": first["versions"],
+        "machine": first["machine"],
+        "jobs": {
+            "train": {str(seed): job for seed, job in row.train.items()},
+            "measure": row.measure,
+            **{
+                name: {"ca": _ids(row.clean[name]), **{label: _ids(one) for label, one in row.robust[name].items()}}
+                for name in row.clean
+            },
+        },
+        "extra": {},
+    }
+
+
+def _ids(score: Score) -> dict[str, str]:
+    return {f"{train}/{attack}": job for (train, attack), job in score.jobs.items()}
+
+
+def _protocol(clean: Score, robust: Mapping[str, Score], store: Store) -> dict[str, Any]:
+    pairs = list(clean.jobs)
+    outcomes = {label: {pair: load_outcomes(store, one.jobs[pair]) for pair in pairs} for label, one in robust.items()}
+    stochastic = any(one.stochastic for one in robust.values())
+    clean_runs = {pair: load_outcomes(store, clean.jobs[pair]) for pair in pairs}
+    ra = {label: _figure({pair: [found[pair]] for pair in pairs}, stochastic) for label, found in outcomes.items()}
+    ra["worst"] = _figure({pair: [found[pair] for found in outcomes.values()] for pair in pairs}, stochastic)
+    return {"ca": _figure({pair: [clean_runs[pair]] for pair in pairs}, clean.stochastic), "ra": ra}
+
+
+def load_outcomes(store: Store, job: str) -> np.ndarray:
+    """The outcomes of an attack job: bool [draws, n]."""
+    packed = np.load(io.BytesIO(store.read(job, "outcomes.npy")), allow_pickle=False)
+    return np.unpackbits(packed, axis=1, count=store.result(job)["n"]).astype(bool)
+
+
+def _figure(runs: Mapping[tuple[int, int], list[np.ndarray]], stochastic: bool) -> dict[str, Any]:
+    # A deterministic clean figure is one job, whatever the attack seeds: count it once.
+    figure = accuracy(list(runs.values()), stochastic=stochastic)
+    row: dict[str, Any] = _rounded(figure)
+    if len(runs) > 1:
+        single = {pair: accuracy([run], stochastic=stochastic).value for pair, run in runs.items()}
+        row["seeds"] = {f"{train}/{attack}": round(value, 4) for (train, attack), value in single.items()}
+        row["spread"] = round(float(np.std(list(single.values()), ddof=1)), 4)
+    return row
+
+
+def _rounded(figure: Figure) -> dict[str, Any]:
+    numbers = {"value": figure.value, "low": figure.low, "high": figure.high}
+    return {**{key: round(number, 4) for key, number in numbers.items()}, "interval": figure.method}

@@ -1,0 +1,161 @@
+"""Options: pydantic models that are strict, documented and explained in one line when they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from robuststack.errors import PluginError, did_you_mean
+
+
+class Options(BaseModel):
+    """The base of every options model: unknown keys are errors, types are not coerced, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, protected_namespaces=())
+
+    def resolved(self) -> dict[str, Any]:
+        """Every option with its value, defaults included, as plain JSON data under the names that suites use."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def option(default: Any, description: str, *, shown: bool = False, **constraints: Any) -> Any:
+    """An option with its default and what it means. `shown` ones are printed in leaderboards, changed or not."""
+    extra = {"shown": True} if shown else None
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+def _fraction(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{value!r} is neither a number nor a fraction such as 8/255") from None
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]
+"""A float that may also be written as a fraction: `8/255`."""
+
+
+class InvalidOptions(PluginError):
+    """Options that do not fit their model. `path` leads to the offending key."""
+
+    def __init__(self, message: str, path: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], data: Mapping[str, Any]) -> Model:
+    """Validate `data` against `model`.
+
+    Raises:
+        InvalidOptions: with the first problem in one line, the key it is at, and what would be valid.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        problems = error.errors()
+        path = _real(problems[0], data)
+        same = [one for one in problems if _real(one, data) == path]
+        raise InvalidOptions(_explain(model, same, path), path) from None
+
+
+def _real(problem: Any, data: Any) -> tuple[str | int, ...]:
+    """Where the problem is, without the parts that pydantic adds to name the branch of a union."""
+    path: tuple[str | int, ...] = ()
+    for part in problem["loc"]:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            if isinstance(part, int) or problem["type"] == "missing":
+                path = (*path, part)  # An item of a list that the file wrote as a bare value, or the absent key itself.
+                continue
+            break
+        path = (*path, part)
+    return path
+
+
+def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int, ...]) -> str:
+    problem = problems[0]
+    key = ".".join(str(part) for part in path)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        valid = _keys(model, path[:-1])
+        return f"unknown key {path[-1]!r}{_within(path[:-1])}: {did_you_mean(str(path[-1]), valid)}"
+    if kind == "missing":
+        return f"key {path[-1]!r}{_within(path[:-1])} is missing"
+    reasons = [one["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for one in problems]
+    reason = " or ".join(dict.fromkeys(reasons))
+    if kind == "value_error":
+        return f"{key}: {reason}" if key else reason
+    return f"{key}: must be {reason}, not {problem['input']!r}"
+
+
+def _within(path: tuple[str | int, ...]) -> str:
+    return f" in {'.'.join(str(part) for part in path)}" if path else ""
+
+
+def _keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """The keys that are valid at `path`, followed through nested models, lists and optionals."""
+    current: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, int) or current is None:
+            continue
+        for name, field in current.model_fields.items():
+            if part in (name, field.alias):
+                current = next(iter(_models(field.annotation)), None)
+                break
+    fields = current.model_fields.items() if current else ()
+    return [field.alias or name for name, field in fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]
+
+
+def describe(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The options of a model: name, type, default and description, as `robuststack show` prints them."""
+    schema = model.model_json_schema(by_alias=True)
+    rows = []
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        shape = schema["properties"][key]
+        required = field.is_required()
+        default = None if required else field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            default = default.model_dump(mode="json", by_alias=True)
+        rows.append({
+            "name": key,
+            "type": _type_name(shape, schema.get("$defs", {})),
+            "default": "(required)" if required else default,
+            "description": field.description or "",
+        })  # fmt: skip
+    return rows
+
+
+def _type_name(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    if "$ref" in shape:
+        return _type_name(definitions[shape["$ref"].rsplit("/", 1)[-1]], definitions)
+    if "anyOf" in shape:
+        return " or ".join(dict.fromkeys(_type_name(one, definitions) for one in shape["anyOf"]))
+    if "enum" in shape:
+        return " | ".join(str(one) for one in shape["enum"])
+    if "const" in shape:
+        return str(shape["const"])
+    name = str(shape.get("type", "any"))
+    if name == "array":
+        return f"list of {_type_name(shape.get('items', {}), definitions)}"
+    limits = [
+        f"{sign} {shape[key]}"
+        for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+        if key in shape
+    ]
+    return f"{name} {', '.join(limits)}" if limits else name

@@ -1,0 +1,279 @@
+"""Jobs and results on disk.
+
+One folder a job. `result.json` is written last and in one move: where it stands, the job is done. Checkpoints appear
+and disappear whole. A run that is killed at any moment leaves nothing that the next run could mistake for finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import filelock
+
+from robuststack.errors import StoreError
+
+SCHEMA = 1
+MARKER = "robuststack-store.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of the last finished epoch, verified."""
+
+    epoch: int
+    files: Mapping[str, bytes]
+    meta: Mapping[str, Any]
+    folder: Path
+
+
+class Busy(StoreError):
+    """Another run is working on the job."""
+
+
+class Store:
+    """A folder of jobs. Several runs may share it: each job has a lock.
+
+    Raises:
+        StoreError: the folder holds something else, belongs to a newer version, or cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, *, create: bool = True) -> None:
+        self.root = Path(folder)
+        marker = self.root / MARKER
+        if marker.is_file():
+            schema = self._json(marker).get("schema")
+            if schema != SCHEMA:
+                raise StoreError(f"{self.root}: a store of schema {schema!r}; this version reads {SCHEMA}")
+        elif self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise StoreError(f"{self.root} is not a RobustStack store; name an empty or absent folder with --store")
+        elif create:
+            with _writing(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                _replace(marker, json.dumps({"schema": SCHEMA}).encode())
+
+    def folder(self, job: str) -> Path:
+        """Where a job's files lie."""
+        return self.root / job.partition("-")[0] / job
+
+    def has(self, job: str, digest: str) -> bool:
+        """Whether the job is done, by the same source code, with all its files."""
+        folder = self.folder(job)
+        if not (folder / "result.json").is_file():
+            return False
+        result = self.result(job)
+        return result.get("digest") == digest and all((folder / name).is_file() for name in result.get("files", {}))
+
+    def result(self, job: str) -> dict[str, Any]:
+        """The result of a finished job.
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+        """
+        path = self.folder(job) / "result.json"
+        if not path.is_file():
+            raise StoreError(f"{self.root} has no finished job {job}{self._similar(job)}")
+        return self._json(path)
+
+    def _similar(self, job: str) -> str:
+        done = sorted(path.parent.name for path in self.root.glob("*/*/result.json"))
+        near = [one for one in done if one.startswith(job) or job in one]
+        return f"; did you mean {near[0]}?" if near else f"; it holds {len(done)} finished jobs"
+
+    def find(self, job: str) -> str:
+        """The full id of a finished job from its id or an unambiguous beginning of it.
+
+        Raises:
+            StoreError: none or several match.
+        """
+        done = sorted(path.parent.name for path in self.root.glob(f"*/{glob_escape(job)}*/result.json"))
+        if len(done) != 1:
+            several = f"{len(done)} jobs begin with {job}: {', '.join(done[:4])}" if done else None
+            raise StoreError(several or f"{self.root} has no finished job {job}{self._similar(job)}")
+        return done[0]
+
+    def read(self, job: str, name: str) -> bytes:
+        """One file of a finished job, verified.
+
+        Raises:
+            StoreError: absent, or not what the job wrote.
+        """
+        path = self.folder(job) / name
+        expected = self.result(job).get("files", {}).get(name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror}); delete {path.parent} to run the job again") from None
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise StoreError(
+                f"{path} is truncated or not the file that this job wrote (its hash differs); delete {path.parent} to"
+                " run the job again"
+            )
+        return content
+
+    def finish(self, job: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Store a job's files and, last, its result; its checkpoints go. Returns the result as stored."""
+        folder = self.folder(job)
+        with _writing(folder), uninterrupted():
+            folder.mkdir(parents=True, exist_ok=True)
+            # A result that other source code left must not vouch for these files in between.
+            (folder / "result.json").unlink(missing_ok=True)
+            for name, content in files.items():
+                _replace(folder / name, content)
+            hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            stored = {**result, "files": hashes}
+            _replace(folder / "result.json", json.dumps(stored, indent=1, sort_keys=True).encode())
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return stored
+
+    def save_checkpoint(self, job: str, epoch: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
+        """Keep the state after `epoch`; the one before it goes once this one is whole."""
+        folder = self.folder(job) / "checkpoints"
+        final = folder / f"epoch-{epoch:05d}"
+        partial = folder / f"partial-{os.getpid()}"
+        with _writing(folder), uninterrupted():
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            try:
+                for name, content in files.items():
+                    _write(partial / name, content)
+                hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+                _write(partial / "meta.json", json.dumps({**meta, "files": hashes}).encode())
+            except OSError:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            for old in folder.iterdir():
+                if old != final:
+                    shutil.rmtree(old, ignore_errors=True)
+
+    def load_checkpoint(self, job: str, digest: str) -> Checkpoint | None:
+        """The last whole checkpoint that the same source code wrote; None where there is none.
+
+        Raises:
+            StoreError: its files are truncated or foreign.
+        """
+        found = sorted((self.folder(job) / "checkpoints").glob("epoch-*"))
+        if not found:
+            return None
+        folder = found[-1]
+        meta = self._json(folder / "meta.json")
+        if meta.get("digest") != digest:
+            return None
+        files = {}
+        for name, expected in meta.get("files", {}).items():
+            path = folder / name
+            content = path.read_bytes() if path.is_file() else b""
+            if hashlib.sha256(content).hexdigest() != expected:
+                raise StoreError(f"{path} is truncated or not ours (its hash differs); delete {folder} to go on without it")
+            files[name] = content
+        return Checkpoint(int(folder.name.partition("-")[2]), files, meta, folder)
+
+    @contextlib.contextmanager
+    def lock(self, job: str) -> Iterator[None]:
+        """Hold a job, for as long as this process lives.
+
+        Raises:
+            Busy: another run holds it.
+        """
+        folder = self.folder(job)
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / "lock")
+        try:
+            with _writing(folder):
+                lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise Busy(f"job {job} in {self.root} is being run by {self._owner(folder)}") from None
+        try:
+            with contextlib.suppress(OSError):
+                (folder / "owner").write_text(str(os.getpid()), encoding="utf-8")
+            yield
+        finally:
+            lock.release()
+
+    def _owner(self, folder: Path) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            return f"another run (process {int((folder / 'owner').read_text(encoding='utf-8'))})"
+        return "another run"
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            data = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); delete {path.parent} to run the job again") from None
+        if not isinstance(data, dict):
+            raise StoreError(f"{path} is not ours; delete {path.parent} to run the job again")
+        return data
+
+
+def glob_escape(text: str) -> str:
+    """`text` as a literal in a glob pattern."""
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write and force to disk, so that a rename after it never names an empty file."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write(partial, content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one move.
+
+    Raises:
+        StoreError: it cannot be written; what was there before is kept.
+    """
+    with _writing(path), uninterrupted():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text.encode())
+
+
+@contextlib.contextmanager
+def _writing(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {where}: {error.strerror or error}; what was finished before is kept, and the next run goes on"
+        ) from None
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught and callable(before):
+            before(*caught[0])

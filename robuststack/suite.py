@@ -1,0 +1,258 @@
+"""Suite files: what to train, attack and measure, declared in YAML and checked strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
+
+from robuststack.errors import SuiteError
+from robuststack.options import InvalidOptions, Number, Options, option, parse
+from robuststack.yaml_source import Source, merge, override, read
+
+T = TypeVar("T")
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _named_list(value: object) -> object:
+    return [_named(one) for one in value] if isinstance(value, list) else [_named(value)]
+
+
+Sweep = dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
+class Part(Options):
+    """A component by its name, with its options. A `sweep` lists values of options: one variant for each combination."""
+
+    name: str = Field(description="The registered name; `robuststack list` shows them all.")
+    options: dict[str, Any] = option({}, "The component's options; `robuststack show KIND NAME` explains them.")
+    sweep: Sweep = option({}, "Option -> list of values; the product of all lists is run.")
+
+
+One = Annotated[Part, BeforeValidator(_named, json_schema_input_type=str | Part)]
+
+
+class Recipe(Options):
+    """How models are trained."""
+
+    epochs: int = option(200, "Passes over the training images.", ge=1)
+    batch_size: int = option(128, "Images a step; the last partial batch of an epoch is dropped.", ge=1)
+    lr: float = option(0.1, "Initial learning rate.", gt=0)
+    momentum: float = option(0.9, "Momentum of SGD.", ge=0, lt=1)
+    nesterov: bool = option(False, "Nesterov's momentum.")
+    weight_decay: float = option(5e-4, "L2 penalty.", ge=0)
+    schedule: Literal["cosine", "steps", "constant"] = option("cosine", "Learning rate over the epochs.")
+    milestones: list[int] = option([], "With `steps`: the epochs at which the learning rate is multiplied by gamma.")
+    gamma: float = option(0.1, "With `steps`: the factor.", gt=0)
+    attack: One = option(
+        Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
+    )
+
+    def given(self) -> dict[str, Any]:
+        """Only the keys that were written."""
+        return self.model_dump(exclude_unset=True)
+
+
+class ThreatSpec(Options):
+    """The threat model."""
+
+    norm: Literal["linf"] = option("linf", "The norm of the perturbation.")
+    eps: Number | None = option(None, "Radius in the [0, 1] pixel range, `8/255` is accepted; default: the dataset's.")
+
+    @field_validator("eps")
+    @classmethod
+    def _in_pixel_range(cls, eps: float | None) -> float | None:
+        if eps is not None and not 0 < eps <= 1:
+            hint = f" (was {eps:g}/255 meant?)" if eps > 1 else ""
+            raise ValueError(f"{eps:g} is outside (0, 1], the range of a pixel{hint}")
+        return eps
+
+
+class DatasetPart(Part):
+    """A dataset, and what it changes of the suite's threat model and recipe."""
+
+    threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
+    train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
+
+
+def _points(value: object) -> object:
+    if not isinstance(value, (dict, list)):
+        return value
+    return [{key: _listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
+            for grid in (value if isinstance(value, list) else [value])]  # fmt: skip
+
+
+class DefensePart(Part):
+    """A defense, the operating points to evaluate it at, and what it changes of the recipe."""
+
+    points: Annotated[
+        list[Sweep], BeforeValidator(_points, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
+    ] = option([], "Knob -> value or list of values; the product is evaluated. A list of such mappings is their union.")
+    train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this defense.")
+
+
+class AttackPart(Part):
+    """An attack; `label` names its column."""
+
+    label: str | None = option(None, "The column's name in the leaderboard; default: the attack's own.")
+
+
+class Seeds(Options):
+    """Training and attack seeds, kept apart."""
+
+    train: Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])] = option(
+        [0], "One model is trained for each.", min_length=1
+    )
+    attack: Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])] = option(
+        [0], "Each model is attacked and judged once for each.", min_length=1
+    )
+
+
+class Evaluate(Options):
+    """How models are scored."""
+
+    split: Literal["test", "validation"] = option("test", "The images to score on.")
+    limit: int | None = option(None, "Score on the first so many images only.", ge=1)
+    batch_size: int = option(500, "Images a batch; one noise draw serves a whole batch.", ge=1)
+    draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=1)
+    protocols: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = option(
+        ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
+    )
+    keep_images: bool = option(True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts.")
+
+
+class Measure(Options):
+    """What is measured beside accuracy."""
+
+    latency: bool = option(True, "Time forward passes at batch 1 and at `batch_size`.")
+    batch_size: int = option(128, "The larger of the two batches.", ge=1)
+    repeats: int = option(30, "Timed forward passes; median and quartiles are reported.", ge=3)
+    warmup: int = option(5, "Forward passes before them.", ge=0)
+
+
+def _seeds(value: object) -> object:
+    return {"train": value} if isinstance(value, (int, list)) and not isinstance(value, bool) else value
+
+
+def _many(part: type[Part]) -> Any:
+    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
+
+
+def _of(model: type[Options]) -> Any:
+    return BeforeValidator(_listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
+
+
+class Suite(Options):
+    """A suite. Any part may be a list; the product of all lists is the plan."""
+
+    name: str = option("", "Names the leaderboard; default: the file's name.")
+    description: str = option("", "What the suite shows; printed above the table.")
+    extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
+    datasets: Annotated[list[DatasetPart], _many(DatasetPart)] = Field(description="Data.", min_length=1)
+    architectures: Annotated[list[Part], _many(Part)] = Field(description="Networks.", min_length=1)
+    threat: Annotated[list[ThreatSpec], _of(ThreatSpec)] = option([ThreatSpec()], "Threat models.", min_length=1)
+    train: Annotated[list[Recipe], _of(Recipe)] = option([Recipe()], "Training recipes.", min_length=1)
+    defenses: Annotated[list[DefensePart], _many(DefensePart)] = Field(description="Defenses.", min_length=1)
+    attacks: Annotated[list[AttackPart], _many(AttackPart)] = Field(description="Attacks.", min_length=1)
+    seeds: Annotated[Seeds, BeforeValidator(_seeds, json_schema_input_type=int | list[int] | Seeds)] = option(
+        Seeds(), "Seeds of training and attack; a bare number or list names training seeds."
+    )
+    evaluate: Evaluate = option(Evaluate(), "How models are scored.")
+    measure: Measure = option(Measure(), "What is measured beside accuracy.")
+    precision: Literal["auto", "float32", "bf16"] = option(
+        "auto", "Arithmetic of training and attacks: bf16 where the hardware has it. Judging is always float32."
+    )
+
+    _source: Source = PrivateAttr(default_factory=lambda: Source({}))
+    _file: Path = PrivateAttr(default=Path("suite.yaml"))
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, name: str) -> str:
+        if name and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
+        return name
+
+    @property
+    def file(self) -> Path:
+        return self._file
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The `--set` assignments, as given."""
+        return self._overrides
+
+    def error(self, message: object, *path: str | int) -> SuiteError:
+        """An error about the key at `path`, with the file and line it was written at."""
+        where = self._source.where(path)
+        return SuiteError(f"{where or self._file}: {message}")
+
+
+def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read a suite file, what it extends, and `KEY=VALUE` overrides.
+
+    Raises:
+        SuiteError: with file, line and column, what is wrong and what would be valid.
+    """
+    file = Path(path)
+    source = _extended(file, ())
+    for assignment in overrides:
+        _let_win(source, override(source, assignment))
+    source.data["name"] = source.data.get("name") or file.stem
+    _refuse_namesakes(file, str(source.data["name"]))
+    try:
+        suite = parse(Suite, source.data)
+    except InvalidOptions as error:
+        raise SuiteError(f"{source.where(error.path) or file}: {error}") from None
+    suite._source, suite._file, suite._overrides = source, file, tuple(overrides)
+    return suite
+
+
+def _extended(file: Path, seen: tuple[Path, ...]) -> Source:
+    source = read(file)
+    if file.resolve() in seen:
+        raise SuiteError(f"{source.where(('extends',))}: {file} extends itself")
+    base_name = source.data.get("extends")
+    if base_name is None:
+        return source
+    if not isinstance(base_name, str):
+        raise SuiteError(f"{source.where(('extends',))}: extends: must be a file name, not {base_name!r}")
+    base_file = file.parent / base_name
+    if not base_file.is_file():
+        raise SuiteError(f"{source.where(('extends',))}: extends: no such file: {base_file}")
+    base = _extended(base_file, (*seen, file.resolve()))
+    base.data.pop("name", None)  # A suite does not inherit the name: two leaderboards would overwrite each other.
+    return merge(base, source)
+
+
+def _let_win(source: Source, path: tuple[str | int, ...]) -> None:
+    """What `--set` says of the whole suite's recipe or threat also replaces what single datasets and defenses say."""
+    section, keys = path[0], [part for part in path[1:] if isinstance(part, str)]
+    if section not in ("train", "threat") or not keys:
+        return
+    for kind in ("datasets", "defenses"):
+        parts = source.data.get(kind)
+        for part in parts if isinstance(parts, list) else [parts]:
+            own = part.get(section) if isinstance(part, dict) else None
+            if isinstance(own, dict):
+                own.pop(keys[0], None)
+
+
+def _refuse_namesakes(file: Path, name: str) -> None:
+    for other in sorted(file.parent.glob("*.yaml")):
+        if other.resolve() == file.resolve():
+            continue
+        written = re.search(r"^name:\s*[\"']?([\w.-]+)", other.read_text(encoding="utf-8", errors="replace"), re.M)
+        if (written[1] if written else other.stem) == name:
+            raise SuiteError(f"{file}: {other} is a suite named {name!r} too; give one of them another `name:`")
