@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from robuststack.leaderboard.rows import make_rows
 from robuststack.leaderboard.tables import tables
 from robuststack.options import InvalidOptions, parse
 from robuststack.pipeline import Outcome, run_plan
+from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.plan import Plan, make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store
@@ -25,18 +25,7 @@ from robuststack.suite import Suite, load_suite
 if TYPE_CHECKING:
     from torch import nn
 
-STORE = ".robuststack"
-LEADERBOARD = "leaderboard"
-
-__all__ = ["LEADERBOARD", "STORE", "Result", "Trained", "data_folder", "load_model", "load_suite", "run"]
-
-
-def data_folder() -> Path:
-    """Where downloaded data sets lie: $ROBUSTSTACK_DATA, or `robuststack/data` in the user's cache folder."""
-    own = os.environ.get("ROBUSTSTACK_DATA")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robuststack" / "data"
+__all__ = ["Result", "Trained", "load_model", "load_suite", "run"]
 
 
 @dataclass

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -90,12 +91,14 @@ class Plan:
     by_id: Mapping[str, Job] = field(default_factory=dict, compare=False)
 
     def only(self, pattern: str) -> Plan:
-        """The rows whose label matches a shell pattern or contains the text, and the jobs they need.
+        """The rows whose label matches a shell pattern or has a word that begins with the text (`oat` is not in `float`),
+        and the jobs they need.
 
         Raises:
             RobustStackError: no row matches.
         """
-        rows = tuple(row for row in self.rows if pattern in row.label or fnmatch.fnmatch(row.label, pattern))
+        word = re.compile(("(?<![A-Za-z0-9_])" if pattern[:1].isalnum() else "") + re.escape(pattern))
+        rows = tuple(row for row in self.rows if word.search(row.label) or fnmatch.fnmatch(row.label, pattern))
         if not rows:
             labels = ", ".join(repr(row.label) for row in self.rows[:3])
             raise RobustStackError(f"--only {pattern}: no row matches; rows are named like {labels}")
@@ -131,6 +134,11 @@ class _Variant:
     part: Any
     path: tuple[str | int, ...]
     swept: Mapping[str, Any]
+
+    def named(self, siblings: Sequence[Part]) -> str:
+        """The component in a label: what tells it apart from the other variants in the suite, and no more."""
+        twice = sum(other.name == self.part.name for other in siblings) > 1
+        return _text({"name": self.component.name, **(self.shown if twice else self.swept)})
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -236,16 +244,14 @@ class _Planner:
         self._check_cell(dataset, threat, recipe, defense, attacks)
         models = {seed: self._model(dataset, architecture, threat, recipe, defense, seed)
                   for seed in self.suite.seeds.train}  # fmt: skip
-        names = _text({"dataset": dataset.component.name, **dataset.shown}), _text(
-            {"architecture": architecture.component.name, **architecture.shown}
-        )
+        prefix = f"{dataset.named(self.suite.datasets)}/{architecture.named(self.suite.architectures)}"
         several = {
             **({"eps": threat.eps} if len(self.suite.threat) > 1 else {}),
             **({"epochs": recipe.epochs, "lr": recipe.lr} if len(self.suite.train) > 1 else {}),
         }
         for point in self._points(defense):
-            described = {**defense.shown, **several, **point}
-            label = "/".join([*names, " ".join([defense.component.name, _text(described, first=False)]).strip()])
+            described = _text({**several, **point}, first=False)
+            label = f"{prefix}/{defense.named(self.suite.defenses)} {described}".strip()
             facts = {
                 "dataset": dataset.component.name,
                 "dataset_options": dataset.component.options.resolved(),
@@ -316,9 +322,9 @@ class _Planner:
             "architecture": architecture.component.resolved(),
             "defense": component.resolved(),
         }
-        label = f"{dataset.component.name}/{architecture.component.name}/{component.name}"
-        options = _text(defense.shown, first=False)
-        label = f"{label} {options}".strip() + (f" seed {seed}" if len(self.suite.seeds.train) > 1 else "")
+        suite = self.suite
+        names = dataset.named(suite.datasets), architecture.named(suite.architectures), defense.named(suite.defenses)
+        label = "/".join(names) + (f" seed {seed}" if len(suite.seeds.train) > 1 else "")
         parts: list[Component] = [dataset.component, architecture.component, component]
         if not component.trains:
             return _Model(job_id("model", model), model, None, tuple(parts))

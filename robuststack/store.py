@@ -20,8 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import filelock
-
 from robuststack.errors import StoreError
 
 SCHEMA = 1
@@ -188,6 +186,8 @@ class Store:
         Raises:
             Busy: another run holds it.
         """
+        import filelock  # Here: `plan` reads stores and locks nothing.
+
         folder = self.folder(job)
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import click
 
 from robuststack.cli.common import registry_with_warnings
 from robuststack.errors import RobustStackError
+from robuststack.options import parse
 
 
 @click.command("describe", short_help="Count parameters and MACs.")
@@ -32,7 +33,8 @@ def command(
     from robuststack.engine.measure import macs
 
     model = method.build(network, dimensions, num_classes).eval()
-    setting = method.setting(type(method).Knobs().resolved())
+    robust_end = parse(type(method).Knobs, method.operating_points()[-1]).resolved()
+    setting = method.setting(robust_end)
     facts = {
         "architecture": architecture,
         "defense": defense,

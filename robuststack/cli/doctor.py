@@ -9,8 +9,8 @@ import shutil
 import click
 
 from robuststack import __version__, hardware
-from robuststack.api import data_folder
 from robuststack.errors import PluginError
+from robuststack.paths import data_folder
 from robuststack.registry import Registry
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyautoattack", "torchattacks", "robustbench", "ray")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.api import STORE
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
+from robuststack.paths import STORE
 from robuststack.plan import Plan
 from robuststack.store import Store
 

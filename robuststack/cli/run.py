@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.api import LEADERBOARD, STORE, run
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
+from robuststack.paths import LEADERBOARD, STORE
 
 
 @click.command("run", short_help="Run a suite.")
@@ -31,6 +31,8 @@ def command(
     if dry_run:
         show(planned(suite, overrides, device, only, registry), store, as_json=False)
         return 0
+    from robuststack.api import run
+
     progress = make_progress()
     registry.hooks.register(progress, name="progress")
     with progress:
