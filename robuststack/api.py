@@ -15,8 +15,8 @@ from robuststack.leaderboard import files
 from robuststack.leaderboard.rows import make_rows
 from robuststack.leaderboard.tables import tables
 from robuststack.options import InvalidOptions, parse
-from robuststack.pipeline import Outcome, run_plan
 from robuststack.paths import LEADERBOARD, STORE, data_folder
+from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan, make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Point = Mapping[str, Any]
 """An operating point: knob -> value, as a suite writes it, for example {"lambda_n": 0.2, "lambda_th": 0.5}."""
 
+AnyOptions = Options
+"""The base of every options model, under a name that no component's own `Options` hides."""
+
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 """(logits [N, K], targets [N] or [N, K]) -> loss of each sample [N]; attacks climb its sum."""
 
@@ -80,7 +83,7 @@ class Component:
     name: str = ""
     distribution: str = ""
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: AnyOptions | None = None) -> None:
         self.options: Any = options if options is not None else self.Options()
 
     def resolved(self) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from typing import Any
 # Host code that decides what is computed. Presentation (cli, leaderboard, progress) can change without new results.
 ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "robuststack.options")
 
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\(?[^#\n]*)|import[ \t]+([\w., \t]+))", re.M)
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\(?[^#\n]*)|import[ \t]+([\w., \t]+))", re.MULTILINE
+)
 
 
 def job_id(kind: str, spec: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def cpu_bf16() -> tuple[str, ...]:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ()
-    found = re.search(r"^flags\s*:(.*)$", flags, re.M)
+    found = re.search(r"^flags\s*:(.*)$", flags, re.MULTILINE)
     have = set(found[1].split()) if found else set()
     return tuple(flag for flag in ("amx_bf16", "avx512_bf16") if flag in have)
 
@@ -66,7 +66,7 @@ def cpu_bf16() -> tuple[str, ...]:
 def cpu_name() -> str:
     """The processor's model name, as the system reports it."""
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         found = None
     return found[1].strip() if found else "unknown processor"
@@ -104,4 +104,4 @@ def _torch_has_cuda() -> bool:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
         return False
-    return re.search(r"^cuda\b[^=]*=\s*['\"]", text, re.M) is not None
+    return re.search(r"^cuda\b[^=]*=\s*['\"]", text, re.MULTILINE) is not None

@@ -23,8 +23,7 @@ class Options(BaseModel):
 
 def option(default: Any, description: str, *, shown: bool = False, **constraints: Any) -> Any:
     """An option with its default and what it means. `shown` ones are printed in leaderboards, changed or not."""
-    extra = {"shown": True} if shown else None
-    return Field(default, description=description, json_schema_extra=extra, **constraints)
+    return Field(default, description=description, json_schema_extra={"shown": True} if shown else None, **constraints)
 
 
 def _fraction(value: object) -> object:

@@ -29,7 +29,7 @@ from robuststack.errors import PluginError, RobustStackError, did_you_mean
 from robuststack.hardware import Hardware
 from robuststack.options import InvalidOptions, parse
 from robuststack.registry import Registry
-from robuststack.suite import AttackPart, DatasetPart, DefensePart, Part, Recipe, Suite
+from robuststack.suite import DatasetPart, DefensePart, Part, Recipe, Suite
 
 HEADLINE = "adaptive"
 
@@ -149,7 +149,9 @@ class _Variant:
             for name, one in type(self.component.options).model_fields.items()
             if isinstance(one.json_schema_extra, dict) and one.json_schema_extra.get("shown")
         }
-        return {key: resolved[key] for key in resolved if key in marked or key in self.part.options or key in self.swept}
+        return {
+            key: resolved[key] for key in resolved if key in marked or key in self.part.options or key in self.swept
+        }
 
 
 class _Planner:
@@ -259,7 +261,10 @@ class _Planner:
                 "architecture_options": architecture.component.options.resolved(),
                 "defense": defense.component.name,
                 "options": defense.component.options.resolved(),
-                "shown": {**{key: value for key, value in defense.shown.items() if key not in defense.swept}, **several},
+                "shown": {
+                    **{key: value for key, value in defense.shown.items() if key not in defense.swept},
+                    **several,
+                },
                 # The knobs, and the options swept by training one model for each value.
                 "point": {**defense.swept, **point},
                 "retrained": sorted(defense.swept),
@@ -292,7 +297,9 @@ class _Planner:
         part: DefensePart = defense.part
         component: Defense = defense.component
         if not part.points:
-            wanted: list[tuple[Point, tuple[str | int, ...]]] = [(one, ("name",)) for one in component.operating_points()]
+            wanted: list[tuple[Point, tuple[str | int, ...]]] = [
+                (one, ("name",)) for one in component.operating_points()
+            ]
         else:
             wanted = [
                 (dict(zip(grid, values, strict=True)), ("points", index))

@@ -24,8 +24,15 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
         definitions[part] = _entry(copy.deepcopy(definitions[definition]), kind, registry)
         names = _names(kind, registry)
         one = {"anyOf": [{"type": "string", **names}, {"$ref": f"#/$defs/{part}"}]}
-        described = {name: schema["properties"][key][name] for name in ("title", "description") if name in schema["properties"][key]}
-        schema["properties"][key] = {**described, "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}]}
+        described = {
+            name: schema["properties"][key][name]
+            for name in ("title", "description")
+            if name in schema["properties"][key]
+        }
+        schema["properties"][key] = {
+            **described,
+            "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}],
+        }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "RobustStack suite"
     # The file's own requirements, whatever a base file adds.

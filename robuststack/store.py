@@ -112,7 +112,9 @@ class Store:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error.strerror}); delete {path.parent} to run the job again") from None
+            raise StoreError(
+                f"{path} cannot be read ({error.strerror}); delete {path.parent} to run the job again"
+            ) from None
         if hashlib.sha256(content).hexdigest() != expected:
             raise StoreError(
                 f"{path} is truncated or not the file that this job wrote (its hash differs); delete {path.parent} to"
@@ -175,7 +177,9 @@ class Store:
             path = folder / name
             content = path.read_bytes() if path.is_file() else b""
             if hashlib.sha256(content).hexdigest() != expected:
-                raise StoreError(f"{path} is truncated or not ours (its hash differs); delete {folder} to go on without it")
+                raise StoreError(
+                    f"{path} is truncated or not ours (its hash differs); delete {folder} to go on without it"
+                )
             files[name] = content
         return Checkpoint(int(folder.name.partition("-")[2]), files, meta, folder)
 

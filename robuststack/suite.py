@@ -128,7 +128,9 @@ class Evaluate(Options):
     protocols: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
     )
-    keep_images: bool = option(True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts.")
+    keep_images: bool = option(
+        True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts."
+    )
 
 
 class Measure(Options):
@@ -253,6 +255,8 @@ def _refuse_namesakes(file: Path, name: str) -> None:
     for other in sorted(file.parent.glob("*.yaml")):
         if other.resolve() == file.resolve():
             continue
-        written = re.search(r"^name:\s*[\"']?([\w.-]+)", other.read_text(encoding="utf-8", errors="replace"), re.M)
+        written = re.search(
+            r"^name:\s*[\"']?([\w.-]+)", other.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+        )
         if (written[1] if written else other.stem) == name:
             raise SuiteError(f"{file}: {other} is a suite named {name!r} too; give one of them another `name:`")

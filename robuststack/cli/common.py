@@ -36,9 +36,7 @@ def registry_with_warnings() -> Registry:
     return registry
 
 
-def planned(
-    suite: str, overrides: Sequence[str], device: str, only: str | None, registry: Registry
-) -> Plan:
+def planned(suite: str, overrides: Sequence[str], device: str, only: str | None, registry: Registry) -> Plan:
     """The plan of a suite file, found valid."""
     loaded = load_suite(suite, overrides)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))

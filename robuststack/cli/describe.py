@@ -27,7 +27,9 @@ def command(
     network = registry.create("architecture", architecture)
     method = registry.create("defense", defense, _pairs(options))
     if not method.trains:
-        raise RobustStackError(f"defense {defense!r} brings its own network; describe takes one that rewrites {architecture}")
+        raise RobustStackError(
+            f"defense {defense!r} brings its own network; describe takes one that rewrites {architecture}"
+        )
     dimensions = _shape(shape)
 
     from robuststack.engine.measure import macs

@@ -13,7 +13,17 @@ from robuststack.errors import PluginError
 from robuststack.paths import data_folder
 from robuststack.registry import Registry
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyautoattack", "torchattacks", "robustbench", "ray")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pyautoattack",
+    "torchattacks",
+    "robustbench",
+    "ray",
+)
 
 
 @click.command("doctor", short_help="Show what is installed and what is wrong.")

@@ -15,7 +15,9 @@ from robuststack.paths import LEADERBOARD, STORE
 @click.command("run", short_help="Run a suite.")
 @suite_arguments
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
-@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where the table is written.")
+@click.option(
+    "--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where the table is written."
+)
 @click.option("--wait", default=0.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0),
               help="How long to wait for jobs that another run holds.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
@@ -48,6 +50,8 @@ def command(
         click.echo(f"failed: {label}: {reason}", err=True)
     if result.failed:
         missing = len(result.plan.rows) - len(result.rows)
-        click.echo(f"{len(result.failed)} job(s) failed, {missing} of {len(result.plan.rows)} rows are missing", err=True)
+        click.echo(
+            f"{len(result.failed)} job(s) failed, {missing} of {len(result.plan.rows)} rows are missing", err=True
+        )
         return 1
     return 0

@@ -90,7 +90,9 @@ def load_model(store: Store, registry: Registry, job: str, spec: Mapping[str, An
 
 
 def _untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:
-    architecture: Architecture = registry.create("architecture", spec["architecture"]["name"], spec["architecture"]["options"])
+    architecture: Architecture = registry.create(
+        "architecture", spec["architecture"]["name"], spec["architecture"]["options"]
+    )
     defense: Defense = registry.create("defense", spec["defense"]["name"], spec["defense"]["options"])
     dataset: Dataset = registry.create("dataset", spec["dataset"]["name"], spec["dataset"]["options"])
     return training.build(defense, architecture, dataset.shape, dataset.num_classes, seed)
@@ -101,7 +103,9 @@ def _restore(model: nn.Module, content: bytes, path: Path) -> None:
         model.load_state_dict(safetensors.torch.load(content), strict=True)
     except (safetensors.SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StoreError(f"{path} is not a checkpoint of this model: {reason}; delete {path.parent} to train again") from None
+        raise StoreError(
+            f"{path} is not a checkpoint of this model: {reason}; delete {path.parent} to train again"
+        ) from None
 
 
 def _packed(model: nn.Module) -> bytes:
@@ -200,7 +204,7 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     spec = job.spec
     defense: Defense = workspace.component("defense", spec["defense"])
     shape = (spec["shape"][0], spec["shape"][1], spec["shape"][2])
-    model = (_untrained(workspace.registry, spec, 0) if defense.trains else defense.load(shape, spec["num_classes"]))
+    model = _untrained(workspace.registry, spec, 0) if defense.trains else defense.load(shape, spec["num_classes"])
     model = workspace.runtime.place(model).eval()
     with seeded(workspace.runtime.device, "measure"):
         setting = Setting(**spec["setting"])

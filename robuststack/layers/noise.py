@@ -26,7 +26,7 @@ class NoisyConv2d(nn.Conv2d):
         # The plain layer's state, shared: the rewritten model starts from the very weights the architecture drew.
         self.__dict__.update({key: value for key, value in conv.__dict__.items() if key not in self.__dict__})
         self.weight = conv.weight
-        self.register_parameter("bias", conv.bias)
+        self.bias = conv.bias
         self.alpha = nn.Parameter(conv.weight.new_full((), ALPHA_INIT))
         self.condition = condition
         self._std: tuple[object, Tensor] | None = None
@@ -50,7 +50,7 @@ class NoisyConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         scale = float(self.condition.read("noise") or 0.0)
         weight = self.noisy_weight(scale) if scale != 0.0 else self.weight
-        return self._conv_forward(x, weight, self.bias)
+        return self._conv_forward(x, weight, self.bias)  # type: ignore[no-any-return]
 
 
 def add_noise(model: nn.Module, condition: Condition) -> nn.Module:

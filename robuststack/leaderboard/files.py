@@ -61,7 +61,9 @@ def write(plan: Plan, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[P
     stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
     board = make_board(plan, rows, complete)
     json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
-    write_text(json_path, json.dumps({**board, "suite_file": _suite_file(plan, folder)}, indent=1, sort_keys=True) + "\n")
+    write_text(
+        json_path, json.dumps({**board, "suite_file": _suite_file(plan, folder)}, indent=1, sort_keys=True) + "\n"
+    )
     write_text(markdown_path, markdown(board))
     return [json_path, markdown_path]
 
@@ -121,7 +123,7 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
             f" {_options(one['architecture_options'])}."
         )
         for kind, randomised in (("deterministic", False), ("randomised", True)):
-            shown = next((row["attacks"] for row in group if row["stochastic"] is randomised), {})
+            shown: Mapping[str, Any] = next((row["attacks"] for row in group if row["stochastic"] is randomised), {})
             lines += [f"{name}, {kind} points: {_options(values)}." for name, values in shown.items()]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     machine = first["machine"]

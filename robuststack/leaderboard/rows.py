@@ -27,7 +27,9 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
     first = results[next(iter(clean.jobs.values()))]
     measured = results[row.measure]
     trained = [results[job]["seconds_per_epoch"] for job in row.train.values() if job in results]
-    checks = [results[job]["checks"] for some in row.robust.values() for one in some.values() for job in one.jobs.values()]
+    checks = [
+        results[job]["checks"] for some in row.robust.values() for one in some.values() for job in one.jobs.values()
+    ]
     return {
         **row.facts,
         "label": row.label,

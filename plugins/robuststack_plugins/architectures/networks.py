@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -132,7 +134,11 @@ class ThreeStageResNet(PostActivationResNet):
 
 
 class FourStageResNet(PostActivationResNet):
-    BLOCKS = {18: (BasicBlock, [2, 2, 2, 2]), 34: (BasicBlock, [3, 4, 6, 3]), 50: (Bottleneck, [3, 4, 6, 3])}  # noqa: RUF012
+    BLOCKS: ClassVar[dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]]] = {
+        18: (BasicBlock, [2, 2, 2, 2]),
+        34: (BasicBlock, [3, 4, 6, 3]),
+        50: (Bottleneck, [3, 4, 6, 3]),
+    }
 
     def __init__(self, depth: int, width: int, channels: int, num_classes: int) -> None:
         block, blocks = self.BLOCKS[depth]

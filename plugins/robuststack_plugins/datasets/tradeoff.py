@@ -54,7 +54,11 @@ class Tradeoff(rs.Dataset):
         return "procedural"
 
     def size(self, split: rs.Split) -> int:
-        sizes = {"train": self.options.images, "validation": self.options.images // 10, "test": self.options.test_images}
+        sizes = {
+            "train": self.options.images,
+            "validation": self.options.images // 10,
+            "test": self.options.test_images,
+        }
         return int(sizes[split])
 
     def load(self, folder: Path) -> dict[rs.Split, rs.Images]:

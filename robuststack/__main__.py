@@ -1,0 +1,5 @@
+"""`python -m robuststack`."""
+
+from robuststack.cli import main
+
+main()
