@@ -132,10 +132,11 @@ class Store:
             for name, content in files.items():
                 _replace(folder / name, content)
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-            stored = {**result, "files": hashes}
-            _replace(folder / "result.json", json.dumps(stored, indent=1, sort_keys=True).encode())
+            text = json.dumps({**result, "files": hashes}, indent=1, sort_keys=True)
+            _replace(folder / "result.json", text.encode())
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        return stored
+        # As a later run will read it: not even the order of keys may depend on who ran the job.
+        return dict(json.loads(text))
 
     def save_checkpoint(self, job: str, epoch: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
         """Keep the state after `epoch`; the one before it goes once this one is whole."""
@@ -196,11 +197,11 @@ class Store:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / "lock")
-        try:
-            with _writing(folder):
+        with _writing(folder):
+            try:
                 lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise Busy(f"job {job} in {self.root} is being run by {self._owner(folder)}") from None
+            except filelock.Timeout:  # An OSError too, so it must not reach the block around it.
+                raise Busy(f"job {job} in {self.root} is being run by {self._owner(folder)}") from None
         try:
             with contextlib.suppress(OSError):
                 (folder / "owner").write_text(str(os.getpid()), encoding="utf-8")

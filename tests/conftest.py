@@ -37,9 +37,9 @@ class Trained:
     leaderboard: Path
     result: rs.Result
 
-    def job(self, text: str) -> str:
-        """The id of the only train job whose label contains `text`."""
-        (job,) = (one.id for one in self.result.plan.jobs if one.kind == "train" and text in one.label)
+    def job(self, defense: str) -> str:
+        """The id of the train job of a defense."""
+        (job,) = (one.id for one in self.result.plan.jobs if one.kind == "train" and f"/{defense}" in one.label)
         return job
 
 

@@ -65,7 +65,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except click.ClickException as error:
         return _fail(" ".join(error.format_message().split()), 2)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):  # click turns the one into the other, and prints an empty line.
         return _fail("interrupted; finished jobs and epochs are kept, the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
         # `robuststack list | head`: the reader has what it wanted.

@@ -118,6 +118,7 @@ def train(
         JobFailed: a loss that is not finite, with epoch and step.
     """
     model, optimizer = state.model, state.optimizer
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     step = Step(model, attack, threat, runtime, recipe.epochs, seed)
     for epoch in range(state.epoch, recipe.epochs):
         started = time.perf_counter()
@@ -133,6 +134,8 @@ def train(
             with seeded(x.device, seed, "step", epoch, number), runtime.autocast():
                 defense.training_step(step)
             optimizer.step()
+            # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
+            torch.autograd.graph.increment_version(parameters)
             defense.after_step(model)
             losses.append(step.loss)
         # One synchronisation an epoch: the losses stay on the device until here.

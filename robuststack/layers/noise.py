@@ -35,8 +35,12 @@ class NoisyConv2d(nn.Conv2d):
         return {**self.__dict__, "_std": None}
 
     def weight_std(self) -> Tensor:
-        """The standard deviation of the weights, computed once for each value they take: attack steps share it."""
+        """The standard deviation of the weights. While they are frozen, as during an attack, it is computed once."""
         weight = self.weight
+        if weight.requires_grad:
+            # Not even the version tells a change here: fused optimisers do not count theirs.
+            self._std = None
+            return weight.detach().std()
         key = (weight._version, weight.data_ptr(), weight.dtype)
         if self._std is None or self._std[0] != key:
             self._std = key, weight.detach().std()

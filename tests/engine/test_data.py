@@ -1,0 +1,184 @@
+"""Batches: augmentation image by image, order, and data that is not what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import robuststack as rs
+from robuststack.engine.data import Data, augment, load, training_batches
+from robuststack.errors import DatasetError
+
+CPU = torch.device("cpu")
+
+
+def coordinates(count: int, height: int, width: int) -> torch.Tensor:
+    """Images whose pixels say where they are: row + 1 and column + 1 (the padding is 0), and the image's number."""
+    rows = torch.arange(1, height + 1)[:, None].expand(height, width)
+    columns = torch.arange(1, width + 1)[None].expand(height, width)
+    return torch.stack([torch.stack([rows, columns, torch.full_like(rows, one + 1)]) for one in range(count)]).float()
+
+
+def crop(image: np.ndarray, pad: int, top: int, left: int, mirrored: bool) -> np.ndarray:
+    """One image, cropped and mirrored by hand."""
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    cut = padded[:, top : top + image.shape[1], left : left + image.shape[2]]
+    return cut[:, :, ::-1] if mirrored else cut
+
+
+def taken(image: np.ndarray, pad: int) -> tuple[int, int, bool]:
+    """Which crop an image of `coordinates` is."""
+    inside = np.argwhere(image[0] > 0)
+    row, column = inside[len(inside) // 2]
+    neighbour = column + 1 if column + 1 < image.shape[2] and image[1, row, column + 1] > 0 else column - 1
+    mirrored = bool((image[1, row, neighbour] - image[1, row, column]) * (neighbour - column) < 0)
+    column_in_crop = image.shape[2] - 1 - column if mirrored else column
+    return int(image[0, row, column] - 1 + pad - row), int(image[1, row, column] - 1 + pad - column_in_crop), mirrored
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pad=st.integers(0, 3), flip=st.booleans(), height=st.integers(5, 8), width=st.integers(5, 8), seed=st.integers(0, 9)
+)
+def test_every_augmented_image_is_a_crop_of_its_own_image(pad, flip, height, width, seed):
+    x = coordinates(6, height, width)
+    torch.manual_seed(seed)
+    found = augment(x, rs.Augmentation(pad=pad, flip=flip))
+    assert found.shape == x.shape
+    for one, image in zip(found.numpy(), x.numpy(), strict=True):
+        top, left, mirrored = taken(one, pad)
+        assert 0 <= top <= 2 * pad
+        assert 0 <= left <= 2 * pad
+        assert flip or not mirrored
+        np.testing.assert_array_equal(one, crop(image, pad, top, left, mirrored))
+
+
+def test_every_crop_is_equally_likely():
+    torch.manual_seed(0)
+    pad, count = 1, 3600
+    found = augment(coordinates(1, 6, 6).repeat(count, 1, 1, 1), rs.Augmentation(pad=pad, flip=True))
+    counts: dict[tuple[int, int, bool], int] = {}
+    for one in found.numpy():
+        counts[taken(one, pad)] = counts.get(taken(one, pad), 0) + 1
+    assert len(counts) == 3 * 3 * 2
+    assert all(abs(times - count / 18) < 5 * (count / 18) ** 0.5 for times in counts.values())
+
+
+def make(count: int = 20) -> Data:
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 3, 4, 4).contiguous()
+    return Data(images, torch.arange(count))
+
+
+def order(data: Data, seed: int, epoch: int, size: int = 6, augmentation: rs.Augmentation | None = None) -> list[int]:
+    batches = training_batches(data, size, augmentation or rs.Augmentation(), seed, epoch)
+    return [int(one) for _, y in batches for one in y]
+
+
+def test_bytes_become_floats_between_zero_and_one():
+    data = Data(torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1, 1), torch.zeros(3, dtype=torch.long))
+    x, _ = data.batch(slice(0, 3))
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x.flatten(), torch.tensor([0.0, 0.2, 1.0]))
+    assert data.images.dtype == torch.uint8
+    assert data.images.flatten().tolist() == [0, 51, 255]
+
+
+def test_batches_cover_everything_in_order():
+    sizes, labels = zip(*[(len(x), y.tolist()) for x, y in make().batches(8)], strict=True)
+    assert sizes == (8, 8, 4)
+    assert sum(labels, []) == list(range(20))
+
+
+def test_an_epoch_drops_the_last_partial_batch_and_repeats_nothing():
+    seen = order(make(), 0, 0)
+    assert len(seen) == 18
+    assert len(set(seen)) == 18
+
+
+def test_images_keep_their_labels():
+    for x, y in training_batches(make(), 6, rs.Augmentation(flip=True), 0, 0):
+        torch.testing.assert_close(x[:, 0, 0, 0] * 255, y.float())
+
+
+def test_epochs_and_seeds_have_orders_of_their_own_and_the_same_seed_the_same():
+    data = make()
+    orders = [order(data, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(one) for one in orders}) == 4
+    assert order(data, 0, 1) == orders[1]
+
+
+def test_the_caller_cannot_disturb_order_or_augmentation():
+    data, augmentation = Data(coordinates(8, 6, 6) / 255, torch.arange(8)), rs.Augmentation(pad=2, flip=True)
+    epochs = []
+    for noise in (0, 1):
+        torch.manual_seed(noise)
+        epochs.append([x for x, _ in training_batches(data, 4, augmentation, 0, 0)])
+    assert all(torch.equal(a, b) for a, b in zip(*epochs, strict=True))
+    assert not torch.equal(*epochs[0])
+    other = [x for x, _ in training_batches(data, 4, augmentation, 0, 1)]
+    assert not torch.equal(epochs[0][0], other[0])
+
+
+def test_augmentation_leaves_the_data_alone():
+    data = Data(coordinates(8, 6, 6) / 255, torch.arange(8))
+    before = data.images.clone()
+    list(training_batches(data, 4, rs.Augmentation(pad=2, flip=True), 0, 0))
+    assert torch.equal(data.images, before)
+
+
+class Given(rs.Dataset):
+    """A dataset of whatever a test puts into it."""
+
+    name = "given"
+    shape = (1, 4, 4)
+    num_classes = 3
+    images = np.zeros((6, 1, 4, 4), dtype=np.float32)
+    labels = np.arange(6) % 3
+
+    def size(self, split: rs.Split) -> int:
+        return 6
+
+    def load(self, folder: Path) -> dict[rs.Split, rs.Images]:
+        return {"train": rs.Images(self.images, self.labels)}
+
+
+def given_with(**changes: object) -> Given:
+    dataset = Given()
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def test_good_data_is_placed_as_it_is(tmp_path):
+    images = np.random.RandomState(0).randint(0, 256, (6, 1, 4, 4)).astype(np.uint8)
+    data = load(given_with(images=images, labels=np.arange(6, dtype=np.int32) % 3), tmp_path, CPU)["train"]
+    assert data.images.numpy().tolist() == images.tolist()
+    assert data.labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.full((6, 1, 4, 4), 1.5, np.float32)}, r"values from 1\.5 to 1\.5; models take \[0, 1\]"),
+        ({"images": np.full((6, 1, 4, 4), -0.1, np.float32)}, r"values from -0\.1 to -0\.1"),
+        ({"images": np.full((6, 1, 4, 4), np.nan, np.float32)}, "values from nan to nan"),
+        ({"images": np.zeros((6, 1, 4, 4))}, r"images are float64; valid: uint8 \(0 to 255\) or float32 \(0 to 1\)"),
+        ({"images": np.zeros((6, 4, 4, 1), np.float32)}, r"shape \(4, 4, 1\), the dataset declares \(1, 4, 4\)"),
+        ({"images": np.zeros((5, 1, 4, 4), np.float32)}, "5 images and 6 labels, the dataset declares 6"),
+        (
+            {"images": np.zeros((5, 1, 4, 4), np.float32), "labels": np.arange(5) % 3},
+            "5 images and 5 labels, the dataset declares 6",
+        ),
+        ({"labels": np.arange(6)}, "labels from 0 to 5; 3 classes are declared"),
+        ({"labels": np.arange(6) % 3 - 1}, "labels from -1 to 1; 3 classes are declared"),
+    ],
+)
+def test_data_that_is_not_what_it_says_is_refused(tmp_path, changes, message):
+    with pytest.raises(DatasetError, match=message) as error:
+        load(given_with(**changes), tmp_path, CPU)
+    assert str(error.value).startswith("dataset 'given', split train: ")

@@ -1,0 +1,58 @@
+"""FiLM against its formula, written out once more in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robuststack.layers.condition import Condition, View, attach
+from robuststack.layers.film import FiLM
+
+
+def leaky(x: np.ndarray) -> np.ndarray:
+    return np.where(x >= 0, x, 0.01 * x)
+
+
+def reference(film: FiLM, h: np.ndarray, code: np.ndarray) -> np.ndarray:
+    w1, b1, w2, b2 = (one.detach().numpy().astype(np.float64) for one in film.parameters())
+    both = leaky(leaky(code @ w1.T + b1) @ w2.T + b2)
+    mu, sigma = both[:, : h.shape[1]], both[:, h.shape[1] :]
+    return mu[:, :, None, None] * h + sigma[:, :, None, None]
+
+
+@settings(max_examples=30, deadline=None)
+@given(channels=st.integers(1, 12), dim=st.integers(1, 20))
+def test_the_number_of_parameters_is_the_papers(channels, dim):
+    film = FiLM(channels, dim, Condition("code"))
+    assert sum(one.numel() for one in film.parameters()) == 4 * channels**2 + (2 * dim + 4) * channels
+
+
+@pytest.mark.parametrize("codes", [5, 1])
+@pytest.mark.parametrize(("channels", "dim"), [(4, 1), (3, 8)])
+def test_it_computes_the_formula(channels, dim, codes):
+    torch.manual_seed(0)
+    condition = Condition("code")
+    film = attach(FiLM(channels, dim, condition), condition)
+    h, code = torch.randn(5, channels, 3, 2), torch.randn(codes, dim)
+    expected = reference(film, h.double().numpy(), code.double().numpy())
+    np.testing.assert_allclose(View(film, {"code": code})(h).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_each_sample_follows_its_own_code():
+    torch.manual_seed(0)
+    condition = Condition("code")
+    film = attach(FiLM(4, 2, condition), condition)
+    h, code = torch.randn(3, 4, 2, 2), torch.randn(3, 2)
+    together = View(film, {"code": code})(h)
+    for one in range(3):
+        torch.testing.assert_close(View(film, {"code": code[one : one + 1]})(h[one : one + 1])[0], together[one])
+
+
+def test_gradients_reach_every_weight():
+    condition = Condition("code")
+    film = attach(FiLM(4, 2, condition), condition)
+    View(film, {"code": torch.ones(1, 2)})(torch.randn(3, 4, 2, 2)).square().sum().backward()
+    assert all(one.grad is not None and one.grad.abs().sum() > 0 for one in film.parameters())

@@ -1,0 +1,142 @@
+"""Tables: every row and figure of a leaderboard, written as people read them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from tabulate import tabulate_formats
+
+from robuststack.leaderboard import files
+from robuststack.leaderboard.tables import figure, heading_of, number, tables
+
+
+@pytest.fixture
+def board(trained) -> dict:
+    return copy.deepcopy(files.read(trained.leaderboard / "small.json"))
+
+
+def body(table: str) -> list[list[str]]:
+    """The cells of a Markdown table, without its header and rule."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def header(table: str) -> list[str]:
+    return [cell.strip() for cell in table.splitlines()[0].strip("|").split("|")]
+
+
+def test_rows_of_one_setting_make_one_table(board):
+    ((heading, table),) = tables(board, "github")
+    assert heading == "tradeoff, resnet8, Linf eps 0.1"
+    assert len(body(table)) == len(board["rows"]) == 6
+
+
+def test_the_columns_are_named(board):
+    ((_, table),) = tables(board, "github")
+    assert header(table) == [
+        "defense", "point", "CA %", "RA FGSM %", "RA PGD-5 %", "RA worst %", "parameters", "MACs", "ms, batch 1",
+        "ms, batch 8", "train s/epoch",
+    ]  # fmt: skip
+
+
+def test_every_row_is_there_in_its_order_with_its_figures(board):
+    ((_, table),) = tables(board, "github")
+    for cells, row in zip(body(table), board["rows"], strict=True):
+        assert cells[0].split()[0] == row["defense"]
+        assert cells[1] == (" ".join(f"{key}={value:g}" for key, value in row["point"].items()) or "-")
+        assert cells[2] == figure(row["ca"])
+        assert cells[3:6] == [figure(row["ra"][name]) for name in ("FGSM", "PGD-5", "worst")]
+        assert int(cells[6].replace(",", "")) == row["parameters"]
+        assert int(cells[7].replace(",", "")) == row["macs"]
+        assert cells[8].startswith(f"{row['latency_ms']['1']['median']:.2f} (")
+
+
+def test_options_that_matter_stand_beside_the_name(board):
+    ((_, table),) = tables(board, "github")
+    assert {cells[0] for cells in body(table)} == {"none", "pgd_at", "float", "oat dim=4"}
+
+
+def test_no_two_rows_look_alike(board):
+    ((_, table),) = tables(board, "github")
+    named = [tuple(cells[:2]) for cells in body(table)]
+    assert len(set(named)) == len(named)
+
+
+def test_another_threat_is_another_table(board):
+    other = copy.deepcopy(board["rows"])
+    for row in other:
+        row["threat"]["eps"] = 8 / 255
+    board["rows"] += other
+    headings = [heading for heading, _ in tables(board, "github")]
+    assert headings == ["tradeoff, resnet8, Linf eps 0.1", "tradeoff, resnet8, Linf eps 8/255"]
+
+
+def test_an_extra_column_of_a_plugin_is_shown(board):
+    board["rows"][1]["extra"]["carbon"] = "3 g"
+    ((_, table),) = tables(board, "github")
+    assert header(table)[-1] == "carbon"
+    assert [cells[-1] for cells in body(table)] == ["-", "3 g", "-", "-", "-", "-"]
+
+
+def test_what_was_not_measured_is_a_dash(board):
+    for row in board["rows"][:1]:
+        row["latency_ms"], row["train_seconds_per_epoch"] = {}, None
+        del row["ra"]["FGSM"]
+    ((_, table),) = tables(board, "github")
+    first = body(table)[0]
+    assert [first[3], *first[8:11]] == ["-", "-", "-", "-"]
+
+
+@pytest.mark.parametrize("style", ["github", "simple", "tsv", "html", "latex"])
+def test_every_style_of_tabulate_works(board, style):
+    assert style in tabulate_formats
+    ((_, table),) = tables(board, style)
+    assert all(f"{row['parameters']:,}" in table for row in board["rows"])
+
+
+@pytest.mark.parametrize(
+    ("one", "text"),
+    [
+        ({"value": 98.44, "low": 97.05, "high": 99.2}, "98.4 [97.0, 99.2]"),
+        ({"value": 0.0, "low": 0.0, "high": 3.7}, "0.0 [0.0, 3.7]"),
+        (None, "-"),
+    ],
+)
+def test_a_figure_is_percent_with_its_interval(one, text):
+    assert figure(one) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(8 / 255, "8/255"), (1 / 255, "1/255"), (0.2, "51/255"), (0.1, "0.1"), (0.031, "0.031")]
+)
+def test_a_radius_is_written_as_people_write_it(value, text):
+    assert number(value) == text
+
+
+def test_a_heading_names_data_network_and_threat(board):
+    row = {**board["rows"][0], "dataset": "cifar10", "threat": {"norm": "linf", "eps": 4 / 255}}
+    assert heading_of(row) == "cifar10, resnet8, Linf eps 4/255"
+
+
+def test_the_markdown_file_holds_every_row_and_how_it_was_obtained(trained, board):
+    text = (trained.leaderboard / "small.md").read_text()
+    ((heading, table),) = tables(board, "github")
+    assert text.startswith("# small\n")
+    assert f"## {heading}\n\n{table}\n" in text
+    for part in ("200 images", "4 draws", "training seeds 0", "FGSM, deterministic", "FGSM, randomised", "torch "):
+        assert part in text
+    assert "Partial" not in text
+
+
+def test_the_result_prints_the_same_table(trained, board):
+    ((heading, table),) = tables(board, "github")
+    assert trained.result.table("github") == f"{heading}\n\n{table}"
+
+
+def test_a_partial_leaderboard_says_so(board):
+    assert "**Partial:**" in files.markdown({**board, "complete": False})
+    assert "**Partial:**" not in files.markdown(board)
+
+
+def test_overrides_are_printed(board):
+    assert "Overrides: `--set train.epochs=1`" in files.markdown({**board, "overrides": ["train.epochs=1"]})

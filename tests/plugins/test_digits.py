@@ -1,0 +1,62 @@
+"""The embedded digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from robuststack.errors import DatasetError
+from robuststack.registry import Registry
+
+
+@pytest.fixture
+def digits():
+    return Registry().create("dataset", "digits")
+
+
+def test_the_splits_hold_every_image_once(digits, tmp_path):
+    splits = digits.load(tmp_path)
+    assert {split: len(one.labels) for split, one in splits.items()} == {"train": 1100, "validation": 197, "test": 500}
+    assert all(len(one.images) == digits.size(split) for split, one in splits.items())
+    rows = np.concatenate([one.images.reshape(-1, 64) for one in splits.values()])
+    source = load_digits().data.astype(np.float32) / 16
+    assert sorted(map(bytes, rows)) == sorted(map(bytes, source))
+
+
+def test_images_keep_their_labels(digits, tmp_path):
+    labels = {(row.astype(np.float32) / 16).tobytes(): int(label) for row, label in zip(*load_digits(return_X_y=True))}
+    for one in digits.load(tmp_path).values():
+        assert [labels[image.tobytes()] for image in one.images] == one.labels.tolist()
+
+
+def test_values_fill_the_pixel_range(digits, tmp_path):
+    images = digits.load(tmp_path)["train"].images
+    assert images.dtype == np.float32
+    assert images.shape[1:] == digits.shape == (1, 8, 8)
+    assert (images.min(), images.max()) == (0, 1)
+
+
+def test_every_class_is_in_every_split(digits, tmp_path):
+    for one in digits.load(tmp_path).values():
+        assert set(one.labels) == set(range(digits.num_classes))
+
+
+def test_the_split_is_always_the_same(digits, tmp_path):
+    first, again = digits.load(tmp_path), digits.load(tmp_path)
+    assert all(np.array_equal(first[split].images, again[split].images) for split in first)
+    assert first["test"].labels[:8].tolist() == [2, 8, 2, 6, 6, 7, 1, 9]
+
+
+def test_nothing_is_downloaded_or_written(digits, tmp_path):
+    digits.load(tmp_path)
+    assert digits.downloads() == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_copy_of_the_data_is_refused(digits, tmp_path, monkeypatch):
+    changed = load_digits()
+    changed.images[0, 0, 0] += 1
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: changed)
+    with pytest.raises(DatasetError, match="not the known one: sha256 [0-9a-f]{64}, not 8b3b6ae9"):
+        digits.load(tmp_path)
