@@ -45,12 +45,13 @@ def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Figur
     if len(runs) == 1 and not stochastic:
         return Figure(value, *wilson(int(per_image.sum()), n), "wilson")
     replicas = _replicas(runs, stochastic)
-    if np.ptp(replicas) == 0:
+    if np.ptp(replicas) < 1e-9:
         # All outcomes alike: resampling cannot see what n images cannot exclude.
         return Figure(value, *wilson(round(value / 100 * n), n), "wilson")
     low, high = np.quantile(replicas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # Rounding in the last place must not put the interval beside its own value.
-    return Figure(value, min(100 * float(low), value), max(100 * float(high), value), "bootstrap")
+    # Rounding in the last place must put the interval neither beside its own value nor outside of 0 to 100.
+    low, high = np.clip([100 * low, 100 * high], 0, 100)
+    return Figure(value, min(float(low), value), max(float(high), value), "bootstrap")
 
 
 def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool) -> np.ndarray:
@@ -67,7 +68,7 @@ def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool) -> np.ndar
                 if stochastic
                 else np.full((1, draws), 1 / draws)
             )
-            means = weights.astype(np.float32) @ outcomes.astype(np.float32)
+            means = weights @ outcomes.astype(np.float64)
             worst = means if worst is None else np.minimum(worst, means)
         assert worst is not None
         total += np.einsum("rn,rn->r", np.broadcast_to(worst, images.shape), images)

@@ -258,6 +258,16 @@ def write_text(path: Path, text: str) -> None:
         _replace(path, text.encode())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        StoreError: it cannot be made, or is a file.
+    """
+    with _writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _writing(where: Path) -> Iterator[None]:
     try:

@@ -20,7 +20,6 @@ keys = st.text("abc", min_size=1, max_size=2).map(lambda text: f"k{text}")
 leaves = st.none() | st.booleans() | st.integers(-99, 99) | st.sampled_from([5e-4, 0.25, "8/255", "digits", "a b"])
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
 mappings = st.dictionaries(keys, values, max_size=4)
-paths = st.lists(keys, min_size=1, max_size=3)
 
 
 def write(folder: Path, text: str, name: str = "suite.yaml") -> Path:
@@ -169,20 +168,21 @@ def test_lists_are_replaced_not_joined(tmp_path):
     assert merge(base, top).data == {"a": [4]}
 
 
-@given(mappings, paths, values)
-def test_an_override_reads_back_and_changes_nothing_else(data, path, value):
+@given(mappings, values, st.data())
+def test_an_override_reads_back_and_changes_nothing_else(data, value, draw):
     source = Source(json.loads(json.dumps(data)))
-    assignment = f"{'.'.join(path)}={json.dumps(value)}"
-    parents = [
-        at(data, path[:depth]) for depth in range(len(path)) if path[: depth - 1] == [] or reaches(data, path[:depth])
-    ]
-    # Twice is once.
-    before = json.dumps(source.data)
-    override(source, assignment)
-    assert json.dumps(source.data) == before
+    parents = [(), *(path for path in places(data) if isinstance(at(data, path), dict))]
+    last = keys.map(lambda key: (key,)) | st.just(("new", "deeper"))
+    path = (*draw.draw(st.sampled_from(parents)), *draw.draw(last))
+    assignment = f"{'.'.join(map(str, path))}={json.dumps(value)}"
+    assert override(source, assignment) == path
+    assert at(source.data, path) == value
     for other in places(data):
-        apart = other[: len(path)] != returned and returned[: len(other)] != other
+        apart = other[: len(path)] != path and path[: len(other)] != other
         assert not apart or at(source.data, other) == at(data, other)
+    once = json.dumps(source.data)
+    override(source, assignment)
+    assert json.dumps(source.data) == once
 
 
 @given(mappings, st.data())

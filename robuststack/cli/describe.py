@@ -32,9 +32,9 @@ def command(
         )
     dimensions = _shape(shape)
 
-    from robuststack.engine.measure import macs
+    from robuststack.engine.measure import blueprint, macs
 
-    model = method.build(network, dimensions, num_classes).eval()
+    model = blueprint(method, network, dimensions, num_classes)
     robust_end = parse(type(method).Knobs, method.operating_points()[-1]).resolved()
     setting = method.setting(robust_end)
     facts = {

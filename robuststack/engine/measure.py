@@ -10,9 +10,21 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robuststack.contracts import Defense, Setting
+from robuststack.contracts import Architecture, Defense, Setting
 from robuststack.engine.attack import still
 from robuststack.engine.device import Runtime
+
+
+def blueprint(
+    defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int
+) -> nn.Module:
+    """The model without its weights, which is all that counting needs: nothing is drawn and no memory is filled."""
+    try:
+        with torch.device("meta"):
+            return defense.build(architecture, shape, num_classes).eval()
+    except (RuntimeError, NotImplementedError):
+        # An architecture that computes with its weights while it is built needs real ones.
+        return defense.build(architecture, shape, num_classes).eval()
 
 
 @torch.no_grad()

@@ -37,8 +37,9 @@ class LocalExecutor:
             DatasetError: what was tried and where to put the file.
         """
         for job in jobs:
-            if job.kind == "train":
-                self.workspace.data(job.spec["dataset"])
+            trained = job.spec if job.kind == "train" else job.spec.get("source")
+            if trained:
+                self.workspace.data(trained["dataset"])
 
     def run(self, job: Job, report: Callable[..., None]) -> dict[str, Any]:
         """Run a job and store its result."""

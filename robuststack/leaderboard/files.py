@@ -11,17 +11,19 @@ from typing import Any
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan import Plan
-from robuststack.store import write_text
+from robuststack.store import make_folder, write_text
 
 SCHEMA = 1
 
 
 def claim(plan: Plan, folder: Path) -> None:
-    """Refuse, before any compute, to write over the leaderboard of another suite file of the same name.
+    """Make the folder and refuse, before any compute, to write over the leaderboard of another suite file of the same name.
 
     Raises:
         LeaderboardError: with both files.
+        StoreError: the folder cannot be made.
     """
+    make_folder(folder)
     path = folder / f"{plan.suite.name}.json"
     if not path.is_file():
         return

@@ -91,7 +91,7 @@ def test_bytes_become_floats_between_zero_and_one():
 def test_batches_cover_everything_in_order():
     sizes, labels = zip(*[(len(x), y.tolist()) for x, y in make().batches(8)], strict=True)
     assert sizes == (8, 8, 4)
-    assert sum(labels, []) == list(range(20))
+    assert [one for batch in labels for one in batch] == list(range(20))
 
 
 def test_an_epoch_drops_the_last_partial_batch_and_repeats_nothing():

@@ -44,7 +44,9 @@ def x() -> Tensor:
 
 
 def same_state(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(a.state_dict().values(), b.state_dict().values()))
+    return all(
+        torch.equal(one, other) for one, other in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])

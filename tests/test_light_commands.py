@@ -1,0 +1,80 @@
+"""Commands that must answer at once import no heavy package; and this check is able to fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robuststack.registry import Registry
+
+HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib")
+SCRIPT = """
+import json, sys
+from robuststack.cli import call
+code = call(json.loads(sys.argv[1]))
+print(json.dumps([code, [one for one in json.loads(sys.argv[2]) if one in sys.modules]]), file=sys.stderr)
+"""
+COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet34"), ("architecture", "wrn-16-4"),
+              ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd")]  # fmt: skip
+COMMANDS = [
+    ["--help"],
+    ["--version"],
+    ["list"],
+    ["list", "defense", "--json"],
+    *(["show", *one] for one in COMPONENTS),
+    ["check", "SUITE"],
+    ["plan", "SUITE"],
+    ["plan", "SUITE", "--json"],
+    ["run", "SUITE", "--dry-run"],
+    ["run", "--help"],
+    ["schema"],
+]
+
+
+def imported(arguments: list[str], folder: Path, *path: Path) -> list[str]:
+    """The heavy packages that a command imports, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, *sys.path]))}
+    command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), json.dumps(HEAVY)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    code, found = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0, done.stderr
+    return found
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
+    assert imported([str(small_suite) if one == "SUITE" else one for one in arguments], small_suite.parent) == []
+
+
+def test_no_registered_module_imports_a_heavy_package(tmp_path):
+    kinds = {(one.kind, one.name) for one in Registry() if not one.pattern}
+    assert {one for one in COMPONENTS if one[1] != "wrn-16-4"} <= kinds
+    assert imported(["list"], tmp_path) == [], "`list` loads every one of them for its summary"
+
+
+@pytest.fixture
+def heavy_plugin(tmp_path):
+    """A folder with an installed distribution whose attack imports torch at the top of its module."""
+    folder = tmp_path / "site"
+    info = folder / "heavy_plugin-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[robuststack]\nheavy = heavy_plugin\n")
+    (folder / "heavy_plugin.py").write_text(
+        "import robuststack as rs\n@rs.hookimpl\ndef register_attack(register):\n"
+        "    register('heavy', 'heavy_component:Heavy')\n"
+    )
+    (folder / "heavy_component.py").write_text(
+        'import torch\nimport robuststack as rs\nclass Heavy(rs.Attack):\n    """Heavy."""\n'
+    )
+    return folder
+
+
+def test_the_check_finds_a_component_that_imports_torch_at_the_top(heavy_plugin, tmp_path):
+    assert "torch" in imported(["show", "attack", "heavy"], tmp_path, heavy_plugin)
+    assert imported(["--help"], tmp_path, heavy_plugin) == [], "only a command that uses it imports it"
