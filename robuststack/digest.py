@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,10 +14,6 @@ from typing import Any
 
 # Host code that decides what is computed. Presentation (cli, leaderboard, progress) can change without new results.
 ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "robuststack.options")
-
-_IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\(?[^#\n]*)|import[ \t]+([\w., \t]+))", re.MULTILINE
-)
 
 
 def job_id(kind: str, spec: Mapping[str, Any]) -> str:
@@ -52,19 +48,20 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
     if origin is None:
         return "", ()
     text = origin.read_text(encoding="utf-8", errors="replace")
+    parent = name if origin.name == "__init__.py" else name.rpartition(".")[0]
     imported: list[str] = []
-    for match in _IMPORT.finditer(text):
-        base, names, plain = match.groups()
-        if plain:
-            imported += [one.split()[0] for one in plain.split(",") if one.strip()]
-        elif base.startswith("."):
-            parent = name if origin.name == "__init__.py" else name.rpartition(".")[0]
-            imported.append(importlib.util.resolve_name(base, parent))
-        else:
-            imported.append(base)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # A module that is only imported when it is needed; importing it will say so.
+        tree = ast.Module([], [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported += [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            written = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(written, parent) if node.level else written
             # `from package import module`: a name that is a module counts too.
-            parts = [one.split()[0] for one in names.strip("( )").split(",") if one.strip(" ()")]
-            imported += [f"{base}.{one}" for one in parts if base.startswith("robuststack")]
+            imported += [base, *(f"{base}.{one.name}" for one in node.names)]
     return hashlib.sha256(text.encode()).hexdigest(), tuple(imported)
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from robuststack.errors import PluginError, did_you_mean
 
@@ -14,7 +15,9 @@ from robuststack.errors import PluginError, did_you_mean
 class Options(BaseModel):
     """The base of every options model: unknown keys are errors, types are not coerced, instances do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     def resolved(self) -> dict[str, Any]:
         """Every option with its value, defaults included, as plain JSON data under the names that suites use."""
@@ -31,7 +34,7 @@ def _fraction(value: object) -> object:
         try:
             return float(Fraction(value.replace(" ", "")))
         except (ValueError, ZeroDivisionError):
-            raise ValueError(f"{value!r} is neither a number nor a fraction such as 8/255") from None
+            raise PydanticCustomError("number", "Input should be a number or a fraction such as 8/255") from None
     return value
 
 
@@ -56,10 +59,12 @@ def parse(model: type[Model], data: Mapping[str, Any]) -> Model:
     Raises:
         InvalidOptions: with the first problem in one line, the key it is at, and what would be valid.
     """
+    data = {str(key): value for key, value in data.items()}
     try:
-        return model.model_validate(dict(data))
+        return model.model_validate(data)
     except ValidationError as error:
-        problems = error.errors()
+        # A misspelt key first: it is why another one is missing.
+        problems = sorted(error.errors(), key=lambda one: one["type"] == "missing")
         path = _real(problems[0], data)
         same = [one for one in problems if _real(one, data) == path]
         raise InvalidOptions(_explain(model, same, path), path) from None
@@ -93,6 +98,13 @@ def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int,
     reason = " or ".join(dict.fromkeys(reasons))
     if kind == "value_error":
         return f"{key}: {reason}" if key else reason
+    if kind == "too_short":
+        least = problem["ctx"]["min_length"]
+        return (
+            f"{key}: must have at least {least} item{'s' if least > 1 else ''}, not {problem['ctx']['actual_length']}"
+        )
+    if kind in ("model_type", "dict_type"):
+        reason = "a mapping"
     return f"{key}: must be {reason}, not {problem['input']!r}"
 
 

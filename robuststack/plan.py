@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -138,7 +138,9 @@ class _Variant:
     def named(self, siblings: Sequence[Part]) -> str:
         """The component in a label: what tells it apart from the other variants in the suite, and no more."""
         twice = sum(other.name == self.part.name for other in siblings) > 1
-        return _text({"name": self.component.name, **(self.shown if twice else self.swept)})
+        own = getattr(self.part, "train", None)
+        recipe = _shown_recipe(own, own.model_fields_set) if twice and own else {}
+        return _text({"name": self.component.name, **(self.shown if twice else self.swept), **recipe})
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -152,6 +154,19 @@ class _Variant:
         return {
             key: resolved[key] for key in resolved if key in marked or key in self.part.options or key in self.swept
         }
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A cell's recipe, and the sections of the suite it comes from, the strongest first, with their paths."""
+
+    recipe: Recipe
+    sections: tuple[tuple[Recipe, tuple[str | int, ...]], ...]
+
+    def place(self, key: str) -> tuple[str | int, ...]:
+        """Where the suite writes `key`."""
+        written = (path for section, path in self.sections if key in section.model_fields_set)
+        return (*next(written, self.sections[-1][1]), key)
 
 
 class _Planner:
@@ -212,20 +227,25 @@ class _Planner:
                 found[label] = one
         return found
 
-    def _cells(self) -> Iterator[tuple[_Variant, _Variant, Threat, Recipe, _Variant]]:
+    def _cells(self) -> Iterator[tuple[_Variant, _Variant, Threat, _Training, _Variant]]:
         suite = self.suite
         for d, data_part in enumerate(suite.datasets):
             for dataset in self._variants("dataset", data_part, ("datasets", d)):
                 for a, architecture_part in enumerate(suite.architectures):
                     for architecture in self._variants("architecture", architecture_part, ("architectures", a)):
-                        for threat_spec, recipe in itertools.product(suite.threat, suite.train):
+                        for threat_spec, (t, recipe) in itertools.product(suite.threat, enumerate(suite.train)):
                             own = data_part.threat
                             eps = own.eps or threat_spec.eps or dataset.component.eps
                             threat = Threat(norm=threat_spec.norm, eps=eps)
                             for i, part in enumerate(suite.defenses):
                                 for defense in self._variants("defense", part, ("defenses", i)):
+                                    sections = (
+                                        (part.train, ("defenses", i, "train")),
+                                        (data_part.train, ("datasets", d, "train")),
+                                        (recipe, ("train", t)),
+                                    )
                                     merged = self._recipe(recipe, data_part, part, defense.component)
-                                    yield dataset, architecture, threat, merged, defense
+                                    yield dataset, architecture, threat, _Training(merged, sections), defense
 
     def _recipe(self, recipe: Recipe, data_part: DatasetPart, part: DefensePart, defense: Defense) -> Recipe:
         given = {**recipe.given(), **data_part.train.given(), **part.train.given()}
@@ -239,17 +259,18 @@ class _Planner:
         dataset: _Variant,
         architecture: _Variant,
         threat: Threat,
-        recipe: Recipe,
+        training: _Training,
         defense: _Variant,
         attacks: Mapping[str, _Variant],
     ) -> Iterator[RowPlan]:
-        self._check_cell(dataset, threat, recipe, defense, attacks)
-        models = {seed: self._model(dataset, architecture, threat, recipe, defense, seed)
+        recipe = training.recipe
+        self._check_cell(dataset, threat, training, defense, attacks)
+        models = {seed: self._model(dataset, architecture, threat, training, defense, seed)
                   for seed in self.suite.seeds.train}  # fmt: skip
         prefix = f"{dataset.named(self.suite.datasets)}/{architecture.named(self.suite.architectures)}"
         several = {
             **({"eps": threat.eps} if len(self.suite.threat) > 1 else {}),
-            **({"epochs": recipe.epochs, "lr": recipe.lr} if len(self.suite.train) > 1 else {}),
+            **_shown_recipe(recipe, _differing(self.suite.train)),
         }
         for point in self._points(defense):
             described = _text({**several, **point}, first=False)
@@ -276,14 +297,15 @@ class _Planner:
             yield self._row(label, facts, dataset, architecture, threat, defense, point, models, attacks)
 
     def _check_cell(
-        self, dataset: _Variant, threat: Threat, recipe: Recipe, defense: _Variant, attacks: Mapping[str, _Variant]
+        self, dataset: _Variant, threat: Threat, training: _Training, defense: _Variant, attacks: Mapping[str, _Variant]
     ) -> None:
         data: Dataset = dataset.component
+        recipe = training.recipe
         if defense.component.trains and recipe.batch_size > data.size("train"):
             raise self.suite.error(
                 f"batch_size {recipe.batch_size} is more than the {data.size('train')} training images of "
                 f"{data.name}: an epoch would have no step",
-                "train", 0, "batch_size",
+                *training.place("batch_size"),
             )  # fmt: skip
         for one in attacks.values():
             attack: Attack = one.component
@@ -321,7 +343,13 @@ class _Planner:
         return found
 
     def _model(
-        self, dataset: _Variant, architecture: _Variant, threat: Threat, recipe: Recipe, defense: _Variant, seed: int
+        self,
+        dataset: _Variant,
+        architecture: _Variant,
+        threat: Threat,
+        training: _Training,
+        defense: _Variant,
+        seed: int,
     ) -> _Model:
         component: Defense = defense.component
         model = {
@@ -335,7 +363,7 @@ class _Planner:
         parts: list[Component] = [dataset.component, architecture.component, component]
         if not component.trains:
             return _Model(job_id("model", model), model, None, tuple(parts))
-        attack = self._training_attack(recipe)
+        recipe, attack = training.recipe, self._training_attack(training)
         spec = {
             **model,
             "threat": threat.resolved(),
@@ -349,7 +377,8 @@ class _Planner:
         job = self._job("train", label, spec, [*parts, attack], work=work)
         return _Model(job.id, spec, job, ())
 
-    def _training_attack(self, recipe: Recipe) -> GradientAttack:
+    def _training_attack(self, training: _Training) -> GradientAttack:
+        recipe, place = training.recipe, training.place("attack")
         name = recipe.attack.name
         try:
             # In training each step sees one noise draw (the papers' algorithms); only a suite that says so pays for EOT.
@@ -358,12 +387,12 @@ class _Planner:
             attack = self.registry.create("attack", name, {**single, **recipe.attack.options})
         except PluginError as error:
             path = error.path if isinstance(error, InvalidOptions) else ("name",)
-            raise self.suite.error(f"train.attack: {error}", "train", 0, "attack", *path) from None
+            raise self.suite.error(f"train.attack: {error}", *place, *path) from None
         if recipe.attack.sweep:
-            raise self.suite.error("the training attack has no sweep; list recipes under train", "train", 0, "attack")
+            raise self.suite.error("the training attack has no sweep; list recipes under train", *place)
         if not isinstance(attack, GradientAttack):
             message = f"train.attack: {name!r} is no gradient attack, so it cannot train; use pgd or fgsm"
-            raise self.suite.error(message, "train", 0, "attack")
+            raise self.suite.error(message, *place)
         return attack
 
     def _row(
@@ -394,7 +423,7 @@ class _Planner:
         headline = protocols[wanted[0]]
         figures = {name: one.component.figures(threat, headline.attacker.stochastic) for name, one in attacks.items()}
         facts = {**facts, "stochastic": headline.victim.stochastic, "attacks": figures}
-        train = {seed: job.id for seed, job in models.items()}
+        train = {seed: model.id for seed, model in models.items() if model.job}
         return RowPlan(label, facts, train, measured.id, clean, robust)
 
     def _score(
@@ -496,6 +525,19 @@ class _Planner:
             required = (needs.id,) if needs else ()
             self.jobs[identity] = Job(identity, kind, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
+
+
+def _differing(recipes: Sequence[Recipe]) -> set[str]:
+    """The keys in which recipes differ."""
+    return {key for key in Recipe.model_fields if any(getattr(one, key) != getattr(recipes[0], key) for one in recipes)}
+
+
+def _shown_recipe(recipe: Recipe, keys: Collection[str]) -> dict[str, Any]:
+    """Some keys of a recipe, as labels show them."""
+    found = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys}
+    if "attack" in found:
+        found["attack"] = _text({"name": recipe.attack.name, **recipe.attack.options}).replace(" ", ",")
+    return found
 
 
 def _pixels(dataset: Dataset) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import pluggy
 
@@ -66,7 +66,7 @@ class Registration:
         module, _, attribute = self.target.partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.kind} {self.name!r} ({self.origin}) cannot be imported: {reason}") from error
         if not (isinstance(found, type) and issubclass(found, KINDS[self.kind])):
@@ -124,9 +124,12 @@ class Registry:
             self._add(source)
 
     def _add(self, source: Source) -> None:
+        # With its distribution, so that nobody's `defenses` displaces another's.
+        name = f"{source.distribution}:{source.name}"
+        taken = self.hooks.has_plugin(name)
         try:
             plugin = source.load()
-            name = self.hooks.register(plugin, name=source.name)
+            self.hooks.register(plugin, name=name)
             impls = self.hooks.get_hookcallers(plugin) or []
             unknown = [caller.name for caller in impls if caller.spec is None]
             if unknown:
@@ -135,8 +138,8 @@ class Registry:
             collected = [one for kind in KINDS for one in self._collect(kind, source, plugin)]
         # SystemExit too: a plugin module that runs a script on import must not end every command.
         except (Exception, SystemExit) as error:
-            if self.hooks.has_plugin(source.name) and not isinstance(error, ValueError):
-                self.hooks.unregister(name=source.name)
+            if self.hooks.has_plugin(name) and not taken:
+                self.hooks.unregister(name=name)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self.broken.append(Broken(source.name, f"{source.distribution} {source.version}", reason))
             return
@@ -192,18 +195,26 @@ class Registry:
         """
         many = self._found[kind].get(name)
         if many:
-            if len(many) > 1:
-                raise PluginError(next(line for line in self.duplicates if line.startswith(f"{kind} {name!r}")))
+            _refuse_several(kind, name, many)
             if many[0].pattern is None:
                 return many[0]
-        for family in (one for some in self._found[kind].values() for one in some if one.pattern):
-            match = re.fullmatch(cast(str, family.pattern), name)
-            if match:
-                groups = {key: int(text) if text.isdigit() else text for key, text in match.groupdict().items()}
-                return Registration(
-                    kind, name, family.target, family.plugin, family.distribution, family.version,
-                    None, {**family.preset, **groups},
-                )  # fmt: skip
+            options = " and ".join(re.compile(many[0].pattern).groupindex)
+            raise PluginError(f"{kind} {name!r} stands for a family: put numbers in place of {options}")
+        families = [
+            (one, match)
+            for some in self._found[kind].values()
+            for one in some
+            if one.pattern and (match := re.fullmatch(one.pattern, name))
+        ]
+        if families:
+            _refuse_several(kind, name, [one for one, _ in families])
+            family, match = families[0]
+            written = {key: text for key, text in match.groupdict().items() if text is not None}
+            groups = {key: int(text) if text.isdecimal() else text for key, text in written.items()}
+            return Registration(
+                kind, name, family.target, family.plugin, family.distribution, family.version,
+                None, {**family.preset, **groups},
+            )  # fmt: skip
         hint = "".join(f"; {one} (it may be what provides this name)" for one in self.broken)
         raise PluginError(f"unknown {kind} {name!r}: {did_you_mean(name, self._found[kind])}{hint}")
 
@@ -222,3 +233,9 @@ class Registry:
         component.name = name
         component.distribution = registration.distribution
         return component
+
+
+def _refuse_several(kind: str, name: str, many: Sequence[Registration]) -> None:
+    if len(many) > 1:
+        origins = " and by ".join(one.origin for one in many)
+        raise PluginError(f"{kind} {name!r} is registered by {origins}; uninstall one of them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from robuststack.contracts import Defense
@@ -47,8 +48,8 @@ def _names(kind: str, registry: Registry) -> dict[str, Any]:
 
 
 def _portable(pattern: str) -> str:
-    """Python's named groups are no ECMA 262."""
-    return pattern.replace("(?P<", "(?<")
+    """Plain groups for named ones, which Python and ECMA 262 write differently."""
+    return re.sub(r"\(\?P<\w+>", "(", pattern)
 
 
 def _entry(part: dict[str, Any], kind: str, registry: Registry) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from robuststack.yaml_source import Source, merge, override, read
 T = TypeVar("T")
 
 
-def _listed(value: object) -> object:
+def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
@@ -210,7 +210,10 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     file = Path(path)
     source = _extended(file, ())
     for assignment in overrides:
-        _let_win(source, override(source, assignment))
+        changed = override(source, assignment)
+        if changed[0] == "extends":
+            raise SuiteError(f"--set {assignment}: a suite's base is chosen in its file, not by --set")
+        _let_win(source, changed)
     source.data["name"] = source.data.get("name") or file.stem
     _refuse_namesakes(file, str(source.data["name"]))
     try:
@@ -240,20 +243,23 @@ def _extended(file: Path, seen: tuple[Path, ...]) -> Source:
 
 def _let_win(source: Source, path: tuple[str | int, ...]) -> None:
     """What `--set` says of the whole suite's recipe or threat also replaces what single datasets and defenses say."""
-    section, keys = path[0], [part for part in path[1:] if isinstance(part, str)]
-    if section not in ("train", "threat") or not keys:
+    section, keys = path[0], [part for part in path[1:] if isinstance(part, str)][:1]
+    if section not in ("train", "threat"):
         return
+    if not keys:
+        keys = [key for one in _listed(source.data[section]) if isinstance(one, dict) for key in one]
     for kind in ("datasets", "defenses"):
         parts = source.data.get(kind)
         for part in parts if isinstance(parts, list) else [parts]:
             own = part.get(section) if isinstance(part, dict) else None
             if isinstance(own, dict):
-                own.pop(keys[0], None)
+                for key in keys:
+                    own.pop(key, None)
 
 
 def _refuse_namesakes(file: Path, name: str) -> None:
     for other in sorted(file.parent.glob("*.yaml")):
-        if other.resolve() == file.resolve():
+        if other.resolve() == file.resolve() or not other.is_file():
             continue
         written = re.search(
             r"^name:\s*[\"']?([\w.-]+)", other.read_text(encoding="utf-8", errors="replace"), re.MULTILINE

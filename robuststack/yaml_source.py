@@ -77,7 +77,7 @@ def read(path: Path) -> Source:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise SuiteError(f"{path}{at}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise SuiteError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise SuiteError(f"{path}: a suite is a mapping of keys, not {type(data).__name__}")
@@ -85,7 +85,12 @@ def read(path: Path) -> Source:
     return source
 
 
-def _construct(loader: Any, node: Any, at: Path_, file: str, marks: dict[Path_, str]) -> Any:
+def _construct(
+    loader: Any, node: Any, at: Path_, file: str, marks: dict[Path_, str], above: tuple[Any, ...] = ()
+) -> Any:
+    if node in above:
+        raise yaml.MarkedYAMLError(problem="a part contains itself", problem_mark=node.start_mark)
+    above = (*above, node)
     marks[at] = f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
@@ -93,12 +98,15 @@ def _construct(loader: Any, node: Any, at: Path_, file: str, marks: dict[Path_, 
             key = str(loader.construct_object(key_node))
             if key in result:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark)
-            result[key] = _construct(loader, value_node, (*at, key), file, marks)
+            result[key] = _construct(loader, value_node, (*at, key), file, marks, above)
             marks[(*at, key)] = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, one, (*at, index), file, marks) for index, one in enumerate(node.value)]
-    return loader.construct_object(node)
+        return [_construct(loader, one, (*at, index), file, marks, above) for index, one in enumerate(node.value)]
+    try:
+        return loader.construct_object(node)
+    except ValueError as error:  # A date that is none, say.
+        raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
 
 
 def merge(base: Source, top: Source) -> Source:
@@ -110,6 +118,8 @@ def merge(base: Source, top: Source) -> Source:
 
 def _merge(base: Any, top: Any, at: Path_, marks: dict[Path_, str], top_marks: dict[Path_, str]) -> Any:
     if isinstance(base, dict) and isinstance(top, dict):
+        if at in top_marks:
+            marks[at] = top_marks[at]  # What is missing in both is missing in the file that was named.
         merged = dict(base)
         for key, value in top.items():
             merged[key] = _merge(base.get(key), value, (*at, key), marks, top_marks)
@@ -131,28 +141,44 @@ def override(source: Source, assignment: str) -> tuple[str | int, ...]:
     if not sign or not key.strip():
         raise SuiteError(f"{mark}: write KEY=VALUE, for example --set train.epochs=3")
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = _value(text, mark)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
         raise SuiteError(f"{mark}: the value is not valid YAML: {problem}") from None
-    parts: tuple[str | int, ...] = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+    names = key.strip().split(".")
+    parts: Path_ = ()
+    created: list[Path_] = []
     target: Any = source.data
-    for position, part in enumerate(parts):
-        here = ".".join(str(one) for one in parts[:position])
+    for position, name in enumerate(names):
+        here = ".".join(names[:position])
+        part: str | int = int(name) if isinstance(target, list) and name.isdecimal() else name
+        parts = (*parts, part)
         if isinstance(target, list):
             if not isinstance(part, int):
                 raise SuiteError(f"{mark}: {here} is a list; name one of its places, for example {here}.0.{part}")
+            if not target:
+                raise SuiteError(f"{mark}: {here} is an empty list; replace it whole, for example {here}=[...]")
             if part >= len(target):
                 raise SuiteError(f"{mark}: {here} has {len(target)} entries, the last is {here}.{len(target) - 1}")
         elif not isinstance(target, dict):
             raise SuiteError(f"{mark}: {here} is {target!r}, which has no keys")
-        if position == len(parts) - 1:
+        if position == len(names) - 1:
             target[part] = value
         else:
             if isinstance(target, dict) and target.get(part) is None:
                 target[part] = {}
+                created.append(parts)
             target = target[part]
     for old in [one for one in source.marks if one[: len(parts)] == parts]:
         del source.marks[old]
-    source.marks[parts] = mark
+    source.marks.update(dict.fromkeys([*created, parts], mark))
     return parts
+
+
+def _value(text: str, mark: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _construct(loader, node, (), mark, {})
+    finally:
+        loader.dispose()

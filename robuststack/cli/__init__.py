@@ -45,10 +45,15 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="robuststack")
-def commands() -> None:
+@click.pass_context
+def commands(ctx: click.Context) -> int | None:
     """RobustStack: benchmarks for adversarially robust image classifiers."""
+    if ctx.invoked_subcommand is not None:
+        return None
+    click.echo(ctx.get_help(), err=True)
+    return 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

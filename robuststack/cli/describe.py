@@ -63,7 +63,7 @@ def _pairs(options: Sequence[str]) -> dict[str, object]:
             raise RobustStackError(f"--option {one}: write KEY=VALUE, for example --option dim=1")
         try:
             found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise RobustStackError(f"--option {one}: the value is not valid YAML") from None
     return found
 

@@ -76,8 +76,10 @@ def _protocol(clean: Score, robust: Mapping[str, Score], store: Store) -> dict[s
     outcomes = {label: {pair: load_outcomes(store, one.jobs[pair]) for pair in pairs} for label, one in robust.items()}
     stochastic = any(one.stochastic for one in robust.values())
     # Clean accuracy of a deterministic model is one job, whatever the attack seeds: it counts once for each model.
-    first_pair = {job: pair for pair, job in reversed(clean.jobs.items())}
-    clean_runs = {pair: [load_outcomes(store, job)] for job, pair in reversed(first_pair.items())}
+    pair_of: dict[str, tuple[int, int]] = {}
+    for pair, job in clean.jobs.items():
+        pair_of.setdefault(job, pair)
+    clean_runs = {pair: [load_outcomes(store, job)] for job, pair in pair_of.items()}
     ra = {label: _figure({pair: [found[pair]] for pair in pairs}, stochastic) for label, found in outcomes.items()}
     ra["worst"] = _figure({pair: [found[pair] for found in outcomes.values()] for pair in pairs}, stochastic)
     return {"ca": _figure(clean_runs, clean.stochastic), "ra": ra}

@@ -172,6 +172,16 @@ def test_pgd_is_the_textbooks(steps):
     assert float((found - expected).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("draws", [1, 4])
+def test_gradients_of_a_randomised_model_are_averaged_over_the_draws(draws):
+    view, (x, y) = noisy(alpha=3.0), images()
+    torch.manual_seed(3)
+    mean = torch.stack([plain_gradient(view, x, y) for _ in range(draws)]).mean(0)
+    torch.manual_seed(3)
+    found = perturb(create("fgsm", draws=draws), view)
+    torch.testing.assert_close(found, torch.clamp(x + THREAT.eps * mean.sign(), 0, 1))
+
+
 def test_fgsm_is_not_pgd_of_one_step():
     one_step = create("pgd", steps=1, step=THREAT.eps)
     fgsm = perturb(create("fgsm"), View(model()))

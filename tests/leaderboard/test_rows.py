@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,24 +177,40 @@ def test_a_row_whose_jobs_are_not_all_done_is_left_out(trained, store):
     ]
 
 
-SEEDS = """
+TINY = """
 datasets: {name: tradeoff, options: {images: 60, test_images: 40, size: 8, classes: 4}, threat: {eps: 0.1}}
 architectures: {name: resnet8, options: {width: 4}}
 train: {epochs: 1, batch_size: 20}
-defenses: none
 attacks: {name: pgd, options: {steps: 2}}
-seeds: {train: [0, 1, 2], attack: [0, 1]}
 measure: {latency: false}
 precision: float32
 """
 
 
+def run(folder: Path, more: str) -> tuple[list[dict], Store]:
+    (folder / "tiny.yaml").write_text(TINY + more)
+    result = rs.run(folder / "tiny.yaml", store=folder / "store", leaderboard=folder / "boards", device="cpu")
+    return result.rows, Store(folder / "store")
+
+
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("seeded")
-    (folder / "seeds.yaml").write_text(SEEDS)
-    result = rs.run(folder / "seeds.yaml", store=folder / "store", leaderboard=folder / "boards", device="cpu")
-    return result.rows[0], Store(folder / "store")
+    more = "defenses: none\nseeds: {train: [0, 1, 2], attack: [0, 1]}"
+    (row,), store = run(tmp_path_factory.mktemp("seeded"), more)
+    return row, store
+
+
+@pytest.mark.parametrize("order", ["[adaptive, published]", "[published, adaptive]"])
+def test_the_adaptive_protocol_is_the_headline_in_whatever_order_they_are_asked_for(tmp_path, order):
+    more = f"defenses: {{name: float, points: {{lambda_n: [0, 0.5]}}}}\nevaluate: {{protocols: {order}, draws: 3}}"
+    (still, noisy), _ = run(tmp_path, more)
+    assert still["jobs"].keys() == {"train", "measure", "adaptive", "published"}
+    for row in (still, noisy):
+        assert row["protocols"].keys() == {"published"}
+        # What is printed of the attacks is what the headline was attacked with: no noise, no averaging.
+        assert row["attacks"]["PGD-2"]["draws"] == (5 if row is noisy else 1)
+        assert row["stochastic"] is (row is noisy)
+        assert row["draws"] == (3 if row is noisy else 1)
 
 
 def test_training_and_attack_seeds_are_kept_apart(seeded):

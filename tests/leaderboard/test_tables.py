@@ -7,6 +7,7 @@ import copy
 import pytest
 from tabulate import tabulate_formats
 
+import robuststack as rs
 from robuststack.leaderboard import files
 from robuststack.leaderboard.tables import figure, heading_of, number, tables
 
@@ -114,8 +115,31 @@ def test_a_radius_is_written_as_people_write_it(value, text):
 
 
 def test_a_heading_names_data_network_and_threat(board):
-    row = {**board["rows"][0], "dataset": "cifar10", "threat": {"norm": "linf", "eps": 4 / 255}}
-    assert heading_of(row) == "cifar10, resnet8, Linf eps 4/255"
+    row = {**board["rows"][0], "threat": {"norm": "linf", "eps": 4 / 255}}
+    assert heading_of(row) == "tradeoff, resnet8, Linf eps 4/255"
+
+
+SWEPT = """
+datasets:
+  name: tradeoff
+  options: {images: 60, test_images: 40, size: 8, classes: 4}
+  sweep: {seed: [0, 1]}
+architectures: {name: resnet8, sweep: {width: [2, 4]}}
+train: {epochs: 1, batch_size: 20}
+defenses: none
+attacks: fgsm
+measure: {latency: false}
+precision: float32
+"""
+
+
+def test_variants_of_a_dataset_or_a_network_can_be_told_apart(tmp_path):
+    (tmp_path / "swept.yaml").write_text(SWEPT)
+    result = rs.run(tmp_path / "swept.yaml", store=tmp_path / "store", leaderboard=tmp_path / "boards", device="cpu")
+    board = files.read(result.files[0])
+    named = [(heading, *cells[:2]) for heading, table in tables(board, "github") for cells in body(table)]
+    assert len(named) == 4
+    assert len(set(named)) == 4
 
 
 def test_the_markdown_file_holds_every_row_and_how_it_was_obtained(trained, board):

@@ -20,9 +20,9 @@ class Tradeoff(rs.Dataset):
 
     A pixel is 0.5 + robust_strength * R + nonrobust_strength * W + noise. R is a smooth pattern, one for each class, of
     the true class with probability `robust_accuracy` and of a random other class otherwise. W is a fine texture of
-    +-1, one for each class, always of the true class. A model without robustness reads W and is nearly always right,
-    until an adversary within eps > nonrobust_strength rewrites W; a robust model has only R, which is right
-    `robust_accuracy` of the time.
+    +-1, one for each class, always of the true class. A model without robustness reads W and is nearly always right, until
+    an adversary erases W (eps >= nonrobust_strength) or turns it into that of another class (eps >= twice that); a robust
+    model has only R, which is right `robust_accuracy` of the time.
     """
 
     paper = "Tsipras et al., Robustness May Be at Odds with Accuracy, ICLR 2019, section 2.1"
@@ -33,9 +33,9 @@ class Tradeoff(rs.Dataset):
         size: int = rs.option(32, "Height and width in pixels; a multiple of 4.", ge=4, multiple_of=4)
         classes: int = rs.option(10, "Classes.", ge=2, le=100)
         robust_strength: float = rs.option(0.2, "Amplitude of the smooth pattern.", gt=0, le=0.5)
-        robust_accuracy: float = rs.option(0.85, "How often the smooth pattern shows the true class.", ge=0, le=1)
+        robust_accuracy: float = rs.option(0.75, "How often the smooth pattern shows the true class.", ge=0, le=1)
         nonrobust_strength: float = rs.option(
-            5 / 255, "Amplitude of the fine texture; below eps for an adversary to rewrite it.", ge=0, le=0.5
+            4 / 255, "Amplitude of the fine texture; at most eps / 2 for an adversary to rewrite it.", ge=0, le=0.5
         )
         noise: float = rs.option(0.05, "Standard deviation of the pixel noise.", ge=0)
         seed: int = rs.option(0, "Draws the patterns and the images.", ge=0)

@@ -1,0 +1,68 @@
+"""README: its tables are the committed leaderboard's, its suite and its module are real."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from tabulate import tabulate
+
+from robuststack.hardware import Hardware
+from robuststack.leaderboard import files
+from robuststack.leaderboard.tables import figure
+from robuststack.plan import make_plan
+from robuststack.registry import Registry
+from robuststack.suite import load_suite
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(dataset: str) -> str:
+    """The rows of a dataset as README prints them."""
+    rows = [row for row in files.read(ROOT / "leaderboard" / "float_vs_oat.json")["rows"] if row["dataset"] == dataset]
+    header = ["defense", "point", "CA %", "RA worst %", "parameters", "train s/epoch"]
+    body = [
+        [
+            " ".join([row["defense"], *(f"{key}={value}" for key, value in row["shown"].items())]),
+            " ".join(f"{key}={value:g}" for key, value in row["point"].items()),
+            figure(row["ca"]),
+            figure(row["ra"]["worst"]),
+            f"{row['parameters']:,}",
+            f"{row['train_seconds_per_epoch']:.2f}",
+        ]
+        for row in rows
+    ]
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
+@pytest.mark.parametrize("dataset", ["tradeoff", "digits"])
+def test_the_tables_are_those_of_the_committed_leaderboard(dataset: str) -> None:
+    found = re.search(rf"<!-- table: {dataset} -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert found, f"README has no place for the table of {dataset}"
+    assert found[1].strip() == table(dataset), f"the table of {dataset} should be:\n\n{table(dataset)}\n"
+
+
+def test_the_suite_it_shows_is_valid(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "shown.yaml"
+    path.write_text(text)
+    assert len(make_plan(load_suite(path), Registry(), Hardware("cpu", "float32")).rows) == 7
+
+
+def test_the_module_it_shows_is_the_package_in_short() -> None:
+    shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    real = (ROOT / "plugins" / "robuststack-trades" / "robuststack_trades.py").read_text(encoding="utf-8")
+    lines = [line for line in shown.splitlines() if line.strip() and "..." not in line]
+    assert [line for line in lines if line not in real.splitlines()] == []
+    ast.parse(shown)
+
+
+def test_every_command_it_names_exists() -> None:
+    from robuststack.cli import COMMANDS
+
+    named = set(re.findall(r"`(?:robuststack )?(\w+) (?:SUITE|defense|resnet34|-o)", README))
+    assert named <= set(COMMANDS) and {"run", "show", "describe"} <= named
+    assert all(f"`robuststack {name}" in README or f"`{name} " in README for name in COMMANDS)
