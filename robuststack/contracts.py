@@ -223,6 +223,9 @@ class Defense(Component):
     trains: ClassVar[bool] = True
     """False for a model that is only evaluated: `load` is called instead of `build`, and there is no train job."""
 
+    min_batch: ClassVar[int] = 1
+    """The smallest training batch that `training_step` can work with."""
+
     class Knobs(Options):
         """What can be tuned at deployment without training again: one field a knob, with its range."""
 

@@ -267,15 +267,16 @@ class _Planner:
         self._check_cell(dataset, threat, training, defense, attacks)
         models = {seed: self._model(dataset, architecture, threat, training, defense, seed)
                   for seed in self.suite.seeds.train}  # fmt: skip
-        prefix = f"{dataset.named(self.suite.datasets)}/{architecture.named(self.suite.architectures)}"
+        variant = [dataset.named(self.suite.datasets), architecture.named(self.suite.architectures)]
         several = {
             **({"eps": threat.eps} if len(self.suite.threat) > 1 else {}),
             **_shown_recipe(recipe, _differing(self.suite.train)),
         }
         for point in self._points(defense):
             described = _text({**several, **point}, first=False)
-            label = f"{prefix}/{defense.named(self.suite.defenses)} {described}".strip()
+            label = f"{'/'.join(variant)}/{defense.named(self.suite.defenses)} {described}".strip()
             facts = {
+                "variant": variant,
                 "dataset": dataset.component.name,
                 "dataset_options": dataset.component.options.resolved(),
                 "architecture": architecture.component.name,
@@ -307,6 +308,9 @@ class _Planner:
                 f"{data.name}: an epoch would have no step",
                 *training.place("batch_size"),
             )  # fmt: skip
+        if defense.component.trains and recipe.batch_size < defense.component.min_batch:
+            message = f"batch_size {recipe.batch_size}: defense {defense.component.name!r} needs batches of at least"
+            raise self.suite.error(f"{message} {defense.component.min_batch}", *training.place("batch_size"))
         for one in attacks.values():
             attack: Attack = one.component
             if data.num_classes < attack.min_classes:
@@ -419,8 +423,8 @@ class _Planner:
             }
             for one in wanted
         }
-        measured = self._measure_job(label, dataset, architecture, defense, protocols[wanted[0]].victim)
-        headline = protocols[wanted[0]]
+        headline = protocols[HEADLINE if HEADLINE in wanted else wanted[0]]
+        measured = self._measure_job(label, dataset, architecture, defense, headline.victim)
         figures = {name: one.component.figures(threat, headline.attacker.stochastic) for name, one in attacks.items()}
         facts = {**facts, "stochastic": headline.victim.stochastic, "attacks": figures}
         train = {seed: model.id for seed, model in models.items() if model.job}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from robuststack.errors import SuiteError
 from robuststack.options import InvalidOptions, Number, Options, option, parse
@@ -57,6 +57,12 @@ class Recipe(Options):
     attack: One = option(
         Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
     )
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Recipe:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
     def given(self) -> dict[str, Any]:
         """Only the keys that were written."""

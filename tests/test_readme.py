@@ -64,5 +64,5 @@ def test_every_command_it_names_exists() -> None:
     from robuststack.cli import COMMANDS
 
     named = set(re.findall(r"`(?:robuststack )?(\w+) (?:SUITE|defense|resnet34|-o)", README))
-    assert named <= set(COMMANDS) and {"run", "show", "describe"} <= named
+    assert {"run", "show", "describe"} <= named <= set(COMMANDS)
     assert all(f"`robuststack {name}" in README or f"`{name} " in README for name in COMMANDS)

@@ -86,7 +86,7 @@ def test_a_checkpoint_of_other_source_code_is_not_resumed(store: Store) -> None:
 def test_a_truncated_checkpoint_is_refused_by_name(store: Store) -> None:
     store.save_checkpoint(JOB, 1, {"model": b"weights"}, {"digest": "d"})
     (store.folder(JOB) / "checkpoints" / "epoch-00001" / "model").write_bytes(b"wei")
-    with pytest.raises(StoreError, match="model is truncated or not ours .* delete .*epoch-00001 to go on without it"):
+    with pytest.raises(StoreError, match=r"model is truncated or not ours .* delete .*epoch-00001 to go on without it"):
         store.load_checkpoint(JOB, "d")
 
 
@@ -96,7 +96,8 @@ def test_a_checkpoint_that_was_being_written_when_the_run_died_does_not_count(st
     partial.mkdir()
     (partial / "model").write_bytes(b"ha")
     found = store.load_checkpoint(JOB, "d")
-    assert found is not None and found.epoch == 1
+    assert found is not None
+    assert found.epoch == 1
     store.save_checkpoint(JOB, 2, {"model": b"2"}, {"digest": "d"})
     assert not partial.exists()
 
@@ -114,7 +115,7 @@ def test_a_job_held_by_another_process_is_busy_and_the_process_is_named(store: S
         "    print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdin is not None and holder.stdout is not None
+    assert holder.stdout is not None
     with holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(Busy, match=rf"being run by another run \(process {holder.pid}\)"), store.lock(JOB):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robuststack.contracts import Attack, Loss, Threat
 from robuststack.engine.data import Data
 from robuststack.engine.device import Fast, Runtime, generator, seeded
+from robuststack.errors import PluginError
 from robuststack.layers.condition import View
 
 Start = Callable[[Tensor, Threat, torch.Generator], Tensor]
@@ -172,16 +173,20 @@ def _attacked(
     """The attack's images, clipped, and how far they had to be."""
     with still(view):
         before = [buffer.clone() for buffer in view.buffers()]
-        with seeded(x.device, seed, "attack", number):
-            source = generator(x.device, seed, "start", number)
-            raw = attack.perturb(Fast(view, runtime), x, y, threat, source).detach().float()
-        kept = not any(module.training for module in view.modules()) and all(
-            torch.equal(old, new) for old, new in zip(before, view.buffers(), strict=True)
-        )
-        for old, new in zip(before, view.buffers(), strict=True):
-            new.copy_(old)
+        try:
+            with seeded(x.device, seed, "attack", number):
+                source = generator(x.device, seed, "start", number)
+                # Copies: an attack that writes into its input must move neither the ball nor the data of later jobs.
+                raw = attack.perturb(Fast(view, runtime), x.clone(), y.clone(), threat, source).detach().float()
+            kept = not any(module.training for module in view.modules()) and all(
+                torch.equal(old, new) for old, new in zip(before, view.buffers(), strict=True)
+            )
+        finally:
+            for old, new in zip(before, view.buffers(), strict=True):
+                new.copy_(old)
     if raw.shape != x.shape:
-        raise ValueError(f"attack {attack.name!r} returned images of shape {tuple(raw.shape)} for {tuple(x.shape)}")
+        shapes = f"{tuple(raw.shape)} for {tuple(x.shape)}"
+        raise PluginError(f"attack {attack.name!r} breaks its contract: it returned images of shape {shapes}")
     finite = torch.isfinite(raw)
     raw = torch.where(finite, raw, x)
     clipped = project(raw, x, threat)

@@ -54,6 +54,8 @@ def _checked(dataset: Dataset, split: Split, data: Images, device: torch.device)
         raise DatasetError(f"{where}: images are {images.dtype}; valid: uint8 (0 to 255) or float32 (0 to 1)")
     if tuple(images.shape[1:]) != tuple(dataset.shape):
         raise DatasetError(f"{where}: images have shape {images.shape[1:]}, the dataset declares {dataset.shape}")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DatasetError(f"{where}: labels are {labels.dtype} of shape {labels.shape}; valid: whole numbers [N]")
     if len(images) != len(labels) or len(labels) != dataset.size(split):
         raise DatasetError(
             f"{where}: {len(images)} images and {len(labels)} labels, the dataset declares {dataset.size(split)}"

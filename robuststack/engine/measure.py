@@ -15,9 +15,7 @@ from robuststack.engine.attack import still
 from robuststack.engine.device import Runtime
 
 
-def blueprint(
-    defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int
-) -> nn.Module:
+def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """The model without its weights, which is all that counting needs: nothing is drawn and no memory is filled."""
     try:
         with torch.device("meta"):

@@ -33,7 +33,7 @@ class DualBatchNorm2d(nn.Module):
             halves = self.branches[CLEAN](x[:split]), self.branches[ADVERSARIAL](x[split:])
             return torch.cat(halves)
         branch = self.condition.read("branch") if split is None else int(split <= 0)
-        if isinstance(branch, Tensor):
+        if isinstance(branch, Tensor) and branch.numel() != 1:
             return self._mixed(x, branch)
         return self.branches[int(branch)](x)  # type: ignore[no-any-return]
 

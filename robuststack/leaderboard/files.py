@@ -110,8 +110,8 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         "CA is clean accuracy and RA robust accuracy, in percent, with 95 % intervals: Wilson's for deterministic points, a"
         " bootstrap over images and noise draws for randomised ones. RA worst is per image: the minimum over the attacks"
         " of its mean correctness over draws.",
-        "The attacker sees exactly what is deployed (protocol `adaptive`); every adversarial image is judged in float32,"
-        " on noise draws the attack did not see.",
+        f"Protocol `{first['protocol']}` (`adaptive`: the attacker sees exactly what is deployed); every adversarial"
+        " image is judged in float32, on noise draws the attack did not see.",
     ]
     for heading, group in _by_heading(rows):
         one = group[0]

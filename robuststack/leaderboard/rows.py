@@ -22,8 +22,9 @@ def make_rows(plan: Plan, outcome: Outcome, store: Store) -> list[dict[str, Any]
 
 def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> dict[str, Any]:
     scores = {name: _protocol(row.clean[name], row.robust[name], store) for name in row.clean}
-    headline = scores.pop(HEADLINE, None) or scores.pop(next(iter(scores)))
-    clean = next(iter(row.clean.values()))
+    protocol = HEADLINE if HEADLINE in scores else next(iter(scores))
+    headline = scores.pop(protocol)
+    clean = row.clean[protocol]
     first = results[next(iter(clean.jobs.values()))]
     measured = results[row.measure]
     trained = [results[job]["seconds_per_epoch"] for job in row.train.values() if job in results]
@@ -33,6 +34,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
     return {
         **row.facts,
         "label": row.label,
+        "protocol": protocol,
         **headline,
         "protocols": scores,
         "n": first["n"],

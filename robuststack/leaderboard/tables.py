@@ -20,7 +20,7 @@ def tables(board: Row, style: str) -> list[tuple[str, str]]:
 def heading_of(row: Row) -> str:
     """What the rows of one table share."""
     threat = row["threat"]
-    return f"{row['dataset']}, {row['architecture']}, {threat['norm'].capitalize()} eps {number(threat['eps'])}"
+    return f"{', '.join(row['variant'])}, {threat['norm'].capitalize()} eps {number(threat['eps'])}"
 
 
 def _table(rows: list[Row], attacks: Sequence[str], style: str) -> str:

@@ -22,9 +22,8 @@ SUITE = ROOT / "suites" / "float_vs_oat.yaml"
 def timed(*arguments: str) -> tuple[float, float]:
     """Seconds and peak MiB of one process."""
     started = time.perf_counter()
-    process = os.posix_spawn(
-        sys.executable, [sys.executable, *arguments], os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    )  # fmt: skip
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    process = os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ, file_actions=quiet)
     _, status, usage = os.wait4(process, 0)
     if status:
         sys.exit(f"{' '.join(arguments)} failed with status {status}")
@@ -42,15 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--light", action="store_true", help="leave the main job out")
     light = parser.parse_args().light
-    rows = []
-    for words in ("--help", "list", f"check {SUITE}", f"plan {SUITE}"):
-        rows.append(
-            [
-                f"robuststack {words.replace(str(ROOT) + '/', '')}",
-                f"{median(5, '-m', 'robuststack', *words.split()):.2f} s",
-                "",
-            ]
-        )
+    words = ("--help", "list", f"check {SUITE}", f"plan {SUITE}")
+    rows = [
+        [f"robuststack {one.replace(f'{ROOT}/', '')}", f"{median(5, '-m', 'robuststack', *one.split()):.2f} s", ""]
+        for one in words
+    ]
     torch = median(3, "-c", "import torch")
     rows.append(["python -c 'import torch'", f"{torch:.2f} s", ""])
     if not light:

@@ -19,6 +19,7 @@ from robuststack.engine.device import Fast, Runtime, generator
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View, attach
 from robuststack.layers.noise import add_noise
+from robuststack.errors import PluginError
 from robuststack.registry import Registry
 
 REGISTRY = Registry()
@@ -398,7 +399,7 @@ def test_an_attack_that_writes_into_its_input_cannot_move_the_ball(channels):
 
 
 def test_images_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"returned images of shape \(10, 3, 5, 6\) for \(10, 3, 6, 6\)"):
+    with pytest.raises(PluginError, match=r"returned images of shape \(10, 3, 5, 6\) for \(10, 3, 6, 6\)"):
         run(View(model()), Cropping())
 
 

@@ -33,6 +33,8 @@ class Float(rs.Defense):
             0.0, "The adversarial branch serves lambda_n above this; 0 and 0.5 are published.", ge=0, lt=1
         )
 
+    min_batch = 2  # One half clean, one half adversarial.
+
     def operating_points(self) -> list[rs.Point]:
         return [{"lambda_n": one, "lambda_th": 0.0} for one in (0.0, 0.2, 0.7, 1.0)]
 
@@ -94,7 +96,8 @@ class Float(rs.Defense):
 
 
 def _setting(branch: int, noise: float) -> rs.Setting:
-    return rs.Setting({"branch": branch, "noise": round(noise, 12)}, stochastic=noise > 0)
+    noise = round(noise, 12)  # 0.6 / 0.8 and 0.75 are one setting, whose jobs are shared.
+    return rs.Setting({"branch": branch, "noise": noise}, stochastic=noise > 0)
 
 
 def _view(model: nn.Module, *, noise: float, **values: int) -> View:

@@ -42,6 +42,8 @@ class OnceForAll(rs.Defense):
     class Knobs(rs.Options):
         lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
 
+    min_batch = 2  # At least one sample with lambda 0 and one above.
+
     def operating_points(self) -> list[rs.Point]:
         return [{"lambda": one} for one in self.options.lambdas]
 
@@ -123,7 +125,7 @@ class OnceForAll(rs.Defense):
         value = setting.values["lambda"]
         parameter = next(model.parameters())
         if self.options.dim == 1:
-            code = torch.full((1, 1), value, device=parameter.device)
+            code = torch.full((1, 1), float(value), device=parameter.device)
         else:
             position = torch.tensor([self.options.lambdas.index(value)], device=parameter.device)
             code = self._encode(model, position)
