@@ -16,10 +16,10 @@ import robuststack as rs
 from robuststack.engine.attack import Outcome, evaluate, judge, project, still
 from robuststack.engine.data import Data
 from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.errors import PluginError
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View, attach
 from robuststack.layers.noise import add_noise
-from robuststack.errors import PluginError
 from robuststack.registry import Registry
 
 REGISTRY = Registry()
