@@ -22,9 +22,12 @@ def job_id(kind: str, spec: Mapping[str, Any]) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def source_digest(modules: Iterable[str]) -> str:
-    """A hash of the source of `modules` and of every module they import from their own package or from the engine."""
-    files: dict[str, str] = {}
+def source_digest(modules: Iterable[str], alone: Iterable[str] = ()) -> str:
+    """A hash of the source of `modules` and of every module they import from their own package or from the engine.
+
+    Of the modules in `alone` only their own source counts, not what they import.
+    """
+    files = {name: _read(name)[0] for name in alone}
     pending = sorted(set(modules))
     while pending:
         name = pending.pop()

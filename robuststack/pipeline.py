@@ -46,10 +46,11 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
     outcome = Outcome()
     pending = []
     for job in plan.jobs:
-        if store.has(job.id, job.digest):
-            outcome.results[job.id] = store.result(job.id)
-        else:
+        found = _cached(job, store, outcome)
+        if found is None:
             pending.append(job)
+        else:
+            outcome.results[job.id] = found
     hooks.run_started(plan=plan, cached=frozenset(outcome.results))
     if pending:
         executor.prepare(_with_models(plan, pending))
@@ -82,6 +83,18 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
     return outcome
 
 
+def _cached(job: Job, store: Store, outcome: Outcome) -> dict[str, Any] | None:
+    """The stored result of a job, if it is of this source code and of the very weights that its model has now."""
+    if not store.has(job.id, job.digest, also=("images.safetensors",) if job.keep_images else ()):
+        return None
+    found = store.result(job.id)
+    for need in job.needs:
+        model = outcome.results.get(need)
+        if model is None or model["files"].get("model.safetensors") != found.get("model_sha256"):
+            return None
+    return found
+
+
 def _with_models(plan: Plan, pending: list[Job]) -> list[Job]:
     """The pending jobs and the train jobs they build on, which say which data is needed."""
     wanted = {job.id for job in pending} | {need for job in pending for need in job.needs}
@@ -92,8 +105,9 @@ def _run_job(
     job: Job, store: Store, executor: Executor, outcome: Outcome, hooks: Any, report: Callable[..., None]
 ) -> None:
     with store.lock(job.id):
-        if store.has(job.id, job.digest):  # Another run finished it meanwhile.
-            outcome.results[job.id] = store.result(job.id)
+        found = _cached(job, store, outcome)
+        if found is not None:  # Another run finished it meanwhile, or its model came out as before.
+            outcome.results[job.id] = found
             return
         hooks.job_started(job=job)
         started = time.perf_counter()

@@ -219,8 +219,8 @@ class _Planner:
             variants = list(self._variants("attack", part, ("attacks", index)))
             for one in variants:
                 label = part.label or one.component.label
-                if part.label and len(variants) > 1:
-                    label = f"{part.label} {_text(one.swept)}"
+                if sum((part.label or other.component.label) == label for other in variants) > 1:
+                    label = f"{label} {_text(one.swept, first=False)}"
                 if label in found:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
                     raise self.suite.error(message, "attacks", index)
@@ -235,6 +235,9 @@ class _Planner:
                     for architecture in self._variants("architecture", architecture_part, ("architectures", a)):
                         for threat_spec, (t, recipe) in itertools.product(suite.threat, enumerate(suite.train)):
                             own = data_part.threat
+                            if own.eps and len(suite.threat) > 1:
+                                message = "an eps of its own beside a list of threat models; say it in one place"
+                                raise suite.error(message, "datasets", d, "threat")
                             eps = own.eps or threat_spec.eps or dataset.component.eps
                             threat = Threat(norm=threat_spec.norm, eps=eps)
                             for i, part in enumerate(suite.defenses):
@@ -265,8 +268,9 @@ class _Planner:
     ) -> Iterator[RowPlan]:
         recipe = training.recipe
         self._check_cell(dataset, threat, training, defense, attacks)
-        models = {seed: self._model(dataset, architecture, threat, training, defense, seed)
-                  for seed in self.suite.seeds.train}  # fmt: skip
+        # A model that is not trained has no training seeds.
+        seeds = self.suite.seeds.train if defense.component.trains else [0]
+        models = {seed: self._model(dataset, architecture, threat, training, defense, seed) for seed in seeds}
         variant = [dataset.named(self.suite.datasets), architecture.named(self.suite.architectures)]
         several = {
             **({"eps": threat.eps} if len(self.suite.threat) > 1 else {}),
@@ -366,11 +370,13 @@ class _Planner:
         label = "/".join(names) + (f" seed {seed}" if len(suite.seeds.train) > 1 else "")
         parts: list[Component] = [dataset.component, architecture.component, component]
         if not component.trains:
-            return _Model(job_id("model", model), model, None, tuple(parts))
+            del model["architecture"]  # It brings its own.
+            return _Model(job_id("model", model), model, None, (dataset.component, component))
         recipe, attack = training.recipe, self._training_attack(training)
         spec = {
             **model,
-            "threat": threat.resolved(),
+            # The radius of training: one model can be attacked at several.
+            "threat": threat.model_copy(update={"eps": recipe.eps or threat.eps}).resolved(),
             "recipe": {**recipe.resolved(), "attack": attack.resolved()},
             "seed": seed,
             "device": self.hardware.kind,
@@ -522,8 +528,9 @@ class _Planner:
     ) -> Job:
         identity = job_id(kind, spec)
         if identity not in self.jobs:
-            modules = [type(one).__module__ for one in components] + [f"robuststack.engine.{kind}"]
-            own = source_digest(modules)
+            classes = [base for one in components for base in type(one).__mro__ if base is not object]
+            modules = [f"robuststack.engine.{kind}", *(base.__module__ for base in classes)]
+            own = source_digest(modules, alone=["robuststack.engine.jobs"])
             # A retrained model makes its attack results stale, so a digest holds those of the jobs before it.
             digest = f"{own}.{needs.digest}" if needs else own
             required = (needs.id,) if needs else ()

@@ -34,9 +34,10 @@ class Register(Protocol):
     ) -> None:
         """Register one component.
 
-        `name` is what suites write. `target` is its import path, `package.module:Class`, imported on first use.
-        `preset` replaces defaults of its options. With `pattern`, the registration is a family: any name the regular
-        expression matches in full belongs to it, and its named groups become options (`wrn-D-K`).
+        `name` is what suites write. `target` is its import path, `package.module:Class`, imported on first use. `preset`
+        gives options that the name stands for (`resnet20`). With `pattern`, the registration is a family: any name the
+        regular expression matches in full belongs to it, and its named groups become options (`wrn-D-K`). What the name
+        fixes so cannot be given as another option too.
         """
 
 
@@ -226,6 +227,10 @@ class Registry:
         """
         registration = self.find(kind, name)
         cls = registration.load()
+        for key, fixed in registration.preset.items():
+            if options and options.get(key, fixed) != fixed:
+                message = f"{kind} {name!r}: option {key!r} is {fixed!r} by its name; choose another name"
+                raise InvalidOptions(message, ("options", key))
         try:
             component = cls(parse(cls.Options, {**registration.preset, **(options or {})}))
         except InvalidOptions as error:

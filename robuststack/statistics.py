@@ -33,7 +33,8 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Figure:
     """The accuracy, worst case over attacks, of one operating point.
 
-    `runs` holds, for each pair of seeds, the outcomes of each attack: bool [draws, n], all on the same n images. An
+    `runs` holds, for each pair of seeds, the outcomes of each attack: bool [draws, n], all on the same n images and judged
+    on the same noise draws. An
     image's outcome is its mean over draws, then the minimum over attacks, never over draws; the figure is the mean over
     images, then over runs. A single deterministic run gets Wilson's interval. Otherwise images, and with randomised
     points draws too, are resampled: one draw of weight noise serves a whole batch, so outcomes that share a draw are not
@@ -49,9 +50,8 @@ def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Figur
         # All outcomes alike: resampling cannot see what n images cannot exclude.
         return Figure(value, *wilson(round(value / 100 * n), n), "wilson")
     low, high = np.quantile(replicas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # Rounding in the last place must put the interval neither beside its own value nor outside of 0 to 100.
-    low, high = np.clip([100 * low, 100 * high], 0, 100)
-    return Figure(value, min(float(low), value), max(float(high), value), "bootstrap")
+    low, high = np.clip([100 * low, 100 * high], 0, 100)  # Rounding in the last place.
+    return Figure(value, float(low), float(high), "bootstrap")
 
 
 def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool) -> np.ndarray:
@@ -61,13 +61,15 @@ def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool) -> np.ndar
     total = np.zeros(RESAMPLES)
     for run in runs:
         worst: np.ndarray | None = None
+        draws = len(run[0])
+        # All attacks of a point are judged on the same noise draws, so their draws are resampled together: apart, the
+        # minimum over attacks would fall in every replica.
+        weights = (
+            random.multinomial(draws, np.full(draws, 1 / draws), size=RESAMPLES) / draws
+            if stochastic
+            else np.full((1, draws), 1 / draws)
+        )
         for outcomes in run:
-            draws = len(outcomes)
-            weights = (
-                random.multinomial(draws, np.full(draws, 1 / draws), size=RESAMPLES) / draws
-                if stochastic
-                else np.full((1, draws), 1 / draws)
-            )
             means = weights @ outcomes.astype(np.float64)
             worst = means if worst is None else np.minimum(worst, means)
         assert worst is not None

@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -65,13 +65,18 @@ class Store:
         """Where a job's files lie."""
         return self.root / job.partition("-")[0] / job
 
-    def has(self, job: str, digest: str) -> bool:
-        """Whether the job is done, by the same source code, with all its files."""
+    def has(self, job: str, digest: str, also: Sequence[str] = ()) -> bool:
+        """Whether the job is done, by the same source code, with all its files, `also` named ones among them."""
         folder = self.folder(job)
         if not (folder / "result.json").is_file():
             return False
         result = self.result(job)
-        return result.get("digest") == digest and all((folder / name).is_file() for name in result.get("files", {}))
+        files = result.get("files", {})
+        return (
+            result.get("digest") == digest
+            and all(name in files for name in also)
+            and all((folder / name).is_file() for name in files)
+        )
 
     def result(self, job: str) -> dict[str, Any]:
         """The result of a finished job.
@@ -101,14 +106,14 @@ class Store:
             raise StoreError(several or f"{self.root} has no finished job {job}{self._similar(job)}")
         return done[0]
 
-    def read(self, job: str, name: str) -> bytes:
-        """One file of a finished job, verified.
+    def read(self, job: str, name: str, result: Mapping[str, Any] | None = None) -> bytes:
+        """One file of a finished job, verified against its result (the stored one, if none is given).
 
         Raises:
             StoreError: absent, or not what the job wrote.
         """
         path = self.folder(job) / name
-        expected = self.result(job).get("files", {}).get(name)
+        expected = (self.result(job) if result is None else result).get("files", {}).get(name)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -134,7 +139,7 @@ class Store:
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
             text = json.dumps({**result, "files": hashes}, indent=1, sort_keys=True)
             _replace(folder / "result.json", text.encode())
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            _remove(folder / "checkpoints")
         # As a later run will read it: not even the order of keys may depend on who ran the job.
         return dict(json.loads(text))
 
@@ -156,9 +161,7 @@ class Store:
                 raise
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
-            for old in folder.iterdir():
-                if old != final:
-                    shutil.rmtree(old, ignore_errors=True)
+            _remove(*(old for old in folder.iterdir() if old != final))
 
     def load_checkpoint(self, job: str, digest: str) -> Checkpoint | None:
         """The last whole checkpoint that the same source code wrote; None where there is none.
@@ -227,6 +230,16 @@ class Store:
 def glob_escape(text: str) -> str:
     """`text` as a literal in a glob pattern."""
     return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _remove(*folders: Path) -> None:
+    """Delete folders under a name that means nothing, so that a kill halfway leaves none that looks whole."""
+    for folder in folders:
+        if folder.exists():
+            dead = folder.with_name(f"partial-{os.getpid()}-{folder.name}")
+            with contextlib.suppress(OSError):
+                folder.rename(dead)
+                shutil.rmtree(dead, ignore_errors=True)
 
 
 def _write(path: Path, content: bytes) -> None:

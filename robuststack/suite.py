@@ -14,6 +14,7 @@ from robuststack.options import InvalidOptions, Number, Options, option, parse
 from robuststack.yaml_source import Source, merge, override, read
 
 T = TypeVar("T")
+RESERVED_LABELS = ("ca", "clean", "worst")
 
 
 def _listed(value: Any) -> list[Any]:
@@ -52,8 +53,14 @@ class Recipe(Options):
     nesterov: bool = option(False, "Nesterov's momentum.")
     weight_decay: float = option(5e-4, "L2 penalty.", ge=0)
     schedule: Literal["cosine", "steps", "constant"] = option("cosine", "Learning rate over the epochs.")
-    milestones: list[int] = option([], "With `steps`: the epochs at which the learning rate is multiplied by gamma.")
+    milestones: list[Annotated[int, Field(ge=1)]] = option(
+        [], "With `steps`: the epochs at which the learning rate is multiplied by gamma."
+    )
     gamma: float = option(0.1, "With `steps`: the factor.", gt=0)
+    eps: Number | None = option(
+        None, "Radius of the training attack; default: the threat model's. With it, one model serves several radii.",
+        gt=0, le=1,
+    )  # fmt: skip
     attack: One = option(
         Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
     )
@@ -110,7 +117,14 @@ class DefensePart(Part):
 class AttackPart(Part):
     """An attack; `label` names its column."""
 
-    label: str | None = option(None, "The column's name in the leaderboard; default: the attack's own.")
+    label: str | None = option(None, "The column's name in the leaderboard; default: the attack's own.", min_length=1)
+
+    @field_validator("label")
+    @classmethod
+    def _free(cls, label: str | None) -> str | None:
+        if label in RESERVED_LABELS:
+            raise ValueError(f"{label!r} is a name of the leaderboard's own; choose another")
+        return label
 
 
 class Seeds(Options):
@@ -123,6 +137,13 @@ class Seeds(Options):
         [0], "Each model is attacked and judged once for each.", min_length=1
     )
 
+    @field_validator("train", "attack")
+    @classmethod
+    def _all_different(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"{seeds} names a seed twice, which says nothing new")
+        return seeds
+
 
 class Evaluate(Options):
     """How models are scored."""
@@ -130,7 +151,7 @@ class Evaluate(Options):
     split: Literal["test", "validation"] = option("test", "The images to score on.")
     limit: int | None = option(None, "Score on the first so many images only.", ge=1)
     batch_size: int = option(500, "Images a batch; one noise draw serves a whole batch.", ge=1)
-    draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=1)
+    draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
     protocols: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
     )
@@ -264,7 +285,7 @@ def _let_win(source: Source, path: tuple[str | int, ...]) -> None:
 
 
 def _refuse_namesakes(file: Path, name: str) -> None:
-    for other in sorted(file.parent.glob("*.yaml")):
+    for other in sorted(file.parent.glob("*.y*ml")):
         if other.resolve() == file.resolve() or not other.is_file():
             continue
         written = re.search(

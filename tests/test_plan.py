@@ -111,7 +111,7 @@ def test_words_and_what_is_kept_change_no_id(plan, override):
 
 # Another valid value for every option; a test fails when an option is added and not listed here.
 OTHER_RECIPE = {
-    "epochs": 3, "batch_size": 60, "lr": 0.2, "momentum": 0.5, "nesterov": True, "weight_decay": 1e-4,
+    "epochs": 3, "batch_size": 60, "eps": 0.03, "lr": 0.2, "momentum": 0.5, "nesterov": True, "weight_decay": 1e-4,
     "schedule": "constant", "milestones": [1], "gamma": 0.5, "attack": {"name": "fgsm"},
 }  # fmt: skip
 OTHER_DATA = {
@@ -602,3 +602,55 @@ def test_a_leaderboard_lacking_a_row_is_stale(board, registry):
     data["rows"].pop()
     board.write_text(json.dumps(data))
     assert stale_rows(board, registry)
+
+
+def test_a_sweep_that_labels_do_not_show_is_added_to_them(tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "datasets: digits\narchitectures: resnet8\ndefenses: none\nattacks: {name: pgd, sweep: {draws: [1, 5]}}"
+    )
+    plan = make_plan(load_suite(path), Registry(), Hardware("cpu", "float32"))
+    assert list(plan.attacks) == ["PGD-20 draws=1", "PGD-20 draws=5"]
+
+
+def test_one_model_serves_several_radii_when_the_training_radius_is_said(tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "datasets: digits\narchitectures: resnet8\ndefenses: pgd_at\nattacks: fgsm\n"
+        "threat: [{eps: 0.1}, {eps: 0.2}]\ntrain: {eps: 0.1}"
+    )
+    plan = make_plan(load_suite(path), Registry(), Hardware("cpu", "float32"))
+    assert len(plan.rows) == 2
+    assert len([job for job in plan.jobs if job.kind == "train"]) == 1
+
+
+def test_an_inherited_method_counts_in_the_digest(tmp_path, monkeypatch):
+    """A component's base class in another package is a part of what computes its results."""
+    for package in ("basepackage", "derivedpackage"):
+        (tmp_path / package).mkdir()
+    base = tmp_path / "basepackage" / "__init__.py"
+    base.write_text("import robuststack as rs\nclass Base(rs.Defense):\n    value = 1\n")
+    (tmp_path / "derivedpackage" / "__init__.py").write_text(
+        "from basepackage import Base\nclass Derived(Base):\n    '''A defense.'''\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Plugin:
+        @rs.hookimpl
+        def register_defense(self, register):
+            register("derived", "derivedpackage:Derived")
+
+    path = tmp_path / "suite.yaml"
+    path.write_text("datasets: digits\narchitectures: resnet8\ndefenses: derived\nattacks: fgsm")
+
+    def digest() -> str:
+        import robuststack.digest
+
+        robuststack.digest._read.cache_clear()
+        registry = Registry([*installed_sources(), Source("derived", "derived", "1", Plugin)])
+        plan = make_plan(load_suite(path), registry, Hardware("cpu", "float32"))
+        return next(job.digest for job in plan.jobs if job.kind == "train")
+
+    before = digest()
+    base.write_text(base.read_text().replace("1", "2"))
+    assert digest() != before

@@ -222,9 +222,11 @@ def test_a_family_takes_its_options_from_the_name():
     assert one.options.resolved() == {"depth": 16, "widen": 4, "activation": "gelu"}
 
 
-def test_options_win_over_the_name_of_a_family():
+def test_an_option_cannot_contradict_the_name():
     registry = Registry([family("nets", r"net-(?P<depth>\d+)-(?P<widen>\d+)")])
-    assert registry.create("architecture", "net-16-4", {"widen": 2}).options.widen == 2
+    assert registry.create("architecture", "net-16-4", {"widen": 4}).options.widen == 4
+    with pytest.raises(InvalidOptions, match="'net-16-4': option 'widen' is 4 by its name; choose another name"):
+        registry.create("architecture", "net-16-4", {"widen": 2})
 
 
 def test_a_part_of_the_name_that_is_left_out_keeps_its_default():

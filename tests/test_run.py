@@ -286,3 +286,26 @@ def test_a_missing_data_set_is_found_before_any_compute(
         in line
     )
     assert not list(store.glob("train/*/result.json"))
+
+
+def test_a_retrained_model_is_attacked_again_even_under_the_same_id(tiny: Path) -> None:
+    folders = {"store": tiny.parent / "store", "leaderboard": tiny.parent / "board"}
+    first = rs.run(tiny, only="none", **folders)
+    (job,) = (one for one in first.plan.jobs if one.kind == "train")
+    store = Store(folders["store"])
+    result = store.result(job.id)
+    # As if the weights had come out otherwise (another thread count, say): the ones before training.
+    from robuststack.engine import jobs
+
+    untrained = jobs._packed(jobs._untrained(Registry(), job.spec, seed=7))
+    store.finish(job.id, result, {"model.safetensors": untrained})
+    second = rs.run(tiny, only="none", **folders)
+    assert second.rows[0]["ca"]["value"] < first.rows[0]["ca"]["value"]
+
+
+def test_images_are_made_when_they_are_wanted_later(tiny: Path) -> None:
+    folders = {"store": tiny.parent / "store", "leaderboard": tiny.parent / "board", "only": "none"}
+    rs.run(tiny, overrides=["evaluate.keep_images=false"], **folders)
+    assert not list(folders["store"].rglob("images.safetensors"))
+    rs.run(tiny, **folders)
+    assert len(list(folders["store"].rglob("images.safetensors"))) == 1

@@ -182,3 +182,14 @@ def test_figures_are_the_same_every_time():
     first = accuracy(outcomes, stochastic=True)
     np.random.seed(1)
     assert accuracy(outcomes, stochastic=True) == first
+
+
+def test_attacks_judged_on_the_same_draws_are_resampled_with_the_same_draws():
+    # Three attacks that differ little, as PGD-7 and PGD-20 do, judged on shared noise: the minimum over attacks must not
+    # be resampled downwards, so that the figure lies well inside its own interval.
+    random = np.random.RandomState(0)
+    base = random.random_sample(300)[None, :] + 0.25 * random.standard_normal((20, 1))
+    run = [base + 0.15 * random.standard_normal((20, 300)) + shift < 0.6 for shift in (0.0, 0.01, 0.02)]
+    figure = accuracy([run], stochastic=True)
+    below, above = figure.value - figure.low, figure.high - figure.value
+    assert 0.5 < above / below < 2

@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
         ("threat: {eps: 8}", "5:10: threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("threat: {eps: 0}", "5:10: threat.0.eps: 0 is outside (0, 1], the range of a pixel"),
         ("threat: {norm: l2}", "5:10: threat.0.norm: must be 'linf', not 'l2'"),
-        ("evaluate: {draws: 0}", "5:12: evaluate.draws: must be greater than or equal to 1, not 0"),
+        ("evaluate: {draws: 0}", "5:12: evaluate.draws: must be greater than or equal to 2, not 0"),
         ("name: my suite", "5:1: name: 'my suite' cannot name a file; use letters, digits, '.', '_' and '-'"),
         ("name: ../up", "5:1: name: '../up' cannot name a file; use letters, digits, '.', '_' and '-'"),
         ("attacks: pgd", "5:1: not valid YAML: key 'attacks' is written twice"),
@@ -303,7 +303,7 @@ def test_later_overrides_win(tmp_path):
     epochs=st.integers(1, 999),
     lr=st.floats(1e-6, 1e6),
     nesterov=st.booleans(),
-    seeds=st.lists(st.integers(0), min_size=1),
+    seeds=st.lists(st.integers(0), min_size=1, unique=True),
 )
 def test_an_override_reads_back_from_the_suite(folder, epochs, lr, nesterov, seeds):
     overrides = [
@@ -357,3 +357,21 @@ def test_a_folder_or_a_dead_link_beside_a_suite_does_not_matter(tmp_path):
     (tmp_path / "old.yaml").mkdir()
     (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
     assert load_suite(write(tmp_path, BASE)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("attacks: {name: pgd, label: worst}", "'worst' is a name of the leaderboard's own"),
+        ("seeds: [1, 1]", r"seeds: \[1, 1\] names a seed twice"),
+        ("train: {nesterov: true, momentum: 0.0}", "nesterov needs a momentum above 0"),
+        ("train: {milestones: [-1]}", "must be greater than or equal to 1"),
+    ],
+)
+def test_what_would_say_nothing_or_the_wrong_thing_is_refused(tmp_path, text, message):
+    path = tmp_path / "suite.yaml"
+    base = {"datasets": "digits", "architectures": "resnet8", "defenses": "none", "attacks": "fgsm"}
+    lines = [f"{key}: {value}" for key, value in base.items() if not text.startswith(key)]
+    path.write_text("\n".join([*lines, text]))
+    with pytest.raises(SuiteError, match=message):
+        load_suite(path)

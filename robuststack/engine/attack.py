@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robuststack.contracts import Attack, Loss, Threat
 from robuststack.engine.data import Data
-from robuststack.engine.device import Fast, Runtime, generator, seeded
+from robuststack.engine.device import Fast, Runtime, exact, generator, seeded
 from robuststack.errors import PluginError
 from robuststack.layers.condition import View
 
@@ -110,6 +110,8 @@ def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draw
             (gradient,) = torch.autograd.grad(loss(model(point), y).sum(), point)
             total = gradient if total is None else total + gradient
     assert total is not None
+    if isinstance(model, Fast) and model.watched:
+        model.watch(total)
     return total
 
 
@@ -144,16 +146,19 @@ def evaluate(
 ) -> Outcome:
     """Attack each batch through `attacker` in the job's precision, and judge it on `victim` in float32.
 
-    Without an attack this is clean accuracy. Judging uses noise of its own stream, never the attack's. What the attack
-    returns is clipped to the ball and to [0, 1]; a NaN counts as the clean image.
+    Without an attack this is clean accuracy. Judging uses noise of its own stream, never the attack's, and the same draws
+    for every attack of a point. What the attack returns is clipped to the ball and to [0, 1]; a pixel that is not finite
+    counts as the clean one, and is reported.
     """
     correct, images = [], []
     checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True}
+    gradients = torch.zeros(3)
     right = done = 0.0
     for number, (x, y) in enumerate(data.batches(batch_size)):
         judged = x
         if attack is not None and threat is not None:
-            judged, found = _attacked(attacker, x, y, attack, threat, runtime, seed, number)
+            judged, found, seen = _attacked(attacker, x, y, attack, threat, runtime, seed, number)
+            gradients += seen
             checks["clipped"] = max(float(checks["clipped"]), found["clipped"])
             checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
             checks["state_kept"] = bool(checks["state_kept"]) and bool(found["state_kept"])
@@ -164,26 +169,33 @@ def evaluate(
             right += float(correct[-1].float().mean(0).sum())
             done += len(y)
             progress(int(done), len(data), 100 * right / done)
+    if gradients[0] > 0:
+        checks["gradients_zero"] = 100 * float(gradients[1] / gradients[0])
+        checks["gradients_not_finite"] = 100 * float(gradients[2] / gradients[0])
     return Outcome(torch.cat(correct, 1), torch.cat(images) if images else None, checks)
 
 
 def _attacked(
     view: View, x: Tensor, y: Tensor, attack: Attack, threat: Threat, runtime: Runtime, seed: int, number: int
-) -> tuple[Tensor, dict[str, float]]:
-    """The attack's images, clipped, and how far they had to be."""
+) -> tuple[Tensor, dict[str, float], Tensor]:
+    """The attack's images, clipped; how far they had to be; and what was counted of its gradients."""
     with still(view):
+        fast = Fast(view, runtime, watched=True)
+        weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
         try:
             with seeded(x.device, seed, "attack", number):
                 source = generator(x.device, seed, "start", number)
                 # Copies: an attack that writes into its input must move neither the ball nor the data of later jobs.
-                raw = attack.perturb(Fast(view, runtime), x.clone(), y.clone(), threat, source).detach().float()
+                raw = attack.perturb(fast, x.clone(), y.clone(), threat, source).detach().float()
             kept = not any(module.training for module in view.modules()) and all(
                 torch.equal(old, new) for old, new in zip(before, view.buffers(), strict=True)
             )
         finally:
             for old, new in zip(before, view.buffers(), strict=True):
                 new.copy_(old)
+    if weights != [parameter._version for parameter in view.parameters()]:
+        raise PluginError(f"attack {attack.name!r} breaks its contract: it changed the model's weights")
     if raw.shape != x.shape:
         shapes = f"{tuple(raw.shape)} for {tuple(x.shape)}"
         raise PluginError(f"attack {attack.name!r} breaks its contract: it returned images of shape {shapes}")
@@ -191,11 +203,22 @@ def _attacked(
     raw = torch.where(finite, raw, x)
     clipped = project(raw, x, threat)
     distance = float((raw - clipped).abs().max())
-    return clipped, {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept)}
+    return (
+        clipped,
+        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept)},
+        fast.gradients.cpu(),
+    )
 
 
 @torch.no_grad()
 def judge(view: View, x: Tensor, y: Tensor, draws: int) -> Tensor:
-    """Whether `view` is right on each image, in float32 and eval mode, on fresh noise each draw: bool [draws, N]."""
-    with still(view):
-        return torch.stack([view(x).argmax(1) == y for _ in range(draws)])
+    """Whether `view` is right on each image, in float32 and eval mode, on fresh noise each draw: bool [draws, N].
+
+    Logits that are not finite are wrong: argmax would call them class 0.
+    """
+    with still(view), exact():
+        return torch.stack([_right(view(x), y) for _ in range(draws)])
+
+
+def _right(logits: Tensor, y: Tensor) -> Tensor:
+    return torch.isfinite(logits).all(1) & (logits.argmax(1) == y)

@@ -23,21 +23,43 @@ class Runtime:
         """Lower precision for the operations that tolerate it; nothing in float32."""
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        # No cache of casts: torch before about 2.10 keeps those made under no_grad, and a later pass that needs their
+        # gradient trains nothing. The other precision casts each weight once a pass anyway.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, convolution weights laid out channels-last: 10 to 40 % faster here and on CUDA."""
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-class Fast(nn.Module):
-    """A view as attacks see it: the job's precision inside, float32 logits outside."""
+def exact() -> AbstractContextManager[object]:
+    """Float32 that is float32: CUDA convolutions would round to TF32, ten bits, unless told not to."""
+    return torch.backends.cudnn.flags(  # type: ignore[no-any-return,no-untyped-call]
+        enabled=torch.backends.cudnn.enabled, benchmark=torch.backends.cudnn.benchmark, allow_tf32=False
+    )
 
-    def __init__(self, view: nn.Module, runtime: Runtime) -> None:
+
+class Fast(nn.Module):
+    """A view as attacks see it: the job's precision inside, float32 logits outside.
+
+    Where it is `watched`, the host's loop tells it of each gradient, and it counts images in all, images whose gradient is
+    zero, and images whose gradient is not finite. A failing gradient looks like robustness.
+    """
+
+    def __init__(self, view: nn.Module, runtime: Runtime, *, watched: bool = False) -> None:
         super().__init__()
         self.view = view
         self.runtime = runtime
+        self.watched = watched
         self.stochastic = bool(getattr(view, "stochastic", False))
+        self.gradients = torch.zeros(3, device=runtime.device)
+
+    def watch(self, gradient: Tensor) -> None:
+        """Count a batch of gradients [N, C, H, W], without waiting for the device."""
+        rows = gradient.flatten(1)
+        zero = (rows == 0).all(1).sum()
+        broken = (~torch.isfinite(rows)).any(1).sum()
+        self.gradients += torch.stack([torch.tensor(len(rows), device=zero.device), zero, broken])
 
     def forward(self, x: Tensor) -> Tensor:
         with self.runtime.autocast():

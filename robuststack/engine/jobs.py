@@ -45,7 +45,7 @@ class Workspace:
     data_folder: Path
     hardware: Hardware
     _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
-    _model: tuple[str, Defense, nn.Module] | None = None
+    _model: tuple[tuple[str, str | None], Defense, nn.Module] | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -66,11 +66,14 @@ class Workspace:
             self._data[key] = data_module.load(dataset, self.data_folder, self.runtime.device)
         return self._data[key]
 
-    def model(self, job: str, spec: Mapping[str, Any]) -> tuple[Defense, nn.Module]:
-        """The trained model of a train job (or the loaded one of a defense that does not train), on the device."""
-        if self._model is None or self._model[0] != job:
+    def model(self, job: str, spec: Mapping[str, Any], weights: str | None) -> tuple[Defense, nn.Module]:
+        """The trained model of a train job (or the loaded one of a defense that does not train), on the device.
+
+        `weights` is the hash of its file: the last model is kept, not the last of that name.
+        """
+        if self._model is None or self._model[0] != (job, weights):
             defense, model = load_model(self.store, self.registry, job, spec)
-            self._model = job, defense, self.runtime.place(model).eval()
+            self._model = (job, weights), defense, self.runtime.place(model).eval()
         return self._model[1], self._model[2]
 
 
@@ -169,8 +172,13 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
 
 def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
     spec = job.spec
-    source = spec.get("source") or workspace.store.result(spec["model"])["spec"]
-    defense, model = workspace.model(spec["model"], source)
+    source, weights = spec.get("source"), None
+    if source is None:
+        trained = workspace.store.result(spec["model"])
+        if not job.digest.endswith(trained["digest"]):
+            raise StoreError(f"another run with other source code has retrained {spec['model']} meanwhile; run again")
+        source, weights = trained["spec"], trained["files"]["model.safetensors"]
+    defense, model = workspace.model(spec["model"], source, weights)
     data = workspace.data(source["dataset"])[spec["split"]]
     if spec["limit"] is not None:
         data = Data(data.images[: spec["limit"]], data.labels[: spec["limit"]])
@@ -188,6 +196,8 @@ def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str,
     )  # fmt: skip
     correct = outcome.correct.cpu().numpy()
     result = {"n": correct.shape[1], "accuracy": 100 * float(correct.mean()), "checks": outcome.checks}
+    # Which weights were scored: a model that is trained again need not come out the same.
+    result["model_sha256"] = weights
     files = {"outcomes.npy": _array_bytes(np.packbits(correct, axis=1))}
     if job.keep_images and outcome.images is not None:
         files["images.safetensors"] = safetensors.torch.save({"images": outcome.images.cpu().contiguous()})

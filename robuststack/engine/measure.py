@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robuststack.contracts import Architecture, Defense, Setting
 from robuststack.engine.attack import still
-from robuststack.engine.device import Runtime
+from robuststack.engine.device import Runtime, exact
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -40,7 +40,7 @@ def latency(
 ) -> dict[str, float]:
     """Milliseconds of a float32 forward pass of `batch` images: median and quartiles over `repeats`."""
     images = torch.rand(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
-    with still(view):
+    with still(view), exact():
         for _ in range(warmup):
             view(images)
         times = [_timed(view, images, device) for _ in range(repeats)]

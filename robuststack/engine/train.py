@@ -152,4 +152,7 @@ def train(
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         state.history.append(metrics)
         epoch_done(epoch + 1, metrics)
+    broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise JobFailed(f"{broken[0]} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
     return state

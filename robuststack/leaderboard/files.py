@@ -14,6 +14,7 @@ from robuststack.plan import Plan
 from robuststack.store import make_folder, write_text
 
 SCHEMA = 1
+SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
 
 
 def claim(plan: Plan, folder: Path) -> None:
@@ -116,25 +117,47 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     for heading, group in _by_heading(rows):
         one = group[0]
         draws = max(row["draws"] for row in group)
-        recipe = next((row["recipe"] for row in group if row["recipe"]), None)
         lines.append(
             f"{heading}: {one['n']} images, {draws} draws at randomised points, training seeds"
             f" {_listed(one['seeds']['train'])}, attack seeds {_listed(one['seeds']['attack'])}"
-            + (f"; trained for {_recipe(recipe)}" if recipe else "")
             + f"; dataset options {_options(one['dataset_options'])}; architecture options"
             f" {_options(one['architecture_options'])}."
         )
+        recipes: dict[str, list[str]] = {}
+        for row in group:
+            if row["recipe"]:
+                recipes.setdefault(_recipe(row["recipe"]), []).append(row["defense"])
+        lines += [f"{', '.join(dict.fromkeys(names))}: trained for {text}." for text, names in recipes.items()]
         for kind, randomised in (("deterministic", False), ("randomised", True)):
             shown: Mapping[str, Any] = next((row["attacks"] for row in group if row["stochastic"] is randomised), {})
             lines += [f"{name}, {kind} points: {_options(values)}." for name, values in shown.items()]
+    lines += [f"**Suspicious:** {row['label']}: {', '.join(found)}." for row in rows if (found := suspicions(row))]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     machine = first["machine"]
     lines.append(
         f"{versions}; {board['device']} ({machine['device']}, {machine['threads']} threads), training and attacks in"
         f" {board['precision']}. Latency: one float32 forward pass, median and quartiles."
     )
+    if any("seeds" in row["ca"] for row in rows):
+        lines.append(
+            "With several seeds a figure is their mean, and its interval, a bootstrap, holds for these seeds; the spread"
+            " over seeds stands in the JSON file."
+        )
     lines.append("Job ids, resolved options and per-seed figures stand in the JSON file of the same name.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def suspicions(row: Mapping[str, Any]) -> list[str]:
+    """What the host saw in a row's attacks that makes its robust accuracy doubtful."""
+    checks = row["checks"]
+    found = {
+        f"an attack left the ball by {checks['clipped']:.3g} and was clipped": checks["clipped"] > 1e-5,
+        f"an attack returned {checks['not_finite']:.0f} pixels that are not finite": checks["not_finite"] > 0,
+        "an attack changed the model's mode or buffers, which were put back": not checks["state_kept"],
+        f"{checks['gradients_not_finite']:.3g} % of gradients are not finite": checks["gradients_not_finite"] > 0,
+        f"{checks['gradients_zero']:.3g} % of gradients are zero": checks["gradients_zero"] > SUSPICIOUS_ZERO_GRADIENTS,
+    }
+    return [text for text, suspicious in found.items() if suspicious]
 
 
 def _by_heading(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:

@@ -21,7 +21,7 @@ def make_rows(plan: Plan, outcome: Outcome, store: Store) -> list[dict[str, Any]
 
 
 def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> dict[str, Any]:
-    scores = {name: _protocol(row.clean[name], row.robust[name], store) for name in row.clean}
+    scores = {name: _protocol(row.clean[name], row.robust[name], results, store) for name in row.clean}
     protocol = HEADLINE if HEADLINE in scores else next(iter(scores))
     headline = scores.pop(protocol)
     clean = row.clean[protocol]
@@ -50,13 +50,9 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
             for batch, timed in measured["latency_ms"].items()
         },
         "train_seconds_per_epoch": round(float(np.mean(trained)), 4) if trained else None,
-        "checks": {
-            "clipped": max((one["clipped"] for one in checks), default=0.0),
-            "not_finite": sum(one["not_finite"] for one in checks),
-            "state_kept": all(one["state_kept"] for one in checks),
-        },
-        "versions": first["versions"],
-        "machine": first["machine"],
+        "checks": _checks(checks),
+        "versions": _together([results[job]["versions"] for job in row.jobs()]),
+        "machine": _together([results[job]["machine"] for job in row.jobs()]),
         "jobs": {
             "train": {str(seed): job for seed, job in row.train.items()},
             "measure": row.measure,
@@ -69,28 +65,54 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
     }
 
 
+def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The worst of what the host saw in the row's attacks: pixels it had to clip or replace, gradients that failed."""
+    return {
+        "clipped": max((one["clipped"] for one in checks), default=0.0),
+        "not_finite": sum(one["not_finite"] for one in checks),
+        "state_kept": all(one["state_kept"] for one in checks),
+        "gradients_zero": round(max((one.get("gradients_zero", 0.0) for one in checks), default=0.0), 4),
+        "gradients_not_finite": round(max((one.get("gradients_not_finite", 0.0) for one in checks), default=0.0), 4),
+    }
+
+
+def _together(facts: list[dict[str, Any]]) -> dict[str, str]:
+    """What the jobs of a row were computed with; where they differ, all of it."""
+    return {key: " and ".join(sorted({str(one[key]) for one in facts})) for key in facts[0]}
+
+
 def _ids(score: Score) -> dict[str, str]:
     return {f"{train}/{attack}": job for (train, attack), job in score.jobs.items()}
 
 
-def _protocol(clean: Score, robust: Mapping[str, Score], store: Store) -> dict[str, Any]:
+def _protocol(
+    clean: Score, robust: Mapping[str, Score], results: Mapping[str, dict[str, Any]], store: Store
+) -> dict[str, Any]:
+    def load(job: str) -> np.ndarray:
+        return load_outcomes(store, job, results[job])
+
     pairs = list(clean.jobs)
-    outcomes = {label: {pair: load_outcomes(store, one.jobs[pair]) for pair in pairs} for label, one in robust.items()}
+    outcomes = {label: {pair: load(one.jobs[pair]) for pair in pairs} for label, one in robust.items()}
     stochastic = any(one.stochastic for one in robust.values())
     # Clean accuracy of a deterministic model is one job, whatever the attack seeds: it counts once for each model.
     pair_of: dict[str, tuple[int, int]] = {}
     for pair, job in clean.jobs.items():
         pair_of.setdefault(job, pair)
-    clean_runs = {pair: [load_outcomes(store, job)] for job, pair in pair_of.items()}
+    clean_runs = {pair: [load(job)] for job, pair in pair_of.items()}
     ra = {label: _figure({pair: [found[pair]] for pair in pairs}, stochastic) for label, found in outcomes.items()}
     ra["worst"] = _figure({pair: [found[pair] for found in outcomes.values()] for pair in pairs}, stochastic)
     return {"ca": _figure(clean_runs, clean.stochastic), "ra": ra}
 
 
-def load_outcomes(store: Store, job: str) -> np.ndarray:
-    """The outcomes of an attack job: bool [draws, n]."""
-    packed = np.load(io.BytesIO(store.read(job, "outcomes.npy")), allow_pickle=False)
-    return np.unpackbits(packed, axis=1, count=store.result(job)["n"]).astype(bool)
+def load_outcomes(store: Store, job: str, result: Mapping[str, Any] | None = None) -> np.ndarray:
+    """The outcomes of an attack job, of the given result or else of the stored one: bool [draws, n].
+
+    Raises:
+        StoreError: they are not those of that result.
+    """
+    result = store.result(job) if result is None else result
+    packed = np.load(io.BytesIO(store.read(job, "outcomes.npy", result)), allow_pickle=False)
+    return np.unpackbits(packed, axis=1, count=result["n"]).astype(bool)
 
 
 def _figure(runs: Mapping[tuple[int, int], list[np.ndarray]], stochastic: bool) -> dict[str, Any]:

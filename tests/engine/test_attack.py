@@ -506,3 +506,51 @@ def test_progress_reports_every_image():
     outcome = run(View(model()), None, progress=lambda *facts: seen.append(facts))
     assert [facts[:2] for facts in seen] == [(10, N), (20, N), (24, N)]
     assert seen[-1][2] == pytest.approx(100 * float(outcome.correct.float().mean()))
+
+
+class Rewriting(rs.Attack):
+    def perturb(self, model, x, y, threat, generator):
+        with torch.no_grad():
+            next(model.parameters()).zero_()
+        return x
+
+
+def test_an_attack_that_changes_the_weights_is_refused():
+    with pytest.raises(PluginError, match="breaks its contract: it changed the model's weights"):
+        run(View(model()), Rewriting())
+
+
+class Masked(nn.Module):
+    """A network whose gradient does not exist (`broken`) or is nothing (`flat`), as gradient masking has it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.net = model()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "flat":
+            return self.net(x.detach()) + 0 * x.sum()
+        return self.net(x) + (x - x).sum((1, 2, 3))[:, None].sqrt()
+
+
+@pytest.mark.parametrize(("kind", "check"), [("flat", "gradients_zero"), ("broken", "gradients_not_finite")])
+def test_gradients_that_fail_are_counted(kind, check):
+    assert run(View(model()), create("pgd", steps=3)).checks[check] == 0
+    assert run(View(Masked(kind)), create("pgd", steps=3)).checks[check] == 100
+
+
+def test_logits_that_are_not_finite_are_wrong():
+    net = model()
+    x, _ = images()
+    first = torch.zeros(N, dtype=torch.long)
+    with torch.no_grad():
+        net.head.bias.fill_(torch.nan)
+    assert net(x).argmax(1).eq(first).all()
+    assert not judge(View(net), x, first, draws=1).any()
+
+
+@pytest.mark.parametrize("step", [-0.01, 0.0, 2.0, "8/1"])
+def test_a_step_outside_of_the_pixel_range_is_refused(step):
+    with pytest.raises(PluginError, match=r"a step of .* is outside \(0, 1\], the range of a pixel"):
+        create("pgd", step=step)

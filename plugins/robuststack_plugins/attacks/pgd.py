@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 import robuststack as rs
 
-STEP_RULES = ("oat", "relative")
 SMALL_EPS = 4 / 255
+
+
+def _in_pixel_range(step: str | float) -> str | float:
+    if not isinstance(step, str) and not 0 < step <= 1:
+        hint = f" (was {step:g}/255 meant?)" if step > 1 else ""
+        raise ValueError(f"a step of {step:g} is outside (0, 1], the range of a pixel{hint}")
+    return step
 
 
 class PGD(rs.GradientAttack):
@@ -17,14 +25,14 @@ class PGD(rs.GradientAttack):
 
     class Options(rs.Options):
         steps: int = rs.option(20, "Gradient steps.", ge=1)
-        step: Literal["relative", "oat"] | rs.Number = rs.option(
+        step: Annotated[Literal["relative", "oat"] | rs.Number, AfterValidator(_in_pixel_range)] = rs.option(
             "relative",
             "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's; above"
             " eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
         )
         restarts: int = rs.option(1, "Random starts; for each image the one that hurts most is kept.", ge=1)
         draws: int = rs.option(
-            5, "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one.", ge=1
+            20, "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one.", ge=1
         )
 
     @property
