@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from robuststack.errors import DatasetError, PluginError, RobustStackError
     from robuststack.hookspecs import hookimpl
-    from robuststack.options import Number, Options, option
+    from robuststack.options import Number, Options, PixelLength, option
 
 _EXPORTS = {
     "robuststack.api": ["Result", "Trained", "load_model", "load_suite", "run"],
@@ -40,15 +40,40 @@ _EXPORTS = {
     ],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
     "robuststack.hookspecs": ["hookimpl"],
-    "robuststack.options": ["Number", "Options", "option"],
+    "robuststack.options": ["Number", "Options", "PixelLength", "option"],
 }  # fmt: skip
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
-    "Architecture", "Attack", "Augmentation", "Dataset", "DatasetError", "Defense", "Download", "GradientAttack",
-    "Images", "Number", "Options", "PluginError", "Point", "Result", "RobustStackError", "Scoring", "Setting", "Split",
-    "Threat", "TrainStep", "Trained", "__version__", "hookimpl", "load_model", "load_suite", "option", "run",
-]  # fmt: skip
+    "Architecture",
+    "Attack",
+    "Augmentation",
+    "Dataset",
+    "DatasetError",
+    "Defense",
+    "Download",
+    "GradientAttack",
+    "Images",
+    "Number",
+    "Options",
+    "PixelLength",
+    "PluginError",
+    "Point",
+    "Result",
+    "RobustStackError",
+    "Scoring",
+    "Setting",
+    "Split",
+    "Threat",
+    "TrainStep",
+    "Trained",
+    "__version__",
+    "hookimpl",
+    "load_model",
+    "load_suite",
+    "option",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,8 @@ from robuststack.leaderboard.tables import tables
 from robuststack.options import InvalidOptions, parse
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.pipeline import Outcome, run_plan
-from robuststack.plan import Plan, make_plan
+from robuststack.plan import Plan
+from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store
 from robuststack.suite import Suite, load_suite

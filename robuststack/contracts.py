@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from robuststack.options import Number, Options, option
+from robuststack.options import Options, PixelLength, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,14 +37,7 @@ class Threat(Options):
     """The threat model: how far an adversarial image may be from the clean one."""
 
     norm: Literal["linf"] = option("linf", "The norm of the perturbation.")
-    eps: Number = Field(gt=0, description="The radius of the ball, in units of the [0, 1] pixel range.")
-
-    @field_validator("eps")
-    @classmethod
-    def _in_pixel_range(cls, eps: float) -> float:
-        if eps > 1:
-            raise ValueError(f"{eps:g} is outside [0, 1], the range of a pixel (was {eps:g}/255 meant?)")
-        return eps
+    eps: PixelLength = Field(description="The radius of the ball, in units of the [0, 1] pixel range.")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from robuststack.errors import PluginError, did_you_mean
@@ -40,6 +40,17 @@ def _fraction(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]
 """A float that may also be written as a fraction: `8/255`."""
+
+
+def _in_pixel_range(value: float) -> float:
+    if not 0 < value <= 1:
+        hint = f" (was {value:g}/255 meant?)" if value > 1 else ""
+        raise ValueError(f"{value:g} is outside (0, 1], the range of a pixel{hint}")
+    return value
+
+
+PixelLength = Annotated[Number, AfterValidator(_in_pixel_range)]
+"""A radius or step in units of the [0, 1] pixel range: above 0, at most 1, `8/255` accepted."""
 
 
 class InvalidOptions(PluginError):

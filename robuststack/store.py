@@ -206,6 +206,8 @@ class Store:
             except filelock.Timeout:  # An OSError too, so it must not reach the block around it.
                 raise Busy(f"job {job} in {self.root} is being run by {self._owner(folder)}") from None
         try:
+            for left in folder.glob(".*"):  # What a killed run was writing; nobody else writes here now.
+                left.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 (folder / "owner").write_text(str(os.getpid()), encoding="utf-8")
             yield

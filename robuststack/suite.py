@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from robuststack.errors import SuiteError
-from robuststack.options import InvalidOptions, Number, Options, option, parse
+from robuststack.options import InvalidOptions, Options, PixelLength, option, parse
 from robuststack.yaml_source import Source, merge, override, read
 
 T = TypeVar("T")
@@ -57,10 +57,9 @@ class Recipe(Options):
         [], "With `steps`: the epochs at which the learning rate is multiplied by gamma."
     )
     gamma: float = option(0.1, "With `steps`: the factor.", gt=0)
-    eps: Number | None = option(
-        None, "Radius of the training attack; default: the threat model's. With it, one model serves several radii.",
-        gt=0, le=1,
-    )  # fmt: skip
+    eps: PixelLength | None = option(
+        None, "Radius of the training attack; default: the threat model's. With it, one model serves several radii."
+    )
     attack: One = option(
         Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
     )
@@ -80,15 +79,9 @@ class ThreatSpec(Options):
     """The threat model."""
 
     norm: Literal["linf"] = option("linf", "The norm of the perturbation.")
-    eps: Number | None = option(None, "Radius in the [0, 1] pixel range, `8/255` is accepted; default: the dataset's.")
-
-    @field_validator("eps")
-    @classmethod
-    def _in_pixel_range(cls, eps: float | None) -> float | None:
-        if eps is not None and not 0 < eps <= 1:
-            hint = f" (was {eps:g}/255 meant?)" if eps > 1 else ""
-            raise ValueError(f"{eps:g} is outside (0, 1], the range of a pixel{hint}")
-        return eps
+    eps: PixelLength | None = option(
+        None, "Radius in the [0, 1] pixel range, `8/255` is accepted; default: the dataset's."
+    )
 
 
 class DatasetPart(Part):

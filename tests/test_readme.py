@@ -12,7 +12,7 @@ from tabulate import tabulate
 from robuststack.hardware import Hardware
 from robuststack.leaderboard import files
 from robuststack.leaderboard.tables import figure
-from robuststack.plan import make_plan
+from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.suite import load_suite
 

@@ -20,7 +20,7 @@ from conftest import Trained
 from robuststack.cli import call
 from robuststack.hardware import Hardware
 from robuststack.leaderboard import files
-from robuststack.plan import make_plan
+from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store
 from robuststack.suite import load_suite

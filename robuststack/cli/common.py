@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from robuststack import hardware
-from robuststack.plan import Plan, make_plan
+from robuststack.plan import Plan
+from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.suite import load_suite
 

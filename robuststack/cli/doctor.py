@@ -68,7 +68,7 @@ def _torch_problems() -> list[str]:
         import torchvision  # noqa: F401
     except Exception as error:
         return [f"torch and torchvision cannot be imported together ({error}); install both from the same index"]
-    bf16 = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    click.echo(f"torch {torch.__version__}: CUDA {torch.version.cuda or 'none'}, oneDNN {'yes' if bf16 else 'no'}, "
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    click.echo(f"torch {torch.__version__}: CUDA {torch.version.cuda or 'none'}, oneDNN {'yes' if onednn else 'no'}, "
                f"{torch.get_num_threads()} threads")  # fmt: skip
     return []

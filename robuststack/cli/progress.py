@@ -22,9 +22,7 @@ class Progress:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.position = 0
-        self.left = 0.0
         self.spent: dict[str, list[float]] = {}
-        self.started = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self

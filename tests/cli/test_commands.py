@@ -132,7 +132,7 @@ def test_plan_as_json_has_ids_states_work_and_rows(robuststack):
 
 def test_a_finished_job_is_shown_as_done(robuststack, working_directory):
     from robuststack.hardware import Hardware
-    from robuststack.plan import make_plan
+    from robuststack.planner import make_plan
     from robuststack.store import Store
     from robuststack.suite import load_suite
 

@@ -22,7 +22,7 @@ from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d
 from robuststack.layers.noise import NoisyConv2d
-from robuststack.plan import make_plan
+from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store
 from robuststack.suite import Recipe, load_suite

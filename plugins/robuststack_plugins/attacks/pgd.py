@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator
+from typing import Literal
 
 import robuststack as rs
 
 SMALL_EPS = 4 / 255
-
-
-def _in_pixel_range(step: str | float) -> str | float:
-    if not isinstance(step, str) and not 0 < step <= 1:
-        hint = f" (was {step:g}/255 meant?)" if step > 1 else ""
-        raise ValueError(f"a step of {step:g} is outside (0, 1], the range of a pixel{hint}")
-    return step
 
 
 class PGD(rs.GradientAttack):
@@ -25,7 +16,7 @@ class PGD(rs.GradientAttack):
 
     class Options(rs.Options):
         steps: int = rs.option(20, "Gradient steps.", ge=1)
-        step: Annotated[Literal["relative", "oat"] | rs.Number, AfterValidator(_in_pixel_range)] = rs.option(
+        step: Literal["relative", "oat"] | rs.PixelLength = rs.option(
             "relative",
             "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's; above"
             " eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
