@@ -97,7 +97,8 @@ def _real(problem: Any, data: Any) -> tuple[str | int, ...]:
 
 
 def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int, ...]) -> str:
-    problem = problems[0]
+    # Of a union's branches, the one that understood the value and refused it says most.
+    problem = next((one for one in problems if one["type"] == "value_error"), problems[0])
     key = ".".join(str(part) for part in path)
     kind = problem["type"]
     if kind == "extra_forbidden":
@@ -105,10 +106,10 @@ def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int,
         return f"unknown key {path[-1]!r}{_within(path[:-1])}: {did_you_mean(str(path[-1]), valid)}"
     if kind == "missing":
         return f"key {path[-1]!r}{_within(path[:-1])} is missing"
-    reasons = [one["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for one in problems]
-    reason = " or ".join(dict.fromkeys(reasons))
     if kind == "value_error":
+        reason = problem["msg"].removeprefix("Value error, ")
         return f"{key}: {reason}" if key else reason
+    reason = " or ".join(dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in problems))
     if kind == "too_short":
         least = problem["ctx"]["min_length"]
         return (

@@ -173,7 +173,7 @@ class _Planner:
                 "point": {**defense.swept, **point},
                 "retrained": sorted(defense.swept),
                 "threat": threat.resolved(),
-                "recipe": recipe.resolved() if defense.component.trains else None,
+                "recipe": self._resolved(training) if defense.component.trains else None,
                 "device": self.hardware.kind,
                 "precision": self.hardware.precision,
             }
@@ -255,7 +255,7 @@ class _Planner:
             **model,
             # The radius of training: one model can be attacked at several.
             "threat": threat.model_copy(update={"eps": recipe.eps or threat.eps}).resolved(),
-            "recipe": {**recipe.resolved(), "attack": attack.resolved()},
+            "recipe": self._resolved(training),
             "seed": seed,
             "device": self.hardware.kind,
             "precision": self.hardware.precision,
@@ -264,6 +264,10 @@ class _Planner:
         work = images * component.image_passes(attack.steps) * _pixels(dataset.component)
         job = self._job("train", label, spec, [*parts, attack], work=work)
         return _Model(job.id, spec, job, ())
+
+    def _resolved(self, training: Training) -> dict[str, Any]:
+        """The recipe with the options of its attack, defaults included."""
+        return {**training.recipe.resolved(), "attack": self._training_attack(training).resolved()}
 
     def _training_attack(self, training: Training) -> GradientAttack:
         recipe, place = training.recipe, training.place("attack")

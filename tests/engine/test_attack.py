@@ -552,5 +552,5 @@ def test_logits_that_are_not_finite_are_wrong():
 
 @pytest.mark.parametrize("step", [-0.01, 0.0, 2.0, "8/1"])
 def test_a_step_outside_of_the_pixel_range_is_refused(step):
-    with pytest.raises(PluginError, match=r"a step of .* is outside \(0, 1\], the range of a pixel"):
+    with pytest.raises(PluginError, match=r"step: .* is outside \(0, 1\], the range of a pixel"):
         create("pgd", step=step)
