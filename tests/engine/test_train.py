@@ -497,3 +497,21 @@ def test_the_same_seed_builds_the_same_network_and_another_another():
     first, again, other = (weights(build(defense, seed)) for seed in (0, 0, 1))
     assert equal(first, again)
     assert not equal(first, other)
+
+
+# Lower precision
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", [*DEFENSES, "pgd_at alone"])
+def test_every_parameter_learns_in_every_precision(name, precision):
+    """Older torch keeps weight casts made under no_grad, and would then train nothing but norms and biases."""
+    defense = REGISTRY.create("defense", "pgd_at", {"lambda": 1.0}) if name == "pgd_at alone" else defense_of(name)
+    runtime = Runtime(Hardware("cpu", precision))
+    model = build(defense)
+    step = training.Step(model.train(), REGISTRY.create("attack", "pgd", {"steps": 2}), THREAT, runtime, 1, 0)
+    data = make_data(BATCH)
+    step.begin(data.images, data.labels, 0, 0)
+    with runtime.autocast():
+        defense.training_step(step)
+    assert [path for path, one in model.named_parameters() if one.grad is None] == []
