@@ -123,5 +123,5 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     result = storage.result(full)
     if result["kind"] != "train":
         raise RobustStackError(f"{full} is a job of kind {result['kind']}; load_model takes a train job")
-    defense, model = jobs.load_model(storage, registry or Registry(), full, result["spec"])
+    defense, model = jobs.load_model(storage, registry or Registry(), full, result["spec"], data_folder())
     return Trained(full, defense, model.eval())

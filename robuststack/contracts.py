@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
-from robuststack.options import Options, PixelLength, option
+from robuststack.options import Options, PixelLength, marked, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,13 +79,27 @@ class Component:
     def __init__(self, options: AnyOptions | None = None) -> None:
         self.options: Any = options if options is not None else self.Options()
 
+    @property
+    def fingerprint(self) -> str:
+        """Identifies what the component reads from outside its options (data, weights): a declared constant or the hash
+        of a file. It enters every job id that uses the component."""
+        return ""
+
+    def downloads(self) -> Sequence[Download]:
+        """What the component would fetch; empty where it needs nothing from a network."""
+        return ()
+
     def resolved(self) -> dict[str, Any]:
-        """What a job id holds of the component."""
+        """The component as jobs write it down. Its `places` are left out of their ids."""
+        options = self.options.resolved()
+        places = {key: options.pop(key) for key in marked(self.options, "place")}
         return {
             "name": self.name,
             "plugin": self.distribution,
             "revision": self.revision,
-            "options": self.options.resolved(),
+            "options": options,
+            **({"places": places} if places else {}),
+            **({"fingerprint": self.fingerprint} if self.fingerprint else {}),
         }
 
     @classmethod
@@ -154,16 +168,12 @@ class Dataset(Component):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the data without reading it: a declared constant. It enters every job id."""
+        """Identifies the data without reading it: a declared constant, which `load` checks."""
         raise NotImplementedError
 
     def size(self, split: Split) -> int:
         """How many images the split has, known without reading them."""
         raise NotImplementedError
-
-    def downloads(self) -> Sequence[Download]:
-        """What `load` would fetch; empty for embedded, local and procedural data."""
-        return ()
 
     def load(self, folder: Path) -> dict[Split, Images]:
         """All splits. `folder` is the data cache, where downloads go.
@@ -172,9 +182,6 @@ class Dataset(Component):
             DatasetError: the data is absent and cannot be fetched, or is not what the fingerprint promises.
         """
         raise NotImplementedError
-
-    def resolved(self) -> dict[str, Any]:
-        return {**super().resolved(), "fingerprint": self.fingerprint}
 
 
 class TrainStep(Protocol):
@@ -235,8 +242,8 @@ class Defense(Component):
         """The model to train: the architecture's module, rewritten."""
         return architecture.build(shape, num_classes)
 
-    def load(self, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """The finished model of a defense that does not train."""
+    def load(self, folder: Path, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """The finished model of a defense that does not train. `folder` is the data cache, where downloads go."""
         raise NotImplementedError
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -18,8 +18,15 @@ ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "
 
 def job_id(kind: str, spec: Mapping[str, Any]) -> str:
     """The id of a job: a hash of its resolved specification, the same on every machine."""
-    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_placeless(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _placeless(spec: Any) -> Any:
+    """The specification without where things lie on this machine."""
+    if isinstance(spec, Mapping):
+        return {key: _placeless(value) for key, value in spec.items() if key != "places"}
+    return [_placeless(one) for one in spec] if isinstance(spec, list) else spec
 
 
 def source_digest(modules: Iterable[str], alone: Iterable[str] = ()) -> str:

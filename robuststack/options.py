@@ -24,9 +24,23 @@ class Options(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def option(default: Any, description: str, *, shown: bool = False, **constraints: Any) -> Any:
-    """An option with its default and what it means. `shown` ones are printed in leaderboards, changed or not."""
-    return Field(default, description=description, json_schema_extra={"shown": True} if shown else None, **constraints)
+def marked(options: Options, mark: str) -> set[str]:
+    """The names, as suites write them, of the options that carry a mark (`shown`, `place`)."""
+    return {
+        field.alias or name
+        for name, field in type(options).model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(mark)
+    }
+
+
+def option(default: Any, description: str, *, shown: bool = False, place: bool = False, **constraints: Any) -> Any:
+    """An option with its default and what it means.
+
+    `shown` ones are printed in leaderboards, changed or not. A `place` (a file's path, a folder) says where something is,
+    not what it is: it enters no job id, and the component's `fingerprint` must stand for what lies there.
+    """
+    marks = {key: True for key, wanted in (("shown", shown), ("place", place)) if wanted}
+    return Field(default, description=description, json_schema_extra=marks or None, **constraints)  # type: ignore[arg-type]
 
 
 def _fraction(value: object) -> object:

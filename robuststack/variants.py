@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robuststack.options import marked
 from robuststack.suite import Part, Recipe
 
 
@@ -29,13 +30,9 @@ class Variant:
     def shown(self) -> dict[str, Any]:
         """The options worth printing: what the suite wrote, and what the component marks as always shown."""
         resolved = self.component.options.resolved()
-        marked = {
-            (one.alias or name)
-            for name, one in type(self.component.options).model_fields.items()
-            if isinstance(one.json_schema_extra, dict) and one.json_schema_extra.get("shown")
-        }
+        always = marked(self.component.options, "shown")
         return {
-            key: resolved[key] for key in resolved if key in marked or key in self.part.options or key in self.swept
+            key: resolved[key] for key in resolved if key in always or key in self.part.options or key in self.swept
         }
 
 

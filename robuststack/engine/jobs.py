@@ -52,7 +52,7 @@ class Workspace:
         return Runtime(self.hardware)
 
     def component(self, kind: str, spec: Mapping[str, Any]) -> Any:
-        return self.registry.create(kind, spec["name"], spec["options"])
+        return component(self.registry, kind, spec)
 
     def data(self, spec: Mapping[str, Any]) -> dict[Split, Data]:
         """The splits of a dataset, loaded once.
@@ -72,32 +72,37 @@ class Workspace:
         `weights` is the hash of its file: the last model is kept, not the last of that name.
         """
         if self._model is None or self._model[0] != (job, weights):
-            defense, model = load_model(self.store, self.registry, job, spec)
+            defense, model = load_model(self.store, self.registry, job, spec, self.data_folder)
             self._model = (job, weights), defense, self.runtime.place(model).eval()
         return self._model[1], self._model[2]
 
 
-def load_model(store: Store, registry: Registry, job: str, spec: Mapping[str, Any]) -> tuple[Defense, nn.Module]:
+def component(registry: Registry, kind: str, spec: Mapping[str, Any]) -> Any:
+    """The component that a job wrote down."""
+    return registry.create(kind, spec["name"], {**spec["options"], **spec.get("places", {})})
+
+
+def load_model(
+    store: Store, registry: Registry, job: str, spec: Mapping[str, Any], folder: Path
+) -> tuple[Defense, nn.Module]:
     """The defense and its finished model, on the CPU.
 
     Raises:
         StoreError: the weights are not there, damaged, or of another network.
     """
-    defense: Defense = registry.create("defense", spec["defense"]["name"], spec["defense"]["options"])
-    dataset: Dataset = registry.create("dataset", spec["dataset"]["name"], spec["dataset"]["options"])
+    defense: Defense = component(registry, "defense", spec["defense"])
+    dataset: Dataset = component(registry, "dataset", spec["dataset"])
     if not defense.trains:
-        return defense, defense.load(dataset.shape, dataset.num_classes)
+        return defense, defense.load(folder, dataset.shape, dataset.num_classes)
     model = _untrained(registry, spec, spec["seed"])
     _restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
     return defense, model
 
 
 def _untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:
-    architecture: Architecture = registry.create(
-        "architecture", spec["architecture"]["name"], spec["architecture"]["options"]
-    )
-    defense: Defense = registry.create("defense", spec["defense"]["name"], spec["defense"]["options"])
-    dataset: Dataset = registry.create("dataset", spec["dataset"]["name"], spec["dataset"]["options"])
+    architecture: Architecture = component(registry, "architecture", spec["architecture"])
+    defense: Defense = component(registry, "defense", spec["defense"])
+    dataset: Dataset = component(registry, "dataset", spec["dataset"])
     return training.build(defense, architecture, dataset.shape, dataset.num_classes, seed)
 
 
@@ -214,7 +219,10 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     spec = job.spec
     defense: Defense = workspace.component("defense", spec["defense"])
     shape = (spec["shape"][0], spec["shape"][1], spec["shape"][2])
-    model = _untrained(workspace.registry, spec, 0) if defense.trains else defense.load(shape, spec["num_classes"])
+    if defense.trains:
+        model = _untrained(workspace.registry, spec, 0)
+    else:
+        model = defense.load(workspace.data_folder, shape, spec["num_classes"])
     model = workspace.runtime.place(model).eval()
     with seeded(workspace.runtime.device, "measure"):
         setting = Setting(**spec["setting"])

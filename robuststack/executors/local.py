@@ -31,7 +31,7 @@ class LocalExecutor:
         return self._workspace
 
     def prepare(self, jobs: Iterable[Job]) -> None:
-        """Load every dataset the jobs need, so that a missing one is found before any compute.
+        """Load every dataset and every foreign model the jobs need, so that a missing one is found before any compute.
 
         Raises:
             DatasetError: what was tried and where to put the file.
@@ -40,6 +40,8 @@ class LocalExecutor:
             trained = job.spec if job.kind == "train" else job.spec.get("source")
             if trained:
                 self.workspace.data(trained["dataset"])
+            if "source" in job.spec:
+                self.workspace.model(job.spec["model"], job.spec["source"], None)
 
     def run(self, job: Job, report: Callable[..., None]) -> dict[str, Any]:
         """Run a job and store its result."""

@@ -51,6 +51,11 @@ class NoisyConv2d(nn.Conv2d):
         eta = torch.randn(self.weight.shape, device=self.weight.device, dtype=self.weight.dtype)
         return torch.addcmul(self.weight, eta, self.alpha * (scale * self.weight_std()))
 
+    @torch.no_grad()
+    def bake(self, scale: float) -> None:
+        """Keep one draw at this noise scale as the weight."""
+        self.weight.copy_(self.noisy_weight(scale))
+
     def forward(self, x: Tensor) -> Tensor:
         scale = float(self.condition.read("noise") or 0.0)
         weight = self.noisy_weight(scale) if scale != 0.0 else self.weight
@@ -63,14 +68,14 @@ def add_noise(model: nn.Module, condition: Condition) -> nn.Module:
     return model
 
 
-@torch.no_grad()
 def bake(view: View) -> View:
     """An independent copy of the view's model with one noise draw in its weights: deterministic, as fast as without
-    noise. The draw comes from torch's default generator."""
+    noise. The draw comes from torch's default generator. A layer with noise of its own kind has a `bake(scale)` too."""
     scale = float(view.values.get("noise") or 0.0)
     model = copy.deepcopy(view.model)
     for module in model.modules():
-        if isinstance(module, NoisyConv2d) and scale != 0.0:
-            module.weight.copy_(module.noisy_weight(scale))
+        own = getattr(module, "bake", None)
+        if scale != 0.0 and callable(own):
+            own(scale)
     values = {**view.values, **({"noise": 0.0} if "noise" in view.values else {})}
     return View(model, values, stochastic=False)
