@@ -28,7 +28,7 @@ class Runtime:
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def place(self, model: nn.Module) -> nn.Module:
-        """The model on the device, convolution weights laid out channels-last: 10 to 40 % faster here and on CUDA."""
+        """The model on the device, convolution weights laid out channels-last, the layout of the images."""
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
