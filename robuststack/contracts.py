@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from robuststack.options import Options, PixelLength, marked, option
 if TYPE_CHECKING:
     import numpy as np
     from torch import Generator, Tensor, nn
+    from torch.optim import Optimizer
 
     from robuststack.layers.condition import View
 
@@ -183,6 +184,17 @@ class Dataset(Component):
         """
         raise NotImplementedError
 
+    def stand_in(self, count: int) -> dict[Split, Images]:
+        """`count` images a split of this shape and number of classes, made of nothing: what `--smoke` runs on."""
+        import numpy as np
+
+        random = np.random.RandomState(0)
+        labels = np.arange(count, dtype=np.int64) % self.num_classes
+        return {
+            split: Images(random.randint(256, size=(count, *self.shape)).astype(np.uint8), labels)
+            for split in get_args(Split)
+        }
+
 
 class TrainStep(Protocol):
     """One training batch, as a defense's `training_step` receives it."""
@@ -223,6 +235,9 @@ class Defense(Component):
     trains: ClassVar[bool] = True
     """False for a model that is only evaluated: `load` is called instead of `build`, and there is no train job."""
 
+    differentiable: ClassVar[bool] = True
+    """False for a model that gives no gradients: attacks that need them are refused."""
+
     min_batch: ClassVar[int] = 1
     """The smallest training batch that `training_step` can work with."""
 
@@ -254,11 +269,12 @@ class Defense(Component):
         """Forward and backward passes of one batch; the host clears gradients before and steps the optimiser after."""
         raise NotImplementedError
 
-    def after_step(self, model: nn.Module) -> None:
+    def after_step(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Called after each optimiser step (to apply masks, say)."""
 
-    def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
-        """Called after each epoch (0-based), before its checkpoint."""
+    def after_epoch(self, model: nn.Module, optimizer: Optimizer, epoch: int, epochs: int) -> None:
+        """Called after each epoch (0-based), before its checkpoint. What it decides may depend on the states of model and
+        optimiser, which a resumed run restores, and on nothing else."""
 
     def operating_points(self) -> list[Point]:
         """The points of a suite that names none: by default one, every knob at its default."""
@@ -300,12 +316,22 @@ class Defense(Component):
         """How many parameters the model has at `setting`; by default all of them."""
         return sum(parameter.numel() for parameter in model.parameters())
 
+    def nonzero_parameters(self, model: nn.Module, setting: Setting) -> int:
+        """How many of them are not fixed at zero; by default none is. It must be known before training: it is counted on
+        an untrained model."""
+        return self.parameters(model, setting)
+
+    def inspect(self, model: nn.Module) -> Mapping[str, Mapping[str, float]]:
+        """What is worth seeing inside a trained model: title -> name -> value, for example alpha by layer."""
+        return {}
+
 
 class Attack(Component):
     """A way to look for adversarial images. What it returns is clipped to the ball and judged by the host."""
 
     kind = "attack"
     needs_gradients: ClassVar[bool] = True
+    """False for an attack that only calls the model."""
     min_classes: ClassVar[int] = 2
     norms: ClassVar[tuple[str, ...]] = ("linf",)
 

@@ -24,22 +24,28 @@ class Options(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def marked(options: Options, mark: str) -> set[str]:
-    """The names, as suites write them, of the options that carry a mark (`shown`, `place`)."""
+def marked(options: Options | type[Options], mark: str) -> dict[str, Any]:
+    """The options that carry a mark (`shown`, `place`, `smoke`): name, as suites write it, -> the mark's value."""
+    model = options if isinstance(options, type) else type(options)
     return {
-        field.alias or name
-        for name, field in type(options).model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(mark)
+        field.alias or name: field.json_schema_extra[mark]
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and mark in field.json_schema_extra
     }
 
 
-def option(default: Any, description: str, *, shown: bool = False, place: bool = False, **constraints: Any) -> Any:
+def option(
+    default: Any, description: str, *, shown: bool = False, place: bool = False, smoke: Any = None, **constraints: Any
+) -> Any:
     """An option with its default and what it means.
 
     `shown` ones are printed in leaderboards, changed or not. A `place` (a file's path, a folder) says where something is,
-    not what it is: it enters no job id, and the component's `fingerprint` must stand for what lies there.
+    not what it is: it enters no job id, and the component's `fingerprint` must stand for what lies there. `smoke` is the
+    value that `--smoke` runs with: the cheapest that still goes through the same code.
     """
-    marks = {key: True for key, wanted in (("shown", shown), ("place", place)) if wanted}
+    marks: dict[str, Any] = {key: True for key, wanted in (("shown", shown), ("place", place)) if wanted}
+    if smoke is not None:
+        marks["smoke"] = smoke
     return Field(default, description=description, json_schema_extra=marks or None, **constraints)  # type: ignore[arg-type]
 
 

@@ -136,7 +136,7 @@ def train(
             optimizer.step()
             # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
             torch.autograd.graph.increment_version(parameters)
-            defense.after_step(model)
+            defense.after_step(model, optimizer)
             losses.append(step.loss)
         # One synchronisation an epoch: the losses stay on the device until here.
         values = torch.stack(losses).cpu()
@@ -146,7 +146,7 @@ def train(
                 f"the loss is {float(values[bad])} in epoch {epoch + 1}, step {bad + 1}; a smaller train.lr than"
                 f" {recipe.lr:g} may help"
             )
-        defense.after_epoch(model, epoch, recipe.epochs)
+        defense.after_epoch(model, optimizer, epoch, recipe.epochs)
         state.epoch = epoch + 1
         metrics = {"loss": float(values.mean()), "seconds": time.perf_counter() - started}
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}

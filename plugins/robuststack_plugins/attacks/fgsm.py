@@ -17,7 +17,10 @@ class FGSM(rs.GradientAttack):
 
     class Options(rs.Options):
         draws: int = rs.option(
-            20, "EOT: forward passes whose gradients are averaged, on randomised points; others use one.", ge=1
+            20,
+            "EOT: forward passes whose gradients are averaged, on randomised points; others use one.",
+            ge=1,
+            smoke=2,
         )
 
     @property

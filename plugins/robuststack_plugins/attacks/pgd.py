@@ -15,15 +15,18 @@ class PGD(rs.GradientAttack):
     paper = "Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018"
 
     class Options(rs.Options):
-        steps: int = rs.option(20, "Gradient steps.", ge=1)
+        steps: int = rs.option(20, "Gradient steps.", ge=1, smoke=2)
         step: Literal["relative", "oat"] | rs.PixelLength = rs.option(
             "relative",
             "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's; above"
             " eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
         )
-        restarts: int = rs.option(1, "Random starts; for each image the one that hurts most is kept.", ge=1)
+        restarts: int = rs.option(1, "Random starts; for each image the one that hurts most is kept.", ge=1, smoke=1)
         draws: int = rs.option(
-            20, "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one.", ge=1
+            20,
+            "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one.",
+            ge=1,
+            smoke=2,
         )
 
     @property

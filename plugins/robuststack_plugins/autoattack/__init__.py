@@ -1,0 +1,1 @@
+"""The official AutoAttack, through the package pyautoattack."""

@@ -1,0 +1,1 @@
+"""Models of RobustBench's zoo, to be evaluated as they are."""
