@@ -116,12 +116,12 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     Raises:
         StoreError: the store has no such job, or its file is damaged.
     """
-    from robuststack.engine import jobs
+    from robuststack.engine import models
 
     storage = Store(store, create=False)
     full = storage.find(job)
     result = storage.result(full)
     if result["kind"] != "train":
         raise RobustStackError(f"{full} is a job of kind {result['kind']}; load_model takes a train job")
-    defense, model = jobs.load_model(storage, registry or Registry(), full, result["spec"], data_folder())
+    defense, model = models.finished(storage, registry or Registry(), full, result["spec"], data_folder())
     return Trained(full, defense, model.eval())

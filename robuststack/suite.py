@@ -63,6 +63,11 @@ class Recipe(Options):
     attack: One = option(
         Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
     )
+    checkpoint: Literal["last", "best"] = option(
+        "last",
+        "The weights to keep: of the last epoch, or of the one with the best robust accuracy on the validation split"
+        " under the training attack, at the defense's most robust point. Never chosen on test.",
+    )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Recipe:
@@ -89,6 +94,27 @@ class DatasetPart(Part):
 
     threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
+    stand_in: int | None = option(
+        None, "Run on so many made-up images a split, of the dataset's shape, in place of its own; no download.", ge=1
+    )
+
+
+class ModelSource(Options):
+    """A finished model, evaluated in place of one that is trained here."""
+
+    load: str | None = option(
+        None, "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch state dict."
+    )
+    python: str | None = option(
+        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module.",
+        pattern=r"^[\w.]+:\w+$",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ModelSource:
+        if (self.load is None) == (self.python is None):
+            raise ValueError("give either load (a file of weights) or python (package.module:function)")
+        return self
 
 
 def _points(value: object) -> object:
@@ -105,6 +131,7 @@ class DefensePart(Part):
         list[Sweep], BeforeValidator(_points, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
     ] = option([], "Knob -> value or list of values; the product is evaluated. A list of such mappings is their union.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this defense.")
+    model: ModelSource | None = option(None, "A finished model, evaluated in place of one that is trained here.")
 
 
 class AttackPart(Part):
@@ -148,6 +175,7 @@ class Evaluate(Options):
     protocols: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
     )
+    points: Literal["all", "ends"] = option("all", "Score every operating point, or each defense's first and last.")
     keep_images: bool = option(
         True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts."
     )
@@ -181,7 +209,9 @@ class Suite(Options):
     description: str = option("", "What the suite shows; printed above the table.")
     extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
     datasets: Annotated[list[DatasetPart], _many(DatasetPart)] = Field(description="Data.", min_length=1)
-    architectures: Annotated[list[Part], _many(Part)] = Field(description="Networks.", min_length=1)
+    architectures: Annotated[list[Part], _many(Part)] = option(
+        [], "Networks; may be left out where every defense brings its own."
+    )
     threat: Annotated[list[ThreatSpec], _of(ThreatSpec)] = option([ThreatSpec()], "Threat models.", min_length=1)
     train: Annotated[list[Recipe], _of(Recipe)] = option([Recipe()], "Training recipes.", min_length=1)
     defenses: Annotated[list[DefensePart], _many(DefensePart)] = Field(description="Defenses.", min_length=1)
