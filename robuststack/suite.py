@@ -106,9 +106,20 @@ class ModelSource(Options):
         None, "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch state dict."
     )
     python: str | None = option(
-        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module.",
-        pattern=r"^[\w.]+:\w+$",
-    )  # fmt: skip
+        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module."
+    )
+
+    @property
+    def text(self) -> str:
+        """The file or the function, as the suite writes it."""
+        return self.python or self.load or ""
+
+    @field_validator("python")
+    @classmethod
+    def _place(cls, python: str | None) -> str | None:
+        if python is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", python):
+            raise ValueError(f"{python!r} names no function; write package.module:function")
+        return python
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ModelSource:
