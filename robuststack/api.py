@@ -1,7 +1,8 @@
-"""What Python users call: run a suite, load a trained model."""
+"""What Python users call: run a suite, evaluate one model, load a trained one."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robuststack import hardware
 from robuststack.contracts import Defense
-from robuststack.errors import RobustStackError
+from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files
 from robuststack.leaderboard.rows import make_rows
@@ -20,13 +21,14 @@ from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
+from robuststack.single import single_suite
 from robuststack.store import Store
 from robuststack.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Result", "Trained", "load_model", "load_suite", "run"]
+__all__ = ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"]
 
 
 @dataclass
@@ -53,7 +55,7 @@ def run(
     suite: str | Path | Suite,
     *,
     store: str | Path = STORE,
-    leaderboard: str | Path = LEADERBOARD,
+    leaderboard: str | Path | None = LEADERBOARD,
     device: str = "auto",
     overrides: Sequence[str] = (),
     only: str | None = None,
@@ -64,7 +66,7 @@ def run(
 
     Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `wait` is how
     many seconds to wait for jobs that another run holds. Where jobs fail, their rows are missing and the rest is written
-    beside the full leaderboard, to `<suite>.partial.*`.
+    beside the full leaderboard, to `<suite>.partial.*`. Without a `leaderboard` folder nothing is written.
 
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
@@ -72,16 +74,63 @@ def run(
     registry = registry or Registry()
     loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
-    if only:
-        plan = plan.only(only)
-    folder = Path(leaderboard)
-    files.claim(plan, folder)
+    return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
+
+
+def evaluate(
+    *,
+    dataset: str,
+    load: str | Path | None = None,
+    python: str | None = None,
+    architecture: str | None = None,
+    defense: str = "none",
+    attacks: Sequence[str] = ("pgd",),
+    points: Sequence[str] = (),
+    eps: float | str | None = None,
+    draws: int | None = None,
+    limit: int | None = None,
+    overrides: Sequence[str] = (),
+    store: str | Path = STORE,
+    leaderboard: str | Path | None = None,
+    device: str = "auto",
+    wait: float = 0.0,
+    registry: Registry | None = None,
+) -> Result:
+    """Attack and measure one finished model, without a suite file.
+
+    The model is `load`, a file of weights of `architecture` under `defense`, or `python`, a `package.module:function` that
+    returns it, or that of a `defense` which brings its own. Components are strings, a name with its options:
+    `pgd steps=50`. Each of `points` is an operating point, `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own
+    are scored. `eps` is the dataset's, `draws` and `limit` the defaults of a suite, where they are not given; `overrides`
+    set any other key of a suite. The store is used as by `run`; a leaderboard is written only where a folder is named.
+
+    Raises:
+        RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.
+    """
+    registry = registry or Registry()
+    suite = single_suite(
+        dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,
+        load=None if load is None else str(load), python=python, points=points,
+        eps=eps, draws=draws, limit=limit, overrides=overrides,
+    )  # fmt: skip
+    (part,) = suite.defenses
+    with contextlib.suppress(PluginError):  # The plan says what is wrong with it.
+        if part.model is None and registry.create("defense", part.name, part.options).trains:
+            reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
+            raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
+    plan = make_plan(suite, registry, hardware.resolve(device, suite.precision))
+    return _run(plan, store, leaderboard, wait, registry)
+
+
+def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
+    if leaderboard is not None:
+        files.claim(plan, Path(leaderboard))
     storage = Store(store)
     executor = LocalExecutor(registry, storage, data_folder(), plan.hardware)
     outcome = run_plan(plan, storage, executor, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
-    written = files.write(plan, rows, folder) if rows else []
+    written = files.write(plan, rows, Path(leaderboard)) if rows and leaderboard is not None else []
     return Result(plan, outcome, rows, written)
 
 

@@ -277,6 +277,15 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
         _let_win(source, changed)
     source.data["name"] = source.data.get("name") or file.stem
     _refuse_namesakes(file, str(source.data["name"]))
+    return suite_of(source, file, overrides)
+
+
+def suite_of(source: Source, file: Path, overrides: Sequence[str] = ()) -> Suite:
+    """The suite that a source says, its overrides applied; `file` is what its leaderboard is known by.
+
+    Raises:
+        SuiteError: with the mark of what is wrong.
+    """
     try:
         suite = parse(Suite, source.data)
     except InvalidOptions as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +12,9 @@ from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.suite import load_suite
+
+if TYPE_CHECKING:
+    from robuststack.api import Result
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,3 +45,23 @@ def planned(suite: str, overrides: Sequence[str], device: str, only: str | None,
     loaded = load_suite(suite, overrides)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     return plan.only(only) if only else plan
+
+
+def report(result: Result) -> int:
+    """Print the table of a run, what was written and what failed; the exit code."""
+    if result.rows:
+        click.echo(f"\n{result.table()}\n")
+    for path in result.files:
+        click.echo(f"wrote {path}")
+    return report_failures(result)
+
+
+def report_failures(result: Result) -> int:
+    """Print what failed to standard error; the exit code."""
+    for label, reason in result.failed.items():
+        click.echo(f"failed: {label}: {reason}", err=True)
+    if not result.failed:
+        return 0
+    missing = len(result.plan.rows) - len(result.rows)
+    click.echo(f"{len(result.failed)} job(s) failed, {missing} of {len(result.plan.rows)} rows are missing", err=True)
+    return 1
