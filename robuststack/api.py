@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robuststack import hardware
-from robuststack.contracts import Defense
+from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files
@@ -139,8 +139,25 @@ class Trained:
     """A model from the store. `at` gives it at an operating point."""
 
     job: str
+    label: str
     defense: Defense
+    dataset: Dataset
     model: nn.Module
+    spec: Mapping[str, Any]
+    """What it was trained on and how, as the job wrote it down."""
+
+    def point(self, **knobs: Any) -> dict[str, Any]:
+        """An operating point, whole: knobs that are not named keep their defaults; `lambda` is written `lambda_`.
+
+        Raises:
+            RobustStackError: the defense has no such knob or point.
+        """
+        try:
+            point = parse(type(self.defense).Knobs, knobs).resolved()
+            self.defense.check_point(point)
+        except (InvalidOptions, ValueError) as error:
+            raise RobustStackError(f"{self.defense.name}: {error}") from None
+        return point
 
     def at(self, *, frozen: bool = False, **knobs: Any) -> nn.Module:
         """The model at an operating point, in eval mode: images [N, C, H, W] in [0, 1] -> logits [N, K].
@@ -151,12 +168,7 @@ class Trained:
         Raises:
             RobustStackError: the defense has no such knob or point.
         """
-        try:
-            point = parse(type(self.defense).Knobs, knobs).resolved()
-            self.defense.check_point(point)
-        except (InvalidOptions, ValueError) as error:
-            raise RobustStackError(f"{self.defense.name}: {error}") from None
-        return self.defense.deploy(self.model, point, frozen=frozen)
+        return self.defense.deploy(self.model, self.point(**knobs), frozen=frozen)
 
 
 def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None = None) -> Trained:
@@ -170,7 +182,12 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     storage = Store(store, create=False)
     full = storage.find(job)
     result = storage.result(full)
+    spec = result["spec"]
     if result["kind"] != "train":
-        raise RobustStackError(f"{full} is a job of kind {result['kind']}; load_model takes a train job")
-    defense, model = models.finished(storage, registry or Registry(), full, result["spec"], data_folder())
-    return Trained(full, defense, model.eval())
+        model_of = spec.get("model", "")
+        hint = f", such as {model_of}, whose model it scores" if model_of.startswith("train-") else ""
+        raise RobustStackError(f"{full} is a job of kind {result['kind']}; name a train job{hint}")
+    registry = registry or Registry()
+    defense, model = models.finished(storage, registry, full, spec, data_folder())
+    dataset = models.component(registry, "dataset", spec["dataset"])
+    return Trained(full, result["label"], defense, dataset, model.eval(), spec)

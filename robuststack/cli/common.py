@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from robuststack import hardware
+from robuststack.errors import RobustStackError
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
+from robuststack.single import point_of
 from robuststack.suite import load_suite
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ def planned(suite: str, overrides: Sequence[str], device: str, only: str | None,
     loaded = load_suite(suite, overrides)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     return plan.only(only) if only else plan
+
+
+def one_point(points: Sequence[str]) -> dict[str, Any]:
+    """The operating point of a command that takes one."""
+    if len(points) > 1:
+        written = " ".join(points)
+        raise RobustStackError(f'--point is given {len(points)} times; one point is meant: --point "{written}"')
+    return point_of(points[0]) if points else {}
 
 
 def report(result: Result) -> int:
