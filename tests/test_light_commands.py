@@ -32,6 +32,9 @@ COMMANDS = [
     ["plan", "SUITE", "--json"],
     ["run", "SUITE", "--dry-run"],
     ["run", "--help"],
+    ["evaluate", "--help"],
+    ["export", "--help"],
+    ["rejudge", "--help"],
     ["schema"],
 ]
 
