@@ -86,11 +86,18 @@ class ThreatSpec(Options):
     )
 
 
+def _many(part: type[Part]) -> Any:
+    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
+
+
 class DatasetPart(Part):
     """A dataset, and what it changes of the suite's threat model and recipe."""
 
     threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
+    architectures: Annotated[list[Part], _many(Part)] = option(
+        [], "Networks for this dataset, in place of the suite's."
+    )
     stand_in: int | None = option(
         None, "Run on so many made-up images a split, of the dataset's shape, in place of its own; no download.", ge=1
     )
@@ -189,10 +196,6 @@ class Measure(Options):
 
 def _seeds(value: object) -> object:
     return {"train": value} if isinstance(value, (int, list)) and not isinstance(value, bool) else value
-
-
-def _many(part: type[Part]) -> Any:
-    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
 
 
 def _of(model: type[Options]) -> Any:

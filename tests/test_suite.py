@@ -79,7 +79,7 @@ def test_what_is_wrong_in_a_suite_is_said_with_file_line_and_column(tmp_path, te
         ("datasets: {name: digits, option: {}}", "unknown key 'option' in datasets.0: did you mean 'options'?"),
         (
             "datasets: {name: digits, points: {}}",
-            "unknown key 'points' in datasets.0: valid: name, options, stand_in, sweep",
+            "unknown key 'points' in datasets.0: valid: architectures, name, options,",
         ),
     ],
 )
