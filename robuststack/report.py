@@ -48,6 +48,7 @@ class Claim(Options):
     claim: str = Field(description="What it says, in words.", min_length=1)
     published: float = Field(description="The published number: points, or a factor.")
     figure: str = Field(description="The key of a row that is compared: `ca`, `ra`, `train_seconds_per_epoch`.")
+    against_figure: str | None = option(None, "The key on the side of `against`, where it is another.")
     of: dict[str, Any] = Field(description="Key -> value: our rows of the one side, for example {defense: float}.")
     against: dict[str, Any] = Field(description="Key -> value: our rows of the other side.")
     how: Literal["difference", "ratio"] = option("difference", "`of` minus `against`, or `of` divided by it.")

@@ -40,7 +40,7 @@ def _matched(claim: Claim, one: Row, other: Row) -> bool:
 
 
 def _number(claim: Claim, one: Row, other: Row) -> float | None:
-    a, b = number(one, claim.figure), number(other, claim.figure)
+    a, b = number(one, claim.figure), number(other, claim.against_figure or claim.figure)
     if a is None or b is None:
         return None
     if claim.how == "difference":
