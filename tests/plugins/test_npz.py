@@ -179,6 +179,32 @@ def test_a_plan_imports_no_torch(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+SUITE = """
+datasets: {{name: npz, options: {{path: {path}, pad: 1, flip: true}}}}
+architectures: {{name: resnet8, options: {{width: 4}}}}
+train: {{epochs: 1, batch_size: 6}}
+defenses: none
+attacks: fgsm
+evaluate: {{batch_size: 6}}
+measure: {{latency: false}}
+"""
+
+
+def test_a_suite_runs_on_it_and_finds_its_results_again_when_the_file_has_moved(tmp_path):
+    path = written(tmp_path, arrays())
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(SUITE.format(path=path))
+    where = {"store": tmp_path / "store", "leaderboard": tmp_path / "board", "device": "cpu"}
+    (row,) = rs.run(suite, **where).rows
+    assert row["n"] == 6
+    assert len(list((tmp_path / "store").rglob("result.json"))) == 4
+    results = {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")}
+    moved = path.rename(tmp_path / "moved.npz")
+    suite.write_text(SUITE.format(path=moved))
+    rs.run(suite, **where)
+    assert {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")} == results
+
+
 # What is refused
 
 

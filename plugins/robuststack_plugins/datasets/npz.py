@@ -14,7 +14,7 @@ from robuststack_plugins.datasets.splits import held_out, hold_out_last
 
 
 class Npz(Own):
-    """A user's own arrays in one .npz file: x_train, y_train, x_test, y_test and, if wanted, x_validation, y_validation.
+    """A user's own arrays in one .npz file: x_train, y_train, x_test, y_test and perhaps x_validation, y_validation.
 
     x holds images, uint8 (0 to 255) or float32 (0 to 1), in the order of axes that `layout` says; y holds labels, whole
     numbers [N] from 0. The training labels decide how many classes there are. Without x_validation the last images of
