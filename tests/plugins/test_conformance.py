@@ -22,6 +22,7 @@ from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.attack import still
 from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.engine.measure import blueprint
 from robuststack.hardware import Hardware
 from robuststack.layers.roles import norms, role_of
 from robuststack.options import describe, parse
@@ -33,7 +34,12 @@ OURS = "robuststack"
 SHAPE, CLASSES, BATCH = (3, 8, 8), 4, 8
 ALL = [one for one in REGISTRY if one.distribution == OURS]
 FAMILIES = {"wrn-D-K": "wrn-10-1"}
-SMALL: dict[str, dict[str, Any]] = {"oat": {"dim": 4}, "tradeoff": {"images": 60, "test_images": 20, "size": 8}}
+SMALL: dict[str, dict[str, Any]] = {
+    "oat": {"dim": 4},
+    "oats": {"dim": 4},
+    "pni": {"warmup_epochs": 0},
+    "tradeoff": {"images": 60, "test_images": 20, "size": 8},
+}
 """Options that make a component quick; none changes what it has to keep."""
 THREAT = rs.Threat(eps=0.1)
 PAPERLESS = {"none", "folder", "npz"}
@@ -251,6 +257,36 @@ def test_parameters_are_those_of_the_model(name):
     defense, model = create("defense", name), model_of(name)
     expected = sum(one.numel() for one in model.parameters())
     assert {defense.parameters(model, defense.setting(point)) for point in points(defense)} == {expected}
+
+
+@pytest.mark.parametrize("name", names("defense"))
+def test_what_is_fixed_at_zero_is_known_before_training(name):
+    defense, model = create("defense", name), trained_once(name)
+    defense.after_step(model, training.begin(defense, model, training.Recipe()).optimizer)
+    architecture = REGISTRY.create("architecture", "resnet8", {"width": 4})
+    unfilled = blueprint(defense, architecture, SHAPE, CLASSES)
+    # Every weight has been moved but those that may not move; a bias or a branch that has not begun may still be zero.
+    zeros = sum(int((one == 0).sum()) for one in model.parameters() if one.dim() == 4)
+    for point in points(defense):
+        setting = defense.setting(point)
+        assert defense.nonzero_parameters(unfilled, setting) == defense.parameters(model, setting) - zeros
+
+
+@pytest.mark.parametrize("name", names("defense"))
+def test_what_a_defense_shows_of_its_model_is_numbers(name):
+    defense, model = create("defense", name), trained_once(name)
+    for title, values in defense.inspect(model).items():
+        assert title
+        assert values
+        assert all(math.isfinite(one) for one in values.values())
+
+
+@pytest.mark.parametrize("name", names("defense"))
+def test_the_work_of_a_training_step_grows_with_its_attack(name):
+    defense = create("defense", name)
+    passes = [defense.image_passes(steps) for steps in (0, 1, 7)]
+    assert all(one >= 3 for one in passes)
+    assert name == "none" or passes == sorted(set(passes))
 
 
 @pytest.mark.parametrize("name", names("defense"))

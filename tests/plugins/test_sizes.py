@@ -9,23 +9,35 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
+from robuststack.layers.condition import Condition
 from robuststack.layers.roles import mark
+from robuststack.layers.slimmable import slim
+from robuststack.options import parse
 from robuststack.registry import Registry
 
 REGISTRY = Registry()
 DEFENSES = {
     "pgd_at": ("pgd_at", {}),
-    "none": ("none", {}),
+    "pni": ("pni", {}),
+    "advprop": ("advprop", {}),
     "float": ("float", {}),
     "oat 1": ("oat", {"dim": 1}),
     "oat 128": ("oat", {"dim": 128}),
 }
 TEN_CLASSES = {
-    "resnet34": (21_282_122, 21_282_122, 21_299_182, 31_421_002, 33_355_466),
-    "wrn40_2": (2_243_546, 2_243_546, 2_248_994, 3_232_090, 3_886_394),
-    "wrn16_8": (10_961_370, 10_961_370, 10_968_586, 15_444_570, 16_228_922),
-    "resnet20": (269_722, 269_722, 271_117, 405_274, 580_026),
+    "resnet34": (21_282_122, 21_282_159, 21_299_146, 21_299_182, 31_421_002, 33_355_466),
+    "wrn40_2": (2_243_546, 2_243_587, 2_248_954, 2_248_994, 3_232_090, 3_886_394),
+    "wrn16_8": (10_961_370, 10_961_387, 10_968_570, 10_968_586, 15_444_570, 16_228_922),
+    "resnet20": (269_722, 269_742, 271_098, 271_117, 405_274, 580_026),
 }
+SAME = {"none": "pgd_at", "adapter_soup": "advprop", "floats_sparse": "float"}
+"""Defenses with as many parameters as another: a soup's second affine set, masks that are no parameters."""
+SLIM_RESNET34 = {
+    "floats": ("floats", {}, 21_316_206),
+    "oats 1": ("oats", {"dim": 1}, 31_438_026),
+    "oats 128": ("oats", {"dim": 128}, 33_372_490),
+}
+"""At widths 0.5 and 1."""
 MORE = {  # classes -> what the classifier grows by
     "resnet34": {10: 0, 100: 46_170, 200: 97_470},
     "wrn40_2": {10: 0, 100: 11_610, 200: 24_510},
@@ -37,8 +49,8 @@ MORE = {  # classes -> what the classifier grows by
 def count(defense: rs.Defense, architecture: rs.Architecture, classes: int) -> int:
     with torch.device("meta"):
         model = defense.build(architecture, (3, 32, 32), classes)
-    points = defense.operating_points()
-    return defense.parameters(model, defense.setting(points[-1]))
+    point = parse(type(defense).Knobs, defense.operating_points()[-1]).resolved()
+    return defense.parameters(model, defense.setting(point))
 
 
 @pytest.mark.parametrize("classes", [10, 100, 200])
@@ -49,6 +61,27 @@ def test_the_number_of_parameters_is_the_known_one(architecture, defense, classe
     name, options = DEFENSES[defense]
     found = count(REGISTRY.create("defense", name, options), REGISTRY.create("architecture", architecture), classes)
     assert found == expected
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("architecture", TEN_CLASSES)
+def test_defenses_that_differ_in_no_parameter_have_as_many(architecture, name):
+    expected = TEN_CLASSES[architecture][list(DEFENSES).index(SAME[name])]
+    assert count(REGISTRY.create("defense", name), REGISTRY.create("architecture", architecture), 10) == expected
+
+
+@pytest.mark.parametrize("name", SLIM_RESNET34)
+def test_the_slim_networks_have_the_known_number_of_parameters(name):
+    registered, options, expected = SLIM_RESNET34[name]
+    defense = REGISTRY.create("defense", registered, options)
+    assert count(defense, REGISTRY.create("architecture", "resnet34"), 10) == expected
+
+
+def test_switchable_batch_norm_alone_adds_the_norms_of_the_narrow_widths():
+    with torch.device("meta"):
+        plain = REGISTRY.create("architecture", "resnet34").build((3, 32, 32), 10)
+        model = slim(plain, [0.5, 1.0], Condition("width"))
+    assert sum(one.numel() for one in model.parameters()) == 21_290_634
 
 
 def test_the_family_name_is_the_same_network():
