@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robuststack.contracts import Augmentation, Defense, GradientAttack, Loss, Threat
 from robuststack.engine.attack import STARTS, still
+from robuststack.engine.building import network
 from robuststack.engine.data import Data, training_batches
 from robuststack.engine.device import Fast, Runtime, generator, seeded
 from robuststack.errors import JobFailed
@@ -78,7 +79,7 @@ class Step:
 def build(defense: Defense, architecture: Any, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
     """The untrained model of a seed. It is built on the CPU, so that every device starts from the same weights."""
     with seeded(torch.device("cpu"), seed, "initialisation"):
-        return defense.build(architecture, shape, classes)
+        return network(defense, architecture, shape, classes)
 
 
 def begin(defense: Defense, model: nn.Module, recipe: Recipe) -> State:

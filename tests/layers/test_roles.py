@@ -100,6 +100,11 @@ def test_a_chain_has_a_stem_and_blocks_and_no_final_norm():
     assert roles(nn.Sequential(conv(3), norm(), conv(), norm(), conv(), norm(), *head())) == ["stem", "block", "block"]
 
 
+def test_a_norm_behind_the_stem_without_a_convolution_between_is_a_block():
+    dense = [norm(), nn.ReLU(), nn.MaxPool2d(2), norm(), nn.ReLU(), conv()]
+    assert roles(nn.Sequential(conv(3), *dense, *head())) == ["stem", "block"]
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_projection_beside_a_block_is_a_shortcut_whatever_the_order(swapped, pooled):
