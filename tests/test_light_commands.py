@@ -12,7 +12,7 @@ import pytest
 
 from robuststack.registry import Registry
 
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib")
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib")
 SCRIPT = """
 import json, sys
 from robuststack.cli import call
@@ -20,6 +20,7 @@ code = call(json.loads(sys.argv[1]))
 print(json.dumps([code, [one for one in json.loads(sys.argv[2]) if one in sys.modules]]), file=sys.stderr)
 """
 COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet34"), ("architecture", "wrn-16-4"),
+              ("architecture", "torchvision:resnet18"), ("architecture", "timm:resnet26d"),
               ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd")]  # fmt: skip
 COMMANDS = [
     ["--help"],
@@ -53,7 +54,7 @@ def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
 
 def test_no_registered_module_imports_a_heavy_package(tmp_path):
     kinds = {(one.kind, one.name) for one in Registry() if not one.pattern}
-    assert {one for one in COMPONENTS if one[1] != "wrn-16-4"} <= kinds
+    assert {one for one in COMPONENTS if not set(one[1]) & set("-:")} <= kinds
     assert imported(["list"], tmp_path) == [], "`list` loads every one of them for its summary"
 
 
