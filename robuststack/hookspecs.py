@@ -12,7 +12,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from robuststack.plan import Job, Plan
-    from robuststack.published import PublishedSize
+    from robuststack.published_sizes import PublishedSize
     from robuststack.registry import Register
 
 hookspec = pluggy.HookspecMarker("robuststack")

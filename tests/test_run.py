@@ -295,9 +295,9 @@ def test_a_retrained_model_is_attacked_again_even_under_the_same_id(tiny: Path) 
     store = Store(folders["store"])
     result = store.result(job.id)
     # As if the weights had come out otherwise (another thread count, say): the ones before training.
-    from robuststack.engine import jobs
+    from robuststack.engine import models
 
-    untrained = jobs._packed(jobs._untrained(Registry(), job.spec, seed=7))
+    untrained = models.packed(models.untrained(Registry(), job.spec, seed=7))
     store.finish(job.id, result, {"model.safetensors": untrained})
     second = rs.run(tiny, only="none", **folders)
     assert second.rows[0]["ca"]["value"] < first.rows[0]["ca"]["value"]

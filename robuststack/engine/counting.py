@@ -12,7 +12,7 @@ from robuststack.engine.building import fitting, network
 from robuststack.engine.measure import blueprint, macs
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.options import parse
-from robuststack.published import PublishedSize, Size, agreement
+from robuststack.published_sizes import PublishedSize, Size, agreement
 from robuststack.registry import Registry
 
 

@@ -71,7 +71,11 @@ def measure(
 ) -> dict[str, Any]:
     """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch."""
     view = defense.view(model, setting)
-    result: dict[str, Any] = {"parameters": defense.parameters(model, setting), "macs": macs(view, shape)}
+    result: dict[str, Any] = {
+        "parameters": defense.parameters(model, setting),
+        "nonzero_parameters": defense.nonzero_parameters(model, setting),
+        "macs": macs(view, shape),
+    }
     batches = (1, options["batch_size"]) if options["latency"] else ()
     result["latency_ms"] = {
         str(batch): latency(view, shape, batch, options["repeats"], options["warmup"], runtime.device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import robuststack as rs
-from robuststack.engine import train as training
+from robuststack.engine import models
 from robuststack.engine.building import fitting, network
 from robuststack.engine.measure import blueprint
 
@@ -24,7 +24,7 @@ class Failing(rs.Architecture):
 
 BUILDERS = {
     "network": lambda architecture: network(rs.Defense(), architecture, (3, 8, 9), 10),
-    "training": lambda architecture: training.build(rs.Defense(), architecture, (3, 8, 9), 10, 0),
+    "training": lambda architecture: models.build(rs.Defense(), architecture, (3, 8, 9), 10, 0),
     "blueprint": lambda architecture: blueprint(rs.Defense(), architecture, (3, 8, 9), 10),
 }
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import robuststack as rs
+from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.attack import still
 from robuststack.engine.device import Fast, Runtime, generator
@@ -49,7 +50,7 @@ def create(kind: str, name: str) -> Any:
 @cache
 def model_of(defense: str) -> nn.Module:
     architecture = REGISTRY.create("architecture", "resnet8", {"width": 4})
-    return training.build(create("defense", defense), architecture, SHAPE, CLASSES, 0)
+    return models.build(create("defense", defense), architecture, SHAPE, CLASSES, 0)
 
 
 def images(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -210,7 +211,7 @@ def test_a_model_survives_a_file_and_loads_strictly(name):
     defense, model, x = create("defense", name), trained_once(name), images()[0]
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     architecture = REGISTRY.create("architecture", "resnet8", {"width": 4})
-    other = training.build(defense, architecture, SHAPE, CLASSES, 1).eval()
+    other = models.build(defense, architecture, SHAPE, CLASSES, 1).eval()
     other.load_state_dict(safetensors.torch.load(safetensors.torch.save(state)), strict=True)
     for point in points(defense):
         outputs = []

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import robuststack as rs
+from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.device import Runtime
 from robuststack.engine.measure import blueprint
@@ -70,7 +71,7 @@ def test_each_norm_has_the_role_it_plays(name):
 @pytest.mark.parametrize("name", ROLES)
 def test_a_defense_trains_a_network_it_has_never_seen(name, defense, size):
     method = REGISTRY.create("defense", defense, DEFENSES[defense])
-    model = training.build(method, create(name), (3, size, size), CLASSES, 0)
+    model = models.build(method, create(name), (3, size, size), CLASSES, 0)
     attack, runtime = REGISTRY.create("attack", "fgsm", {"draws": 1}), Runtime(Hardware("cpu", "float32"))
     step = training.Step(model.train(), attack, rs.Threat(eps=0.03), runtime, 1, 0)
     source = torch.Generator().manual_seed(0)
@@ -89,7 +90,7 @@ def test_a_defense_trains_a_network_it_has_never_seen(name, defense, size):
 @pytest.mark.parametrize("name", ["torchvision:vit_b_16", "timm:vit_tiny_patch16_224"])
 def test_a_vision_transformer_runs_at_its_own_size_and_has_no_batch_norm_to_double(name):
     method = REGISTRY.create("defense", "pgd_at")
-    model = training.build(method, create(name), (3, 224, 224), CLASSES, 0).eval()
+    model = models.build(method, create(name), (3, 224, 224), CLASSES, 0).eval()
     logits = method.deploy(model, {})(torch.rand(1, 3, 224, 224))
     assert logits.shape == (1, CLASSES)
     assert torch.isfinite(logits).all()
@@ -153,7 +154,7 @@ def test_splitting_the_activation_off_changes_nothing():
 
 def test_what_stands_behind_a_norm_stands_before_its_activation():
     method = REGISTRY.create("defense", "oat", {"dim": 4})
-    model = training.build(method, create(WITH_ACTIVATION), (3, 32, 32), CLASSES, 0).train()
+    model = models.build(method, create(WITH_ACTIVATION), (3, 32, 32), CLASSES, 0).train()
     lowest: list[float] = []
     for module in model.modules():
         if isinstance(module, FiLM):
@@ -229,7 +230,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch):
 )
 def test_images_that_do_not_fit_are_one_line_with_the_reason(name, size, reason):
     with pytest.raises(rs.PluginError) as caught:
-        training.build(REGISTRY.create("defense", "none"), create(name), (3, size, size), CLASSES, 0)
+        models.build(REGISTRY.create("defense", "none"), create(name), (3, size, size), CLASSES, 0)
     assert str(caught.value).startswith(f"architecture '{name}' does not work for images of 3 x {size} x {size}: ")
     assert reason in str(caught.value)
 

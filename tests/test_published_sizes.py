@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from robuststack.published import agreement
+from robuststack.published_sizes import agreement
 
 
 @pytest.mark.parametrize(
