@@ -155,9 +155,9 @@ class Dataset(Component):
     """A labelled set of images in three splits. `validation` is held out from training, never from test."""
 
     kind = "dataset"
-    eps: ClassVar[float] = 8 / 255
+    eps: float = 8 / 255
     """The usual Linf radius for this dataset; a suite's `threat.eps` replaces it."""
-    augmentation: ClassVar[Augmentation] = Augmentation()
+    augmentation: Augmentation = Augmentation()
 
     @property
     def shape(self) -> tuple[int, int, int]:

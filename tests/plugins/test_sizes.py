@@ -12,22 +12,36 @@ from torch import nn
 
 import robuststack as rs
 from robuststack.engine.counting import sizes
+from robuststack.layers.condition import Condition
 from robuststack.layers.roles import mark
+from robuststack.layers.slimmable import slim
 from robuststack.registry import Registry, Source, installed_sources
 
 DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
     "pgd_at": ("pgd_at", {}),
+    "pni": ("pni", {}),
+    "advprop": ("advprop", {}),
+    "adapter_soup": ("adapter_soup", {}),
     "float": ("float", {}),
+    "floats_sparse": ("floats_sparse", {}),
+    "floats": ("floats", {}),
     "oat 1": ("oat", {"dim": 1}),
     "oat 128": ("oat", {"dim": 128}),
+    "oats 1": ("oats", {"dim": 1}),
+    "oats 128": ("oats", {"dim": 128}),
 }
+PUBLISHED = ("pgd_at", "pni", "advprop", "float", "oat 1", "oat 128")
 TEN_CLASSES = {
-    "resnet34": (21_282_122, 21_282_122, 21_299_182, 31_421_002, 33_355_466),
-    "wrn40_2": (2_243_546, 2_243_546, 2_248_994, 3_232_090, 3_886_394),
-    "wrn16_8": (10_961_370, 10_961_370, 10_968_586, 15_444_570, 16_228_922),
-    "resnet20": (269_722, 269_722, 271_117, 405_274, 580_026),
+    "resnet34": (21_282_122, 21_282_159, 21_299_146, 21_299_182, 31_421_002, 33_355_466),
+    "wrn40_2": (2_243_546, 2_243_587, 2_248_954, 2_248_994, 3_232_090, 3_886_394),
+    "wrn16_8": (10_961_370, 10_961_387, 10_968_570, 10_968_586, 15_444_570, 16_228_922),
+    "resnet20": (269_722, 269_742, 271_098, 271_117, 405_274, 580_026),
 }
+SAME = {"none": "pgd_at", "adapter_soup": "advprop", "floats_sparse": "float"}
+"""Defenses with as many parameters as another: a soup's second affine set, masks that are no parameters."""
+SLIM_RESNET34 = {"floats": 21_316_206, "oats 1": 31_438_026, "oats 128": 33_372_490}
+"""At widths 0.5 and 1."""
 MORE = {  # classes -> what the classifier grows by
     "resnet34": {10: 0, 100: 46_170, 200: 97_470},
     "wrn40_2": {10: 0, 100: 11_610, 200: 24_510},
@@ -87,13 +101,26 @@ def found(architecture: str, defense: str, size: int, classes: int, **options: A
 
 
 @pytest.mark.parametrize("classes", [10, 100, 200])
-@pytest.mark.parametrize("defense", DEFENSES)
+@pytest.mark.parametrize("defense", [*PUBLISHED, *SAME])
 @pytest.mark.parametrize("architecture", TEN_CLASSES)
 def test_the_number_of_parameters_is_the_known_one(architecture, defense, classes):
-    expected = TEN_CLASSES[architecture][list(DEFENSES).index(defense)] + MORE[architecture][classes]
-    counted = found(architecture, defense, 8, classes)
-    assert counted["parameters"] == expected
-    assert counted.keys() == {"parameters", "macs"}, "no parameter is fixed at zero"
+    column = PUBLISHED.index(SAME.get(defense, defense))
+    expected = TEN_CLASSES[architecture][column] + MORE[architecture][classes]
+    assert found(architecture, defense, 8, classes)["parameters"] == expected
+
+
+@pytest.mark.parametrize("classes", [10, 100, 200])
+@pytest.mark.parametrize("defense", SLIM_RESNET34)
+def test_the_slim_networks_have_the_known_number_of_parameters(defense, classes):
+    expected = SLIM_RESNET34[defense] + MORE["resnet34"][classes]
+    assert found("resnet34", defense, 8, classes)["parameters"] == expected
+
+
+def test_switchable_batch_norm_alone_adds_the_norms_of_the_narrow_widths():
+    with torch.device("meta"):
+        plain = REGISTRY.create("architecture", "resnet34").build((3, 32, 32), 10)
+        model = slim(plain, [0.5, 1.0], Condition("width"))
+    assert sum(one.numel() for one in model.parameters()) == 21_290_634
 
 
 @pytest.mark.parametrize(("architecture", "size", "defense"), MACS)
@@ -110,7 +137,7 @@ def test_the_family_name_is_the_same_network():
     layers=st.lists(
         st.builds(
             Layer,
-            width=st.integers(1, 40),
+            width=st.integers(1, 20).map(lambda half: 2 * half),
             kernel=st.sampled_from([1, 3]),
             role=st.sampled_from(["stem", "block", "shortcut", "final", None]),
         ),
@@ -134,23 +161,39 @@ def test_defenses_rewrite_an_architecture_they_have_never_seen(layers, classes, 
         dim: sum(2 * dim * one.width + 4 * one.width**2 for one in layers if one.role in ("stem", "block"))
         for dim in (1, 128)
     }
+    slim_norms = 2 * (norms + norms // 2)  # both branches at both widths
+    dead = sum(
+        before * one.width * one.kernel**2 - max(1, round(0.1 * before * one.width * one.kernel**2))
+        for before, one in zip(inputs, layers, strict=False)
+    )
+    floating = plain + norms + len(layers)
     expected = {
         "none": (plain, multiplications),
         "pgd_at": (plain, multiplications),
-        "float": (plain + norms + len(layers), multiplications),
+        "pni": (plain + len(layers) + 1, multiplications),
+        "advprop": (plain + norms, multiplications),
+        "adapter_soup": (plain + norms, multiplications),
+        "float": (floating, multiplications),
+        "floats_sparse": (floating, multiplications),
+        "floats": (plain - norms + slim_norms + len(layers), multiplications),
         "oat 1": (plain + norms + film[1], multiplications + modulations[1]),
         "oat 128": (plain + norms + film[128], multiplications + modulations[128]),
+        "oats 1": (plain - norms + slim_norms + film[1], multiplications + modulations[1]),
+        "oats 128": (plain - norms + slim_norms + film[128], multiplications + modulations[128]),
     }
     assert expected.keys() == DEFENSES.keys()
     for defense, (parameters, macs) in expected.items():
-        assert found("chain", defense, size, classes, layers=layers) == {"parameters": parameters, "macs": macs}
+        counted = found("chain", defense, size, classes, layers=layers)
+        nonzero = counted.pop("nonzero_parameters", parameters)
+        assert counted == {"parameters": parameters, "macs": macs}
+        assert nonzero == parameters - (dead if defense == "floats_sparse" else 0)
 
 
 @pytest.mark.parametrize("defense", DEFENSES)
 def test_an_unseen_architecture_runs_under_every_defense(defense):
     name, options = DEFENSES[defense]
     method = REGISTRY.create("defense", name, options)
-    layers = [Layer(width=7, role="stem"), Layer(width=5, kernel=1, role="shortcut"), Layer(width=9)]
+    layers = [Layer(width=8, role="stem"), Layer(width=6, kernel=1, role="shortcut"), Layer(width=10)]
     network = REGISTRY.create("architecture", "chain", {"layers": layers})
     model = method.build(network, (3, 6, 6), 5).eval()
     assert method.deploy(model, method.operating_points()[-1])(torch.rand(2, 3, 6, 6)).shape == (2, 5)
