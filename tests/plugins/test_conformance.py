@@ -35,7 +35,13 @@ RUNTIME = Runtime(Hardware("cpu", "float32"))
 OURS = "robuststack"
 SHAPE, CLASSES, BATCH = (3, 8, 8), 4, 8
 ALL = [one for one in REGISTRY if one.distribution == OURS]
-FAMILIES = {"wrn-D-K": "wrn-10-1", "torchattacks:NAME": "torchattacks:PGD", "robustbench:MODEL": "robustbench:Standard"}
+FAMILIES = {
+    "wrn-D-K": "wrn-10-1",
+    "torchvision:NAME": "torchvision:resnet18",
+    "timm:NAME": "timm:resnet10t",
+    "torchattacks:NAME": "torchattacks:PGD",
+    "robustbench:MODEL": "robustbench:Standard",
+}
 SMALL: dict[str, dict[str, Any]] = {
     "oat": {"dim": 4},
     "oats": {"dim": 4},
@@ -44,6 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "noise": {"samples": 2},
 }
 """Options that make a component quick; none changes what it has to keep."""
+COLOUR_ONLY = {"torchvision:NAME"}
 THREAT = rs.Threat(eps=0.1)
 PAPERLESS = {"none", "folder", "npz"}
 """What is nobody's method or data set."""
@@ -149,9 +156,14 @@ def test_a_component_can_be_made_again_from_what_a_job_holds_of_it(registration)
 
 @pytest.mark.parametrize("name", names("architecture"))
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 16, 24)])
-def test_an_architecture_takes_any_image_and_marks_its_norms(name, shape):
+def test_an_architecture_takes_any_image_or_refuses_it_and_marks_its_norms(name, shape):
+    architecture = create("architecture", name)
     with torch.device("meta"):
-        model = create("architecture", name).build(shape, 7)
+        if name in COLOUR_ONLY and shape[0] != 3:
+            with pytest.raises(rs.PluginError, match=f"takes images of 3 channels, not {shape[0]}"):
+                architecture.build(shape, 7)
+            return
+        model = architecture.build(shape, 7)
         assert model(torch.rand(2, *shape)).shape == (2, 7)
     found = [role_of(norm) for _, norm in norms(model)]
     assert found
