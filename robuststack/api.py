@@ -22,6 +22,7 @@ from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.single import single_suite
+from robuststack.smoke import shrunk
 from robuststack.store import Store
 from robuststack.suite import Suite, load_suite
 
@@ -59,20 +60,24 @@ def run(
     device: str = "auto",
     overrides: Sequence[str] = (),
     only: str | None = None,
+    smoke: bool = False,
     wait: float = 0.0,
     registry: Registry | None = None,
 ) -> Result:
     """Train, attack and measure what a suite declares, and write its leaderboard.
 
-    Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `wait` is how
-    many seconds to wait for jobs that another run holds. Where jobs fail, their rows are missing and the rest is written
-    beside the full leaderboard, to `<suite>.partial.*`. Without a `leaderboard` folder nothing is written.
+    Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
+    the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
+    jobs that another run holds. Where jobs fail, their rows are missing and the rest is written beside the full
+    leaderboard, to `<suite>.partial.*`. Without a `leaderboard` folder nothing is written.
 
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
     registry = registry or Registry()
     loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
+    if smoke:
+        loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
 

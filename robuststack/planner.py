@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from robuststack.hardware import Hardware
 from robuststack.plan import HEADLINE, Job, Plan, RowPlan, Score
 from robuststack.registry import Registry
 from robuststack.resolving import Cell, Resolver
-from robuststack.suite import Suite
+from robuststack.suite import Part, Suite
 from robuststack.variants import Variant, differing, shown_recipe, text
 
 OWN_NETWORK = "own network"
@@ -72,7 +72,10 @@ class _Planner:
         # A model that is not trained has no training seeds.
         seeds = suite.seeds.train if cell.trains else [0]
         models = {seed: self._model(cell, seed) for seed in seeds}
-        variant = [cell.dataset.named(suite.datasets), network.named(suite.architectures) if network else OWN_NETWORK]
+        variant = [
+            cell.dataset.named(suite.datasets),
+            network.named(_siblings(cell, suite)) if network else OWN_NETWORK,
+        ]
         several = {
             **({"eps": cell.threat.eps} if len(suite.threat) > 1 else {}),
             **shown_recipe(cell.training.recipe, differing(suite.train)),
@@ -147,7 +150,11 @@ class _Planner:
             "device": self.hardware.kind,
             "precision": self.hardware.precision,
         }
-        parts = (cell.dataset, suite.datasets), (cell.architecture, suite.architectures), (cell.defense, suite.defenses)
+        parts = (
+            (cell.dataset, suite.datasets),
+            (cell.architecture, _siblings(cell, suite)),
+            (cell.defense, suite.defenses),
+        )
         label = "/".join(variant.named(siblings) for variant, siblings in parts if variant)
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
@@ -241,6 +248,11 @@ class _Planner:
             required = (needs.id,) if needs else ()
             self.jobs[identity] = Job(identity, kind, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
+
+
+def _siblings(cell: Cell, suite: Suite) -> Sequence[Part]:
+    """The architectures that a cell's dataset is combined with."""
+    return cell.dataset.part.architectures or suite.architectures
 
 
 def _model_spec(cell: Cell) -> dict[str, Any]:

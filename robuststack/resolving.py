@@ -72,13 +72,9 @@ class Resolver:
     def cells(self, attacks: Mapping[str, Variant]) -> Iterator[Cell]:
         """The product of datasets, architectures, threat models, recipes and defenses."""
         suite = self.suite
-        networks: list[Variant | None] = [
-            one
-            for index, part in enumerate(suite.architectures)
-            for one in self._variants("architecture", part, ("architectures", index))
-        ]
         given = [self._given(part, ("defenses", index)) for index, part in enumerate(suite.defenses)]
         for d, data_part in enumerate(suite.datasets):
+            networks = self._networks(data_part, d)
             # None: the models that bring a network of their own.
             for dataset, network, (t, recipe) in itertools.product(
                 self._datasets(data_part, ("datasets", d)), [*networks, None], enumerate(suite.train)
@@ -107,6 +103,14 @@ class Resolver:
                         cell = Cell(dataset, network, threat, training, attack, defense, points, model)
                         self._check(cell, attacks)
                         yield cell
+
+    def _networks(self, part: DatasetPart, d: int) -> list[Variant | None]:
+        path: tuple[str | int, ...] = ("datasets", d, "architectures") if part.architectures else ("architectures",)
+        return [
+            one
+            for index, network in enumerate(part.architectures or self.suite.architectures)
+            for one in self._variants("architecture", network, (*path, index))
+        ]
 
     def _given(self, part: DefensePart, path: tuple[str | int, ...]) -> Given | None:
         try:

@@ -70,7 +70,7 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
     return suite.model_copy(
         update={
             "name": f"{suite.name}.smoke",
-            "datasets": [_dataset(one) for one in suite.datasets],
+            "datasets": [_dataset(one, registry) for one in suite.datasets],
             "architectures": [_part(one, "architecture", registry) for one in suite.architectures],
             "train": [_recipe(one, registry) for one in suite.train],
             "defenses": [_defense(one, registry) for one in suite.defenses],
@@ -89,8 +89,10 @@ def ends(values: Sequence[Any]) -> list[Any]:
     return [*values[:1], *values[1:][-1:]]
 
 
-def _dataset(part: DatasetPart) -> DatasetPart:
-    return part.model_copy(update={"stand_in": IMAGES, "train": _section(part.train), "sweep": _ends(part.sweep)})
+def _dataset(part: DatasetPart, registry: Registry) -> DatasetPart:
+    networks = [_part(one, "architecture", registry) for one in part.architectures]
+    small = {"architectures": networks, "train": _section(part.train), "sweep": _ends(part.sweep)}
+    return part.model_copy(update={"stand_in": IMAGES, **small})
 
 
 def _ends(sweep: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

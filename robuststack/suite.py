@@ -11,14 +11,11 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from robuststack.errors import SuiteError
 from robuststack.options import InvalidOptions, Options, PixelLength, option, parse
+from robuststack.report import Claim, Drawing, Reference, listed
 from robuststack.yaml_source import Source, merge, override, read
 
 T = TypeVar("T")
 RESERVED_LABELS = ("ca", "clean", "worst")
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _named(value: object) -> object:
@@ -89,11 +86,18 @@ class ThreatSpec(Options):
     )
 
 
+def _many(part: type[Part]) -> Any:
+    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
+
+
 class DatasetPart(Part):
     """A dataset, and what it changes of the suite's threat model and recipe."""
 
     threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
+    architectures: Annotated[list[Part], _many(Part)] = option(
+        [], "Networks for this dataset, in place of the suite's."
+    )
     stand_in: int | None = option(
         None, "Run on so many made-up images a split, of the dataset's shape, in place of its own; no download.", ge=1
     )
@@ -131,7 +135,7 @@ class ModelSource(Options):
 def _points(value: object) -> object:
     if not isinstance(value, (dict, list)):
         return value
-    return [{key: _listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
+    return [{key: listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
             for grid in (value if isinstance(value, list) else [value])]  # fmt: skip
 
 
@@ -161,10 +165,10 @@ class AttackPart(Part):
 class Seeds(Options):
     """Training and attack seeds, kept apart."""
 
-    train: Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])] = option(
+    train: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
         [0], "One model is trained for each.", min_length=1
     )
-    attack: Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])] = option(
+    attack: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
         [0], "Each model is attacked and judged once for each.", min_length=1
     )
 
@@ -183,7 +187,7 @@ class Evaluate(Options):
     limit: int | None = option(None, "Score on the first so many images only.", ge=1)
     batch_size: int = option(500, "Images a batch; one noise draw serves a whole batch.", ge=1)
     draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
-    protocols: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = option(
+    protocols: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
     )
     points: Literal["all", "ends"] = option("all", "Score every operating point, or each defense's first and last.")
@@ -205,12 +209,8 @@ def _seeds(value: object) -> object:
     return {"train": value} if isinstance(value, (int, list)) and not isinstance(value, bool) else value
 
 
-def _many(part: type[Part]) -> Any:
-    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
-
-
 def _of(model: type[Options]) -> Any:
-    return BeforeValidator(_listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
+    return BeforeValidator(listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
 
 
 class Suite(Options):
@@ -232,6 +232,9 @@ class Suite(Options):
     )
     evaluate: Evaluate = option(Evaluate(), "How models are scored.")
     measure: Measure = option(Measure(), "What is measured beside accuracy.")
+    figures: list[Drawing] = option([], "Figures drawn beside the table, as SVG.")
+    reference: list[Reference] = option([], "Published rows to show beside ours.")
+    claims: list[Claim] = option([], "Published comparisons to show beside ours.")
     precision: Literal["auto", "float32", "bf16"] = option(
         "auto", "Arithmetic of training and attacks: bf16 where the hardware has it. Judging is always float32."
     )
@@ -317,7 +320,7 @@ def _let_win(source: Source, path: tuple[str | int, ...]) -> None:
     if section not in ("train", "threat"):
         return
     if not keys:
-        keys = [key for one in _listed(source.data[section]) if isinstance(one, dict) for key in one]
+        keys = [key for one in listed(source.data[section]) if isinstance(one, dict) for key in one]
     for kind in ("datasets", "defenses"):
         parts = source.data.get(kind)
         for part in parts if isinstance(parts, list) else [parts]:

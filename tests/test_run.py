@@ -268,13 +268,11 @@ def test_two_suite_files_of_one_name_cannot_share_a_leaderboard(tiny: Path, caps
 def test_a_missing_data_set_is_found_before_any_compute(
     tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torchvision.datasets.cifar as cifar
-
     def no_network(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setenv("ROBUSTSTACK_DATA", str(tiny.parent / "data"))
-    monkeypatch.setattr(cifar, "download_and_extract_archive", no_network)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", no_network)
     overrides = ["--set", "datasets=[{name: tradeoff, options: {images: 200, size: 8}}, cifar10]"]
     store = tiny.parent / "store"
     assert call(["run", str(tiny), "--store", str(store), "--leaderboard", str(tiny.parent / "b"), *overrides]) == 2

@@ -13,6 +13,7 @@ from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.single import point_of
+from robuststack.smoke import shrunk
 from robuststack.suite import load_suite
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def suite_arguments(function: F) -> F:
-    """SUITE [--set K=V] [--device D] [--only PATTERN]."""
+    """SUITE [--set K=V] [--device D] [--only PATTERN] [--smoke]."""
     for decorate in reversed([
         click.argument("suite", type=click.Path(dir_okay=False)),
         click.option("--set", "overrides", metavar="K=V", multiple=True,
                      help="Replace a key of the suite, for example --set train.epochs=3; repeatable."),
         click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N."),
         click.option("--only", metavar="PATTERN", help="Only the rows whose label contains or matches this."),
+        click.option("--smoke", is_flag=True, help="One epoch, one batch of made-up images, two points, cheap attacks."),
     ]):  # fmt: skip
         function = decorate(function)
     return function
@@ -42,9 +44,13 @@ def registry_with_warnings() -> Registry:
     return registry
 
 
-def planned(suite: str, overrides: Sequence[str], device: str, only: str | None, registry: Registry) -> Plan:
+def planned(
+    suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, registry: Registry
+) -> Plan:
     """The plan of a suite file, found valid."""
     loaded = load_suite(suite, overrides)
+    if smoke:
+        loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     return plan.only(only) if only else plan
 
@@ -57,16 +63,16 @@ def one_point(points: Sequence[str]) -> dict[str, Any]:
     return point_of(points[0]) if points else {}
 
 
-def report(result: Result) -> int:
+def print_result(result: Result) -> int:
     """Print the table of a run, what was written and what failed; the exit code."""
     if result.rows:
         click.echo(f"\n{result.table()}\n")
     for path in result.files:
         click.echo(f"wrote {path}")
-    return report_failures(result)
+    return print_failures(result)
 
 
-def report_failures(result: Result) -> int:
+def print_failures(result: Result) -> int:
     """Print what failed to standard error; the exit code."""
     for label, reason in result.failed.items():
         click.echo(f"failed: {label}: {reason}", err=True)

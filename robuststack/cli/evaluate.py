@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.cli.common import registry_with_warnings, report, report_failures
+from robuststack.cli.common import print_failures, print_result, registry_with_warnings
 from robuststack.cli.progress import make_progress
 from robuststack.paths import STORE
 
@@ -68,6 +68,6 @@ def command(
                 leaderboard=leaderboard, device=device, registry=registry,
             )  # fmt: skip
     if not as_json:
-        return report(result)
+        return print_result(result)
     click.echo(json.dumps(result.rows, indent=1))
-    return report_failures(result)
+    return print_failures(result)
