@@ -160,7 +160,10 @@ def test_an_absent_checkpoint_is_downloaded_once(place, checkpoint, network, dow
         (b"<!DOCTYPE html><title>Google Drive - Quota exceeded</title>", "it is a web page; Google Drive answers so"),
         (b"PK\x03\x04 and then nothing", "it is damaged or cut off"),
         (OSError("Network is unreachable"), "OSError: Network is unreachable"),
-        (FileURLRetrievalError("Failed to retrieve\n\n file url"), "FileURLRetrievalError: Failed to retrieve file url"),
+        (
+            FileURLRetrievalError("Failed to retrieve\n\n file url"),
+            "FileURLRetrievalError: Failed to retrieve file url",
+        ),
     ],
 )
 def test_a_download_that_fails_says_so_in_one_line_and_leaves_nothing(place, downloads, tmp_path, answer, reason):
@@ -216,7 +219,9 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(place, checkpoint, 
 def test_loading_runs_no_code_from_a_checkpoint(place, tmp_path):
     witness = tmp_path / "ran"
     path = place(saved({"state_dict": Payload(witness)}))
-    with pytest.raises(rs.RobustStackError, match="it holds more than weights, and reading that would run code from it"):
+    with pytest.raises(
+        rs.RobustStackError, match="it holds more than weights, and reading that would run code from it"
+    ):
         create().load(tmp_path, SHAPE, 10)
     assert not witness.exists()
     torch.load(path, weights_only=False)

@@ -22,7 +22,9 @@ class CWInf(PGD):
 
     class Options(PGD.Options):
         kappa: float = rs.option(
-            0.0, "The margin, in logits, beyond which nothing is gained; the literature also has 50 with 30 steps.", ge=0
+            0.0,
+            "The margin, in logits, beyond which nothing is gained; the literature also has 50 with 30 steps.",
+            ge=0,
         )
 
     @property

@@ -17,9 +17,14 @@ class Noise(rs.Attack):
     needs_gradients = False
 
     class Options(rs.Options):
-        samples: int = rs.option(1, "Noisy images tried; each image keeps the one with the largest margin.", ge=1, smoke=2)
+        samples: int = rs.option(
+            1, "Noisy images tried; each image keeps the one with the largest margin.", ge=1, smoke=2
+        )
         draws: int = rs.option(
-            20, "Forward passes a sample's margin is averaged over, on randomised points; others use one.", ge=1, smoke=2
+            20,
+            "Forward passes a sample's margin is averaged over, on randomised points; others use one.",
+            ge=1,
+            smoke=2,
         )
 
     @property

@@ -81,7 +81,7 @@ def _weights_only(files: Mapping[Path, str]) -> Iterator[None]:
         except Unusable as error:
             raise _unusable(path, files[Path(path)], str(error)) from None
 
-    torch.load = guarded
+    torch.load = guarded  # type: ignore[assignment]
     try:
         yield
     finally:
