@@ -20,6 +20,7 @@ from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
+from robuststack.smoke import shrunk
 from robuststack.store import Store
 from robuststack.suite import Suite, load_suite
 
@@ -57,20 +58,24 @@ def run(
     device: str = "auto",
     overrides: Sequence[str] = (),
     only: str | None = None,
+    smoke: bool = False,
     wait: float = 0.0,
     registry: Registry | None = None,
 ) -> Result:
     """Train, attack and measure what a suite declares, and write its leaderboard.
 
-    Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `wait` is how
-    many seconds to wait for jobs that another run holds. Where jobs fail, their rows are missing and the rest is written
-    beside the full leaderboard, to `<suite>.partial.*`.
+    Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
+    the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
+    jobs that another run holds. Where jobs fail, their rows are missing and the rest is written beside the full
+    leaderboard, to `<suite>.partial.*`.
 
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
     registry = registry or Registry()
     loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
+    if smoke:
+        loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     if only:
         plan = plan.only(only)
@@ -116,12 +121,12 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     Raises:
         StoreError: the store has no such job, or its file is damaged.
     """
-    from robuststack.engine import jobs
+    from robuststack.engine import models
 
     storage = Store(store, create=False)
     full = storage.find(job)
     result = storage.result(full)
     if result["kind"] != "train":
         raise RobustStackError(f"{full} is a job of kind {result['kind']}; load_model takes a train job")
-    defense, model = jobs.load_model(storage, registry or Registry(), full, result["spec"], data_folder())
+    defense, model = models.finished(storage, registry or Registry(), full, result["spec"], data_folder())
     return Trained(full, defense, model.eval())

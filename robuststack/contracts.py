@@ -110,7 +110,8 @@ class Component:
 
 
 class Architecture(Component):
-    """A network family. It builds a plain module, and marks the role of each norm layer with `layers.roles.mark`."""
+    """A network family. It builds a plain module, and marks the role of each norm layer with `layers.roles.mark`, or of
+    all of them with `mark_by_structure`."""
 
     kind = "architecture"
 
@@ -154,9 +155,9 @@ class Dataset(Component):
     """A labelled set of images in three splits. `validation` is held out from training, never from test."""
 
     kind = "dataset"
-    eps: ClassVar[float] = 8 / 255
+    eps: float = 8 / 255
     """The usual Linf radius for this dataset; a suite's `threat.eps` replaces it."""
-    augmentation: ClassVar[Augmentation] = Augmentation()
+    augmentation: Augmentation = Augmentation()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -24,6 +24,10 @@ class PluginError(RobustStackError):
     """A plugin is missing, broken, ambiguous, or breaks its contract."""
 
 
+class ModelError(RobustStackError):
+    """A model cannot be evaluated: weights of another network, no logits, no gradients where they are needed."""
+
+
 class DatasetError(RobustStackError):
     """A data set is absent, damaged, or outside [0, 1]."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.5
 class Executor(Protocol):
     """What runs a job."""
 
-    def prepare(self, jobs: list[Job]) -> None: ...
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None: ...
 
     def run(self, job: Job, report: Callable[..., None]) -> dict[str, Any]: ...
 
@@ -53,7 +53,8 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
             outcome.results[job.id] = found
     hooks.run_started(plan=plan, cached=frozenset(outcome.results))
     if pending:
-        executor.prepare(_with_models(plan, pending))
+        needed = {need for job in pending for need in job.needs}
+        executor.prepare(pending, [job for job in plan.jobs if job.id in needed and job.id in outcome.results])
 
     def report(event: str, **facts: Any) -> None:
         getattr(hooks, event)(**facts)
@@ -93,12 +94,6 @@ def _cached(job: Job, store: Store, outcome: Outcome) -> dict[str, Any] | None:
         if model is None or model["files"].get("model.safetensors") != found.get("model_sha256"):
             return None
     return found
-
-
-def _with_models(plan: Plan, pending: list[Job]) -> list[Job]:
-    """The pending jobs and the train jobs they build on, which say which data is needed."""
-    wanted = {job.id for job in pending} | {need for job in pending for need in job.needs}
-    return [job for job in plan.jobs if job.id in wanted]
 
 
 def _run_job(

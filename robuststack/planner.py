@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ from robuststack.hardware import Hardware
 from robuststack.plan import HEADLINE, Job, Plan, RowPlan, Score
 from robuststack.registry import Registry
 from robuststack.resolving import Cell, Resolver
-from robuststack.suite import Suite
+from robuststack.suite import Part, Suite
 from robuststack.variants import Variant, differing, shown_recipe, text
+
+OWN_NETWORK = "own network"
 
 
 def make_plan(suite: Suite, registry: Registry, hardware: Hardware) -> Plan:
@@ -66,11 +68,14 @@ class _Planner:
         return Plan(self.suite, self.hardware, tuple(jobs), tuple(rows), printed, by_id=by_id)
 
     def _rows(self, cell: Cell, attacks: Mapping[str, Variant]) -> Iterator[RowPlan]:
-        suite, defense = self.suite, cell.defense
+        suite, defense, network = self.suite, cell.defense, cell.architecture
         # A model that is not trained has no training seeds.
-        seeds = suite.seeds.train if defense.component.trains else [0]
+        seeds = suite.seeds.train if cell.trains else [0]
         models = {seed: self._model(cell, seed) for seed in seeds}
-        variant = [cell.dataset.named(suite.datasets), cell.architecture.named(suite.architectures)]
+        variant = [
+            cell.dataset.named(suite.datasets),
+            network.named(_siblings(cell, suite)) if network else OWN_NETWORK,
+        ]
         several = {
             **({"eps": cell.threat.eps} if len(suite.threat) > 1 else {}),
             **shown_recipe(cell.training.recipe, differing(suite.train)),
@@ -82,8 +87,8 @@ class _Planner:
                 "variant": variant,
                 "dataset": cell.dataset.component.name,
                 "dataset_options": cell.dataset.component.options.resolved(),
-                "architecture": cell.architecture.component.name,
-                "architecture_options": cell.architecture.component.options.resolved(),
+                "architecture": network.component.name if network else None,
+                "architecture_options": network.component.options.resolved() if network else {},
                 "defense": defense.component.name,
                 "options": defense.component.options.resolved(),
                 "shown": {
@@ -94,7 +99,8 @@ class _Planner:
                 "point": {**defense.swept, **point},
                 "retrained": sorted(defense.swept),
                 "threat": cell.threat.resolved(),
-                "recipe": cell.recipe if defense.component.trains else None,
+                "recipe": cell.recipe if cell.trains else None,
+                "given": cell.given.resolved() if cell.given else None,
                 "device": self.hardware.kind,
                 "precision": self.hardware.precision,
             }
@@ -130,14 +136,10 @@ class _Planner:
 
     def _model(self, cell: Cell, seed: int) -> _Model:
         suite, dataset, defense = self.suite, cell.dataset.component, cell.defense.component
-        model = {
-            "dataset": dataset.resolved(),
-            "architecture": cell.architecture.component.resolved(),
-            "defense": defense.resolved(),
-        }
-        if not defense.trains:
-            del model["architecture"]  # It brings its own.
-            return _Model(job_id("model", model), model, None, (dataset, defense))
+        model = _model_spec(cell)
+        network = [cell.architecture.component] if cell.architecture else []
+        if not cell.trains:
+            return _Model(job_id("model", model), model, None, (dataset, defense, *network))
         recipe = cell.training.recipe
         spec = {
             **model,
@@ -148,12 +150,16 @@ class _Planner:
             "device": self.hardware.kind,
             "precision": self.hardware.precision,
         }
-        named = (cell.dataset, suite.datasets), (cell.architecture, suite.architectures), (cell.defense, suite.defenses)
-        label = "/".join(variant.named(siblings) for variant, siblings in named)
+        parts = (
+            (cell.dataset, suite.datasets),
+            (cell.architecture, _siblings(cell, suite)),
+            (cell.defense, suite.defenses),
+        )
+        label = "/".join(variant.named(siblings) for variant, siblings in parts if variant)
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
         work = images * defense.image_passes(cell.attack.steps) * _pixels(dataset)
-        components = [dataset, cell.architecture.component, defense, cell.attack]
+        components = [dataset, *network, defense, cell.attack]
         job = self._job("train", label, spec, components, work=work)
         return _Model(job.id, spec, job, ())
 
@@ -210,19 +216,17 @@ class _Planner:
 
     def _measure_job(self, label: str, cell: Cell, setting: Setting) -> Job:
         data, measure = cell.dataset.component, self.suite.measure
-        architecture, defense = cell.architecture.component, cell.defense.component
+        network = [cell.architecture.component] if cell.architecture else []
         spec = {
+            **_model_spec(cell),
             "shape": list(data.shape),
             "num_classes": data.num_classes,
-            "dataset": data.resolved(),
-            "architecture": architecture.resolved(),
-            "defense": defense.resolved(),
             "setting": setting.resolved(),
             "measure": measure.resolved(),
             "device": self.hardware.kind,
         }
         passes = (measure.repeats + measure.warmup) * (1 + measure.batch_size) if measure.latency else 1
-        return self._job("measure", label, spec, [architecture, defense], work=passes * _pixels(data))
+        return self._job("measure", label, spec, [*network, cell.defense.component], work=passes * _pixels(data))
 
     def _job(
         self,
@@ -238,12 +242,27 @@ class _Planner:
         if identity not in self.jobs:
             classes = [base for one in components for base in type(one).__mro__ if base is not object]
             modules = [f"robuststack.engine.{kind}", *(base.__module__ for base in classes)]
-            own = source_digest(modules, alone=["robuststack.engine.jobs"])
+            own = source_digest(modules, alone=["robuststack.engine.jobs", "robuststack.engine.models"])
             # A retrained model makes its attack results stale, so a digest holds those of the jobs before it.
             digest = f"{own}.{needs.digest}" if needs else own
             required = (needs.id,) if needs else ()
             self.jobs[identity] = Job(identity, kind, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
+
+
+def _siblings(cell: Cell, suite: Suite) -> Sequence[Part]:
+    """The architectures that a cell's dataset is combined with."""
+    return cell.dataset.part.architectures or suite.architectures
+
+
+def _model_spec(cell: Cell) -> dict[str, Any]:
+    """What a model is made of, before any training."""
+    return {
+        "dataset": cell.dataset.component.resolved(),
+        "defense": cell.defense.component.resolved(),
+        **({"architecture": cell.architecture.component.resolved()} if cell.architecture else {}),
+        **({"given": cell.given.resolved()} if cell.given else {}),
+    }
 
 
 def _pixels(dataset: Dataset) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robuststack.contracts import Attack, Dataset, Defense, GradientAttack, Point, Threat
-from robuststack.errors import PluginError
+from robuststack.errors import ModelError, PluginError
+from robuststack.given import Given, find_given
 from robuststack.options import InvalidOptions, parse
 from robuststack.registry import Registry
+from robuststack.smoke import StandIn, ends
 from robuststack.suite import DatasetPart, DefensePart, Part, Recipe, Suite
 from robuststack.variants import Training, Variant, text
 
@@ -20,13 +22,20 @@ class Cell:
     """One combination of all that a model is trained and scored on; the rows of its points differ in nothing else."""
 
     dataset: Variant
-    architecture: Variant
+    architecture: Variant | None
+    """None where the model brings its own network."""
     threat: Threat
     training: Training
     attack: GradientAttack
     """The training attack."""
     defense: Variant
     points: list[dict[str, Any]]
+    given: Given | None = None
+    """The user's own model, in place of one that is trained."""
+
+    @property
+    def trains(self) -> bool:
+        return self.given is None and bool(self.defense.component.trains)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -63,17 +72,22 @@ class Resolver:
     def cells(self, attacks: Mapping[str, Variant]) -> Iterator[Cell]:
         """The product of datasets, architectures, threat models, recipes and defenses."""
         suite = self.suite
+        given = [self._given(part, ("defenses", index)) for index, part in enumerate(suite.defenses)]
         for d, data_part in enumerate(suite.datasets):
-            for dataset, (a, architecture_part) in itertools.product(
-                self._variants("dataset", data_part, ("datasets", d)), enumerate(suite.architectures)
+            networks = self._networks(data_part, d)
+            # None: the models that bring a network of their own.
+            for dataset, network, (t, recipe) in itertools.product(
+                self._datasets(data_part, ("datasets", d)), [*networks, None], enumerate(suite.train)
             ):
-                for architecture, threat, (t, recipe), (i, part) in itertools.product(
-                    self._variants("architecture", architecture_part, ("architectures", a)),
-                    self._threats(d, dataset),
-                    enumerate(suite.train),
-                    enumerate(suite.defenses),
-                ):
+                for threat, (i, part) in itertools.product(self._threats(d, dataset), enumerate(suite.defenses)):
                     for defense in self._variants("defense", part, ("defenses", i)):
+                        model = given[i]
+                        own = model.brings_network if model else not defense.component.trains
+                        if not own and not networks:
+                            message = f"defense {part.name!r} rewrites a network, and the suite has no `architectures:`"
+                            raise self.suite.error(message, "defenses", i)
+                        if own != (network is None):
+                            continue
                         sections = (
                             (part.train, ("defenses", i, "train")),
                             (data_part.train, ("datasets", d, "train")),
@@ -81,10 +95,29 @@ class Resolver:
                         )
                         merged = self._recipe(recipe, data_part, part, defense.component)
                         training = Training(merged, sections)
-                        self._check(dataset, threat, training, defense, attacks)
                         attack = self._training_attack(training)
                         points = self._points(defense)
-                        yield Cell(dataset, architecture, threat, training, attack, defense, points)
+                        cell = Cell(dataset, network, threat, training, attack, defense, points, model)
+                        self._check(cell, attacks)
+                        yield cell
+
+    def _networks(self, part: DatasetPart, d: int) -> list[Variant | None]:
+        path: tuple[str | int, ...] = ("datasets", d, "architectures") if part.architectures else ("architectures",)
+        return [
+            one
+            for index, network in enumerate(part.architectures or self.suite.architectures)
+            for one in self._variants("architecture", network, (*path, index))
+        ]
+
+    def _given(self, part: DefensePart, path: tuple[str | int, ...]) -> Given | None:
+        try:
+            return find_given(part.model) if part.model else None
+        except ModelError as error:
+            raise self.suite.error(error, *path, "model") from None
+
+    def _datasets(self, part: DatasetPart, path: tuple[str | int, ...]) -> Iterator[Variant]:
+        for one in self._variants("dataset", part, path):
+            yield replace(one, component=StandIn(one.component, part.stand_in)) if part.stand_in else one
 
     def _threats(self, d: int, dataset: Variant) -> list[Threat]:
         own = dataset.part.threat
@@ -116,27 +149,31 @@ class Resolver:
         except InvalidOptions as error:
             raise PluginError(f"the recipe of defense {defense.name!r}: {error}") from None
 
-    def _check(
-        self, dataset: Variant, threat: Threat, training: Training, defense: Variant, attacks: Mapping[str, Variant]
-    ) -> None:
-        data: Dataset = dataset.component
-        recipe = training.recipe
-        if defense.component.trains and recipe.batch_size > data.size("train"):
+    def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
+        data: Dataset = cell.dataset.component
+        defense: Defense = cell.defense.component
+        recipe, training = cell.training.recipe, cell.training
+        if cell.trains and recipe.batch_size > data.size("train"):
             raise self.suite.error(
                 f"batch_size {recipe.batch_size} is more than the {data.size('train')} training images of "
                 f"{data.name}: an epoch would have no step",
                 *training.place("batch_size"),
             )  # fmt: skip
-        if defense.component.trains and recipe.batch_size < defense.component.min_batch:
-            message = f"batch_size {recipe.batch_size}: defense {defense.component.name!r} needs batches of at least"
-            raise self.suite.error(f"{message} {defense.component.min_batch}", *training.place("batch_size"))
+        if cell.trains and recipe.batch_size < defense.min_batch:
+            message = f"batch_size {recipe.batch_size}: defense {defense.name!r} needs batches of at least"
+            raise self.suite.error(f"{message} {defense.min_batch}", *training.place("batch_size"))
         for one in attacks.values():
             attack: Attack = one.component
             if data.num_classes < attack.min_classes:
                 message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
                 raise self.suite.error(f"{message}{data.num_classes}", *one.path)
-            if threat.norm not in attack.norms:
+            if cell.threat.norm not in attack.norms:
                 raise self.suite.error(f"attack {attack.name!r} knows {', '.join(attack.norms)} only", *one.path)
+            if attack.needs_gradients and not defense.differentiable:
+                message = (
+                    f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none; use an attack"
+                )
+                raise self.suite.error(f"{message} that only calls the model", *one.path)
 
     def _points(self, defense: Variant) -> list[dict[str, Any]]:
         part: DefensePart = defense.part
@@ -163,7 +200,7 @@ class Resolver:
                 raise self.suite.error(f"points of {component.name}: {error}", *where, *list(point)[:1]) from None
             if knobs not in found:
                 found.append(knobs)
-        return found
+        return found if self.suite.evaluate.points == "all" else ends(found)
 
     def _training_attack(self, training: Training) -> GradientAttack:
         recipe, place = training.recipe, training.place("attack")

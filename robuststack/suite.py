@@ -11,14 +11,11 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from robuststack.errors import SuiteError
 from robuststack.options import InvalidOptions, Options, PixelLength, option, parse
+from robuststack.report import Claim, Drawing, Reference, listed
 from robuststack.yaml_source import Source, merge, override, read
 
 T = TypeVar("T")
 RESERVED_LABELS = ("ca", "clean", "worst")
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _named(value: object) -> object:
@@ -63,6 +60,11 @@ class Recipe(Options):
     attack: One = option(
         Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
     )
+    checkpoint: Literal["last", "best"] = option(
+        "last",
+        "The weights to keep: of the last epoch, or of the one with the best robust accuracy on the validation split"
+        " under the training attack, at the defense's most robust point. Never chosen on test.",
+    )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Recipe:
@@ -84,17 +86,45 @@ class ThreatSpec(Options):
     )
 
 
+def _many(part: type[Part]) -> Any:
+    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
+
+
 class DatasetPart(Part):
     """A dataset, and what it changes of the suite's threat model and recipe."""
 
     threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
+    architectures: Annotated[list[Part], _many(Part)] = option(
+        [], "Networks for this dataset, in place of the suite's."
+    )
+    stand_in: int | None = option(
+        None, "Run on so many made-up images a split, of the dataset's shape, in place of its own; no download.", ge=1
+    )
+
+
+class ModelSource(Options):
+    """A finished model, evaluated in place of one that is trained here."""
+
+    load: str | None = option(
+        None, "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch state dict."
+    )
+    python: str | None = option(
+        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module.",
+        pattern=r"^[\w.]+:\w+$",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ModelSource:
+        if (self.load is None) == (self.python is None):
+            raise ValueError("give either load (a file of weights) or python (package.module:function)")
+        return self
 
 
 def _points(value: object) -> object:
     if not isinstance(value, (dict, list)):
         return value
-    return [{key: _listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
+    return [{key: listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
             for grid in (value if isinstance(value, list) else [value])]  # fmt: skip
 
 
@@ -105,6 +135,7 @@ class DefensePart(Part):
         list[Sweep], BeforeValidator(_points, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
     ] = option([], "Knob -> value or list of values; the product is evaluated. A list of such mappings is their union.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this defense.")
+    model: ModelSource | None = option(None, "A finished model, evaluated in place of one that is trained here.")
 
 
 class AttackPart(Part):
@@ -123,10 +154,10 @@ class AttackPart(Part):
 class Seeds(Options):
     """Training and attack seeds, kept apart."""
 
-    train: Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])] = option(
+    train: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
         [0], "One model is trained for each.", min_length=1
     )
-    attack: Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])] = option(
+    attack: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
         [0], "Each model is attacked and judged once for each.", min_length=1
     )
 
@@ -145,9 +176,10 @@ class Evaluate(Options):
     limit: int | None = option(None, "Score on the first so many images only.", ge=1)
     batch_size: int = option(500, "Images a batch; one noise draw serves a whole batch.", ge=1)
     draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
-    protocols: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = option(
+    protocols: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
     )
+    points: Literal["all", "ends"] = option("all", "Score every operating point, or each defense's first and last.")
     keep_images: bool = option(
         True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts."
     )
@@ -166,12 +198,8 @@ def _seeds(value: object) -> object:
     return {"train": value} if isinstance(value, (int, list)) and not isinstance(value, bool) else value
 
 
-def _many(part: type[Part]) -> Any:
-    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]
-
-
 def _of(model: type[Options]) -> Any:
-    return BeforeValidator(_listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
+    return BeforeValidator(listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
 
 
 class Suite(Options):
@@ -181,7 +209,9 @@ class Suite(Options):
     description: str = option("", "What the suite shows; printed above the table.")
     extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
     datasets: Annotated[list[DatasetPart], _many(DatasetPart)] = Field(description="Data.", min_length=1)
-    architectures: Annotated[list[Part], _many(Part)] = Field(description="Networks.", min_length=1)
+    architectures: Annotated[list[Part], _many(Part)] = option(
+        [], "Networks; may be left out where every defense brings its own."
+    )
     threat: Annotated[list[ThreatSpec], _of(ThreatSpec)] = option([ThreatSpec()], "Threat models.", min_length=1)
     train: Annotated[list[Recipe], _of(Recipe)] = option([Recipe()], "Training recipes.", min_length=1)
     defenses: Annotated[list[DefensePart], _many(DefensePart)] = Field(description="Defenses.", min_length=1)
@@ -191,6 +221,9 @@ class Suite(Options):
     )
     evaluate: Evaluate = option(Evaluate(), "How models are scored.")
     measure: Measure = option(Measure(), "What is measured beside accuracy.")
+    figures: list[Drawing] = option([], "Figures drawn beside the table, as SVG.")
+    reference: list[Reference] = option([], "Published rows to show beside ours.")
+    claims: list[Claim] = option([], "Published comparisons to show beside ours.")
     precision: Literal["auto", "float32", "bf16"] = option(
         "auto", "Arithmetic of training and attacks: bf16 where the hardware has it. Judging is always float32."
     )
@@ -267,7 +300,7 @@ def _let_win(source: Source, path: tuple[str | int, ...]) -> None:
     if section not in ("train", "threat"):
         return
     if not keys:
-        keys = [key for one in _listed(source.data[section]) if isinstance(one, dict) for key in one]
+        keys = [key for one in listed(source.data[section]) if isinstance(one, dict) for key in one]
     for kind in ("datasets", "defenses"):
         parts = source.data.get(kind)
         for part in parts if isinstance(parts, list) else [parts]:

@@ -85,6 +85,24 @@ def read(path: Path) -> Source:
     return source
 
 
+MERGE = "tag:yaml.org,2002:merge"
+
+
+def _pairs(node: yaml.MappingNode, above: tuple[Any, ...]) -> list[tuple[Any, Any]]:
+    """The keys of a mapping, then those of the mappings it merges (`<<: *base`) that it does not write itself."""
+    pairs = [(key, value) for key, value in node.value if key.tag != MERGE]
+    written = {key.value for key, _ in pairs}
+    for _, value in (one for one in node.value if one[0].tag == MERGE):
+        for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(base, yaml.MappingNode) or base in above:
+                raise yaml.MarkedYAMLError(problem="`<<` merges another mapping", problem_mark=base.start_mark)
+            for key, merged in _pairs(base, (*above, base)):
+                if key.value not in written:
+                    written.add(key.value)
+                    pairs.append((key, merged))
+    return pairs
+
+
 def _construct(
     loader: Any, node: Any, at: Path_, file: str, marks: dict[Path_, str], above: tuple[Any, ...] = ()
 ) -> Any:
@@ -94,7 +112,7 @@ def _construct(
     marks[at] = f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        for key_node, value_node in _pairs(node, above):
             key = str(loader.construct_object(key_node))
             if key in result:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark)

@@ -12,7 +12,9 @@ import pytest
 
 from robuststack.registry import Registry
 
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "pyautoattack", "robustbench", "torchattacks")
+HEAVY = (
+    "torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "pyautoattack", "robustbench", "torchattacks",
+)  # fmt: skip
 SCRIPT = """
 import json, sys
 from robuststack.cli import call
@@ -20,6 +22,7 @@ code = call(json.loads(sys.argv[1]))
 print(json.dumps([code, [one for one in json.loads(sys.argv[2]) if one in sys.modules]]), file=sys.stderr)
 """
 COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet34"), ("architecture", "wrn-16-4"),
+              ("architecture", "torchvision:resnet18"), ("architecture", "timm:resnet26d"),
               ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd"), ("attack", "autoattack_rand"),
               ("attack", "torchattacks:PGD"), ("defense", "robustbench:Engstrom2019Robustness")]  # fmt: skip
 COMMANDS = [

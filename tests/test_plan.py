@@ -112,6 +112,7 @@ def test_words_and_what_is_kept_change_no_id(plan, override):
 
 # Another valid value for every option; a test fails when an option is added and not listed here.
 OTHER_RECIPE = {
+    "checkpoint": "best",
     "epochs": 3, "batch_size": 60, "eps": 0.03, "lr": 0.2, "momentum": 0.5, "nesterov": True, "weight_decay": 1e-4,
     "schedule": "constant", "milestones": [1], "gamma": 0.5, "attack": {"name": "fgsm"},
 }  # fmt: skip
@@ -132,8 +133,8 @@ def test_the_tables_of_these_tests_have_every_option():
     assert set(OTHER_FLOAT) == set(Float.Options.model_fields)
     assert set(OTHER_OAT) == set(OnceForAll.Options.model_fields)
     assert set(OTHER_PGD) == set(PGD.Options.model_fields)
-    # Two change no result: which rows are made, and what is kept.
-    assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - {"protocols", "keep_images"}
+    # Three change no result: which rows are made, and what is kept.
+    assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - {"points", "protocols", "keep_images"}
     assert set(OTHER_MEASURE) == set(Measure.model_fields)
 
 

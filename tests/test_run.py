@@ -268,13 +268,11 @@ def test_two_suite_files_of_one_name_cannot_share_a_leaderboard(tiny: Path, caps
 def test_a_missing_data_set_is_found_before_any_compute(
     tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torchvision.datasets.cifar as cifar
-
     def no_network(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setenv("ROBUSTSTACK_DATA", str(tiny.parent / "data"))
-    monkeypatch.setattr(cifar, "download_and_extract_archive", no_network)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", no_network)
     overrides = ["--set", "datasets=[{name: tradeoff, options: {images: 200, size: 8}}, cifar10]"]
     store = tiny.parent / "store"
     assert call(["run", str(tiny), "--store", str(store), "--leaderboard", str(tiny.parent / "b"), *overrides]) == 2
@@ -295,9 +293,9 @@ def test_a_retrained_model_is_attacked_again_even_under_the_same_id(tiny: Path) 
     store = Store(folders["store"])
     result = store.result(job.id)
     # As if the weights had come out otherwise (another thread count, say): the ones before training.
-    from robuststack.engine import jobs
+    from robuststack.engine import models
 
-    untrained = jobs._packed(jobs._untrained(Registry(), job.spec, seed=7))
+    untrained = models.packed(models.untrained(Registry(), job.spec, seed=7))
     store.finish(job.id, result, {"model.safetensors": untrained})
     second = rs.run(tiny, only="none", **folders)
     assert second.rows[0]["ca"]["value"] < first.rows[0]["ca"]["value"]

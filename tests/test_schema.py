@@ -48,7 +48,7 @@ def test_there_are_suites_to_validate():
     assert any("extends" in read(path).data for path in SUITES)
 
 
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_shipped_suites_are_valid(schema, path):
     assert list(Draft202012Validator(schema).iter_errors(read(path).data)) == []
 

@@ -77,7 +77,10 @@ def test_what_is_wrong_in_a_suite_is_said_with_file_line_and_column(tmp_path, te
         ("datasets: {nam: digits}", "unknown key 'nam' in datasets.0: did you mean 'name'?"),
         ("datasets: {}", "key 'name' in datasets.0 is missing"),
         ("datasets: {name: digits, option: {}}", "unknown key 'option' in datasets.0: did you mean 'options'?"),
-        ("datasets: {name: digits, points: {}}", "unknown key 'points' in datasets.0: valid: name, options, sweep"),
+        (
+            "datasets: {name: digits, points: {}}",
+            "unknown key 'points' in datasets.0: valid: architectures, name, options,",
+        ),
     ],
 )
 def test_parts_of_a_suite_are_checked_too(tmp_path, text, message):
@@ -85,7 +88,7 @@ def test_parts_of_a_suite_are_checked_too(tmp_path, text, message):
     assert error_of(write(tmp_path, f"{text}\n{rest}")).partition(": ")[2].startswith(message)
 
 
-@pytest.mark.parametrize("key", ["datasets", "architectures", "defenses", "attacks"])
+@pytest.mark.parametrize("key", ["datasets", "defenses", "attacks"])
 def test_a_missing_part_is_named(tmp_path, key):
     text = "".join(line for line in BASE.splitlines(keepends=True) if not line.startswith(key))
     assert error_of(write(tmp_path, text)) == f"mine.yaml:1:1: key {key!r} is missing"
@@ -325,8 +328,8 @@ def test_an_override_reads_back_from_the_suite(folder, epochs, lr, nesterov, see
         ("train.epochs=x", "train.0.epochs: must be a valid integer, not 'x'"),
         ("threat.eps=8", "threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("datasets.options.size=8", "datasets is 'digits', which has no keys"),
-        ("epochs=3", "unknown key 'epochs': valid: architectures, attacks, datasets, defenses, description, evaluate,"
-                     " extends, measure, name, precision, seeds, threat, train"),
+        ("epochs=3", "unknown key 'epochs': valid: architectures, attacks, claims, datasets, defenses, description,"
+                     " evaluate, extends, figures, measure, name, precision, reference, seeds, threat, train"),
         ("trian.epochs=3", "unknown key 'trian': did you mean 'train'?"),
         ("train.epoch=3", "unknown key 'epoch' in train.0: did you mean 'epochs'?"),
         ("train.attack.optoins.steps=3", "unknown key 'optoins' in train.0.attack: did you mean 'options'?"),

@@ -246,3 +246,20 @@ def test_an_unknown_key_above_an_override_names_the_override():
     source = Source({"name": "x"}, {(): "suite.yaml:1:1"})
     override(source, "trian.attack.name=pgd")
     assert source.where(("trian",)) == "--set trian.attack.name=pgd"
+
+
+def test_a_mapping_can_merge_others_and_its_own_keys_win(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("one: &one {a: 1, b: 1}\ntwo: &two {b: 2, c: 2}\nboth: {<<: [*one, *two], a: 3}\nown: {<<: *one}\n")
+    source = read(path)
+    assert source.data["both"] == {"a": 3, "b": 1, "c": 2}
+    assert source.data["own"] == {"a": 1, "b": 1}
+    assert source.where(["both", "c"]).endswith("a.yaml:2:18")
+
+
+@pytest.mark.parametrize("text", ["a: {<<: 3}", "a: &a {<<: *a}", "a: {<<: [1]}"])
+def test_merging_anything_else_is_refused(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(SuiteError, match="`<<` merges another mapping"):
+        read(path)

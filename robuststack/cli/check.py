@@ -11,7 +11,7 @@ from robuststack.cli.common import planned, registry_with_warnings, suite_argume
 
 @click.command("check", short_help="Check a suite.")
 @suite_arguments
-def command(suite: str, overrides: Sequence[str], device: str, only: str | None) -> None:
+def command(suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool) -> None:
     """Check SUITE without running it: every key, name, option and operating point."""
-    plan = planned(suite, overrides, device, only, registry_with_warnings())
+    plan = planned(suite, overrides, device, only, smoke, registry_with_warnings())
     click.echo(f"{suite}: valid, {len(plan.rows)} rows from {len(plan.jobs)} jobs")

@@ -11,19 +11,21 @@ from robuststack import hardware
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
+from robuststack.smoke import shrunk
 from robuststack.suite import load_suite
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def suite_arguments(function: F) -> F:
-    """SUITE [--set K=V] [--device D] [--only PATTERN]."""
+    """SUITE [--set K=V] [--device D] [--only PATTERN] [--smoke]."""
     for decorate in reversed([
         click.argument("suite", type=click.Path(dir_okay=False)),
         click.option("--set", "overrides", metavar="K=V", multiple=True,
                      help="Replace a key of the suite, for example --set train.epochs=3; repeatable."),
         click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N."),
         click.option("--only", metavar="PATTERN", help="Only the rows whose label contains or matches this."),
+        click.option("--smoke", is_flag=True, help="One epoch, one batch of made-up images, two points, cheap attacks."),
     ]):  # fmt: skip
         function = decorate(function)
     return function
@@ -37,8 +39,12 @@ def registry_with_warnings() -> Registry:
     return registry
 
 
-def planned(suite: str, overrides: Sequence[str], device: str, only: str | None, registry: Registry) -> Plan:
+def planned(
+    suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, registry: Registry
+) -> Plan:
     """The plan of a suite file, found valid."""
     loaded = load_suite(suite, overrides)
+    if smoke:
+        loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     return plan.only(only) if only else plan

@@ -17,9 +17,11 @@ from robuststack.store import Store
 @suite_arguments
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where finished jobs are looked for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(suite: str, overrides: Sequence[str], device: str, only: str | None, store: str, as_json: bool) -> None:
+def command(
+    suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, as_json: bool
+) -> None:
     """Show the jobs of SUITE, which of them are done, and an estimate of the work."""
-    show(planned(suite, overrides, device, only, registry_with_warnings()), store, as_json=as_json)
+    show(planned(suite, overrides, device, only, smoke, registry_with_warnings()), store, as_json=as_json)
 
 
 def show(plan: Plan, store: str, *, as_json: bool) -> None:

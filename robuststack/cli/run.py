@@ -22,8 +22,8 @@ from robuststack.paths import LEADERBOARD, STORE
               help="How long to wait for jobs that another run holds.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 def command(
-    suite: str, overrides: Sequence[str], device: str, only: str | None, store: str, leaderboard: str, wait: float,
-    dry_run: bool,
+    suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, leaderboard: str,
+    wait: float, dry_run: bool,
 ) -> int:  # fmt: skip
     """Train, attack and measure what SUITE declares, and write its leaderboard.
 
@@ -31,7 +31,7 @@ def command(
     """
     registry = registry_with_warnings()
     if dry_run:
-        show(planned(suite, overrides, device, only, registry), store, as_json=False)
+        show(planned(suite, overrides, device, only, smoke, registry), store, as_json=False)
         return 0
     from robuststack.api import run
 
@@ -39,8 +39,8 @@ def command(
     registry.hooks.register(progress, name="progress")
     with progress:
         result = run(
-            suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, wait=wait,
-            registry=registry,
+            suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,
+            wait=wait, registry=registry,
         )  # fmt: skip
     if result.rows:
         click.echo(f"\n{result.table()}\n")

@@ -1,7 +1,8 @@
-"""Data on the device, whole, and batches of it, augmented there."""
+"""Data on the device, whole where it fits, and batches of it, augmented there."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,10 @@ from robuststack.errors import DatasetError
 
 @dataclass(frozen=True)
 class Data:
-    """One split on a device: `images` uint8 or float32 [N, C, H, W], `labels` int64 [N]."""
+    """One split: `labels` int64 [N] on the device, `images` uint8 or float32 [N, C, H, W] there too or in host memory.
+
+    Batches are on the labels' device either way, and the same.
+    """
 
     images: Tensor
     labels: Tensor
@@ -28,7 +32,8 @@ class Data:
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Images as float32 in [0, 1], channels-last, and labels."""
-        images = self.images[index]
+        rows = index.to(self.images.device) if isinstance(index, Tensor) else index
+        images = self.images[rows].to(self.labels.device)  # Bytes travel, a quarter of what floats would.
         images = images.float().div_(255) if images.dtype == torch.uint8 else images
         return images.contiguous(memory_format=torch.channels_last), self.labels[index]
 
@@ -39,15 +44,33 @@ class Data:
 
 
 def load(dataset: Dataset, folder: Path, device: torch.device) -> dict[Split, Data]:
-    """All splits of a dataset, checked and placed.
+    """All splits of a dataset, checked and placed: on the device where there is room for them, else in host memory.
 
     Raises:
         DatasetError: wrong shape, size, type, labels, or values outside [0, 1].
     """
-    return {split: _checked(dataset, split, images, device) for split, images in dataset.load(folder).items()}
+    splits = dataset.load(folder)
+    for split, data in splits.items():
+        _check(dataset, split, data)
+    fits = sum(data.images.nbytes for data in splits.values()) <= room(device)
+    return {split: _placed(data, device, device if fits else torch.device("cpu")) for split, data in splits.items()}
 
 
-def _checked(dataset: Dataset, split: Split, data: Images, device: torch.device) -> Data:
+def room(device: torch.device) -> float:
+    """How many bytes of images may lie on a device: a third of what is free, since model, activations and the attack's
+    copies need the rest. In host memory they lie anyway."""
+    if device.type != "cuda":
+        return math.inf
+    free, _ = torch.cuda.mem_get_info(device)
+    return free / 3
+
+
+def _placed(data: Images, device: torch.device, place: torch.device) -> Data:
+    images = torch.from_numpy(np.ascontiguousarray(data.images)).to(place)
+    return Data(images, torch.from_numpy(data.labels.astype(np.int64)).to(device))
+
+
+def _check(dataset: Dataset, split: Split, data: Images) -> None:
     where = f"dataset {dataset.name!r}, split {split}"
     images, labels = data.images, data.labels
     if images.dtype not in (np.uint8, np.float32):
@@ -69,8 +92,6 @@ def _checked(dataset: Dataset, split: Split, data: Images, device: torch.device)
         raise DatasetError(
             f"{where}: labels from {labels.min()} to {labels.max()}; {dataset.num_classes} classes are declared"
         )
-    return Data(torch.from_numpy(np.ascontiguousarray(images)).to(device),
-                torch.from_numpy(labels.astype(np.int64)).to(device))  # fmt: skip
 
 
 def training_batches(
@@ -79,6 +100,8 @@ def training_batches(
     """One epoch in an order of its own, augmented; the last partial batch is dropped."""
     device = data.labels.device
     order = torch.randperm(len(data), generator=generator(device, seed, "order", epoch), device=device)
+    # Once an epoch: each copy from the device waits for everything before it.
+    order = order.to(data.images.device)
     for number in range(len(data) // size):
         x, y = data.batch(order[number * size : (number + 1) * size])
         if augmentation != Augmentation():

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 import robuststack
-from robuststack.contracts import Architecture, Attack, Dataset, Defense, GradientAttack, Setting, Split, Threat
+from robuststack.contracts import Attack, Dataset, Defense, GradientAttack, Setting, Split, Threat
 from robuststack.engine import attack as attacking
 from robuststack.engine import data as data_module
 from robuststack.engine import measure as measuring
+from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
 from robuststack.engine.device import Runtime, seeded
@@ -52,7 +52,7 @@ class Workspace:
         return Runtime(self.hardware)
 
     def component(self, kind: str, spec: Mapping[str, Any]) -> Any:
-        return component(self.registry, kind, spec)
+        return models.component(self.registry, kind, spec)
 
     def data(self, spec: Mapping[str, Any]) -> dict[Split, Data]:
         """The splits of a dataset, loaded once.
@@ -72,53 +72,27 @@ class Workspace:
         `weights` is the hash of its file: the last model is kept, not the last of that name.
         """
         if self._model is None or self._model[0] != (job, weights):
-            defense, model = load_model(self.store, self.registry, job, spec, self.data_folder)
+            defense, model = models.finished(self.store, self.registry, job, spec, self.data_folder)
             self._model = (job, weights), defense, self.runtime.place(model).eval()
         return self._model[1], self._model[2]
 
+    def probe(self, job: Job, *, gradients: bool) -> None:
+        """Call the job's model once.
 
-def component(registry: Registry, kind: str, spec: Mapping[str, Any]) -> Any:
-    """The component that a job wrote down."""
-    return registry.create(kind, spec["name"], {**spec["options"], **spec.get("places", {})})
-
-
-def load_model(
-    store: Store, registry: Registry, job: str, spec: Mapping[str, Any], folder: Path
-) -> tuple[Defense, nn.Module]:
-    """The defense and its finished model, on the CPU.
-
-    Raises:
-        StoreError: the weights are not there, damaged, or of another network.
-    """
-    defense: Defense = component(registry, "defense", spec["defense"])
-    dataset: Dataset = component(registry, "dataset", spec["dataset"])
-    if not defense.trains:
-        return defense, defense.load(folder, dataset.shape, dataset.num_classes)
-    model = _untrained(registry, spec, spec["seed"])
-    _restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
-    return defense, model
-
-
-def _untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:
-    architecture: Architecture = component(registry, "architecture", spec["architecture"])
-    defense: Defense = component(registry, "defense", spec["defense"])
-    dataset: Dataset = component(registry, "dataset", spec["dataset"])
-    return training.build(defense, architecture, dataset.shape, dataset.num_classes, seed)
-
-
-def _restore(model: nn.Module, content: bytes, path: Path) -> None:
-    try:
-        model.load_state_dict(safetensors.torch.load(content), strict=True)
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise StoreError(
-            f"{path} is not a checkpoint of this model: {reason}; delete {path.parent} to train again"
-        ) from None
-
-
-def _packed(model: nn.Module) -> bytes:
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    return safetensors.torch.save(state)
+        Raises:
+            ModelError: it could not be evaluated, and why.
+        """
+        spec = job.spec if job.kind == "train" else job.spec["source"]
+        if job.kind == "train":
+            defense: Defense = self.component("defense", spec["defense"])
+            model = models.untrained(self.registry, spec, 0)
+        else:
+            defense, model = self.model(job.spec["model"], spec, None)
+        dataset: Dataset = self.component("dataset", spec["dataset"])
+        name = (spec.get("architecture") or spec["defense"])["name"]
+        given = spec.get("given", {})
+        name = given.get("python") or given.get("places", {}).get("load") or name
+        models.probe(defense, model, dataset.shape, dataset.num_classes, gradients=gradients, name=repr(name))
 
 
 def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
@@ -141,28 +115,36 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
     dataset: Dataset = workspace.component("dataset", spec["dataset"])
     attack: GradientAttack = workspace.component("attack", spec["recipe"]["attack"])
     recipe = Recipe(**{key: value for key, value in spec["recipe"].items() if key != "attack"})
-    data = workspace.data(spec["dataset"])["train"]
-    model = workspace.runtime.place(_untrained(workspace.registry, spec, spec["seed"]))
+    splits = workspace.data(spec["dataset"])
+    data = splits["train"]
+    model = workspace.runtime.place(models.untrained(workspace.registry, spec, spec["seed"]))
     state = training.begin(defense, model, recipe)
 
     saved = store.load_checkpoint(job.id, job.digest)
     if saved:
-        _restore(model, saved.files["model.safetensors"], saved.folder / "model.safetensors")
+        models.restore(model, saved.files["model.safetensors"], saved.folder / "model.safetensors")
         optimizer_state = torch.load(io.BytesIO(saved.files["optimizer.pt"]), weights_only=True)
         state.optimizer.load_state_dict(optimizer_state)
         state.epoch, state.history = saved.epoch, list(saved.meta["history"])
+        if "best.safetensors" in saved.files:
+            weights = safetensors.torch.load(saved.files["best.safetensors"])
+            state.best = training.Best(**saved.meta["best"], weights=weights)
 
     def epoch_done(epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch < recipe.epochs:
             optimizer_file = io.BytesIO()
             torch.save(state.optimizer.state_dict(), optimizer_file)
-            files = {"model.safetensors": _packed(model), "optimizer.pt": optimizer_file.getvalue()}
-            store.save_checkpoint(job.id, epoch, files, {"digest": job.digest, "history": state.history})
+            files = {"model.safetensors": models.packed(model), "optimizer.pt": optimizer_file.getvalue()}
+            meta: dict[str, Any] = {"digest": job.digest, "history": state.history}
+            if state.best:
+                files["best.safetensors"] = models.packed_state(state.best.weights)
+                meta["best"] = {"ra": state.best.ra, "epoch": state.best.epoch}
+            store.save_checkpoint(job.id, epoch, files, meta)
         report("epoch_finished", job=job, epoch=epoch, epochs=recipe.epochs, metrics=metrics)
 
     training.train(
         state, defense, data, attack, Threat(**spec["threat"]), recipe, workspace.runtime,
-        seed=spec["seed"], augmentation=dataset.augmentation, epoch_done=epoch_done,
+        seed=spec["seed"], augmentation=dataset.augmentation, epoch_done=epoch_done, validation=splits["validation"],
     )  # fmt: skip
     seconds = [one["seconds"] for one in state.history]
     result = {
@@ -171,8 +153,10 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
         "seconds_per_epoch": statistics.median(seconds),
         "seconds": sum(seconds),
         "images": len(data),
+        "kept_epoch": state.best.epoch if state.best else recipe.epochs,
+        "inspected": {title: dict(values) for title, values in defense.inspect(model).items()},
     }
-    return result, {"model.safetensors": _packed(model)}
+    return result, {"model.safetensors": models.packed(model)}
 
 
 def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -219,10 +203,10 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     spec = job.spec
     defense: Defense = workspace.component("defense", spec["defense"])
     shape = (spec["shape"][0], spec["shape"][1], spec["shape"][2])
-    if defense.trains:
-        model = _untrained(workspace.registry, spec, 0)
+    if "given" in spec or not defense.trains:
+        _, model = models.finished(workspace.store, workspace.registry, job.id, spec, workspace.data_folder)
     else:
-        model = defense.load(workspace.data_folder, shape, spec["num_classes"])
+        model = models.untrained(workspace.registry, spec, 0)
     model = workspace.runtime.place(model).eval()
     with seeded(workspace.runtime.device, "measure"):
         setting = Setting(**spec["setting"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from typing import Any
@@ -12,17 +13,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robuststack.contracts import Architecture, Defense, Setting
 from robuststack.engine.attack import still
+from robuststack.engine.building import network
 from robuststack.engine.device import Runtime, exact
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """The model without its weights, which is all that counting needs: nothing is drawn and no memory is filled."""
-    try:
-        with torch.device("meta"):
-            return defense.build(architecture, shape, num_classes).eval()
-    except (RuntimeError, NotImplementedError):
-        # An architecture that computes with its weights while it is built needs real ones.
+    with contextlib.suppress(RuntimeError, ValueError, AssertionError), torch.device("meta"):
         return defense.build(architecture, shape, num_classes).eval()
+    # An architecture that computes with its weights while it is built needs real ones.
+    return network(defense, architecture, shape, num_classes).eval()
 
 
 @torch.no_grad()
@@ -71,7 +71,11 @@ def measure(
 ) -> dict[str, Any]:
     """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch."""
     view = defense.view(model, setting)
-    result: dict[str, Any] = {"parameters": defense.parameters(model, setting), "macs": macs(view, shape)}
+    result: dict[str, Any] = {
+        "parameters": defense.parameters(model, setting),
+        "nonzero_parameters": defense.nonzero_parameters(model, setting),
+        "macs": macs(view, shape),
+    }
     batches = (1, options["batch_size"]) if options["latency"] else ()
     result["latency_ms"] = {
         str(batch): latency(view, shape, batch, options["repeats"], options["warmup"], runtime.device)

@@ -6,17 +6,18 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from robuststack.contracts import Augmentation, Defense, GradientAttack, Loss, Threat
-from robuststack.engine.attack import STARTS, still
+from robuststack.engine.attack import STARTS, evaluate, still
 from robuststack.engine.data import Data, training_batches
-from robuststack.engine.device import Fast, Runtime, generator, seeded
+from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
+from robuststack.options import parse
 from robuststack.suite import Recipe
 
 EpochDone = Callable[[int, Mapping[str, float]], None]
@@ -30,6 +31,16 @@ class State:
     optimizer: torch.optim.Optimizer
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    best: Best | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights of the epoch (1-based) with the highest robust accuracy on the validation split, in percent."""
+
+    ra: float
+    epoch: int
+    weights: dict[str, Tensor]
 
 
 class Step:
@@ -75,12 +86,6 @@ class Step:
         self.seen[name] = (right + (logits.detach().argmax(1) == y).sum(), count + len(y))
 
 
-def build(defense: Defense, architecture: Any, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
-    """The untrained model of a seed. It is built on the CPU, so that every device starts from the same weights."""
-    with seeded(torch.device("cpu"), seed, "initialisation"):
-        return defense.build(architecture, shape, classes)
-
-
 def begin(defense: Defense, model: nn.Module, recipe: Recipe) -> State:
     """The state before the first epoch."""
     optimizer = torch.optim.SGD(
@@ -111,8 +116,11 @@ def train(
     seed: int,
     augmentation: Augmentation,
     epoch_done: EpochDone,
+    validation: Data | None = None,
 ) -> State:
     """Train from `state.epoch` to the recipe's last epoch; `epoch_done` is called with each epoch (1-based).
+
+    Where the recipe keeps the best checkpoint, the model ends with the weights of `state.best`, chosen on `validation`.
 
     Raises:
         JobFailed: a loss that is not finite, with epoch and step.
@@ -150,9 +158,37 @@ def train(
         state.epoch = epoch + 1
         metrics = {"loss": float(values.mean()), "seconds": time.perf_counter() - started}
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
+        if recipe.checkpoint == "best" and validation is not None:
+            metrics["validation_ra"] = _validate(state, defense, validation, attack, threat, recipe, runtime, seed)
         state.history.append(metrics)
         epoch_done(epoch + 1, metrics)
+    if state.best:
+        model.load_state_dict(state.best.weights)
     broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise JobFailed(f"{broken[0]} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
     return state
+
+
+def _validate(
+    state: State,
+    defense: Defense,
+    validation: Data,
+    attack: GradientAttack,
+    threat: Threat,
+    recipe: Recipe,
+    runtime: Runtime,
+    seed: int,
+) -> float:
+    """Validation accuracy under the training attack at the most robust point; keeps the best epoch's weights."""
+    point = parse(type(defense).Knobs, defense.operating_points()[-1]).resolved()
+    view = defense.view(state.model, defense.setting(point))
+    epoch_seed = stream_seed(seed, "validation", state.epoch)
+    outcome = evaluate(
+        view, view, validation, attack, threat, runtime, seed=epoch_seed, draws=1, batch_size=recipe.batch_size
+    )
+    ra = 100 * float(outcome.correct.float().mean())
+    if state.best is None or ra > state.best.ra:
+        weights = {key: value.detach().clone() for key, value in state.model.state_dict().items()}
+        state.best = Best(ra, state.epoch, weights)
+    return ra

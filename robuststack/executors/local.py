@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from robuststack.store import Store
 
 if TYPE_CHECKING:
     from robuststack.engine.jobs import Workspace
+
+MODEL_KEYS = ("dataset", "architecture", "defense", "given")
+"""What a model's layers depend on: models that agree in them are called once."""
 
 
 class LocalExecutor:
@@ -30,18 +34,32 @@ class LocalExecutor:
             self._workspace = Workspace(*self._make)
         return self._workspace
 
-    def prepare(self, jobs: Iterable[Job]) -> None:
-        """Load every dataset and every foreign model the jobs need, so that a missing one is found before any compute.
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        """Load every dataset, and call every model once that is to be trained or was brought by the user, so that what
+        cannot run is found before any compute. `done` are the finished train jobs that pending ones build on.
 
         Raises:
             DatasetError: what was tried and where to put the file.
+            ModelError: a model that cannot be evaluated, and why.
         """
-        for job in jobs:
-            trained = job.spec if job.kind == "train" else job.spec.get("source")
-            if trained:
-                self.workspace.data(trained["dataset"])
-            if "source" in job.spec:
-                self.workspace.model(job.spec["model"], job.spec["source"], None)
+        for job in (*pending, *done):
+            spec = job.spec if job.kind == "train" else job.spec.get("source")
+            if spec:
+                self.workspace.data(spec["dataset"])
+        probed: set[str] = set()
+        # Those that need gradients first: they are asked for more.
+        for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
+            spec = job.spec if job.kind == "train" else job.spec.get("source")
+            model = json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True) if spec else ""
+            if spec and model not in probed:
+                probed.add(model)
+                self.workspace.probe(job, gradients=self._needs_gradients(job))
+
+    def _needs_gradients(self, job: Job) -> bool:
+        attack = job.spec.get("attack")
+        if job.kind == "train":
+            return True
+        return attack is not None and bool(self.workspace.component("attack", attack).needs_gradients)
 
     def run(self, job: Job, report: Callable[..., None]) -> dict[str, Any]:
         """Run a job and store its result."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan import Plan
 from robuststack.store import make_folder, write_text
@@ -64,11 +66,16 @@ def write(plan: Plan, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[P
     stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
     board = make_board(plan, rows, complete)
     json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
+    drawings = {file_name(stem, one): draw(one, rows) for one in plan.suite.figures}
+    pictures = {name: content for name, content in drawings.items() if content is not None}
+    titles = {file_name(stem, one): one.title for one in plan.suite.figures}
     write_text(
         json_path, json.dumps({**board, "suite_file": _suite_file(plan, folder)}, indent=1, sort_keys=True) + "\n"
     )
-    write_text(markdown_path, markdown(board))
-    return [json_path, markdown_path]
+    for name, content in pictures.items():
+        write_text(folder / name, content.decode())
+    write_text(markdown_path, markdown(board, {name: titles[name] for name in pictures}))
+    return [json_path, markdown_path, *(folder / name for name in pictures)]
 
 
 def make_board(plan: Plan, rows: Sequence[Mapping[str, Any]], complete: bool) -> dict[str, Any]:
@@ -83,6 +90,8 @@ def make_board(plan: Plan, rows: Sequence[Mapping[str, Any]], complete: bool) ->
         "precision": plan.hardware.precision,
         "attacks": [{"label": label, **one} for label, one in plan.attacks.items()],
         "rows": list(rows),
+        "reference": [one.resolved() for one in plan.suite.reference],
+        "claims": [compared(one, rows) for one in plan.suite.claims],
     }
 
 
@@ -90,8 +99,8 @@ def _suite_file(plan: Plan, folder: Path) -> str:
     return Path(os.path.relpath(plan.suite.file.resolve(), folder.resolve())).as_posix()
 
 
-def markdown(board: Mapping[str, Any]) -> str:
-    """The leaderboard as a page: tables first, then how the figures were obtained."""
+def markdown(board: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """The leaderboard as a page: tables, then figures (file -> title), then how all of it was obtained."""
     rows = board["rows"]
     parts = [f"# {board['suite']}", board["description"]]
     if not board["complete"]:
@@ -100,6 +109,7 @@ def markdown(board: Mapping[str, Any]) -> str:
         parts.append("Overrides: " + ", ".join(f"`--set {one}`" for one in board["overrides"]))
     for heading, table in tables(board, "github"):
         parts += [f"## {heading}", table]
+    parts += [f"![{title}]({name})" for name, title in pictures.items()]
     if rows:
         parts += ["## How the figures were obtained", _method(board, rows)]
     return "\n\n".join(part for part in parts if part) + "\n"

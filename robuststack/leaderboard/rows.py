@@ -44,12 +44,14 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
             "attack": sorted({pair[1] for pair in clean.jobs}),
         },
         "parameters": measured["parameters"],
+        "nonzero_parameters": measured["nonzero_parameters"],
         "macs": measured["macs"],
         "latency_ms": {
             batch: {key: round(value, 4) for key, value in timed.items()}
             for batch, timed in measured["latency_ms"].items()
         },
         "train_seconds_per_epoch": round(float(np.mean(trained)), 4) if trained else None,
+        "inspected": _inspected([results[job]["inspected"] for job in row.train.values() if job in results]),
         "checks": _checks(checks),
         "versions": _together([results[job]["versions"] for job in row.jobs()]),
         "machine": _together([results[job]["machine"] for job in row.jobs()]),
@@ -73,6 +75,14 @@ def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:
         "state_kept": all(one["state_kept"] for one in checks),
         "gradients_zero": round(max((one.get("gradients_zero", 0.0) for one in checks), default=0.0), 4),
         "gradients_not_finite": round(max((one.get("gradients_not_finite", 0.0) for one in checks), default=0.0), 4),
+    }
+
+
+def _inspected(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """What the defense shows of its trained models, as the mean over training seeds."""
+    return {
+        title: {name: round(float(np.mean([one[title][name] for one in found])), 6) for name in values}
+        for title, values in (found[0].items() if found else ())
     }
 
 

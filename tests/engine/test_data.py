@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robuststack as rs
-from robuststack.engine.data import Data, augment, load, training_batches
+from robuststack.engine import data as data_module
+from robuststack.engine.data import Data, augment, load, room, training_batches
 from robuststack.errors import DatasetError
 
 CPU = torch.device("cpu")
@@ -159,6 +160,56 @@ def test_good_data_is_placed_as_it_is(tmp_path):
     data = load(given_with(images=images, labels=np.arange(6, dtype=np.int32) % 3), tmp_path, CPU)["train"]
     assert data.images.numpy().tolist() == images.tolist()
     assert data.labels.dtype == torch.int64
+
+
+ELSEWHERE = torch.device("meta")
+"""A device that is not the host's memory, on every machine."""
+SIZE = 6 * 4 * 4
+"""Bytes of the images of `Given`, as bytes."""
+
+
+def bytes_of_given() -> Given:
+    return given_with(images=np.random.RandomState(0).randint(256, size=(6, 1, 4, 4)).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("budget", "place"), [(SIZE, ELSEWHERE), (SIZE - 1, CPU), (0, CPU)])
+def test_images_lie_on_the_device_where_there_is_room_and_labels_always(tmp_path, monkeypatch, budget, place):
+    monkeypatch.setattr(data_module, "room", lambda device: budget)
+    data = load(bytes_of_given(), tmp_path, ELSEWHERE)["train"]
+    assert (data.images.device, data.labels.device) == (place, ELSEWHERE)
+
+
+def test_the_splits_share_the_room(tmp_path, monkeypatch):
+    dataset = bytes_of_given()
+    twice = {split: rs.Images(dataset.images, dataset.labels) for split in ("train", "test")}
+    monkeypatch.setattr(dataset, "load", lambda folder: twice)
+    for budget, place in ((2 * SIZE, ELSEWHERE), (2 * SIZE - 1, CPU)):
+        monkeypatch.setattr(data_module, "room", lambda device, budget=budget: budget)
+        assert {one.images.device for one in load(dataset, tmp_path, ELSEWHERE).values()} == {place}
+
+
+@pytest.mark.parametrize("index", [slice(1, 3), torch.tensor([2, 0])], ids=["slice", "rows"])
+def test_batches_of_images_in_host_memory_come_to_the_device(tmp_path, monkeypatch, index):
+    monkeypatch.setattr(data_module, "room", lambda device: 0)
+    x, y = load(bytes_of_given(), tmp_path, ELSEWHERE)["train"].batch(index)
+    assert (x.device, y.device) == (ELSEWHERE, ELSEWHERE)
+    assert (x.shape, y.shape) == ((2, 1, 4, 4), (2,))
+
+
+def test_batches_are_the_same_wherever_the_images_lie(tmp_path, monkeypatch):
+    seen = []
+    for budget in (0, SIZE):
+        monkeypatch.setattr(data_module, "room", lambda device, budget=budget: budget)
+        data = load(bytes_of_given(), tmp_path, CPU)["train"]
+        seen.append([*training_batches(data, 2, rs.Augmentation(pad=1, flip=True), 0, 0), *data.batches(4)])
+    for first, second in zip(*seen, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_a_third_of_a_gpus_free_memory_is_for_images(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (900, 1000))
+    assert room(torch.device("cuda")) == 300
+    assert room(CPU) == float("inf")
 
 
 @pytest.mark.parametrize(

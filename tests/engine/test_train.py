@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
+from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
 from robuststack.engine.device import Runtime
@@ -50,7 +51,7 @@ def defense_of(name: str) -> rs.Defense:
 
 def build(defense: rs.Defense, seed: int = 0) -> nn.Module:
     architecture = REGISTRY.create("architecture", "resnet8", {"width": 4})
-    return RUNTIME.place(training.build(defense, architecture, SHAPE, CLASSES, seed))
+    return RUNTIME.place(models.build(defense, architecture, SHAPE, CLASSES, seed))
 
 
 def make_data(count: int = 20) -> Data:

@@ -158,9 +158,9 @@ def test_the_result_prints_the_same_table(trained, board):
 
 
 def test_a_partial_leaderboard_says_so(board):
-    assert "**Partial:**" in files.markdown({**board, "complete": False})
-    assert "**Partial:**" not in files.markdown(board)
+    assert "**Partial:**" in files.markdown({**board, "complete": False}, {})
+    assert "**Partial:**" not in files.markdown(board, {})
 
 
 def test_overrides_are_printed(board):
-    assert "Overrides: `--set train.epochs=1`" in files.markdown({**board, "overrides": ["train.epochs=1"]})
+    assert "Overrides: `--set train.epochs=1`" in files.markdown({**board, "overrides": ["train.epochs=1"]}, {})

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from robuststack.errors import DatasetError
+from robuststack.options import InvalidOptions
 from robuststack.registry import Registry
+
+SPLITS_SHA256 = "c064d2d9091afdc4a40964b4095a037f83c90c315bdef7cb34c573c59d9b14e1"
+"""Of each split's name, images and labels, as they have always been."""
 
 
 @pytest.fixture
@@ -47,6 +53,28 @@ def test_the_split_is_always_the_same(digits, tmp_path):
     first, again = digits.load(tmp_path), digits.load(tmp_path)
     assert all(np.array_equal(first[split].images, again[split].images) for split in first)
     assert first["test"].labels[:8].tolist() == [0, 9, 6, 9, 8, 4, 5, 8]
+
+
+def test_every_byte_is_as_it_has_always_been(digits, tmp_path):
+    digest = hashlib.sha256()
+    for split, one in digits.load(tmp_path).items():
+        digest.update(split.encode() + one.images.tobytes() + one.labels.tobytes())
+    assert digest.hexdigest() == SPLITS_SHA256
+
+
+def test_three_channels_are_the_one_repeated(digits, tmp_path):
+    colour = Registry().create("dataset", "digits", {"channels": 3})
+    assert colour.shape == (3, 8, 8)
+    splits = colour.load(tmp_path)
+    for split, one in digits.load(tmp_path).items():
+        assert splits[split].images.shape[1:] == (3, 8, 8)
+        assert all(np.array_equal(splits[split].images[:, channel], one.images[:, 0]) for channel in range(3))
+        assert np.array_equal(splits[split].labels, one.labels)
+
+
+def test_other_numbers_of_channels_are_refused():
+    with pytest.raises(InvalidOptions, match="channels: must be 1 or 3, not 2"):
+        Registry().create("dataset", "digits", {"channels": 2})
 
 
 def test_nothing_is_downloaded_or_written(digits, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import ClassVar
+from typing import Literal
 
 import robuststack as rs
 
@@ -17,10 +17,16 @@ class Digits(rs.Dataset):
     """1,797 handwritten digits, 1 x 8 x 8, embedded in scikit-learn; split 1,100 / 197 / 500 with a fixed seed."""
 
     paper = "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998"
-    eps: ClassVar[float] = 0.2
-    shape = (1, 8, 8)
+    eps = 0.2
     num_classes = 10
     fingerprint = f"sha256:{SHA256}"
+
+    class Options(rs.Options):
+        channels: Literal[1, 3] = rs.option(1, "3 repeats the one channel, for networks that take colour.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.options.channels, 8, 8)
 
     def size(self, split: rs.Split) -> int:
         return SIZES[split]
@@ -40,5 +46,5 @@ class Digits(rs.Dataset):
         splits: dict[rs.Split, rs.Images] = {}
         for split, size in SIZES.items():
             rows, order = order[:size], order[size:]
-            splits[split] = rs.Images(images[rows], labels[rows])
+            splits[split] = rs.Images(images[rows].repeat(self.options.channels, axis=1), labels[rows])
         return splits

@@ -1,0 +1,210 @@
+"""From a job's specification to its model: untrained, trained, or brought by the user."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from robuststack.contracts import Architecture, Dataset, Defense
+from robuststack.engine.building import network
+from robuststack.engine.device import seeded
+from robuststack.errors import ModelError, PluginError, StoreError
+from robuststack.registry import Registry
+from robuststack.smoke import StandIn
+from robuststack.store import Store
+
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+PARALLEL = "module."
+
+
+def component(registry: Registry, kind: str, spec: Mapping[str, Any]) -> Any:
+    """The component that a job wrote down."""
+    found = registry.create(kind, spec["name"], {**spec["options"], **spec.get("places", {})})
+    return StandIn(found, spec["stand_in"]) if "stand_in" in spec else found
+
+
+def build(
+    defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int, seed: int
+) -> nn.Module:
+    """The untrained model of a seed. It is built on the CPU, so that every device starts from the same weights."""
+    with seeded(torch.device("cpu"), seed, "initialisation"):
+        return network(defense, architecture, shape, num_classes)
+
+
+def untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:
+    """The model that a train job of this specification starts from."""
+    architecture: Architecture = component(registry, "architecture", spec["architecture"])
+    defense: Defense = component(registry, "defense", spec["defense"])
+    dataset: Dataset = component(registry, "dataset", spec["dataset"])
+    return build(defense, architecture, dataset.shape, dataset.num_classes, seed)
+
+
+def finished(
+    store: Store, registry: Registry, job: str, spec: Mapping[str, Any], folder: Path
+) -> tuple[Defense, nn.Module]:
+    """The defense and its finished model, on the CPU: of a train job, of the user, or of a defense that does not train.
+
+    Raises:
+        StoreError: a train job's weights are not there or damaged.
+        ModelError: the user's weights or function do not give the model.
+    """
+    defense: Defense = component(registry, "defense", spec["defense"])
+    dataset: Dataset = component(registry, "dataset", spec["dataset"])
+    given = spec.get("given")
+    if given is None and not defense.trains:
+        return defense, defense.load(folder, dataset.shape, dataset.num_classes)
+    if given is not None and "python" in given:
+        return defense, _called(given["python"])
+    model = untrained(registry, spec, spec.get("seed", 0))
+    if given is None:
+        restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
+    else:
+        path = Path(given["places"]["load"])
+        misfit = _misfit(model, _user_state(path, given["fingerprint"]))
+        if misfit:
+            network = f"{spec['architecture']['name']} under {defense.name} with {dataset.num_classes} classes"
+            raise ModelError(f"{path} does not fit {network}: {misfit}")
+    return defense, model
+
+
+def restore(model: nn.Module, content: bytes, path: Path) -> None:
+    """Load a checkpoint of the store's own.
+
+    Raises:
+        StoreError: it is damaged, or of another network.
+    """
+    try:
+        misfit = _misfit(model, safetensors.torch.load(content))
+    except safetensors.SafetensorError as error:
+        misfit = str(error)
+    if misfit:
+        raise StoreError(f"{path} is not a checkpoint of this model: {misfit}; delete {path.parent} to train again")
+
+
+def packed(model: nn.Module) -> bytes:
+    """A model's state as the content of a safetensors file."""
+    return packed_state(model.state_dict())
+
+
+def packed_state(state: Mapping[str, Tensor]) -> bytes:
+    """A state dict as the content of a safetensors file."""
+    return safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in state.items()})
+
+
+def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Load the state, or say in one line why it is that of another network."""
+    own = model.state_dict()
+    for key in own.keys() & state.keys():
+        if own[key].shape != state[key].shape:
+            return f"{key} has shape {list(state[key].shape)}, the model's has {list(own[key].shape)}"
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    found = [
+        f"{len(keys)} keys {what}, such as {keys[0]}"
+        for keys, what in ((missing, "are missing"), (unknown, "are unknown to it"))
+        if keys
+    ]
+    if not found:
+        model.load_state_dict(state, strict=True)
+    return " and ".join(found)
+
+
+def _user_state(path: Path, fingerprint: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a PyTorch checkpoint; loading runs no code."""
+    try:
+        content = path.read_bytes()
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != fingerprint:
+            raise ModelError(f"{path} has changed since the run was planned; run again")
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load(content)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        reason = str(error).partition(". ")[0]
+        raise ModelError(
+            f"{path} is not a readable checkpoint (.safetensors, or a PyTorch state dict): {reason}"
+        ) from None
+    for key in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path} holds no state dict (name -> tensor); save model.state_dict()")
+    if state and all(key.startswith(PARALLEL) for key in state):  # Saved from a DataParallel wrapper.
+        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
+    return dict(state)
+
+
+def _called(target: str) -> nn.Module:
+    module, _, function = target.partition(":")
+    try:
+        model = getattr(importlib.import_module(module), function)()
+    except Exception as error:
+        raise ModelError(f"model {target!r} cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model {target!r} gives {type(model).__name__}; valid: a torch.nn.Module that returns logits")
+    return model
+
+
+def probe(
+    defense: Defense, model: nn.Module, shape: tuple[int, int, int], num_classes: int, *, gradients: bool, name: str
+) -> None:
+    """Call the model once, at its most robust point, and refuse one that could not be evaluated.
+
+    Raises:
+        ModelError: it does not take the images, returns no logits [N, K], or gives no gradients where attacks need them.
+    """
+    from robuststack.engine.attack import still
+    from robuststack.options import parse
+
+    point = parse(type(defense).Knobs, defense.operating_points()[-1]).resolved()
+    try:
+        view = defense.view(model, defense.setting(point))
+    except ValueError as error:
+        raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from None
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    with seeded(device, "probe"), still(view):
+        images = torch.rand(2, *shape, device=device, requires_grad=True)
+        try:
+            logits = view(images)
+        except PluginError:
+            raise
+        except Exception as error:
+            takes_colour = shape[0] == 1 and _runs(view, images.expand(-1, 3, -1, -1))
+            reason = (
+                "it takes 3 channels; give the dataset the option `channels: 3`"
+                if takes_colour
+                else f"{type(error).__name__}: {error}"
+            )
+            raise ModelError(f"{name} cannot take images of shape {list(shape)}: {reason}") from error
+        if not isinstance(logits, Tensor):
+            kind = type(logits).__name__
+            raise ModelError(f"{name} returns a {kind}; valid: a tensor of logits [N, {num_classes}]")
+        if tuple(logits.shape) != (2, num_classes):
+            raise ModelError(
+                f"{name} returns {list(logits.shape)} for 2 images; the dataset has {num_classes} classes, so logits are"
+                f" [2, {num_classes}]"
+            )
+        if _probabilities(logits):
+            raise ModelError(f"{name} returns probabilities; remove its softmax: attacks and DLR losses need logits")
+        if gradients and not logits.requires_grad:
+            raise ModelError(f"{name} gives no gradients, which the attacks of the suite need; valid: square, noise")
+
+
+def _runs(view: nn.Module, images: Tensor) -> bool:
+    try:
+        view(images)
+    except Exception:
+        return False
+    return True
+
+
+def _probabilities(logits: Tensor) -> bool:
+    rows = logits.detach().float()
+    return bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-3).all())

@@ -1,0 +1,146 @@
+"""The figures of a suite, drawn as SVG from the rows of its leaderboard."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from robuststack.leaderboard.keys import Row, has, is_figure, look_up, number
+from robuststack.leaderboard.tables import heading_of, words
+from robuststack.report import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = "osD^vPX*<>"
+DASHES = ("-", "--", ":", "-.")
+AXES = {
+    "ca": "clean accuracy (%)",
+    "ra": "robust accuracy, worst case (%)",
+    "train_seconds_per_epoch": "training (s / epoch)",
+}
+SEED = "robuststack"
+
+
+def file_name(suite: str, drawing: Drawing) -> str:
+    """`<suite>.<title>.svg`, of letters, digits and dashes."""
+    slug = re.sub(r"[^a-z0-9]+", "-", drawing.title.lower()).strip("-")
+    return f"{suite}.{slug}.svg"
+
+
+def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
+    """The figure as the content of an SVG file, the same for the same rows; None where no row has what it shows."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    chosen = [row for row in rows if has(row, drawing.only) and any(_shows(row, key) for key in drawing.y)]
+    panels = [(heading, list(group)) for heading, group in groupby(chosen, heading_of)]
+    if not panels:
+        return None
+    # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
+    with rc_context({"svg.hashsalt": SEED, "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(1.2 + 4.6 * len(panels), 4.4), layout="constrained")
+        figure.suptitle(drawing.title)
+        for position, (heading, group) in enumerate(panels):
+            axes = figure.add_subplot(1, len(panels), position + 1)
+            axes.set_title(heading, fontsize=8)
+            (_lines if drawing.x or _names(group, drawing.y) else _bars)(axes, drawing, group)
+            axes.grid(alpha=0.3, linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SEED})
+    return buffer.getvalue()
+
+
+def _shows(row: Row, key: str) -> bool:
+    return look_up(row, key) not in (None, {})
+
+
+def _names(rows: Sequence[Row], keys: Sequence[str]) -> bool:
+    """Whether the figure shows something inside the model, with one value for each layer."""
+    return any(isinstance(found := look_up(row, key), Mapping) and not is_figure(found) for row in rows for key in keys)
+
+
+def _series(drawing: Drawing, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    series: dict[str, list[Row]] = {}
+    for row in rows:
+        found = {key.rpartition(".")[2]: look_up(row, key) for key in drawing.series if key != "defense"}
+        shown = {key: value for key, value in found.items() if value is not None}
+        name = words(row["defense"] if "defense" in drawing.series else "", shown)
+        series.setdefault(name, []).append(row)
+    return series
+
+
+def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
+    for position, (name, group) in enumerate(_series(drawing, rows).items()):
+        colour = f"C{position % 10}"
+        for dash, key in zip(DASHES * len(drawing.y), drawing.y, strict=False):
+            label = f"{name}, {_axis(key)}" if len(drawing.y) > 1 else name
+            style: dict[str, Any] = {
+                "color": colour,
+                "linestyle": dash,
+                "marker": MARKERS[position % len(MARKERS)],
+                "label": label,
+            }
+            found = look_up(group[0], key)
+            if isinstance(found, Mapping) and not is_figure(found):
+                axes.plot(range(1, len(found) + 1), list(found.values()), **style, markersize=4)
+            elif drawing.x:
+                _curve(axes, drawing.x, key, group, style)
+    axes.set_xlabel(_axis(drawing.x) if drawing.x else "layer, from the input")
+    axes.set_ylabel(_axis(drawing.y[0]) if len(drawing.y) == 1 else "")
+    axes.legend(fontsize=7)
+
+
+def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any]) -> None:
+    """Points in the order of their knob, with their intervals; models that are trained for each point are not joined."""
+    shown = [row for row in rows if number(row, x) is not None and number(row, y) is not None]
+    if shown and shown[0]["retrained"]:
+        style = {**style, "linestyle": "none"}
+    across, up = [number(row, x) or 0.0 for row in shown], [number(row, y) or 0.0 for row in shown]
+    axes.errorbar(
+        across, up, xerr=_spread(shown, x), yerr=_spread(shown, y), **style, markersize=5, linewidth=1.2, elinewidth=0.6
+    )
+    if x in ("ca", "ra"):
+        for row, a, b in zip(shown, across, up, strict=True):
+            knob = next((value for value in row["point"].values() if isinstance(value, (int, float))), None)
+            if knob is not None:
+                axes.annotate(f"{knob:g}", (a, b), textcoords="offset points", xytext=(4, 4), fontsize=6)
+
+
+def _spread(rows: Sequence[Row], key: str) -> list[list[float]] | None:
+    """How far the intervals reach below and above the figures."""
+    found = [look_up(row, key) for row in rows]
+    if not all(is_figure(one) for one in found):
+        return None
+    return [
+        [max(one["value"] - one["low"], 0.0) for one in found],
+        [max(one["high"] - one["value"], 0.0) for one in found],
+    ]
+
+
+def _bars(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
+    series = _series(drawing, rows)
+    width = 0.8 / len(drawing.y)
+    for position, key in enumerate(drawing.y):
+        heights = [max((number(row, key) or 0.0 for row in group), default=0.0) for group in series.values()]
+        places = [index + width * (position - (len(drawing.y) - 1) / 2) for index in range(len(series))]
+        bars = axes.bar(places, heights, width, color=f"C{position}", label=_axis(key))
+        axes.bar_label(bars, fmt="%.4g", fontsize=7)
+    axes.set_xticks(range(len(series)), list(series), rotation=20, ha="right", fontsize=7)
+    axes.set_ylabel(_axis(drawing.y[0]) if len(drawing.y) == 1 else "")
+    if len(drawing.y) > 1:
+        axes.legend(fontsize=7)
+
+
+def _axis(key: str) -> str:
+    if key in AXES:
+        return AXES[key]
+    if key.startswith("ra."):
+        return f"RA {key.removeprefix('ra.')} (%)"
+    if key.startswith("protocols."):
+        return " ".join(reversed(key.split(".")[1:]))
+    return key.rpartition(".")[2]

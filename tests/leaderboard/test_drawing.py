@@ -1,0 +1,84 @@
+"""Figures: the rows that a suite asks for, with their intervals, as SVG that is the same for the same rows."""
+
+from __future__ import annotations
+
+import copy
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from robuststack.leaderboard import files
+from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.report import Drawing
+
+PLANE = Drawing(title="CA against RA", x="ca", y=["ra"])
+
+
+@pytest.fixture(scope="module")
+def rows(trained) -> list:
+    return copy.deepcopy(files.read(trained.leaderboard / "small.json")["rows"])
+
+
+def texts(drawing: Drawing, rows: list) -> list[str]:
+    """Every text in the picture."""
+    content = draw(drawing, rows)
+    assert content is not None
+    root = ElementTree.fromstring(content)
+    return ["".join(one.itertext()).strip() for one in root.iter() if one.tag.endswith("}text")]
+
+
+def test_a_curve_names_its_axes_series_and_knobs(rows):
+    found = texts(PLANE, rows)
+    assert {"CA against RA", "clean accuracy (%)", "robust accuracy, worst case (%)"} <= set(found)
+    assert {"none", "pgd_at", "float", "oat"} <= set(found)
+    assert found.count("0") >= 2
+    assert "tradeoff, resnet8, Linf eps 0.1" in found
+
+
+def test_rows_that_agree_in_the_series_keys_are_one_line(rows):
+    by_knob = Drawing(title="t", x="ca", y=["ra"], series=["defense", "point.lambda_n"], only={"defense": "float"})
+    found = texts(by_knob, rows)
+    assert {"float lambda_n=0", "float lambda_n=1"} <= set(found)
+    assert "oat" not in found
+
+
+def test_several_things_over_a_knob_are_told_apart(rows):
+    found = texts(Drawing(title="t", x="point.lambda_n", y=["ca", "ra.FGSM"], only={"defense": "float"}), rows)
+    assert {"float, clean accuracy (%)", "float, RA FGSM (%)", "lambda_n"} <= set(found)
+
+
+def test_without_an_axis_there_are_bars_with_their_numbers(rows):
+    found = texts(Drawing(title="Sizes", y=["parameters"]), rows)
+    for row in rows:
+        assert f"{row['parameters']:.4g}" in found
+
+
+def test_what_lies_inside_a_model_is_drawn_by_layer(rows):
+    layered = [
+        {**row, "inspected": {"alpha": {"stem": 0.25, "last": 0.1}}} for row in rows if row["defense"] == "float"
+    ]
+    assert "layer, from the input" in texts(Drawing(title="Alpha", y=["inspected.alpha"]), layered)
+
+
+def test_the_same_rows_give_the_same_file(rows):
+    assert draw(PLANE, rows) == draw(PLANE, copy.deepcopy(rows))
+    changed = copy.deepcopy(rows)
+    changed[0]["ca"]["value"] -= 5
+    assert draw(PLANE, rows) != draw(PLANE, changed)
+
+
+def test_a_figure_of_nothing_is_not_drawn(rows):
+    assert draw(Drawing(title="t", x="ca", y=["ra.unknown"]), rows) is None
+    assert draw(Drawing(title="t", x="ca", y=["ra"], only={"defense": "trades"}), rows) is None
+
+
+def test_each_panel_is_one_table(rows):
+    other = [{**row, "variant": ["digits", "resnet8"]} for row in rows]
+    headings = [one for one in texts(PLANE, [*rows, *other]) if "Linf" in one]
+    assert headings == ["tradeoff, resnet8, Linf eps 0.1", "digits, resnet8, Linf eps 0.1"]
+
+
+def test_file_names_are_plain():
+    assert file_name("fig07", Drawing(title="RA (%) over λ, PGD-20", y=["ra"])) == "fig07.ra-over-pgd-20.svg"
+    assert re.fullmatch(r"[a-z0-9.-]+", file_name("s", PLANE))

@@ -1,0 +1,349 @@
+"""A user's own arrays: known by content, checked before they are read, split as said."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import robuststack as rs
+from robuststack.engine.data import load
+from robuststack.errors import DatasetError
+from robuststack.options import InvalidOptions
+from robuststack.registry import Registry
+
+CPU = torch.device("cpu")
+
+
+def arrays(count: int = 20, shape: tuple[int, ...] = (3, 5, 7), classes: int = 4) -> dict[str, np.ndarray]:
+    random = np.random.RandomState(0)
+    return {
+        "x_train": random.randint(256, size=(count, *shape)).astype(np.uint8),
+        "y_train": np.arange(count) % classes,
+        "x_test": random.randint(256, size=(6, *shape)).astype(np.uint8),
+        "y_test": np.arange(6) % classes,
+    }
+
+
+def written(folder: Path, made: dict[str, np.ndarray]) -> Path:
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "mine.npz", **made)
+    return folder / "mine.npz"
+
+
+def npz(path: Path | str, **options: Any) -> rs.Dataset:
+    return Registry().create("dataset", "npz", {"path": str(path), **options})
+
+
+def test_arrays_are_taken_as_they_are(tmp_path):
+    made = arrays()
+    dataset = npz(written(tmp_path, made), validation=0.25)
+    splits = dataset.load(tmp_path)
+    assert np.array_equal(splits["train"].images, made["x_train"][:15])
+    assert np.array_equal(splits["validation"].images, made["x_train"][15:])
+    assert np.array_equal(splits["test"].images, made["x_test"])
+    assert splits["train"].labels.tolist() == made["y_train"][:15].tolist()
+    assert splits["validation"].labels.tolist() == made["y_train"][15:].tolist()
+    assert {split: dataset.size(split) for split in splits} == {"train": 15, "validation": 5, "test": 6}
+    assert dataset.shape == (3, 5, 7)
+    assert dataset.num_classes == 4
+
+
+def test_by_default_the_last_tenth_of_training_validates(tmp_path):
+    dataset = npz(written(tmp_path, arrays(40)))
+    assert (dataset.size("train"), dataset.size("validation")) == (36, 4)
+
+
+def test_arrays_of_their_own_validate(tmp_path):
+    made = arrays() | {"x_validation": arrays(5)["x_train"] // 2, "y_validation": np.arange(5) % 4}
+    dataset = npz(written(tmp_path, made))
+    splits = dataset.load(tmp_path)
+    assert np.array_equal(splits["validation"].images, made["x_validation"])
+    assert np.array_equal(splits["train"].images, made["x_train"])
+    assert {split: dataset.size(split) for split in splits} == {"train": 20, "validation": 5, "test": 6}
+
+
+def test_channels_may_come_last(tmp_path):
+    made = arrays()
+    last = {key: one.transpose(0, 2, 3, 1) if key[0] == "x" else one for key, one in made.items()}
+    first, other = npz(written(tmp_path, made)), npz(written(tmp_path / "last", last), layout="nhwc")
+    assert other.shape == first.shape
+    for split, one in first.load(tmp_path).items():
+        assert np.array_equal(other.load(tmp_path)[split].images, one.images)
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(None, 1), (1, 1), (3, 3)])
+def test_one_channel_can_be_repeated(tmp_path, channels, expected):
+    made = arrays(shape=(1, 5, 7))
+    dataset = npz(written(tmp_path, made), channels=channels)
+    images = dataset.load(tmp_path)["test"].images
+    assert dataset.shape == images.shape[1:] == (expected, 5, 7)
+    assert all(np.array_equal(images[:, one], made["x_test"][:, 0]) for one in range(expected))
+
+
+def test_images_of_other_channels_than_one_or_three_are_left_alone(tmp_path):
+    assert npz(written(tmp_path, arrays(shape=(4, 5, 7)))).shape == (4, 5, 7)
+
+
+def test_the_engine_accepts_bytes_and_floats(tmp_path):
+    made = arrays()
+    bytes_ = load(npz(written(tmp_path / "a", made)), tmp_path, CPU)
+    floats = {key: (one / 255).astype(np.float32) if key[0] == "x" else one for key, one in made.items()}
+    floats_ = load(npz(written(tmp_path / "b", floats)), tmp_path, CPU)
+    for split in ("train", "validation", "test"):
+        torch.testing.assert_close(bytes_[split].batch(slice(0, 9)), floats_[split].batch(slice(0, 9)))
+
+
+def test_a_compressed_file_is_read_too(tmp_path):
+    np.savez_compressed(tmp_path / "mine.npz", **arrays())
+    assert npz(tmp_path / "mine.npz").size("test") == 6
+
+
+def test_options_decide_radius_and_augmentation():
+    dataset = npz("nowhere.npz", eps="4/255", pad=2, flip=True)
+    assert dataset.eps == pytest.approx(4 / 255)
+    assert dataset.augmentation == rs.Augmentation(pad=2, flip=True)
+    plain = npz("nowhere.npz")
+    assert (plain.eps, plain.augmentation) == (8 / 255, rs.Augmentation())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eps": 8}, r"eps: 8 is outside \(0, 1\]"),
+        ({"channels": 2}, "channels: must be 1 or 3"),
+        ({"layout": "hwc"}, "layout: must be 'nchw' or 'nhwc'"),
+        ({"validation": 0.0}, "validation: must be greater than 0"),
+        ({"validation": 1.0}, "validation: must be less than 1"),
+        ({"pad": -1}, "pad: must be greater than or equal to 0"),
+    ],
+)
+def test_options_outside_their_range_are_refused(options, message):
+    with pytest.raises(InvalidOptions, match=message):
+        npz("nowhere.npz", **options)
+
+
+# What it is known by
+
+
+def test_the_same_content_elsewhere_is_the_same_data(tmp_path):
+    path = written(tmp_path, arrays())
+    shutil.copy(path, tmp_path / "copy.npz")
+    first, copy = npz(path), npz(tmp_path / "copy.npz")
+    assert first.fingerprint == copy.fingerprint
+    assert first.fingerprint.startswith("sha256:")
+    without = {key: value for key, value in first.resolved().items() if key != "places"}
+    assert without == {key: value for key, value in copy.resolved().items() if key != "places"}
+    assert first.resolved()["places"] == {"path": str(path)}
+
+
+def test_another_pixel_is_other_data(tmp_path):
+    made = arrays()
+    first = npz(written(tmp_path, made)).fingerprint
+    made["x_train"][0, 0, 0, 0] ^= 1
+    assert npz(written(tmp_path, made)).fingerprint != first
+
+
+def test_shape_and_sizes_come_from_the_headers_alone(tmp_path):
+    """The images are not there at all: every array's file ends with its header."""
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, one in arrays(50_000, (3, 32, 32)).items():
+            buffer = io.BytesIO()
+            np.save(buffer, one)
+            archive.writestr(f"{key}.npy", buffer.getvalue() if key[0] == "y" else buffer.getvalue()[:128])
+    dataset = npz(path)
+    assert dataset.shape == (3, 32, 32)
+    assert dataset.size("train") == 45_000
+    assert dataset.num_classes == 4
+    with pytest.raises(DatasetError, match=r"it cannot be read as an \.npz file"):
+        dataset.load(tmp_path)
+
+
+def test_a_plan_imports_no_torch(tmp_path):
+    script = (
+        "import sys; from robuststack.registry import Registry;"
+        f"one = Registry().create('dataset', 'npz', {{'path': {str(written(tmp_path, arrays()))!r}}});"
+        "one.resolved(), one.shape, one.num_classes, one.size('train');"
+        "print([name for name in ('torch', 'torchvision', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+SUITE = """
+datasets: {{name: npz, options: {{path: {path}, pad: 1, flip: true}}}}
+architectures: {{name: resnet8, options: {{width: 4}}}}
+train: {{epochs: 1, batch_size: 6}}
+defenses: none
+attacks: fgsm
+evaluate: {{batch_size: 6}}
+measure: {{latency: false}}
+"""
+
+
+def test_a_suite_runs_on_it_and_finds_its_results_again_when_the_file_has_moved(tmp_path):
+    path = written(tmp_path, arrays())
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(SUITE.format(path=path))
+    where = {"store": tmp_path / "store", "leaderboard": tmp_path / "board", "device": "cpu"}
+    (row,) = rs.run(suite, **where).rows
+    assert row["n"] == 6
+    assert len(list((tmp_path / "store").rglob("result.json"))) == 4
+    results = {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")}
+    moved = path.rename(tmp_path / "moved.npz")
+    suite.write_text(SUITE.format(path=moved))
+    rs.run(suite, **where)
+    assert {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")} == results
+
+
+# What is refused
+
+
+def refused(path: Path | str, **options: Any) -> str:
+    """The error of making a plan."""
+    dataset = npz(path, **options)
+    with pytest.raises(DatasetError) as error:
+        _ = dataset.shape, dataset.num_classes, dataset.size("train"), dataset.fingerprint
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_path_that_is_not_given_is_asked_for():
+    assert refused("") == "dataset 'npz': option 'path' is not given; it says where your data is"
+
+
+def test_an_absent_file_is_named(tmp_path):
+    assert refused(tmp_path / "x.npz").startswith(
+        f"dataset 'npz', {tmp_path / 'x.npz'}: it cannot be read as an .npz file (FileNotFoundError: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda content: content[:-40], "BadZipFile: "),
+        (lambda content: b"<html>Not found</html>", "BadZipFile: File is not a zip file"),
+        (lambda content: b"", "BadZipFile: File is not a zip file"),
+    ],
+)
+def test_a_file_that_is_no_archive_is_refused(tmp_path, damage, reason):
+    path = written(tmp_path, arrays())
+    path.write_bytes(damage(path.read_bytes()))
+    assert refused(path).startswith(f"dataset 'npz', {path}: it cannot be read as an .npz file ({reason}")
+
+
+def test_a_damaged_array_is_refused_when_it_is_read(tmp_path):
+    made = arrays(1000)
+    path = written(tmp_path, made)
+    content = bytearray(path.read_bytes())
+    content[content.index(made["x_train"].tobytes()) + 100_000] ^= 1
+    path.write_bytes(content)
+    dataset = npz(path)
+    assert dataset.shape == (3, 5, 7)
+    with pytest.raises(DatasetError, match=r"it cannot be read as an \.npz file \(BadZipFile: Bad CRC-32"):
+        dataset.load(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["x_train", "y_train"])
+def test_objects_are_never_unpickled(tmp_path, key):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    objects = np.empty(20, dtype=object)
+    objects[:] = [Trap() for _ in range(20)]
+    planned = npz(written(tmp_path, arrays()))
+    assert planned.size("train") == 18
+    path = written(tmp_path, arrays() | {key: objects})
+    assert f"{key} is of type object" in refused(path)
+    with pytest.raises(DatasetError, match="Object arrays cannot be loaded"):
+        planned.load(tmp_path)  # The file was another one when its headers were read.
+    assert not (tmp_path / "sprung").exists()
+
+
+ALL = "x_train, y_train, x_test, y_test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"y_test": None}, f"there is no array y_test; expected {ALL}"),
+        ({"x_train": None}, f"there is no array x_train; expected {ALL}"),
+        (
+            {"x_validation": np.zeros((2, 3, 5, 7), np.uint8)},
+            "there is no array y_validation; expected x_train, y_train, x_validation, y_validation, x_test, y_test",
+        ),
+        (
+            {"x_train": np.zeros((20, 3, 5, 7))},
+            "x_train is of type float64; valid: uint8 (0 to 255) or float32 (0 to 1)",
+        ),
+        (
+            {"x_test": np.zeros((6, 5, 7), np.uint8)},
+            "x_test has shape (6, 5, 7); valid: [N, C, H, W] or [N, H, W, C]",
+        ),
+        (
+            {"x_test": np.zeros((6, 3, 5, 8), np.uint8)},
+            "images of x_test have shape (3, 5, 8), those of x_train (3, 5, 7)",
+        ),
+        ({"y_test": np.arange(5) % 4}, "x_test holds 6 images, y_test 5 labels"),
+        ({"y_train": np.arange(20) / 2}, "y_train is of type float64 and shape (20,); valid: whole numbers [N]"),
+        ({"y_train": np.eye(20, 4, dtype=int)}, "y_train is of type int64 and shape (20, 4); valid: whole numbers [N]"),
+        ({"y_train": np.arange(20) % 4 + 1}, "labels of y_train go from 1 to 4; valid: from 0 to at least 1"),
+        ({"y_train": np.arange(20) - 1}, "labels of y_train go from -1 to 18; valid: from 0 to at least 1"),
+        ({"y_train": np.zeros(20, int)}, "labels of y_train go from 0 to 0; valid: from 0 to at least 1"),
+        (
+            {"x_test": np.zeros((0, 3, 5, 7), np.uint8), "y_test": np.zeros(0, int)},
+            "x_test holds 0 images; at least 1 are needed",
+        ),
+        (
+            {"x_train": np.zeros((1, 3, 5, 7), np.uint8), "y_train": np.zeros(1, int)},
+            "x_train holds 1 images; at least 2 are needed",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_before_any_compute(tmp_path, changes, problem):
+    made = {key: one for key, one in (arrays() | changes).items() if one is not None}
+    path = written(tmp_path, made)
+    assert refused(path) == f"dataset 'npz', {path}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "problem"),
+    [
+        ((32, 32, 3), "nchw", "images of shape (32, 32, 3) have 32 channels as nchw; was layout nhwc meant?"),
+        ((1, 28, 28), "nhwc", "images of shape (1, 28, 28) have 28 channels as nhwc; was layout nchw meant?"),
+    ],
+)
+def test_the_wrong_layout_is_noticed(tmp_path, shape, layout, problem):
+    assert refused(written(tmp_path, arrays(shape=shape)), layout=layout).endswith(problem)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_only_one_channel_can_be_repeated(tmp_path, channels):
+    have = 4 - channels if channels == 1 else 4
+    path = written(tmp_path, arrays(shape=(have, 5, 7)))
+    assert refused(path, channels=channels).endswith(
+        f"channels is {channels}, the images have {have}; only one can be repeated"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.full((20, 3, 5, 7), 2, np.float32)}, r"split train: values from 2 to 2; models take \[0, 1\]"),
+        ({"x_test": np.full((6, 3, 5, 7), np.nan, np.float32)}, "split test: values from nan to nan"),
+        ({"y_test": np.arange(6) + 1}, "split test: labels from 1 to 6; 4 classes are declared"),
+    ],
+)
+def test_values_outside_their_range_are_refused_when_loaded(tmp_path, changes, message):
+    with pytest.raises(DatasetError, match=message):
+        load(npz(written(tmp_path, arrays() | changes)), tmp_path, CPU)

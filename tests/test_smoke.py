@@ -1,0 +1,122 @@
+"""Smoke runs: every suite goes through the real code, small, on made-up images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import robuststack as rs
+from robuststack.hardware import Hardware
+from robuststack.leaderboard import files
+from robuststack.plan import Plan
+from robuststack.planner import make_plan
+from robuststack.registry import Registry
+from robuststack.smoke import IMAGES, shrunk
+from robuststack.suite import load_suite
+
+SUITES = Path(__file__).parents[1] / "suites"
+PAPER = sorted((SUITES / "paper").glob("*.yaml"))
+FIGURES = {"table1", *(f"fig{number:02}" for number in (1, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))}
+SUITE = """
+datasets: {name: cifar10, train: {epochs: 3, lr: 0.05}}
+architectures: {name: resnet8, options: {width: 4}}
+train: {epochs: 90, batch_size: 256, milestones: [3], schedule: steps}
+defenses:
+  - {name: float, points: {lambda_n: [0, 0.2, 0.7, 1], lambda_th: [0, 0.5]}, train: {epochs: 4, weight_decay: 0}}
+  - {name: pgd_at, sweep: {lambda: [0, 0.2, 0.7, 1]}}
+attacks:
+  - {name: pgd, sweep: {steps: [7, 20]}}
+  - {name: pgd, options: {steps: 50, restarts: 3}}
+seeds: {train: [3, 4], attack: [5, 6]}
+evaluate: {draws: 50, limit: 4000}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def plan(tmp_path: Path, registry: Registry) -> Plan:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE)
+    return make_plan(shrunk(load_suite(path), registry), registry, Hardware("cpu", "float32"))
+
+
+def specs(plan: Plan, kind: str) -> list[Any]:
+    return [job.spec for job in plan.jobs if job.kind == kind]
+
+
+def test_one_epoch_of_one_batch_with_one_seed(plan: Plan) -> None:
+    trained = specs(plan, "train")
+    assert len(trained) == 3  # FLOAT, and the ends of PGD-AT's sweep.
+    for spec in trained:
+        assert (spec["recipe"]["epochs"], spec["recipe"]["batch_size"], spec["seed"]) == (1, IMAGES, 3)
+        assert spec["recipe"]["attack"]["options"]["steps"] == 2
+        assert spec["dataset"]["stand_in"] == IMAGES
+    assert {spec["seed"] for spec in specs(plan, "attack") if spec["attack"]} == {5}
+
+
+def test_what_a_dataset_and_a_defense_say_of_the_recipe_still_counts(plan: Plan) -> None:
+    recipes = {spec["defense"]["name"]: spec["recipe"] for spec in specs(plan, "train")}
+    assert (recipes["float"]["lr"], recipes["float"]["weight_decay"]) == (0.05, 0)
+    assert recipes["pgd_at"]["weight_decay"] == 5e-4
+
+
+def test_two_points_two_steps_two_draws(plan: Plan) -> None:
+    points = [row.facts["point"] for row in plan.rows if row.facts["defense"] == "float"]
+    assert points == [{"lambda_n": 0.0, "lambda_th": 0.0}, {"lambda_n": 1.0, "lambda_th": 0.5}]
+    assert set(plan.attacks) == {"PGD-2"}  # Attacks that differ in their steps alone are one.
+    assert plan.attacks["PGD-2"]["options"] == {"steps": 2, "step": "relative", "restarts": 1, "draws": 2}
+    assert {spec["draws"] for spec in specs(plan, "attack")} <= {1, 2}
+
+
+def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE)
+    (tmp_path / "board").mkdir()
+    result = rs.run(path, store=tmp_path / "store", leaderboard=tmp_path / "board", smoke=True)
+    assert len(result.rows) == 4
+    assert {one.name for one in (tmp_path / "board").iterdir()} == {"mine.smoke.json", "mine.smoke.md"}
+    assert {row["n"] for row in result.rows} == {IMAGES}
+
+
+def test_a_stand_in_is_of_the_datasets_kind(registry: Registry) -> None:
+    cifar = registry.create("dataset", "cifar10")
+    for images in cifar.stand_in(IMAGES).values():
+        assert images.images.shape == (IMAGES, *cifar.shape)
+        assert images.labels.max() < cifar.num_classes
+
+
+def test_the_paper_suites_are_all_there() -> None:
+    assert {path.stem for path in PAPER} == FIGURES
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_suite_is_valid_whole_and_shrunk(path: Path, registry: Registry) -> None:
+    suite = load_suite(path)
+    whole = make_plan(suite, registry, Hardware("cpu", "bf16"))
+    small = make_plan(shrunk(suite, registry), registry, Hardware("cpu", "bf16"))
+    assert 0 < len(small.rows) <= len(whole.rows)
+    assert {row.facts["defense"] for row in small.rows} == {row.facts["defense"] for row in whole.rows}
+    assert suite.description
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The paper's figures are different views of the same models."""
+    return tmp_path_factory.mktemp("paper") / "store"
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_every_paper_suite_runs(path: Path, shared_store: Path, tmp_path: Path) -> None:
+    result = rs.run(path, store=shared_store, leaderboard=tmp_path, smoke=True)
+    assert not result.failed
+    assert len(result.rows) == len(result.plan.rows)
+    board = files.read(tmp_path / f"{path.stem}.smoke.json")
+    assert all(claim["ours"] for claim in board["claims"])
+    assert len(list(tmp_path.glob("*.svg"))) == len(load_suite(path).figures)
