@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from robuststack.errors import DatasetError, PluginError, RobustStackError
     from robuststack.hookspecs import hookimpl
     from robuststack.options import Number, Options, PixelLength, option
+    from robuststack.published_sizes import PublishedSize, Size
 
 _EXPORTS = {
     "robuststack.api": ["Result", "Trained", "load_model", "load_suite", "run"],
@@ -41,6 +42,7 @@ _EXPORTS = {
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
     "robuststack.hookspecs": ["hookimpl"],
     "robuststack.options": ["Number", "Options", "PixelLength", "option"],
+    "robuststack.published_sizes": ["PublishedSize", "Size"],
 }  # fmt: skip
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -59,10 +61,12 @@ __all__ = [
     "PixelLength",
     "PluginError",
     "Point",
+    "PublishedSize",
     "Result",
     "RobustStackError",
     "Scoring",
     "Setting",
+    "Size",
     "Split",
     "Threat",
     "TrainStep",

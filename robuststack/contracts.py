@@ -110,7 +110,8 @@ class Component:
 
 
 class Architecture(Component):
-    """A network family. It builds a plain module, and marks the role of each norm layer with `layers.roles.mark`."""
+    """A network family. It builds a plain module, and marks the role of each norm layer with `layers.roles.mark`, or of
+    all of them with `mark_by_structure`."""
 
     kind = "architecture"
 

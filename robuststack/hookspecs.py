@@ -12,6 +12,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from robuststack.plan import Job, Plan
+    from robuststack.published_sizes import PublishedSize
     from robuststack.registry import Register
 
 hookspec = pluggy.HookspecMarker("robuststack")
@@ -36,6 +37,11 @@ def register_dataset(register: Register) -> None:
 @hookspec
 def register_attack(register: Register) -> None:
     """Called once at start-up: call `register(name, "package.module:Class")` for each `Attack`."""
+
+
+@hookspec
+def published_sizes() -> Sequence[PublishedSize]:  # type: ignore[empty-body]
+    """Called by `robuststack describe --table1`: returns the sizes that a paper prints, to be shown beside ours."""
 
 
 @hookspec

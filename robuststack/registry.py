@@ -200,7 +200,7 @@ class Registry:
             if many[0].pattern is None:
                 return many[0]
             options = " and ".join(re.compile(many[0].pattern).groupindex)
-            raise PluginError(f"{kind} {name!r} stands for a family: put numbers in place of {options}")
+            raise PluginError(f"{kind} {name!r} stands for a family: put values in place of {options}")
         families = [
             (one, match)
             for some in self._found[kind].values()

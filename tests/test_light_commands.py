@@ -12,7 +12,9 @@ import pytest
 
 from robuststack.registry import Registry
 
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib")
+HEAVY = (
+    "torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "pyautoattack", "robustbench", "torchattacks",
+)  # fmt: skip
 SCRIPT = """
 import json, sys
 from robuststack.cli import call
@@ -20,7 +22,9 @@ code = call(json.loads(sys.argv[1]))
 print(json.dumps([code, [one for one in json.loads(sys.argv[2]) if one in sys.modules]]), file=sys.stderr)
 """
 COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet34"), ("architecture", "wrn-16-4"),
-              ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd")]  # fmt: skip
+              ("architecture", "torchvision:resnet18"), ("architecture", "timm:resnet26d"),
+              ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd"), ("attack", "autoattack_rand"),
+              ("attack", "torchattacks:PGD"), ("defense", "robustbench:Engstrom2019Robustness")]  # fmt: skip
 COMMANDS = [
     ["--help"],
     ["--version"],
@@ -51,9 +55,15 @@ def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
     assert imported([str(small_suite) if one == "SUITE" else one for one in arguments], small_suite.parent) == []
 
 
+def test_planning_the_integrations_imports_none_of_them(small_suite):
+    text = small_suite.read_text().replace("attacks: [", "attacks: [autoattack_rand, square, 'torchattacks:PGD', ")
+    small_suite.write_text(text.replace("  - none\n", "  - none\n  - robustbench:Wong2020Fast\n"))
+    assert imported(["plan", str(small_suite)], small_suite.parent) == []
+
+
 def test_no_registered_module_imports_a_heavy_package(tmp_path):
     kinds = {(one.kind, one.name) for one in Registry() if not one.pattern}
-    assert {one for one in COMPONENTS if one[1] != "wrn-16-4"} <= kinds
+    assert {one for one in COMPONENTS if one[1] != "wrn-16-4" and ":" not in one[1]} <= kinds
     assert imported(["list"], tmp_path) == [], "`list` loads every one of them for its summary"
 
 

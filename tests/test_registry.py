@@ -246,7 +246,7 @@ def test_the_placeholder_of_a_family_is_explained():
     registry = Registry([family("nets", r"net-(?P<depth>\d+)-(?P<widen>\d+)")])
     with pytest.raises(PluginError) as caught:
         registry.find("architecture", "net-D-K")
-    assert str(caught.value) == "architecture 'net-D-K' stands for a family: put numbers in place of depth and widen"
+    assert str(caught.value) == "architecture 'net-D-K' stands for a family: put values in place of depth and widen"
 
 
 def test_a_family_registered_twice_is_an_error_only_when_used():

@@ -4,67 +4,155 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import click
+from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings
-from robuststack.errors import RobustStackError
-from robuststack.options import parse
+from robuststack.errors import RobustStackError, did_you_mean
+from robuststack.registry import Registry
 
 
 @click.command("describe", short_help="Count parameters and MACs.")
-@click.argument("architecture")
+@click.argument("architecture", required=False)
 @click.option("--defense", default="none", show_default=True, metavar="NAME", help="The defense that rewrites it.")
 @click.option("--option", "options", metavar="K=V", multiple=True, help="An option of the defense; repeatable.")
+@click.option(
+    "--architecture-option", "own", metavar="K=V", multiple=True, help="An option of the architecture; repeatable."
+)
 @click.option("--num-classes", default=10, show_default=True, type=click.IntRange(min=2))
 @click.option("--shape", default="3,32,32", show_default=True, metavar="C,H,W", help="Shape of an image.")
+@click.option("--table1", is_flag=True, help="Compare published sizes, such as the FLOAT paper's Table 1, with ours.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def command(
-    architecture: str, defense: str, options: Sequence[str], num_classes: int, shape: str, as_json: bool
+    context: click.Context,
+    architecture: str | None,
+    defense: str,
+    options: Sequence[str],
+    own: Sequence[str],
+    num_classes: int,
+    shape: str,
+    table1: bool,
+    as_json: bool,
 ) -> None:
-    """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its most robust point."""
+    """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its most robust point.
+
+    With --table1, count what published tables of sizes stand for, by each convention they may follow, and say which of
+    them gives the printed figure; ARCHITECTURE then picks the figures of one network.
+    """
     registry = registry_with_warnings()
-    network = registry.create("architecture", architecture)
-    method = registry.create("defense", defense, _pairs(options))
+    if table1:
+        _refuse_beside_table1(context)
+        figures = _published(registry, architecture)
+        click.echo(json.dumps(figures, indent=1) if as_json else _table(figures))
+        return
+    if architecture is None:
+        raise click.UsageError("Missing argument 'ARCHITECTURE'.")
+    network = registry.create("architecture", architecture, _pairs("--architecture-option", own))
+    method = registry.create("defense", defense, _pairs("--option", options))
     if not method.trains:
         raise RobustStackError(
             f"defense {defense!r} brings its own network; describe takes one that rewrites {architecture}"
         )
     dimensions = _shape(shape)
 
-    from robuststack.engine.measure import blueprint, macs
+    from robuststack.engine.counting import sizes
 
-    model = blueprint(method, network, dimensions, num_classes)
-    robust_end = parse(type(method).Knobs, method.operating_points()[-1]).resolved()
-    setting = method.setting(robust_end)
     facts = {
         "architecture": architecture,
+        "architecture_options": network.options.resolved(),
         "defense": defense,
         "options": method.options.resolved(),
         "num_classes": num_classes,
         "shape": list(dimensions),
-        "parameters": method.parameters(model, setting),
-        "macs": macs(method.view(model, setting), dimensions),
+        **sizes(method, network, dimensions, num_classes),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
     click.echo(f"{architecture} under {defense}, {num_classes} classes, images of {shape}")
-    click.echo(f"parameters {facts['parameters']:,}\nMACs {facts['macs']:,}")
+    click.echo(f"parameters {facts['parameters']:,}")
+    if "nonzero_parameters" in facts:
+        click.echo(f"nonzero parameters {facts['nonzero_parameters']:,}")
+    click.echo(f"MACs {facts['macs']:,}")
 
 
-def _pairs(options: Sequence[str]) -> dict[str, object]:
+def _refuse_beside_table1(context: click.Context) -> None:
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name not in ("architecture", "table1", "as_json"):
+            raise click.UsageError(
+                f"{parameter.opts[0]} has no meaning beside --table1, which counts what was published"
+            )
+
+
+def _published(registry: Registry, architecture: str | None) -> list[dict[str, Any]]:
+    """Every published figure, or those of one architecture, with what is counted here by each convention."""
+    figures = [one for many in registry.hooks.hook.published_sizes() for one in many]
+    chosen = [one for one in figures if architecture in (None, one.architecture)]
+    if not chosen:
+        hint = did_you_mean(str(architecture), {one.architecture for one in figures})
+        raise RobustStackError(f"no size of {architecture!r} is published: {hint}")
+
+    from robuststack.engine.counting import comparison
+
+    return [
+        {
+            "source": one.source, "method": one.method, "architecture": one.architecture, "printed": one.printed,
+            "unit": one.unit, "conventions": comparison(registry, one),
+        }
+        for one in chosen
+    ]  # fmt: skip
+
+
+def _table(figures: Sequence[dict[str, Any]]) -> str:
+    header = ["method", "architecture", "printed", "convention", "counted", "agrees"]
+    blocks = []
+    for source in dict.fromkeys(one["source"] for one in figures):
+        rows = [
+            [one["method"], one["architecture"], f"{one['printed']} {one['unit']}", way["convention"],
+             f"{way['counted']:,}", way["agrees"]]
+            for one in figures if one["source"] == source for way in one["conventions"]
+        ]  # fmt: skip
+        align = ("left", "left", "right", "left", "right", "left")
+        blocks.append(f"{source}\n\n{tabulate(rows, header, disable_numparse=True, colalign=align)}")
+    return "\n\n".join([*blocks, *_disagreements(figures)])
+
+
+def _disagreements(figures: Sequence[dict[str, Any]]) -> list[str]:
+    """Where the published figures do not add up: those that nothing gives, and those of one kind that no one convention
+    gives together."""
+    lines = []
+    kinds: dict[tuple[str, str, str], list[tuple[str, set[str]]]] = {}
+    for one in figures:
+        ways = {way["convention"] for way in one["conventions"] if way["agrees"] != "no"}
+        figure = f"{one['printed']} {one['unit']} ({one['architecture']})"
+        if ways:
+            kinds.setdefault((one["source"], one["method"], one["unit"]), []).append((figure, ways))
+        else:
+            lines.append(f"{one['method']}: nothing counted here gives {figure}")
+    for (_, method, _), found in kinds.items():
+        if not set.intersection(*(ways for _, ways in found)):
+            printed = ", ".join(f"{figure}: {' or '.join(sorted(ways))}" for figure, ways in found)
+            lines.append(f"{method}: no one convention gives every figure; {printed}")
+    return lines
+
+
+def _pairs(flag: str, options: Sequence[str]) -> dict[str, object]:
     import yaml
 
+    example = "--option dim=1" if flag == "--option" else f"{flag} width=32"
     found: dict[str, object] = {}
     for one in options:
         key, sign, value = one.partition("=")
         if not sign or not key:
-            raise RobustStackError(f"--option {one}: write KEY=VALUE, for example --option dim=1")
+            raise RobustStackError(f"{flag} {one}: write KEY=VALUE, for example {example}")
         try:
             found[key] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError):
-            raise RobustStackError(f"--option {one}: the value is not valid YAML") from None
+            raise RobustStackError(f"{flag} {one}: the value is not valid YAML") from None
     return found
 
 

@@ -90,13 +90,12 @@ def ascend(
             adversarial = update(adversarial, gradient, step).clamp(lower, upper)
         if restarts == 1:
             return adversarial
-        margin = _margin(model, adversarial, y, draws)
+        found = mean_margin(model, adversarial, y, draws)
         if kept is None or hurt is None:
-            kept, hurt = adversarial, margin
+            kept, hurt = adversarial, found
         else:
-            better = margin > hurt
-            kept = torch.where(better[:, None, None, None], adversarial, kept)
-            hurt = torch.maximum(margin, hurt)
+            kept = torch.where((found > hurt)[:, None, None, None], adversarial, kept)
+            hurt = torch.maximum(found, hurt)
     assert kept is not None
     return kept
 
@@ -115,11 +114,20 @@ def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draw
     return total
 
 
-@torch.no_grad()
-def _margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
-    logits = torch.stack([model(x) for _ in range(draws)]).mean(0)
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """How far the best wrong class is above the right one, for each sample [N]: positive where the model is wrong."""
     right = logits.gather(1, y[:, None])
     return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
+
+
+@torch.no_grad()
+def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by.
+
+    Logits that are not finite are judged wrong, so nothing beats them: infinity.
+    """
+    logits = torch.stack([model(x) for _ in range(draws)]).mean(0)
+    return torch.where(torch.isfinite(logits).all(1), margin(logits, y), torch.inf)
 
 
 @dataclass(frozen=True)

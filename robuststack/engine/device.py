@@ -49,6 +49,7 @@ class Fast(nn.Module):
     def __init__(self, view: nn.Module, runtime: Runtime, *, watched: bool = False) -> None:
         super().__init__()
         self.view = view
+        self.training = view.training  # Attack libraries put back what they read here.
         self.runtime = runtime
         self.watched = watched
         self.stochastic = bool(getattr(view, "stochastic", False))
@@ -87,3 +88,15 @@ def seeded(device: torch.device, *parts: object) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(stream_seed(*parts))
         yield
+
+
+@contextmanager
+def seeded_from(source: torch.Generator) -> Iterator[int]:
+    """Seed the default generators, and yield the seed, by a number drawn from `source`.
+
+    For libraries that take no generator: what they draw is a function of it, and their own seeding ends here.
+    """
+    seed = int(torch.randint(2**31, (1,), generator=source, device=source.device))
+    with torch.random.fork_rng(devices=[source.device] if source.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield seed

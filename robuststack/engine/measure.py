@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from typing import Any
@@ -12,17 +13,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robuststack.contracts import Architecture, Defense, Setting
 from robuststack.engine.attack import still
+from robuststack.engine.building import network
 from robuststack.engine.device import Runtime, exact
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """The model without its weights, which is all that counting needs: nothing is drawn and no memory is filled."""
-    try:
-        with torch.device("meta"):
-            return defense.build(architecture, shape, num_classes).eval()
-    except (RuntimeError, NotImplementedError):
-        # An architecture that computes with its weights while it is built needs real ones.
+    with contextlib.suppress(RuntimeError, ValueError, AssertionError), torch.device("meta"):
         return defense.build(architecture, shape, num_classes).eval()
+    # An architecture that computes with its weights while it is built needs real ones.
+    return network(defense, architecture, shape, num_classes).eval()
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.contracts import Architecture, Dataset, Defense
+from robuststack.engine.building import network
 from robuststack.engine.device import seeded
 from robuststack.errors import ModelError, PluginError, StoreError
 from robuststack.registry import Registry
@@ -36,7 +37,7 @@ def build(
 ) -> nn.Module:
     """The untrained model of a seed. It is built on the CPU, so that every device starts from the same weights."""
     with seeded(torch.device("cpu"), seed, "initialisation"):
-        return defense.build(architecture, shape, num_classes)
+        return network(defense, architecture, shape, num_classes)
 
 
 def untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:

@@ -24,6 +24,7 @@ class DualBatchNorm2d(nn.Module):
     def __init__(self, norm: nn.BatchNorm2d, condition: Condition) -> None:
         super().__init__()
         self.branches = nn.ModuleList([norm, copy.deepcopy(norm)])
+        self.num_features = norm.num_features
         self.condition = condition
         mark(self, role_of(norm))
 

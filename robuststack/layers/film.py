@@ -6,12 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robuststack.layers.condition import Condition
+from robuststack.layers.roles import rewrite, role_of
 
 
 class FiLM(nn.Module):
     """h [N, C, H, W] -> lrelu(mu) * h + lrelu(sigma), with (mu, sigma) = MLP(code), code [N, d] or [1, d].
 
     The MLP is Linear(d, 2C), LeakyReLU(0.01), Linear(2C, 2C): 4 C^2 + (2d + 4) C parameters (Wang et al. 2020, OAT).
+    In a slimmed network h has C_w <= C channels, which get the first 2 C_w rows of the second linear layer, split into
+    mu and sigma: one layer serves all widths, and sigma of a narrow one comes from rows that are mu's in a wide one.
     Reads `code`.
     """
 
@@ -22,7 +25,21 @@ class FiLM(nn.Module):
         self.condition = condition
 
     def forward(self, h: Tensor) -> Tensor:
-        code = self.condition.read("code")
-        both = functional.leaky_relu(self.out(functional.leaky_relu(self.hidden(code), 0.01)), 0.01)
+        hidden = functional.leaky_relu(self.hidden(self.condition.read("code")), 0.01)
+        rows = 2 * h.shape[1]
+        both = functional.leaky_relu(functional.linear(hidden, self.out.weight[:rows], self.out.bias[:rows]), 0.01)
         mu, sigma = both[:, :, None, None].chunk(2, dim=1)
         return mu * h + sigma
+
+
+def modulate(model: nn.Module, kind: type[nn.Module], dim: int, condition: Condition) -> nn.Module:
+    """Put a FiLM layer behind each norm of `kind` that is the stem's or a block's own; not behind a shortcut's or the
+    final one. `kind` says by `num_features` how many channels it normalises."""
+
+    def change(norm: nn.Module) -> nn.Module:
+        if role_of(norm) not in ("stem", "block"):
+            return norm
+        return nn.Sequential(norm, FiLM(norm.num_features, dim, condition))  # type: ignore[arg-type]
+
+    rewrite(model, kind, change)
+    return model

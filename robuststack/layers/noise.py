@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from collections.abc import Iterator
+from functools import singledispatch
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from robuststack.layers.adopt import adopt
 from robuststack.layers.condition import Condition, View
 from robuststack.layers.roles import rewrite
 
 ALPHA_INIT = 0.25
 
+Granularity = Literal["layer", "channel", "element"]
+"""How many alphas a layer has: one, one for each output channel, or one for each weight."""
 
-class NoisyConv2d(nn.Conv2d):
-    """A convolution with weight w + scale * alpha * eta, eta ~ N(0, std(w)^2), a fresh eta in every forward pass.
 
-    std is taken over the whole weight tensor and carries no gradient; alpha is one learned scalar a layer. Reads
-    `noise`, the scale; at 0 the layer is the plain convolution. One draw serves the whole batch.
+class WeightNoise(nn.Module):
+    """A layer with weight w + scale * alpha * eta, eta ~ N(0, std(w)^2), a fresh eta in every forward pass.
+
+    std is taken over the whole weight tensor and carries no gradient; alpha is learned and has the shape (), that of a
+    bias to the weights of an output channel, or the weight's. Reads `noise`, the scale; at 0 the layer is the plain one.
+    One draw serves the whole batch. With a `mask` (`layers.sparse`) only the weights that are alive get noise.
+
+    A mixin: it stands before the plain layer among a class's bases, and that class says in `operate` what the layer
+    does with a weight.
     """
 
-    def __init__(self, conv: nn.Conv2d, condition: Condition) -> None:
-        nn.Module.__init__(self)
-        # The plain layer's state, shared: the rewritten model starts from the very weights the architecture drew.
-        self.__dict__.update({key: value for key, value in conv.__dict__.items() if key not in self.__dict__})
-        self.weight = conv.weight
-        self.bias = conv.bias
-        self.alpha = nn.Parameter(conv.weight.new_full((), ALPHA_INIT))
+    weight: Tensor
+    mask: Tensor | None
+
+    def __init__(self, layer: nn.Module, condition: Condition, granularity: Granularity = "layer") -> None:
+        adopt(self, layer)
+        shape = alpha_shape(self.weight, granularity)
+        self.alpha = nn.Parameter(self.weight.new_full(shape, ALPHA_INIT))
         self.condition = condition
+        if "mask" not in self._buffers:
+            self.register_buffer("mask", None)
         self._std: tuple[object, Tensor] | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_std": None}
+
+    def operate(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The plain layer's output with `weight` in place of its own."""
+        raise NotImplementedError
 
     def weight_std(self) -> Tensor:
         """The standard deviation of the weights. While they are frozen, as during an attack, it is computed once."""
@@ -49,6 +66,8 @@ class NoisyConv2d(nn.Conv2d):
     def noisy_weight(self, scale: float) -> Tensor:
         """One draw of the weight at this noise scale."""
         eta = torch.randn(self.weight.shape, device=self.weight.device, dtype=self.weight.dtype)
+        if self.mask is not None:
+            eta = eta * self.mask
         return torch.addcmul(self.weight, eta, self.alpha * (scale * self.weight_std()))
 
     @torch.no_grad()
@@ -58,14 +77,67 @@ class NoisyConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         scale = float(self.condition.read("noise") or 0.0)
-        weight = self.noisy_weight(scale) if scale != 0.0 else self.weight
+        return self.operate(x, self.noisy_weight(scale) if scale != 0.0 else self.weight)
+
+
+def alpha_shape(weight: Tensor, granularity: Granularity) -> tuple[int, ...]:
+    """The shape of alpha, which broadcasts against `weight`."""
+    if granularity == "layer":
+        return ()
+    if granularity == "channel":
+        return weight.shape[0], *(1 for _ in weight.shape[1:])
+    return tuple(weight.shape)
+
+
+class NoisyConv2d(WeightNoise, nn.Conv2d):
+    """A convolution with noise on its weights."""
+
+    def operate(self, x: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(x, weight, self.bias)  # type: ignore[no-any-return]
 
 
-def add_noise(model: nn.Module, condition: Condition) -> nn.Module:
-    """Make every convolution of `model` noisy, 1 x 1 shortcuts included; linear layers stay plain."""
-    rewrite(model, nn.Conv2d, lambda conv: NoisyConv2d(cast(nn.Conv2d, conv), condition))
+class NoisyLinear(WeightNoise, nn.Linear):
+    """A linear layer with noise on its weights."""
+
+    def operate(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(x, weight, self.bias)
+
+
+@singledispatch
+def noisy(layer: nn.Module, condition: Condition, granularity: Granularity) -> WeightNoise:
+    """The layer with noise on its weights. A layer class of its own kind registers its noisy form: `@noisy.register`."""
+    raise TypeError(f"{type(layer).__name__} has no noisy form; it can be given one with @noisy.register")
+
+
+@noisy.register
+def _(layer: nn.Conv2d, condition: Condition, granularity: Granularity) -> WeightNoise:
+    return NoisyConv2d(layer, condition, granularity)
+
+
+@noisy.register
+def _(layer: nn.Linear, condition: Condition, granularity: Granularity) -> WeightNoise:
+    return NoisyLinear(layer, condition, granularity)
+
+
+def add_noise(
+    model: nn.Module, condition: Condition, granularity: Granularity = "layer", linear: bool = False
+) -> nn.Module:
+    """Make every convolution of `model` noisy, 1 x 1 shortcuts included, and with `linear` every linear layer too."""
+    kinds = (nn.Conv2d, nn.Linear) if linear else (nn.Conv2d,)
+    rewrite(model, kinds, lambda layer: noisy(layer, condition, granularity))
     return model
+
+
+def noisy_layers(model: nn.Module) -> Iterator[tuple[str, WeightNoise]]:
+    """Every layer with weight noise, with its path, in the model's order."""
+    for path, module in model.named_modules():
+        if isinstance(module, WeightNoise):
+            yield path, module
+
+
+def noise_scales(model: nn.Module) -> dict[str, float]:
+    """Layer -> mean |alpha|: the noise that training left there, in standard deviations of the layer's weights."""
+    return {path: float(layer.alpha.detach().abs().mean()) for path, layer in noisy_layers(model)}
 
 
 def bake(view: View) -> View:

@@ -242,7 +242,7 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("show defence float", "Invalid value for 'KIND': 'defence' is not one of 'defense'"),
         ("show defense flot", "unknown defense 'flot': did you mean 'float'"),
         ("show defense", "Missing argument 'NAME'"),
-        ("show architecture wrn-D-K", "architecture 'wrn-D-K' stands for a family: put numbers in place of"),
+        ("show architecture wrn-D-K", "architecture 'wrn-D-K' stands for a family: put values in place of"),
         ("describe resnet9", "unknown architecture 'resnet9': did you mean 'resnet8'"),
         ("describe resnet8 --defense flot", "unknown defense 'flot': did you mean 'float'"),
         ("describe resnet8 --defense oat --option dim", "--option dim: write KEY=VALUE, for example --option dim=1"),

@@ -7,9 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.film import FiLM
+from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
+from robuststack.layers.film import FiLM, modulate
+from robuststack.layers.roles import mark
 
 
 def leaky(x: np.ndarray) -> np.ndarray:
@@ -18,8 +21,10 @@ def leaky(x: np.ndarray) -> np.ndarray:
 
 def reference(film: FiLM, h: np.ndarray, code: np.ndarray) -> np.ndarray:
     w1, b1, w2, b2 = (one.detach().numpy().astype(np.float64) for one in film.parameters())
+    channels = h.shape[1]
     both = leaky(leaky(code @ w1.T + b1) @ w2.T + b2)
-    mu, sigma = both[:, : h.shape[1]], both[:, h.shape[1] :]
+    # A narrow h takes the first rows: its sigma stands where a wide one's mu goes on.
+    mu, sigma = both[:, :channels], both[:, channels : 2 * channels]
     return mu[:, :, None, None] * h + sigma[:, :, None, None]
 
 
@@ -39,6 +44,31 @@ def test_it_computes_the_formula(channels, dim, codes):
     h, code = torch.randn(5, channels, 3, 2), torch.randn(codes, dim)
     expected = reference(film, h.double().numpy(), code.double().numpy())
     np.testing.assert_allclose(View(film, {"code": code})(h).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("active", [1, 2, 3, 4])
+def test_fewer_channels_take_the_first_rows(active):
+    torch.manual_seed(0)
+    condition = Condition("code")
+    film = attach(FiLM(4, 3, condition), condition)
+    h, code = torch.randn(5, active, 3, 2), torch.randn(5, 3)
+    expected = reference(film, h.double().numpy(), code.double().numpy())
+    found = View(film, {"code": code})(h)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    found.sum().backward()
+    touched = film.out.weight.grad.abs().sum(1) > 0
+    assert touched.tolist() == [row < 2 * active for row in range(8)]
+
+
+def test_modulation_goes_behind_the_stems_and_the_blocks_norms():
+    roles = ("stem", "block", "shortcut", "final")
+    condition = Condition("branch", "split", "code")
+    net = dualise(nn.Sequential(*[mark(nn.BatchNorm2d(2 + i), role) for i, role in enumerate(roles)]), condition)
+    modulate(net, DualBatchNorm2d, 5, condition)
+    assert [type(one) for one in net] == [nn.Sequential, nn.Sequential, DualBatchNorm2d, DualBatchNorm2d]
+    for channels, (norm, film) in zip((2, 3), net[:2], strict=True):
+        assert type(norm) is DualBatchNorm2d
+        assert film.hidden.weight.shape == (2 * channels, 5)
 
 
 def test_each_sample_follows_its_own_code():

@@ -1,4 +1,4 @@
-"""Weight noise: its distribution, its gradients, its freshness, and what is not a substitute for fresh draws."""
+"""Weight noise: its shapes, distribution, gradients and freshness, and what is not a substitute for fresh draws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.noise import ALPHA_INIT, NoisyConv2d, add_noise, bake
+from robuststack.layers.noise import ALPHA_INIT, NoisyConv2d, NoisyLinear, add_noise, bake, noise_scales, noisy
 
 
 class Net(nn.Module):
@@ -60,6 +60,102 @@ def test_a_noisy_network_starts_from_the_weights_it_was_given(x):
     noisy = attach(add_noise(copy.deepcopy(plain), condition), condition)
     assert torch.equal(noisy.second.weight, plain.second.weight)
     assert torch.equal(view(noisy, 0.0)(x), plain(x))
+
+
+def everywhere(granularity: str = "layer") -> Net:
+    """With noise on the linear layer too."""
+    torch.manual_seed(0)
+    condition = Condition("noise")
+    return attach(add_noise(Net(), condition, granularity, linear=True), condition).eval()
+
+
+@pytest.mark.parametrize(
+    ("granularity", "shapes"),
+    [
+        ("layer", [(), (), ()]),
+        ("channel", [(8, 1, 1, 1), (8, 1, 1, 1), (4, 1)]),
+        ("element", [(8, 3, 3, 3), (8, 8, 3, 3), (4, 8)]),
+    ],
+)
+def test_alpha_has_the_shape_of_its_granularity(granularity, shapes):
+    net = everywhere(granularity)
+    alphas = [net.first.alpha, net.second.alpha, net.head.alpha]
+    assert [tuple(one.shape) for one in alphas] == shapes
+    assert all(bool((one == 0.25).all()) for one in alphas)
+
+
+def test_rewriting_draws_nothing_and_keeps_the_very_parameters():
+    plain = Net()
+    before, state = dict(plain.named_parameters()), torch.get_rng_state()
+    noisy_net = add_noise(plain, Condition("noise"), linear=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    after = dict(noisy_net.named_parameters())
+    assert all(after[path] is one for path, one in before.items())
+    assert after.keys() - before.keys() == {"first.alpha", "second.alpha", "head.alpha"}
+    assert noisy_net.second.stride == (2, 2)
+
+
+def test_a_noisy_linear_layer_computes_with_one_draw_of_its_weight(x):
+    net = everywhere()
+    assert isinstance(net.head, NoisyLinear)
+    inputs = torch.rand(5, 8)
+    torch.manual_seed(4)
+    found = View(attach(net.head, net.condition), {"noise": 0.7})(inputs)
+    torch.manual_seed(4)
+    weight = net.head.weight + 0.7 * 0.25 * net.head.weight.std() * torch.randn(4, 8)
+    torch.testing.assert_close(found, inputs @ weight.T + net.head.bias)
+
+
+def test_each_alpha_scales_its_own_weights():
+    torch.manual_seed(0)
+    channel = NoisyConv2d(nn.Conv2d(4, 6, 3), Condition("noise"), "channel")
+    element = NoisyLinear(nn.Linear(6, 5), Condition("noise"), "element")
+    with torch.no_grad():
+        channel.alpha[::2] = 0
+        channel.alpha[1] = 2
+        element.alpha[:, 3] = 0
+    eta = (channel.noisy_weight(1.0) - channel.weight).detach()
+    assert bool((eta[::2] == 0).all())
+    assert float(eta[1].std() / eta[3].std()) == pytest.approx(8, rel=0.5)
+    changed = (element.noisy_weight(1.0) != element.weight).any(0)
+    assert changed.tolist() == [True, True, True, False, True, True]
+
+
+@pytest.mark.parametrize("granularity", ["channel", "element"])
+def test_every_alpha_gets_the_gradient_of_its_own_noise(granularity):
+    conv = NoisyConv2d(nn.Conv2d(2, 3, 3), Condition("noise"), granularity)
+    coefficients = torch.randn(3, 2, 3, 3)
+    torch.manual_seed(5)
+    (conv.noisy_weight(0.7) * coefficients).sum().backward()
+    torch.manual_seed(5)
+    expected = coefficients * torch.randn(3, 2, 3, 3) * 0.7 * conv.weight.detach().std()
+    torch.testing.assert_close(conv.alpha.grad, expected if granularity == "element" else expected.sum((1, 2, 3), True))
+    torch.testing.assert_close(conv.weight.grad, coefficients)
+
+
+def test_masked_weights_get_no_noise():
+    conv = nn.Conv2d(2, 3, 3)
+    mask = torch.rand(3, 2, 3, 3) < 0.5
+    conv.register_buffer("mask", mask)
+    conv = NoisyConv2d(conv, Condition("noise"))
+    assert "mask" in conv.state_dict()
+    drawn = conv.noisy_weight(1.0)
+    assert torch.equal(drawn != conv.weight, mask)
+    before = conv.weight.detach().clone()
+    conv.bake(1.0)
+    assert torch.equal(conv.weight != before, mask)
+
+
+def test_the_noise_scales_are_listed_by_layer_in_order():
+    net = everywhere("channel")
+    with torch.no_grad():
+        net.second.alpha.copy_(torch.tensor([-1.0, 1, -1, 1, -1, 1, -1, 1])[:, None, None, None])
+    assert list(noise_scales(net).items()) == [("first", 0.25), ("second", 1.0), ("head", 0.25)]
+
+
+def test_a_layer_without_a_noisy_form_is_refused():
+    with pytest.raises(TypeError, match=r"Embedding has no noisy form; it can be given one with @noisy\.register"):
+        noisy(nn.Embedding(2, 2), Condition("noise"), "layer")
 
 
 @pytest.mark.parametrize(("alpha", "scale"), [(0.25, 1.0), (0.25, 0.4), (-0.6, 0.5)])
@@ -194,6 +290,18 @@ def test_a_baked_model_is_one_draw_of_the_noise(net, x):
     torch.testing.assert_close(baked(x), expected)
     torch.manual_seed(8)
     assert not torch.allclose(bake(view(net, 0.5))(x), expected)
+
+
+@pytest.mark.parametrize("granularity", ["layer", "channel", "element"])
+def test_baking_reaches_linear_layers_and_every_granularity(granularity, x):
+    net = everywhere(granularity)
+    torch.manual_seed(7)
+    expected = view(net, 1.5)(x)
+    torch.manual_seed(7)
+    baked = bake(view(net, 1.5))
+    torch.testing.assert_close(baked(x), expected)
+    assert torch.equal(baked(x), baked(x))
+    assert not torch.equal(baked.model.head.weight, net.head.weight)
 
 
 def test_baking_without_noise_changes_nothing(net, x):

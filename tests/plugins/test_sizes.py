@@ -1,113 +1,199 @@
-"""Parameter counts, to the last one: the published architectures, and one that no defense has ever seen."""
+"""Parameters and multiply-accumulates, to the last one: the published architectures, and one that no defense has seen."""
 
 from __future__ import annotations
 
-import random
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 import robuststack as rs
+from robuststack.engine.counting import sizes
+from robuststack.layers.condition import Condition
 from robuststack.layers.roles import mark
-from robuststack.registry import Registry
+from robuststack.layers.slimmable import slim
+from robuststack.registry import Registry, Source, installed_sources
 
-REGISTRY = Registry()
-DEFENSES = {
-    "pgd_at": ("pgd_at", {}),
+DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
+    "pgd_at": ("pgd_at", {}),
+    "pni": ("pni", {}),
+    "advprop": ("advprop", {}),
+    "adapter_soup": ("adapter_soup", {}),
     "float": ("float", {}),
+    "floats_sparse": ("floats_sparse", {}),
+    "floats": ("floats", {}),
     "oat 1": ("oat", {"dim": 1}),
     "oat 128": ("oat", {"dim": 128}),
+    "oats 1": ("oats", {"dim": 1}),
+    "oats 128": ("oats", {"dim": 128}),
 }
+PUBLISHED = ("pgd_at", "pni", "advprop", "float", "oat 1", "oat 128")
 TEN_CLASSES = {
-    "resnet34": (21_282_122, 21_282_122, 21_299_182, 31_421_002, 33_355_466),
-    "wrn40_2": (2_243_546, 2_243_546, 2_248_994, 3_232_090, 3_886_394),
-    "wrn16_8": (10_961_370, 10_961_370, 10_968_586, 15_444_570, 16_228_922),
-    "resnet20": (269_722, 269_722, 271_117, 405_274, 580_026),
+    "resnet34": (21_282_122, 21_282_159, 21_299_146, 21_299_182, 31_421_002, 33_355_466),
+    "wrn40_2": (2_243_546, 2_243_587, 2_248_954, 2_248_994, 3_232_090, 3_886_394),
+    "wrn16_8": (10_961_370, 10_961_387, 10_968_570, 10_968_586, 15_444_570, 16_228_922),
+    "resnet20": (269_722, 269_742, 271_098, 271_117, 405_274, 580_026),
 }
+SAME = {"none": "pgd_at", "adapter_soup": "advprop", "floats_sparse": "float"}
+"""Defenses with as many parameters as another: a soup's second affine set, masks that are no parameters."""
+SLIM_RESNET34 = {"floats": 21_316_206, "oats 1": 31_438_026, "oats 128": 33_372_490}
+"""At widths 0.5 and 1."""
 MORE = {  # classes -> what the classifier grows by
     "resnet34": {10: 0, 100: 46_170, 200: 97_470},
     "wrn40_2": {10: 0, 100: 11_610, 200: 24_510},
     "wrn16_8": {10: 0, 100: 46_170, 200: 97_470},
     "resnet20": {10: 0, 100: 5_850, 200: 12_350},
 }
+MACS = {  # architecture, size of an image, defense -> multiply-accumulates
+    ("resnet34", 32, "none"): 1_159_402_496,
+    ("resnet34", 32, "float"): 1_159_402_496,
+    ("resnet34", 32, "oat 1"): 1_169_493_888,
+    ("wrn40_2", 96, "none"): 2_948_384_000,
+    ("wrn40_2", 96, "float"): 2_948_384_000,
+    ("wrn16_8", 32, "none"): 1_548_145_664,
+    ("resnet20", 32, "none"): 40_551_040,
+}
+
+Role = Literal["stem", "block", "shortcut", "final"]
 
 
-def count(defense: rs.Defense, architecture: rs.Architecture, classes: int) -> int:
-    with torch.device("meta"):
-        model = defense.build(architecture, (3, 32, 32), classes)
-    points = defense.operating_points()
-    return defense.parameters(model, defense.setting(points[-1]))
+class Layer(rs.Options):
+    """A convolution of `width` channels; with a role, a batch norm follows."""
+
+    width: int = rs.option(1, "Channels.")
+    kernel: int = rs.option(3, "Height and width.")
+    role: Role | None = rs.option(None, "The norm's.")
 
 
-@pytest.mark.parametrize("classes", [10, 100, 200])
-@pytest.mark.parametrize("defense", DEFENSES)
-@pytest.mark.parametrize("architecture", TEN_CLASSES)
-def test_the_number_of_parameters_is_the_known_one(architecture, defense, classes):
-    expected = TEN_CLASSES[architecture][list(DEFENSES).index(defense)] + MORE[architecture][classes]
-    name, options = DEFENSES[defense]
-    found = count(REGISTRY.create("defense", name, options), REGISTRY.create("architecture", architecture), classes)
-    assert found == expected
+class Chain(rs.Architecture):
+    """A chain of convolutions and norms of any widths."""
 
-
-def test_the_family_name_is_the_same_network():
-    named, family = (REGISTRY.create("architecture", one) for one in ("wrn40_2", "wrn-40-2"))
-    assert count(rs.Defense(), named, 10) == count(rs.Defense(), family, 10)
-
-
-class Unseen(rs.Architecture):
-    """A chain of convolutions of drawn widths, kernels and norm roles."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        draw = random.Random(seed)
-        self.layers = [
-            (draw.randint(2, 40), draw.choice([1, 3]), draw.choice(["stem", "block", "shortcut", "final", None]))
-            for _ in range(draw.randint(2, 7))
-        ]
-        self.layers[0] = (self.layers[0][0], 3, "stem")
+    class Options(rs.Options):
+        layers: list[Layer] = rs.option([], "From the image to the classifier.")
 
     def build(self, shape, num_classes):
         layers, inputs = [], shape[0]
-        for width, kernel, role in self.layers:
-            layers.append(nn.Conv2d(inputs, width, kernel, padding=kernel // 2, bias=False))
-            layers.append(mark(nn.BatchNorm2d(width), role) if role else nn.ReLU())
-            inputs = width
+        for one in self.options.layers:
+            layers.append(nn.Conv2d(inputs, one.width, one.kernel, padding=one.kernel // 2, bias=False))
+            layers.append(mark(nn.BatchNorm2d(one.width), one.role) if one.role else nn.ReLU())
+            inputs = one.width
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, num_classes))
 
-    def plain(self, channels: int, classes: int) -> int:
-        widths = [channels, *(width for width, _, _ in self.layers)]
-        convolutions = sum(
-            inputs * width * kernel**2
-            for inputs, (width, kernel, _) in zip(widths, self.layers, strict=False)
-        )  # fmt: skip
-        return convolutions + self.dual + (widths[-1] + 1) * classes
 
-    @property
-    def dual(self) -> int:
-        return sum(2 * width for width, _, role in self.layers if role)
-
-    def film(self, dim: int) -> int:
-        return sum(4 * width**2 + (2 * dim + 4) * width for width, _, role in self.layers if role in ("stem", "block"))
+class Plugin:
+    @staticmethod
+    @rs.hookimpl
+    def register_architecture(register):
+        register("chain", f"{__name__}:Chain")
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_defenses_rewrite_an_architecture_they_have_never_seen(seed):
-    architecture, classes = Unseen(seed), 2 + seed
-    plain = architecture.plain(3, classes)
-    create = REGISTRY.create
-    assert count(create("defense", "none"), architecture, classes) == plain
-    floating = plain + architecture.dual + len(architecture.layers)
-    assert count(create("defense", "float"), architecture, classes) == floating
-    for dim in (1, 8, 128):
-        tuned = plain + architecture.dual + architecture.film(dim)
-        assert count(create("defense", "oat", {"dim": dim}), architecture, classes) == tuned
+REGISTRY = Registry([*installed_sources(), Source("unseen", "tests", "1", lambda: Plugin)])
 
 
-def test_an_unseen_architecture_runs_under_every_defense():
-    x: Tensor = torch.rand(2, 3, 6, 6)
-    for name, options in DEFENSES.values():
-        defense = REGISTRY.create("defense", name, options)
-        model = defense.build(Unseen(3), (3, 6, 6), 5).eval()
-        assert defense.deploy(model, defense.operating_points()[-1])(x).shape == (2, 5)
+def found(architecture: str, defense: str, size: int, classes: int, **options: Any) -> dict[str, int]:
+    name, chosen = DEFENSES[defense]
+    network = REGISTRY.create("architecture", architecture, options)
+    return sizes(REGISTRY.create("defense", name, chosen), network, (3, size, size), classes)
+
+
+@pytest.mark.parametrize("classes", [10, 100, 200])
+@pytest.mark.parametrize("defense", [*PUBLISHED, *SAME])
+@pytest.mark.parametrize("architecture", TEN_CLASSES)
+def test_the_number_of_parameters_is_the_known_one(architecture, defense, classes):
+    column = PUBLISHED.index(SAME.get(defense, defense))
+    expected = TEN_CLASSES[architecture][column] + MORE[architecture][classes]
+    assert found(architecture, defense, 8, classes)["parameters"] == expected
+
+
+@pytest.mark.parametrize("classes", [10, 100, 200])
+@pytest.mark.parametrize("defense", SLIM_RESNET34)
+def test_the_slim_networks_have_the_known_number_of_parameters(defense, classes):
+    expected = SLIM_RESNET34[defense] + MORE["resnet34"][classes]
+    assert found("resnet34", defense, 8, classes)["parameters"] == expected
+
+
+def test_switchable_batch_norm_alone_adds_the_norms_of_the_narrow_widths():
+    with torch.device("meta"):
+        plain = REGISTRY.create("architecture", "resnet34").build((3, 32, 32), 10)
+        model = slim(plain, [0.5, 1.0], Condition("width"))
+    assert sum(one.numel() for one in model.parameters()) == 21_290_634
+
+
+@pytest.mark.parametrize(("architecture", "size", "defense"), MACS)
+def test_the_number_of_multiplications_is_the_known_one(architecture, size, defense):
+    assert found(architecture, defense, size, 10)["macs"] == MACS[architecture, size, defense]
+
+
+def test_the_family_name_is_the_same_network():
+    assert found("wrn40_2", "none", 32, 10) == found("wrn-40-2", "none", 32, 10)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    layers=st.lists(
+        st.builds(
+            Layer,
+            width=st.integers(1, 20).map(lambda half: 2 * half),
+            kernel=st.sampled_from([1, 3]),
+            role=st.sampled_from(["stem", "block", "shortcut", "final", None]),
+        ),
+        min_size=1,
+        max_size=7,
+    ).filter(lambda layers: any(one.role for one in layers)),
+    classes=st.integers(2, 30),
+    size=st.integers(1, 9),
+)
+def test_defenses_rewrite_an_architecture_they_have_never_seen(layers, classes, size):
+    inputs = [3, *(one.width for one in layers)]
+    convolutions = sum(before * one.width * one.kernel**2 for before, one in zip(inputs, layers, strict=False))
+    norms = sum(2 * one.width for one in layers if one.role)
+    plain = convolutions + norms + (inputs[-1] + 1) * classes
+    film = {  # 4 C^2 + (2 d + 4) C behind each norm of stem and blocks
+        dim: sum(4 * one.width**2 + (2 * dim + 4) * one.width for one in layers if one.role in ("stem", "block"))
+        for dim in (1, 128)
+    }
+    multiplications = convolutions * size**2 + inputs[-1] * classes
+    modulations = {  # a product for each weight of the two layers
+        dim: sum(2 * dim * one.width + 4 * one.width**2 for one in layers if one.role in ("stem", "block"))
+        for dim in (1, 128)
+    }
+    slim_norms = 2 * (norms + norms // 2)  # both branches at both widths
+    dead = sum(
+        before * one.width * one.kernel**2 - max(1, round(0.1 * before * one.width * one.kernel**2))
+        for before, one in zip(inputs, layers, strict=False)
+    )
+    floating = plain + norms + len(layers)
+    expected = {
+        "none": (plain, multiplications),
+        "pgd_at": (plain, multiplications),
+        "pni": (plain + len(layers) + 1, multiplications),
+        "advprop": (plain + norms, multiplications),
+        "adapter_soup": (plain + norms, multiplications),
+        "float": (floating, multiplications),
+        "floats_sparse": (floating, multiplications),
+        "floats": (plain - norms + slim_norms + len(layers), multiplications),
+        "oat 1": (plain + norms + film[1], multiplications + modulations[1]),
+        "oat 128": (plain + norms + film[128], multiplications + modulations[128]),
+        "oats 1": (plain - norms + slim_norms + film[1], multiplications + modulations[1]),
+        "oats 128": (plain - norms + slim_norms + film[128], multiplications + modulations[128]),
+    }
+    assert expected.keys() == DEFENSES.keys()
+    for defense, (parameters, macs) in expected.items():
+        counted = found("chain", defense, size, classes, layers=layers)
+        nonzero = counted.pop("nonzero_parameters", parameters)
+        assert counted == {"parameters": parameters, "macs": macs}
+        assert nonzero == parameters - (dead if defense == "floats_sparse" else 0)
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_an_unseen_architecture_runs_under_every_defense(defense):
+    name, options = DEFENSES[defense]
+    method = REGISTRY.create("defense", name, options)
+    layers = [Layer(width=8, role="stem"), Layer(width=6, kernel=1, role="shortcut"), Layer(width=10)]
+    network = REGISTRY.create("architecture", "chain", {"layers": layers})
+    model = method.build(network, (3, 6, 6), 5).eval()
+    assert method.deploy(model, method.operating_points()[-1])(torch.rand(2, 3, 6, 6)).shape == (2, 5)

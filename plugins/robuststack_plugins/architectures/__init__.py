@@ -1,6 +1,8 @@
-"""Residual networks for small images."""
+"""Residual networks for small images, and the classification models of torchvision and timm."""
 
-from robuststack import hookimpl
+from collections.abc import Sequence
+
+from robuststack import PublishedSize, hookimpl
 from robuststack.registry import Register
 
 HERE = "robuststack_plugins.architectures"
@@ -15,3 +17,14 @@ def register_architecture(register: Register) -> None:
     for depth, widen in ((16, 8), (40, 2)):
         register(f"wrn{depth}_{widen}", f"{HERE}.wide_resnet:WideResNet", preset={"depth": depth, "widen": widen})
     register("wrn-D-K", f"{HERE}.wide_resnet:WideResNet", pattern=r"wrn-(?P<depth>\d+)-(?P<widen>\d+)")
+    register(
+        "torchvision:NAME", f"{HERE}.torchvision_network:TorchvisionNetwork", pattern=r"torchvision:(?P<model>\S+)"
+    )
+    register("timm:NAME", f"{HERE}.timm_network:TimmNetwork", pattern=r"timm:(?P<model>\S+)")
+
+
+@hookimpl
+def published_sizes() -> Sequence[PublishedSize]:
+    from robuststack_plugins.architectures import float_table1
+
+    return float_table1.published()

@@ -35,12 +35,13 @@ class PaddingShortcut(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.stride = stride
-        self.before = (outputs - inputs) // 2
-        self.after = outputs - inputs - self.before
+        self.inputs, self.outputs, self.stride = inputs, outputs, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        # In a slimmed network fewer channels arrive and leave.
+        new = (self.outputs - self.inputs) * x.shape[1] // self.inputs
+        before = new // 2
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, new - before))
 
 
 class ProjectionShortcut(nn.Module):

@@ -1,4 +1,4 @@
-"""Gradient attacks on the host's loop."""
+"""Gradient attacks on the host's loop, and the noise they have to beat."""
 
 from robuststack import hookimpl
 from robuststack.registry import Register
@@ -8,5 +8,7 @@ HERE = "robuststack_plugins.attacks"
 
 @hookimpl
 def register_attack(register: Register) -> None:
+    register("cw_inf", f"{HERE}.cw_inf:CWInf")
     register("fgsm", f"{HERE}.fgsm:FGSM")
+    register("noise", f"{HERE}.noise:Noise")
     register("pgd", f"{HERE}.pgd:PGD")

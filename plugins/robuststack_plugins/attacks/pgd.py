@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import robuststack as rs
 
@@ -13,6 +13,8 @@ class PGD(rs.GradientAttack):
     """Projected gradient descent on the cross-entropy in the Linf ball, from a uniform random start."""
 
     paper = "Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018"
+    title: ClassVar[str] = "PGD"
+    """What the label begins with."""
 
     class Options(rs.Options):
         steps: int = rs.option(20, "Gradient steps.", ge=1, smoke=2)
@@ -32,7 +34,7 @@ class PGD(rs.GradientAttack):
     @property
     def label(self) -> str:
         restarts = f"x{self.options.restarts}" if self.options.restarts > 1 else ""
-        return f"PGD-{self.steps}{restarts}"
+        return f"{self.title}-{self.steps}{restarts}"
 
     @property
     def steps(self) -> int:

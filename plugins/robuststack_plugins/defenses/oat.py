@@ -59,53 +59,58 @@ class OnceForAll(rs.Defense):
         return 3.0 + attacked * (3.0 + 2.0 * steps)
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        import torch
-        from torch import nn
-
         from robuststack.layers.condition import Condition, attach
         from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
-        from robuststack.layers.film import FiLM
-        from robuststack.layers.roles import rewrite, role_of
+        from robuststack.layers.film import modulate
 
         condition = Condition("branch", "split", "code")
         model = dualise(architecture.build(shape, num_classes), condition)
+        modulate(model, DualBatchNorm2d, self.options.dim, condition)
+        return attach(self._with_codebook(model), condition)
+
+    def _with_codebook(self, model: nn.Module) -> nn.Module:
+        """The model with the rows that encode lambda: without them a trained network could not tell one from another."""
+        import torch
+
         dim = self.options.dim
-
-        def modulate(norm: nn.Module) -> nn.Module:
-            # Behind the stem's norm and a block's own; not behind a shortcut's or the final one.
-            if role_of(norm) not in ("stem", "block"):
-                return norm
-            return nn.Sequential(norm, FiLM(norm.branches[0].num_features, dim, condition))  # type: ignore[index,union-attr,arg-type]
-
-        rewrite(model, DualBatchNorm2d, modulate)
         if dim > 1:
-            # A part of the model's state: a lambda means nothing to a network without the rows it was trained with.
             model.register_buffer("codebook", torch.linalg.qr(torch.randn(dim, dim))[0])
-        return attach(model, condition)
+        return model
 
     def training_step(self, step: rs.TrainStep) -> None:
+        """Each sample with a lambda of its own: L = mean_i [(1 - lambda_i) CE(clean_i) + lambda_i CE(adversarial_i)]."""
+        self._passes(step, *self._draw(step))
+
+    def _draw(self, step: rs.TrainStep) -> tuple[int, Tensor]:
+        """How many samples get lambda 0, the first ones; and the position of each sample's lambda in the set [B]."""
         import torch
-        from torch.nn import functional
 
         lambdas = self.options.lambdas
         batch = step.x.shape[0]
         zeros = math.ceil(batch / len(lambdas))
         index = torch.zeros(batch, dtype=torch.long, device=step.x.device)
         index[zeros:] = torch.randint(1, len(lambdas), (batch - zeros,), device=step.x.device)
-        weight = torch.tensor(lambdas, device=step.x.device)[index]
+        return zeros, index
+
+    def _passes(self, step: rs.TrainStep, zeros: int, index: Tensor, **values: Any) -> None:
+        """Forward and backward passes of the batch at the lambdas drawn; `values` are what the views hold besides."""
+        import torch
+        from torch.nn import functional
+
+        weight = torch.tensor(self.options.lambdas, device=step.x.device)[index]
         code = self._encode(step.model, index)
 
-        clean = _view(step.model, code, split=zeros)(step.x)
+        clean = _view(step.model, code, split=zeros, **values)(step.x)
         step.observe("ca", clean, step.y)
         step.backward(((1 - weight) * functional.cross_entropy(clean, step.y, reduction="none")).mean())
 
         # Only samples with lambda > 0 are attacked, each at its own lambda; the mean is still over the whole batch.
         x, y = step.x[zeros:], step.y[zeros:]
-        view = _view(step.model, code[zeros:], branch=ADVERSARIAL)
+        view = _view(step.model, code[zeros:], branch=ADVERSARIAL, **values)
         adversarial = view(step.attack(view, x, y))
         step.observe("ra", adversarial, y)
         losses = functional.cross_entropy(adversarial, y, reduction="none")
-        step.backward((weight[zeros:] * losses).sum() / batch)
+        step.backward((weight[zeros:] * losses).sum() / step.x.shape[0])
 
     def _encode(self, model: nn.Module, index: Tensor) -> Tensor:
         """Positions in the set of lambdas [N] -> codes [N, dim]."""
@@ -122,14 +127,15 @@ class OnceForAll(rs.Defense):
     def view(self, model: nn.Module, setting: rs.Setting) -> View:
         import torch
 
-        value = setting.values["lambda"]
+        values = dict(setting.values)
+        value = values.pop("lambda")
         parameter = next(model.parameters())
         if self.options.dim == 1:
             code = torch.full((1, 1), float(value), device=parameter.device)
         else:
             position = torch.tensor([self.options.lambdas.index(value)], device=parameter.device)
             code = self._encode(model, position)
-        return _view(model, code, branch=setting.values["branch"])
+        return _view(model, code, **values)
 
 
 def _view(model: nn.Module, code: Tensor, **values: Any) -> View:

@@ -1,1 +1,13 @@
 """Models of RobustBench's zoo, to be evaluated as they are."""
+
+from robuststack import hookimpl
+from robuststack.registry import Register
+
+
+@hookimpl
+def register_defense(register: Register) -> None:
+    register(
+        "robustbench:MODEL",
+        "robuststack_plugins.robustbench.defense:RobustBench",
+        pattern=r"robustbench:(?P<model>[\w-]+)",
+    )

@@ -1,0 +1,38 @@
+"""The margin loss of Carlini and Wagner in the Linf ball."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import robuststack as rs
+from robuststack_plugins.attacks.pgd import PGD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class CWInf(PGD):
+    """Projected gradient descent on the margin of the best wrong class over the right one, capped at kappa.
+
+    An image whose margin is past kappa has no gradient and stays where it is.
+    """
+
+    paper = "Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks, S&P 2017"
+    title = "CW"
+
+    class Options(PGD.Options):
+        kappa: float = rs.option(
+            0.0,
+            "The margin, in logits, beyond which nothing is gained; the literature also has 50 with 30 steps.",
+            ge=0,
+        )
+
+    @property
+    def label(self) -> str:
+        kappa = self.options.kappa
+        return f"{super().label} kappa={kappa:g}" if kappa else super().label
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        from robuststack.engine.attack import margin
+
+        return margin(logits, y).clamp(max=float(self.options.kappa))

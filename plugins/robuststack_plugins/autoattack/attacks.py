@@ -1,0 +1,172 @@
+"""AutoAttack and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import robuststack as rs
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from robuststack_plugins.autoattack.runs import Run
+
+CROCE = "Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML 2020"
+EOT = "EOT: forward passes {}, on randomised points; others use one."
+RHO = "The step is halved where fewer than this share of the steps since the last check raised the loss."
+
+
+class Official(rs.Attack):
+    """Runs of pyautoattack, of which each image keeps the worst."""
+
+    paper = CROCE
+
+    def draws(self, stochastic: bool) -> int:
+        return int(self.options.draws) if stochastic else 1
+
+    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+        """What is run, in this order."""
+        raise NotImplementedError
+
+    def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
+        return {**super().figures(threat, stochastic), "draws": self.draws(stochastic)}
+
+    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
+        import torch
+
+        from robuststack_plugins.autoattack.runs import worst
+
+        draws = self.draws(bool(getattr(model, "stochastic", False)))
+        with torch.no_grad():
+            classes = model(x[:1]).shape[1]
+        return worst(self.runs(model, threat, draws, classes), model, x, y, draws, generator)
+
+
+class APGD(Official):
+    """Auto-PGD: the step, 2 eps at first, is halved where the loss stalls."""
+
+    losses: ClassVar[tuple[str, ...]]
+
+    class Options(rs.Options):
+        iterations: int = rs.option(100, "Gradient steps of a run.", ge=1, smoke=2)
+        restarts: int = rs.option(1, "Runs from random starts, for each loss.", ge=1, smoke=1)
+        draws: int = rs.option(20, EOT.format("whose gradients are averaged"), ge=1, smoke=2)
+        rho: float = rs.option(0.75, RHO, gt=0, le=1)
+
+    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+        from robuststack_plugins.autoattack.runs import apgd
+
+        options = self.options
+        return [
+            apgd(model, loss, threat.eps, options.iterations, draws, options.rho)
+            for loss in self.losses
+            for _ in range(options.restarts)
+        ]
+
+    def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
+        return {**super().figures(threat, stochastic), "step": 2 * threat.eps}
+
+    def image_passes(self, stochastic: bool) -> float:
+        # The start has a gradient too, and the two candidates of a run are compared.
+        each = 2.0 * (self.options.iterations + 1) + 2
+        return each * self.draws(stochastic) * self.options.restarts * len(self.losses)
+
+
+class APGDCE(APGD):
+    """Auto-PGD on the cross-entropy, as in AutoAttack."""
+
+    losses = ("ce",)
+
+    @property
+    def label(self) -> str:
+        return "APGD-CE"
+
+
+class APGDDLR(APGD):
+    """Auto-PGD on the difference of logits ratio, as in AutoAttack."""
+
+    losses = ("dlr",)
+    min_classes = 3  # The ratio's denominator has the third largest logit.
+
+    @property
+    def label(self) -> str:
+        return "APGD-DLR"
+
+
+class AutoAttackRand(APGD):
+    """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws."""
+
+    losses = ("ce", "dlr")
+    min_classes = 3
+
+    @property
+    def label(self) -> str:
+        return "AutoAttack-rand"
+
+
+class Square(Official):
+    """Square Attack, a random search that only calls the model, with AutoAttack's settings."""
+
+    paper = "Andriushchenko et al., Square Attack: a Query-efficient Black-box Adversarial Attack, ECCV 2020"
+    needs_gradients = False
+
+    class Options(rs.Options):
+        queries: int = rs.option(5000, "Queries of a run.", ge=1, smoke=2)
+        restarts: int = rs.option(1, "Runs from random starts.", ge=1, smoke=1)
+        draws: int = rs.option(20, EOT.format("whose logits are averaged in each query"), ge=1, smoke=2)
+
+    @property
+    def label(self) -> str:
+        return "Square"
+
+    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+        from robuststack_plugins.autoattack.runs import square
+
+        return [square(model, threat.eps, self.options.queries, draws)] * int(self.options.restarts)
+
+    def image_passes(self, stochastic: bool) -> float:
+        # One for the start, and one to compare what was found.
+        return float((self.options.queries + 2) * self.draws(stochastic) * self.options.restarts)
+
+
+class AutoAttackStandard(Official):
+    """AutoAttack for deterministic models: APGD-CE, targeted APGD-DLR, targeted FAB and Square.
+
+    It averages over no draws, so on a randomised point it is the weaker attack: use autoattack_rand there.
+    """
+
+    min_classes = 4  # The targeted ratio's denominator has the fourth largest logit.
+
+    class Options(rs.Options):
+        iterations: int = rs.option(100, "Gradient steps of a run of APGD or FAB.", ge=1, smoke=2)
+        queries: int = rs.option(5000, "Queries of Square.", ge=1, smoke=2)
+        targets: int = rs.option(9, "Wrong classes that are targeted, the likeliest first; at most all.", ge=1, smoke=2)
+        rho: float = rs.option(0.75, RHO, gt=0, le=1)
+
+    @property
+    def label(self) -> str:
+        return "AutoAttack"
+
+    def draws(self, stochastic: bool) -> int:
+        return 1
+
+    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+        from robuststack_plugins.autoattack.runs import apgd, square, targeted_apgd, targeted_fab
+
+        options, eps = self.options, threat.eps
+        ranks = range(2, min(options.targets, classes - 1) + 2)
+        return [
+            apgd(model, "ce", eps, options.iterations, draws, options.rho),
+            *(targeted_apgd(model, rank, eps, options.iterations, options.rho) for rank in ranks),
+            *(targeted_fab(model, rank, eps, options.iterations) for rank in ranks),
+            square(model, eps, options.queries, draws),
+        ]
+
+    def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
+        return {**super().figures(threat, stochastic), "step": 2 * threat.eps}
+
+    def image_passes(self, stochastic: bool) -> float:
+        """For an image that nothing fools; others stop early."""
+        gradient_runs = 1 + 2 * self.options.targets
+        return 2.0 * (self.options.iterations + 2) * gradient_runs + self.options.queries + 2

@@ -1,0 +1,60 @@
+"""Adapter soup: two affine sets of batch norm, trained together and mixed at deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+import robuststack as rs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class AdapterSoup(rs.Defense):
+    """Co-trained adapters: gamma and beta of each batch norm for clean and for adversarial images, mixed by lambda.
+
+    At deployment gamma = (1 - lambda) gamma_c + lambda gamma_a, and beta alike: a soup of the two models, which share all
+    other weights.
+    """
+
+    paper = "Rebuffi et al., Revisiting Adapters with Adversarial Training, ICLR 2023, arXiv 2210.04886"
+
+    class Options(rs.Options):
+        statistics: Literal["shared", "dual"] = rs.option(
+            "shared", "Running mean and variance: one set for both ends, or one each, mixed like gamma.", shown=True
+        )
+
+    class Knobs(rs.Options):
+        lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
+
+    def operating_points(self) -> list[rs.Point]:
+        return [{"lambda": one} for one in (0.0, 0.2, 0.7, 1.0)]
+
+    def image_passes(self, steps: int) -> float:
+        return 3.0 + 3.0 + 2.0 * steps
+
+    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        from robuststack.layers.affine_soup import add_soup
+        from robuststack.layers.condition import Condition, attach
+
+        condition = Condition("mix")
+        model = architecture.build(shape, num_classes)
+        return attach(add_soup(model, condition, dual=self.options.statistics == "dual"), condition)
+
+    def training_step(self, step: rs.TrainStep) -> None:
+        """Co-training: L = 0.5 CE(clean; lambda = 0) + 0.5 CE(adversarial; lambda = 1), both over the whole
+        batch, the attack against lambda = 1."""
+        from torch.nn import functional
+
+        clean_view, robust_view = (self.view(step.model, rs.Setting({"mix": end})) for end in (0.0, 1.0))
+        clean = clean_view(step.x)
+        step.observe("ca", clean, step.y)
+        step.backward(0.5 * functional.cross_entropy(clean, step.y))
+        adversarial = robust_view(step.attack(robust_view, step.x, step.y))
+        step.observe("ra", adversarial, step.y)
+        step.backward(0.5 * functional.cross_entropy(adversarial, step.y))
+
+    def setting(self, point: rs.Point) -> rs.Setting:
+        return rs.Setting({"mix": point["lambda"]})

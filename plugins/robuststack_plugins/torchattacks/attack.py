@@ -1,0 +1,126 @@
+"""One component for every attack of torchattacks."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ConfigDict, Field, create_model, model_validator
+
+import robuststack as rs
+from robuststack.errors import did_you_mean
+from robuststack.options import InvalidOptions, parse
+from robuststack_plugins.torchattacks.table import (
+    ATTACKS,
+    COUNTS,
+    EXCLUDED,
+    GRADIENT_FREE,
+    SUPPLIED,
+    THREE_CHANNELS,
+    Default,
+)
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+
+class TorchAttack(rs.Attack):
+    """An attack of the torchattacks library, named by its class: torchattacks:PGD.
+
+    Its options are the library's, with the library's defaults, which differ from those of the attacks of the same name
+    here. The library has no EOT but in the attacks with an `eot_iter`: others see one draw a step.
+    """
+
+    paper = "Kim, Torchattacks: A PyTorch Repository for Adversarial Attacks, 2020, arXiv 2010.01950"
+
+    class Options(rs.Options):
+        model_config = ConfigDict(extra="allow")
+
+        attack: str = rs.option("PGD", "The library's class, by the component's name; its parameters are options too.")
+
+        @model_validator(mode="before")
+        @classmethod
+        def completed(cls, data: dict[str, Any]) -> dict[str, Any]:
+            """The library's options, checked, with its defaults."""
+            given = {"attack": "PGD", **data}
+            name = given.pop("attack")
+            if name in EXCLUDED:
+                raise InvalidOptions(f"torchattacks.{name} is not offered: {EXCLUDED[name]}", ("attack",))
+            if name not in ATTACKS:
+                raise InvalidOptions(f"torchattacks has no {name!r}: {did_you_mean(name, ATTACKS)}", ("attack",))
+            for key in SUPPLIED.keys() & given.keys():
+                raise InvalidOptions(f"{key!r} is no option: {SUPPLIED[key]}", (key,))
+            return {"attack": name, **parse(_model(name), given).resolved()}
+
+    def __init__(self, options: rs.Options | None = None) -> None:
+        super().__init__(options)
+        if importlib.util.find_spec("torchattacks") is None:
+            message = "needs the torchattacks library: python -m pip install 'robuststack[torchattacks]'"
+            raise rs.PluginError(f"attack 'torchattacks:{self.options.attack}' {message}")
+
+    @property
+    def needs_gradients(self) -> bool:  # type: ignore[override]
+        return self.options.attack not in GRADIENT_FREE
+
+    @property
+    def min_classes(self) -> int:  # type: ignore[override]
+        """The difference of logits ratio needs three classes, the targeted one four."""
+        if self.options.attack == "APGDT":
+            return 4
+        return 3 if getattr(self.options, "loss", None) == "dlr" else 2
+
+    def image_passes(self, stochastic: bool) -> float:
+        options = self.options.resolved()
+        if self.options.attack == "SPSA":
+            return 2.0 * options["nb_iter"] * options["nb_sample"]
+        each = 1.0 if self.options.attack in GRADIENT_FREE else 2.0
+        return each * math.prod(options[key] for key in COUNTS if key in options)
+
+    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
+        import inspect
+
+        import torch
+        import torchattacks
+
+        from robuststack.engine.device import seeded_from
+
+        options = self.options.resolved()
+        name = options.pop("attack")
+        if name in THREE_CHANNELS and x.shape[1] != 3:
+            raise rs.PluginError(f"attack 'torchattacks:{name}' knows images of 3 channels only, not of {x.shape[1]}")
+        cls = getattr(torchattacks, name)
+        with torch.no_grad():
+            classes = model(x[:1]).shape[1]
+        with torch.enable_grad(), seeded_from(generator) as seed:
+            supplied = {
+                "eps": threat.eps,
+                "max_epsilon": threat.eps,
+                "norm": "Linf",
+                "n_classes": classes,
+                "seed": seed,
+                "verbose": False,
+            }
+            known = inspect.signature(cls).parameters
+            attack = cls(model, **options, **{key: value for key, value in supplied.items() if key in known})
+            attack.set_device(x.device)
+            # The library views images as rows, which a channels-last layout does not allow.
+            return attack(x.contiguous(), y).detach()  # type: ignore[no-any-return]
+
+
+@cache
+def _model(name: str) -> type[rs.Options]:
+    """The options of one class, as the table has them."""
+    fields: dict[str, Any] = {key: _field(default) for key, default in ATTACKS[name].items()}
+    return create_model(name, __base__=rs.Options, **fields)
+
+
+def _field(default: Default) -> tuple[Any, Any]:
+    if isinstance(default, tuple):
+        return Literal[default], default[0]
+    if isinstance(default, bool):
+        return bool, default
+    if isinstance(default, int):
+        return int, Field(default, ge=1)
+    return rs.Number, default
