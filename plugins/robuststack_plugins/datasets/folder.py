@@ -24,8 +24,9 @@ Labelled = list[tuple[str, int]]
 class Folder(Own):
     """A user's own image files, below one folder: train/<class>/ and test/<class>/.
 
-    Each of the two is laid out as for torchvision's ImageFolder, and both hold the same classes. Classes are numbered in the order of their names; the last training images of each class, by name, validate. An image's
-    shorter side is resized to `size` (bilinear), and the square in its centre is cut out.
+    Each of the two is laid out as for torchvision's ImageFolder, and both hold the same classes, which are numbered in the
+    order of their names. The last training images of each class, by name, validate. An image's shorter side is resized to
+    `size` (bilinear), and the square in its centre is cut out.
     """
 
     class Options(Own.Options):
