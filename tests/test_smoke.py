@@ -9,6 +9,7 @@ import pytest
 
 import robuststack as rs
 from robuststack.hardware import Hardware
+from robuststack.leaderboard import files
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
@@ -102,3 +103,20 @@ def test_every_suite_is_valid_whole_and_shrunk(path: Path, registry: Registry) -
     assert 0 < len(small.rows) <= len(whole.rows)
     assert {row.facts["defense"] for row in small.rows} == {row.facts["defense"] for row in whole.rows}
     assert suite.description
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The paper's figures are different views of the same models."""
+    return tmp_path_factory.mktemp("paper") / "store"
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_every_paper_suite_runs(path: Path, shared_store: Path, tmp_path: Path) -> None:
+    result = rs.run(path, store=shared_store, leaderboard=tmp_path, smoke=True)
+    assert not result.failed
+    assert len(result.rows) == len(result.plan.rows)
+    board = files.read(tmp_path / f"{path.stem}.smoke.json")
+    assert all(claim["ours"] for claim in board["claims"])
+    assert len(list(tmp_path.glob("*.svg"))) == len(load_suite(path).figures)

@@ -1,1 +1,2 @@
-"""Parts that defenses are made of: conditions and views, noise, dual batch norm, FiLM, norm roles."""
+"""Parts that defenses are made of: conditions and views, norm roles, noise, dual batch norm, FiLM, affine soups, slimmable
+and sparse layers."""

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from robuststack.errors import PluginError
 from robuststack.layers.condition import Condition
@@ -38,29 +39,35 @@ class AffineSoup2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mix = float(self.condition.read("mix"))
-        own_statistics = self.dual and mix == 1
-        used = self.ends[1] if own_statistics else self.ends[0]
-        names: tuple[str, ...] = AFFINE
-        if self.dual and 0 < mix < 1:
-            if self.training:
+        mixed = {name: self._between(name, mix) for name in AFFINE}
+        keeper = self.ends[1] if self.dual and mix == 1 else self.ends[0]
+        if self.training:
+            if self.dual and 0 < mix < 1:
                 raise RuntimeError(f"mix {mix:g} in train mode: with dual statistics only the ends, 0 and 1, train")
-            names += STATISTICS
-        clean, adversarial = self.ends
-        mixed = {name: torch.lerp(getattr(clean, name), getattr(adversarial, name), mix) for name in names}
-        return cast(Tensor, functional_call(used, mixed, x))
+            return cast(Tensor, functional_call(keeper, mixed, x))  # The norm itself keeps count of its statistics.
+        mean, variance = (self._between(name, mix) if self.dual else getattr(keeper, name) for name in STATISTICS)
+        return functional.batch_norm(x, mean, variance, mixed["weight"], mixed["bias"], eps=cast(float, keeper.eps))
+
+    def _between(self, name: str, mix: float) -> Tensor:
+        clean, adversarial = (getattr(end, name) for end in self.ends)
+        if mix in (0, 1):
+            return cast(Tensor, adversarial if mix else clean)
+        return torch.lerp(clean, adversarial, mix)
 
 
 def add_soup(model: nn.Module, condition: Condition, *, dual: bool) -> nn.Module:
     """Give every batch norm of `model` a second affine set and, `dual`, statistics of its own for it.
 
     Raises:
-        PluginError: the model has no batch norm, or one without gamma and beta.
+        PluginError: the model has no batch norm, or one without gamma, beta or running statistics.
     """
     found = list(norms(model))
     if not found:
         raise PluginError("an affine soup needs an architecture with batch norm layers, and this one has none")
-    bare = next((path for path, norm in found if not norm.affine), None)
+    bare = next((path for path, norm in found if not (norm.affine and norm.track_running_stats)), None)
     if bare is not None:
-        raise PluginError(f"an affine soup mixes gamma and beta, and the batch norm {bare} has none")
+        raise PluginError(
+            f"an affine soup needs batch norms with gamma, beta and running statistics; {bare} lacks some"
+        )
     rewrite(model, nn.BatchNorm2d, lambda norm: AffineSoup2d(cast(nn.BatchNorm2d, norm), condition, dual=dual))
     return model

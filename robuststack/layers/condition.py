@@ -21,7 +21,8 @@ class Condition:
 
     Fields: whatever the defense declares. The shared layers know `branch` (int, or a boolean tensor [N]: which batch
     norm), `split` (int: the first so many samples take branch 0, the others branch 1), `noise` (float: scale of the
-    weight noise) and `code` (tensor [N, d] or [1, d]: FiLM's input).
+    weight noise), `code` (tensor [N, d] or [1, d]: FiLM's input), `width` (float: share of the channels that runs) and
+    `mix` (float: where between two affine sets).
     """
 
     def __init__(self, *fields: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
+from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.device import Runtime
 from robuststack.hardware import Hardware
@@ -26,7 +27,7 @@ def images(count: int = BATCH) -> tuple[Tensor, Tensor]:
 
 def build(defense: rs.Defense, architecture: str = "resnet8", **options: Any) -> nn.Module:
     made = REGISTRY.create("architecture", architecture, options or {"width": 4})
-    return training.build(defense, made, SHAPE, CLASSES, 0)
+    return models.build(defense, made, SHAPE, CLASSES, 0)
 
 
 def attacked(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 
 import robuststack as rs
 from robuststack.engine import data as data_module
+from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.device import Runtime
 from robuststack.engine.jobs import Workspace, execute
@@ -54,7 +55,7 @@ def test_three_epochs_lead_past_chance_at_every_width(name, tmp_path):
     data = data_module.load(dataset, tmp_path, RUNTIME.device)
     defense, recipe = defense_of(name), Recipe(epochs=3, batch_size=50, lr=0.1)
     architecture = REGISTRY.create("architecture", "resnet8", {"width": 16})
-    state = training.begin(defense, training.build(defense, architecture, dataset.shape, 4, 0), recipe)
+    state = training.begin(defense, models.build(defense, architecture, dataset.shape, 4, 0), recipe)
     attack = REGISTRY.create("attack", "pgd", {"steps": 2, "step": "relative", "draws": 1})
     training.train(
         state, defense, data["train"], attack, THREAT, recipe, RUNTIME,

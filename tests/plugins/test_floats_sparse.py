@@ -88,6 +88,24 @@ def test_training_keeps_the_number_of_weights_alive_and_the_others_at_zero():
     assert any(not torch.equal(a, b) for a, b in zip(initial, masks[0], strict=True))
 
 
+def test_no_image_passes_through_a_weight_that_is_not_alive():
+    defense = sparse_float(density=0.2)
+    state, seen = training.begin(defense, build(defense), Recipe()), []
+
+    def look(module: nn.Module, args: object) -> None:
+        layers = [one for _, one in sparse.masked_layers(module)]
+        seen.append(all(bool((one.weight[~one.mask] == 0).all()) for one in layers))
+
+    state.model.register_forward_pre_hook(look)
+    recipe = Recipe(epochs=1, batch_size=8, lr=0.05)
+    training.train(
+        state, defense, Data(*images(24)), REGISTRY.create("attack", "pgd", {"steps": 1, "draws": 1}), THREAT, recipe,
+        RUNTIME, seed=0, augmentation=rs.Augmentation(), epoch_done=lambda *_: None,
+    )  # fmt: skip
+    assert len(seen) == 3 * 3, "three steps: clean, attack, adversarial"
+    assert all(seen)
+
+
 def test_masks_move_less_and_less_and_not_at_the_last_epoch():
     _, masks = train(sparse_float(density=0.3, prune_rate=0.6))
     assert all(torch.equal(a, b) for a, b in zip(masks[-2], masks[-1], strict=True))
