@@ -92,7 +92,7 @@ class Workspace:
         name = (spec.get("architecture") or spec["defense"])["name"]
         given = spec.get("given", {})
         name = given.get("python") or given.get("places", {}).get("load") or name
-        models.probe(defense, model, dataset.shape, dataset.num_classes, gradients=gradients, name=repr(name))
+        models.probe(self.registry, defense, model, dataset, gradients=gradients, name=repr(name))
 
 
 def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
