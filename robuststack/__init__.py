@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robuststack.api import Result, Trained, load_model, load_suite, run
+    from robuststack.api import Result, Trained, evaluate, load_model, load_suite, run
     from robuststack.contracts import (
         Architecture,
         Attack,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from robuststack.published_sizes import PublishedSize, Size
 
 _EXPORTS = {
-    "robuststack.api": ["Result", "Trained", "load_model", "load_suite", "run"],
+    "robuststack.api": ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"],
     "robuststack.contracts": [
         "Architecture", "Attack", "Augmentation", "Dataset", "Defense", "Download", "GradientAttack", "Images",
         "Point", "Scoring", "Setting", "Split", "Threat", "TrainStep",
@@ -72,6 +72,7 @@ __all__ = [
     "TrainStep",
     "Trained",
     "__version__",
+    "evaluate",
     "hookimpl",
     "load_model",
     "load_suite",

@@ -1,15 +1,16 @@
-"""What Python users call: run a suite, load a trained model."""
+"""What Python users call: run a suite, evaluate one model, load a trained one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robuststack import hardware
-from robuststack.contracts import Defense
-from robuststack.errors import RobustStackError
+from robuststack.contracts import Dataset, Defense
+from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files
 from robuststack.leaderboard.rows import make_rows
@@ -20,6 +21,7 @@ from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
+from robuststack.single import single_suite
 from robuststack.smoke import shrunk
 from robuststack.store import Store
 from robuststack.suite import Suite, load_suite
@@ -27,7 +29,7 @@ from robuststack.suite import Suite, load_suite
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Result", "Trained", "load_model", "load_suite", "run"]
+__all__ = ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"]
 
 
 @dataclass
@@ -54,7 +56,7 @@ def run(
     suite: str | Path | Suite,
     *,
     store: str | Path = STORE,
-    leaderboard: str | Path = LEADERBOARD,
+    leaderboard: str | Path | None = LEADERBOARD,
     device: str = "auto",
     overrides: Sequence[str] = (),
     only: str | None = None,
@@ -67,7 +69,7 @@ def run(
     Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
     the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
     jobs that another run holds. Where jobs fail, their rows are missing and the rest is written beside the full
-    leaderboard, to `<suite>.partial.*`.
+    leaderboard, to `<suite>.partial.*`. Without a `leaderboard` folder nothing is written.
 
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
@@ -77,16 +79,63 @@ def run(
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
-    if only:
-        plan = plan.only(only)
-    folder = Path(leaderboard)
-    files.claim(plan, folder)
+    return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
+
+
+def evaluate(
+    *,
+    dataset: str,
+    load: str | Path | None = None,
+    python: str | None = None,
+    architecture: str | None = None,
+    defense: str = "none",
+    attacks: Sequence[str] = ("pgd",),
+    points: Sequence[str] = (),
+    eps: float | str | None = None,
+    draws: int | None = None,
+    limit: int | None = None,
+    overrides: Sequence[str] = (),
+    store: str | Path = STORE,
+    leaderboard: str | Path | None = None,
+    device: str = "auto",
+    wait: float = 0.0,
+    registry: Registry | None = None,
+) -> Result:
+    """Attack and measure one finished model, without a suite file.
+
+    The model is `load`, a file of weights of `architecture` under `defense`, or `python`, a `package.module:function` that
+    returns it, or that of a `defense` which brings its own. Components are strings, a name with its options:
+    `pgd steps=50`. Each of `points` is an operating point, `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own
+    are scored. `eps` is the dataset's, `draws` and `limit` the defaults of a suite, where they are not given; `overrides`
+    set any other key of a suite. The store is used as by `run`; a leaderboard is written only where a folder is named.
+
+    Raises:
+        RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.
+    """
+    registry = registry or Registry()
+    suite = single_suite(
+        dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,
+        load=None if load is None else str(load), python=python, points=points,
+        eps=eps, draws=draws, limit=limit, overrides=overrides,
+    )  # fmt: skip
+    (part,) = suite.defenses
+    with contextlib.suppress(PluginError):  # The plan says what is wrong with it.
+        if part.model is None and registry.create("defense", part.name, part.options).trains:
+            reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
+            raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
+    plan = make_plan(suite, registry, hardware.resolve(device, suite.precision))
+    return _run(plan, store, leaderboard, wait, registry)
+
+
+def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
+    if leaderboard is not None:
+        files.claim(plan, Path(leaderboard))
     storage = Store(store)
     executor = LocalExecutor(registry, storage, data_folder(), plan.hardware)
     outcome = run_plan(plan, storage, executor, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
-    written = files.write(plan, rows, folder) if rows else []
+    written = files.write(plan, rows, Path(leaderboard)) if rows and leaderboard is not None else []
     return Result(plan, outcome, rows, written)
 
 
@@ -95,8 +144,25 @@ class Trained:
     """A model from the store. `at` gives it at an operating point."""
 
     job: str
+    label: str
     defense: Defense
+    dataset: Dataset
     model: nn.Module
+    spec: Mapping[str, Any]
+    """What it was trained on and how, as the job wrote it down."""
+
+    def point(self, **knobs: Any) -> dict[str, Any]:
+        """An operating point, whole: knobs that are not named keep their defaults; `lambda` is written `lambda_`.
+
+        Raises:
+            RobustStackError: the defense has no such knob or point.
+        """
+        try:
+            point = parse(type(self.defense).Knobs, knobs).resolved()
+            self.defense.check_point(point)
+        except (InvalidOptions, ValueError) as error:
+            raise RobustStackError(f"{self.defense.name}: {error}") from None
+        return point
 
     def at(self, *, frozen: bool = False, **knobs: Any) -> nn.Module:
         """The model at an operating point, in eval mode: images [N, C, H, W] in [0, 1] -> logits [N, K].
@@ -107,12 +173,7 @@ class Trained:
         Raises:
             RobustStackError: the defense has no such knob or point.
         """
-        try:
-            point = parse(type(self.defense).Knobs, knobs).resolved()
-            self.defense.check_point(point)
-        except (InvalidOptions, ValueError) as error:
-            raise RobustStackError(f"{self.defense.name}: {error}") from None
-        return self.defense.deploy(self.model, point, frozen=frozen)
+        return self.defense.deploy(self.model, self.point(**knobs), frozen=frozen)
 
 
 def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None = None) -> Trained:
@@ -126,7 +187,12 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     storage = Store(store, create=False)
     full = storage.find(job)
     result = storage.result(full)
+    spec = result["spec"]
     if result["kind"] != "train":
-        raise RobustStackError(f"{full} is a job of kind {result['kind']}; load_model takes a train job")
-    defense, model = models.finished(storage, registry or Registry(), full, result["spec"], data_folder())
-    return Trained(full, defense, model.eval())
+        model_of = spec.get("model", "")
+        hint = f", such as {model_of}, whose model it scores" if model_of.startswith("train-") else ""
+        raise RobustStackError(f"{full} is a job of kind {result['kind']}; name a train job{hint}")
+    registry = registry or Registry()
+    defense, model = models.finished(storage, registry, full, spec, data_folder())
+    dataset = models.component(registry, "dataset", spec["dataset"])
+    return Trained(full, result["label"], defense, dataset, model.eval(), spec)

@@ -51,6 +51,11 @@ def source_digest(modules: Iterable[str], alone: Iterable[str] = ()) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def has_source(module: str) -> bool:
+    """Whether a module's source can be found, without importing it."""
+    return _origin(module) is not None
+
+
 @cache
 def _read(name: str) -> tuple[str, tuple[str, ...]]:
     """The hash of a module's source and the names it imports (imports inside functions too)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robuststack.digest import source_digest
+from robuststack.digest import has_source, source_digest
 from robuststack.errors import ModelError
 from robuststack.suite import ModelSource
 
@@ -35,7 +35,7 @@ class Given:
 
 
 def find_given(source: ModelSource) -> Given:
-    """Find the file or the function's module, without importing it.
+    """Find the file or the function's module, without importing it. A module is looked for in the working directory too.
 
     Raises:
         ModelError: there is none.
@@ -48,13 +48,15 @@ def find_given(source: ModelSource) -> Given:
         with path.open("rb") as file:
             return Given(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
     except OSError as error:
-        raise ModelError(f"model: load: {path} cannot be read: {error.strerror or error}") from None
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _source_of(module: str) -> str:
     package = module.partition(".")[0]
-    if os.getcwd() not in sys.path:  # As `python -m` does: a module beside the suite is one the user means.
+    if os.getcwd() not in sys.path:  # As `python -m` does: the console script's own folder is there instead.
         sys.path.append(os.getcwd())
     if importlib.util.find_spec(package) is None:
-        raise ModelError(f"model: python: no module {package!r} in {os.getcwd()} or among the installed packages")
+        raise ModelError(f"no module {package!r} in {os.getcwd()} or among the installed packages")
+    if not has_source(module):
+        raise ModelError(f"package {package!r} has no module {module!r} with Python source")
     return source_digest([module])

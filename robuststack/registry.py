@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import re
@@ -182,6 +183,16 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         """The registered names of a kind, sorted; a family shows as its placeholder (`wrn-D-K`)."""
         return sorted(self._found[kind])
+
+    def gradient_free(self) -> str:
+        """The end of an error about a model without gradients: the attacks that only call the model."""
+        names = []
+        for one in self:
+            with contextlib.suppress(PluginError):  # What cannot be imported is no help here.
+                attack = one.load() if one.kind == "attack" else None
+                if attack is not None and issubclass(attack, Attack) and not attack.needs_gradients:
+                    names.append(one.name)
+        return f"valid: {', '.join(names)}" if names else "no attack is installed that only calls the model"
 
     def __iter__(self) -> Iterator[Registration]:
         for names in self._found.values():

@@ -82,6 +82,9 @@ class Resolver:
                 for threat, (i, part) in itertools.product(self._threats(d, dataset), enumerate(suite.defenses)):
                     for defense in self._variants("defense", part, ("defenses", i)):
                         model = given[i]
+                        if model and not defense.component.trains:
+                            message = f"defense {part.name!r} brings its own model: leave `model:` out"
+                            raise self.suite.error(message, "defenses", i, "model")
                         own = model.brings_network if model else not defense.component.trains
                         if not own and not networks:
                             message = f"defense {part.name!r} rewrites a network, and the suite has no `architectures:`"
@@ -170,10 +173,8 @@ class Resolver:
             if cell.threat.norm not in attack.norms:
                 raise self.suite.error(f"attack {attack.name!r} knows {', '.join(attack.norms)} only", *one.path)
             if attack.needs_gradients and not defense.differentiable:
-                message = (
-                    f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none; use an attack"
-                )
-                raise self.suite.error(f"{message} that only calls the model", *one.path)
+                message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
+                raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *one.path)
 
     def _points(self, defense: Variant) -> list[dict[str, Any]]:
         part: DefensePart = defense.part

@@ -268,9 +268,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StoreError: it cannot be written; what was there before is kept.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one move.
+
+    Raises:
+        StoreError: it cannot be written; what was there before is kept.
+    """
     with _writing(path), uninterrupted():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text.encode())
+        _replace(path, content)
 
 
 def make_folder(path: Path) -> None:

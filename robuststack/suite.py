@@ -110,9 +110,20 @@ class ModelSource(Options):
         None, "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch state dict."
     )
     python: str | None = option(
-        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module.",
-        pattern=r"^[\w.]+:\w+$",
-    )  # fmt: skip
+        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module."
+    )
+
+    @property
+    def text(self) -> str:
+        """The file or the function, as the suite writes it."""
+        return self.python or self.load or ""
+
+    @field_validator("python")
+    @classmethod
+    def _place(cls, python: str | None) -> str | None:
+        if python is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", python):
+            raise ValueError(f"{python!r} names no function; write package.module:function")
+        return python
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ModelSource:
@@ -269,6 +280,15 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
         _let_win(source, changed)
     source.data["name"] = source.data.get("name") or file.stem
     _refuse_namesakes(file, str(source.data["name"]))
+    return suite_of(source, file, overrides)
+
+
+def suite_of(source: Source, file: Path, overrides: Sequence[str] = ()) -> Suite:
+    """The suite that a source says, its overrides applied; `file` is what its leaderboard is known by.
+
+    Raises:
+        SuiteError: with the mark of what is wrong.
+    """
     try:
         suite = parse(Suite, source.data)
     except InvalidOptions as error:

@@ -28,11 +28,16 @@ class Variant:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The options worth printing: what the suite wrote, and what the component marks as always shown."""
+        """The options worth printing: what the suite wrote, and what the component marks as always shown; and the model,
+        where the user brings one."""
         resolved = self.component.options.resolved()
         always = marked(self.component.options, "shown")
+        given = getattr(self.part, "model", None)
         return {
-            key: resolved[key] for key in resolved if key in always or key in self.part.options or key in self.swept
+            **{
+                key: resolved[key] for key in resolved if key in always or key in self.part.options or key in self.swept
+            },
+            **({"model": given.text} if given else {}),
         }
 
 

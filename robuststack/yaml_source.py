@@ -158,11 +158,7 @@ def override(source: Source, assignment: str) -> tuple[str | int, ...]:
     mark = f"--set {assignment}"
     if not sign or not key.strip():
         raise SuiteError(f"{mark}: write KEY=VALUE, for example --set train.epochs=3")
-    try:
-        value = _value(text, mark)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
-        raise SuiteError(f"{mark}: the value is not valid YAML: {problem}") from None
+    value = value_of(text, mark)
     names = key.strip().split(".")
     parts: Path_ = ()
     created: list[Path_] = []
@@ -193,10 +189,18 @@ def override(source: Source, assignment: str) -> tuple[str | int, ...]:
     return parts
 
 
-def _value(text: str, mark: str) -> Any:
+def value_of(text: str, mark: str) -> Any:
+    """A value as a suite would write it.
+
+    Raises:
+        SuiteError: with `mark`, where it is not YAML.
+    """
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         return None if node is None else _construct(loader, node, (), mark, {})
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise SuiteError(f"{mark}: the value is not valid YAML: {problem}") from None
     finally:
         loader.dispose()

@@ -64,7 +64,7 @@ def test_a_point_that_the_defense_does_not_have_is_refused(trained: Trained, kno
 
 def test_only_train_jobs_hold_models(trained: Trained) -> None:
     measure = next(job.id for job in trained.result.plan.jobs if job.kind == "measure")
-    with pytest.raises(rs.RobustStackError, match="is a job of kind measure; load_model takes a train job"):
+    with pytest.raises(rs.RobustStackError, match=r"is a job of kind measure; name a train job$"):
         rs.load_model(measure, store=trained.store)
     with pytest.raises(StoreError, match="has no finished job train-nothing"):
         rs.load_model("train-nothing", store=trained.store)

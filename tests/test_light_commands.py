@@ -36,6 +36,9 @@ COMMANDS = [
     ["plan", "SUITE", "--json"],
     ["run", "SUITE", "--dry-run"],
     ["run", "--help"],
+    ["evaluate", "--help"],
+    ["export", "--help"],
+    ["rejudge", "--help"],
     ["schema"],
 ]
 

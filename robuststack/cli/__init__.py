@@ -15,6 +15,9 @@ from robuststack.errors import RobustStackError, did_you_mean
 
 COMMANDS = {
     "run": "Train, attack and measure what a suite declares, and write its leaderboard.",
+    "evaluate": "Attack and measure one finished model, without a suite.",
+    "export": "Write a trained model at an operating point as safetensors, a torch.export program or ONNX.",
+    "rejudge": "Score the kept adversarial images of an attack job again.",
     "check": "Check a suite without running it.",
     "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
     "list": "List the registered defenses, architectures, datasets and attacks.",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from robuststack import hardware
+from robuststack.errors import RobustStackError
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
+from robuststack.single import point_of
 from robuststack.smoke import shrunk
 from robuststack.suite import load_suite
+
+if TYPE_CHECKING:
+    from robuststack.api import Result
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,3 +53,31 @@ def planned(
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
     return plan.only(only) if only else plan
+
+
+def one_point(points: Sequence[str]) -> dict[str, Any]:
+    """The operating point of a command that takes one."""
+    if len(points) > 1:
+        written = " ".join(points)
+        raise RobustStackError(f'--point is given {len(points)} times; one point is meant: --point "{written}"')
+    return point_of(points[0]) if points else {}
+
+
+def print_result(result: Result) -> int:
+    """Print the table of a run, what was written and what failed; the exit code."""
+    if result.rows:
+        click.echo(f"\n{result.table()}\n")
+    for path in result.files:
+        click.echo(f"wrote {path}")
+    return print_failures(result)
+
+
+def print_failures(result: Result) -> int:
+    """Print what failed to standard error; the exit code."""
+    for label, reason in result.failed.items():
+        click.echo(f"failed: {label}: {reason}", err=True)
+    if not result.failed:
+        return 0
+    missing = len(result.plan.rows) - len(result.rows)
+    click.echo(f"{len(result.failed)} job(s) failed, {missing} of {len(result.plan.rows)} rows are missing", err=True)
+    return 1

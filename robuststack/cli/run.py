@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
+from robuststack.cli.common import planned, print_result, registry_with_warnings, suite_arguments
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
@@ -42,16 +42,4 @@ def command(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,
             wait=wait, registry=registry,
         )  # fmt: skip
-    if result.rows:
-        click.echo(f"\n{result.table()}\n")
-    for path in result.files:
-        click.echo(f"wrote {path}")
-    for label, reason in result.failed.items():
-        click.echo(f"failed: {label}: {reason}", err=True)
-    if result.failed:
-        missing = len(result.plan.rows) - len(result.rows)
-        click.echo(
-            f"{len(result.failed)} job(s) failed, {missing} of {len(result.plan.rows)} rows are missing", err=True
-        )
-        return 1
-    return 0
+    return print_result(result)

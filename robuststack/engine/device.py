@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,11 @@ class Runtime:
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, convolution weights laid out channels-last, the layout of the images."""
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model lies; the CPU for one without parameters and buffers."""
+    return next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def exact() -> AbstractContextManager[object]:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robuststack.contracts import Architecture, Defense, Setting
 from robuststack.engine.attack import still
 from robuststack.engine.building import network
-from robuststack.engine.device import Runtime, exact
+from robuststack.engine.device import Runtime, device_of, exact
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -28,7 +28,7 @@ def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, in
 @torch.no_grad()
 def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each)."""
-    image = torch.zeros(1, *shape, device=next(view.parameters()).device)
+    image = torch.zeros(1, *shape, device=device_of(view))
     with still(view), FlopCounterMode(display=False) as counter:
         view(image)
     return int(counter.get_total_flops()) // 2

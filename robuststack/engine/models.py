@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,18 @@ from torch import Tensor, nn
 
 from robuststack.contracts import Architecture, Dataset, Defense
 from robuststack.engine.building import network
-from robuststack.engine.device import seeded
-from robuststack.errors import ModelError, PluginError, StoreError
+from robuststack.engine.device import device_of, seeded
+from robuststack.errors import ModelError, RobustStackError, StoreError
+from robuststack.given import find_given
 from robuststack.registry import Registry
 from robuststack.smoke import StandIn
 from robuststack.store import Store
+from robuststack.suite import ModelSource
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
-PARALLEL = "module."
+"""Keys under which training scripts put a state dict, one inside the other at times."""
+PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
+"""What torch.compile and DataParallel, either around the other, put before every key."""
 
 
 def component(registry: Registry, kind: str, spec: Mapping[str, Any]) -> Any:
@@ -63,7 +70,7 @@ def finished(
     if given is None and not defense.trains:
         return defense, defense.load(folder, dataset.shape, dataset.num_classes)
     if given is not None and "python" in given:
-        return defense, _called(given["python"])
+        return defense, _called(given["python"], given["fingerprint"])
     model = untrained(registry, spec, spec.get("seed", 0))
     if given is None:
         restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
@@ -103,18 +110,18 @@ def packed_state(state: Mapping[str, Tensor]) -> bytes:
 def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     """Load the state, or say in one line why it is that of another network."""
     own = model.state_dict()
-    for key in own.keys() & state.keys():
-        if own[key].shape != state[key].shape:
-            return f"{key} has shape {list(state[key].shape)}, the model's has {list(own[key].shape)}"
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    for key, value in own.items():
+        if key in state and value.shape != state[key].shape:
+            return f"{key} has shape {list(state[key].shape)}, the model's has {list(value.shape)}"
+    missing, unknown = [key for key in own if key not in state], sorted(state.keys() - own.keys())
     found = [
-        f"{len(keys)} keys {what}, such as {keys[0]}"
+        f"keys {what}: {', '.join(keys[:2])}{f' and {len(keys) - 2} more' if len(keys) > 2 else ''}"
         for keys, what in ((missing, "are missing"), (unknown, "are unknown to it"))
         if keys
     ]
     if not found:
         model.load_state_dict(state, strict=True)
-    return " and ".join(found)
+    return "; ".join(found)
 
 
 def _user_state(path: Path, fingerprint: str) -> dict[str, Tensor]:
@@ -125,27 +132,45 @@ def _user_state(path: Path, fingerprint: str) -> dict[str, Tensor]:
             raise ModelError(f"{path} has changed since the run was planned; run again")
         if path.suffix == ".safetensors":
             return safetensors.torch.load(content)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        reason = str(error).partition(". ")[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of what it then refuses in one line.
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except RobustStackError:
+        raise
+    except Exception as error:  # Unpickling a damaged file ends in whatever its bytes happen to say.
         raise ModelError(
-            f"{path} is not a readable checkpoint (.safetensors, or a PyTorch state dict): {reason}"
+            f"{path} is not a readable checkpoint (.safetensors, or a PyTorch state dict): {_unreadable(error)}"
         ) from None
-    for key in WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    for _ in WRAPPERS:
+        inner = [state[key] for key in WRAPPERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
+        state = inner[0] if inner else state
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise ModelError(f"{path} holds no state dict (name -> tensor); save model.state_dict()")
-    if state and all(key.startswith(PARALLEL) for key in state):  # Saved from a DataParallel wrapper.
-        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
     return dict(state)
 
 
-def _called(target: str) -> nn.Module:
+def _unreadable(error: Exception) -> str:
+    code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if code:
+        return f"it needs {code[1]} to be loaded, and loading runs no code; save model.state_dict()"
+    if isinstance(error, (OSError, RuntimeError, safetensors.SafetensorError)):
+        return str(error).partition(". ")[0]
+    return "it is empty, damaged or of another kind"
+
+
+def _called(target: str, fingerprint: str) -> nn.Module:
+    if find_given(ModelSource(python=target)).fingerprint != fingerprint:
+        raise ModelError(f"the source of {target!r} has changed since the run was planned; run again")
     module, _, function = target.partition(":")
     try:
-        model = getattr(importlib.import_module(module), function)()
-    except Exception as error:
+        with seeded(torch.device("cpu"), "given"):  # Whatever the function draws, every job gets the same model.
+            model = getattr(importlib.import_module(module), function)()
+    except (Exception, SystemExit) as error:
         raise ModelError(f"model {target!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {target!r} gives {type(model).__name__}; valid: a torch.nn.Module that returns logits")
@@ -153,48 +178,55 @@ def _called(target: str) -> nn.Module:
 
 
 def probe(
-    defense: Defense, model: nn.Module, shape: tuple[int, int, int], num_classes: int, *, gradients: bool, name: str
+    registry: Registry, defense: Defense, model: nn.Module, dataset: Dataset, *, gradients: bool, name: str
 ) -> None:
     """Call the model once, at its most robust point, and refuse one that could not be evaluated.
 
     Raises:
-        ModelError: it does not take the images, returns no logits [N, K], or gives no gradients where attacks need them.
+        ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], or gives no
+            gradients where attacks need them.
     """
     from robuststack.engine.attack import still
     from robuststack.options import parse
 
+    shape, num_classes = dataset.shape, dataset.num_classes
     point = parse(type(defense).Knobs, defense.operating_points()[-1]).resolved()
     try:
         view = defense.view(model, defense.setting(point))
-    except ValueError as error:
-        raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from None
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    except RobustStackError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from error
+    device = device_of(model)
     with seeded(device, "probe"), still(view):
         images = torch.rand(2, *shape, device=device, requires_grad=True)
         try:
             logits = view(images)
-        except PluginError:
+        except RobustStackError:
             raise
         except Exception as error:
             takes_colour = shape[0] == 1 and _runs(view, images.expand(-1, 3, -1, -1))
-            reason = (
-                "it takes 3 channels; give the dataset the option `channels: 3`"
-                if takes_colour
-                else f"{type(error).__name__}: {error}"
-            )
+            reason = _colour(dataset) if takes_colour else f"{type(error).__name__}: {error}"
             raise ModelError(f"{name} cannot take images of shape {list(shape)}: {reason}") from error
         if not isinstance(logits, Tensor):
             kind = type(logits).__name__
-            raise ModelError(f"{name} returns a {kind}; valid: a tensor of logits [N, {num_classes}]")
+            raise ModelError(f"{name} returns {kind}; valid: a tensor of logits [N, {num_classes}]")
         if tuple(logits.shape) != (2, num_classes):
             raise ModelError(
                 f"{name} returns {list(logits.shape)} for 2 images; the dataset has {num_classes} classes, so logits are"
                 f" [2, {num_classes}]"
             )
         if _probabilities(logits):
-            raise ModelError(f"{name} returns probabilities; remove its softmax: attacks and DLR losses need logits")
+            raise ModelError(f"{name} returns probabilities; remove its softmax: attacks need logits")
         if gradients and not logits.requires_grad:
-            raise ModelError(f"{name} gives no gradients, which the attacks of the suite need; valid: square, noise")
+            raise ModelError(f"{name} gives no gradients, which attacks here need; {registry.gradient_free()}")
+
+
+def _colour(dataset: Dataset) -> str:
+    """The way out for a network that takes colour where the dataset has none."""
+    if "channels" in type(dataset.options).model_fields:
+        return "it takes 3 channels; give the dataset the option `channels: 3`"
+    return f"it takes 3 channels, and the images of {dataset.name} have 1"
 
 
 def _runs(view: nn.Module, images: Tensor) -> bool:

@@ -84,11 +84,12 @@ class View(nn.Module):
         self.model = model
         self.values = dict(values or {})
         self.stochastic = stochastic
-        condition = getattr(model, "condition", None)
-        unknown = set(self.values) - (condition.fields if condition is not None else frozenset())
+        found = getattr(model, "condition", None)
+        # A network of the user's own may call something else by this name.
+        self._condition: Condition | None = found if isinstance(found, Condition) else None
+        unknown = set(self.values) - (self._condition.fields if self._condition else frozenset())
         if unknown:
             raise ValueError(f"the model's condition has no field {sorted(unknown)}")
-        self._condition: Condition | None = condition
 
     @property
     def training(self) -> bool:  # type: ignore[override]

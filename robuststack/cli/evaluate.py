@@ -1,0 +1,73 @@
+"""robuststack evaluate"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from robuststack.cli.common import print_failures, print_result, registry_with_warnings
+from robuststack.cli.progress import make_progress
+from robuststack.paths import STORE
+
+
+@click.command("evaluate", short_help="Attack and measure one finished model.")
+@click.option(
+    "--load", metavar="FILE", help="Weights of --architecture under --defense: .safetensors or a PyTorch file."
+)
+@click.option(
+    "--python", metavar="MODULE:FUNCTION", help="A function that returns the model; it brings its own network."
+)
+@click.option("--architecture", metavar="SPEC", help="The network that the weights are of.")
+@click.option("--defense", default="none", show_default=True, metavar="SPEC", help="What the model was trained with.")
+@click.option("--dataset", required=True, metavar="SPEC", help="The data.")
+@click.option("--attack", "attacks", default=["pgd"], show_default=True, multiple=True, metavar="SPEC",
+              help="An attack; repeatable.")  # fmt: skip
+@click.option("--eps", metavar="E", help="Radius in the [0, 1] pixel range, such as 8/255.  [default: the dataset's]")
+@click.option("--point", "points", multiple=True, metavar="K=V",
+              help="An operating point: its knobs, with spaces between; repeatable.  [default: the defense's own]"
+)  # fmt: skip
+@click.option("--draws", type=int, metavar="N", help="Fresh noise draws that judge a randomised point.")
+@click.option("--limit", type=int, metavar="N", help="Score on the first N test images only.")
+@click.option("--set", "overrides", metavar="K=V", multiple=True,
+              help="Any other key of a suite, for example --set seeds.attack=[0,1]; repeatable.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
+@click.option("--leaderboard", metavar="DIR", help="Write a leaderboard there too, named after the model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON; progress goes to standard error.")
+def command(
+    load: str | None, python: str | None, architecture: str | None, defense: str, dataset: str, attacks: Sequence[str],
+    eps: str | None, points: Sequence[str], draws: int | None, limit: int | None, overrides: Sequence[str], device: str,
+    store: str, leaderboard: str | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Attack and measure one finished model, without a suite.
+
+    The model is a file of weights, what a Python function returns, or what the defense brings. A SPEC is a registered name,
+    with options where it needs any, as tables print it: --attack "pgd steps=50 restarts=5". Values are YAML.
+
+    \b
+    robuststack evaluate --load w.safetensors --architecture "resnet8 width=24" \\
+        --defense float --point lambda_n=0.2 --point "lambda_n=1 lambda_th=0.5" \\
+        --dataset digits --attack fgsm --attack "pgd steps=50" --eps 0.25
+    robuststack evaluate --python mymodels:make --dataset cifar10
+    """
+    registry = registry_with_warnings()
+    from robuststack.api import evaluate
+
+    # Where rows are printed, nothing else may be; what data sets and plugins print neither.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        progress = make_progress()
+        registry.hooks.register(progress, name="progress")
+        with progress:
+            result = evaluate(
+                dataset=dataset, load=load, python=python, architecture=architecture, defense=defense, attacks=attacks,
+                points=points, eps=eps, draws=draws, limit=limit, overrides=overrides, store=store,
+                leaderboard=leaderboard, device=device, registry=registry,
+            )  # fmt: skip
+    if not as_json:
+        return print_result(result)
+    click.echo(json.dumps(result.rows, indent=1))
+    return print_failures(result)

@@ -1,0 +1,54 @@
+"""robuststack export JOB"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from robuststack.cli.common import one_point, registry_with_warnings
+from robuststack.paths import STORE
+
+SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+
+
+@click.command("export", short_help="Write a trained model at an operating point to a file.")
+@click.argument("job")
+@click.option("--point", "points", multiple=True, metavar="K=V",
+              help="The operating point: its knobs, with spaces between.  [default: every knob's own]")  # fmt: skip
+@click.option("--format", "file_format", type=click.Choice(list(SUFFIXES)), default="safetensors", show_default=True,
+              help="Weights, or a program that runs without robuststack.")  # fmt: skip
+@click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+              help="Where to write it.  [default: named after the job and the point, in this folder]")  # fmt: skip
+@click.option("--frozen", is_flag=True, help="Keep one noise draw in the weights: the file's model is deterministic.")
+@click.option("--seed", default=0, show_default=True, metavar="S", type=click.IntRange(min=0), help="Draws that noise.")
+@click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where the job is kept.")
+def command(
+    job: str, points: Sequence[str], file_format: str, output: str | None, frozen: bool, seed: int, store: str
+) -> None:
+    """Write the model of JOB, a train job or the beginning of its id, at an operating point to a file.
+
+    What runs (torch-export, onnx) takes float32 images [N, C, H, W] in [0, 1] and gives logits [N, K], for any N. At a
+    randomised point it draws fresh noise in every call, unless it is --frozen. It is loaded again and compared with the
+    model before it is written. Every file says in its header which model it is, at which point, and what it takes.
+
+    \b
+    robuststack export train-0a1b --point lambda_n=0.2
+    robuststack export train-0a1b --point "lambda_n=1 lambda_th=0.5" --format onnx --frozen -o robust.onnx
+    """
+    point = one_point(points)
+    registry = registry_with_warnings()
+    from robuststack.api import load_model
+    from robuststack.engine.export import export
+    from robuststack.store import write_bytes
+    from robuststack.variants import text
+
+    trained = load_model(job, store=store, registry=registry)
+    resolved = trained.point(**point)
+    content = export(trained, point, file_format, frozen=frozen, seed=seed)
+    name = " ".join([trained.label, text(resolved, first=False), *(["frozen"] if frozen else [])])
+    path = Path(output or re.sub(r"[^\w.=-]+", "-", name.strip()) + SUFFIXES[file_format])
+    write_bytes(path, content)
+    click.echo(f"wrote {path}")

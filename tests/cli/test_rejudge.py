@@ -1,0 +1,335 @@
+"""`robuststack rejudge`: the kept images score as they did, on fresh noise, in 8 bits, at other points; the store stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import robuststack as rs
+from conftest import Trained
+from robuststack.cli import call
+from robuststack.engine.attack import judge
+from robuststack.engine.device import seeded
+from robuststack.engine.jobs import Workspace
+from robuststack.engine.rejudge import rejudge as judged_again
+from robuststack.hardware import Hardware
+from robuststack.leaderboard.rows import load_outcomes
+from robuststack.registry import Registry
+from robuststack.statistics import accuracy
+from robuststack.store import Store
+
+DATASET = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
+LABELS = torch.from_numpy(Registry().create("dataset", "tradeoff", DATASET).load(Path())["test"].labels)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+@pytest.fixture
+def rejudge(trained: Trained, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Arguments -> (exit code, standard output, standard error)."""
+
+    def go(*arguments: str, store: Path = trained.store) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = call(["rejudge", *arguments, "--store", str(store), "--device", "cpu"])
+        return code, *capsys.readouterr()
+
+    return go
+
+
+@pytest.fixture
+def facts(rejudge: Any) -> Callable[..., dict[str, Any]]:
+    def go(*arguments: str, **more: Any) -> dict[str, Any]:
+        code, output, errors = rejudge(*arguments, "--json", **more)
+        assert (code, errors) == (0, "")
+        return dict(json.loads(output))
+
+    return go
+
+
+@pytest.fixture
+def own(trained: Trained, here: Path) -> Store:
+    """A copy of the store, to be changed."""
+    shutil.copytree(trained.store, here / "store")
+    return Store(here / "store")
+
+
+def attack_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
+    (row,) = (row for row in trained.result.rows if row["defense"] == defense and point.items() <= row["point"].items())
+    return str(row["jobs"]["adaptive"][label]["0/0"])
+
+
+def images_of(store: Store | Path, job: str) -> Tensor:
+    storage = store if isinstance(store, Store) else Store(store)
+    return safetensors.torch.load(storage.read(job, "images.safetensors"))["images"]
+
+
+def contents(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def put_images(store: Store, job: str, images: Tensor) -> None:
+    """Other images in a finished job, as if its attack had found them."""
+    result = store.result(job)
+    outcomes = store.read(job, "outcomes.npy")
+    store.finish(
+        job,
+        result,
+        {"outcomes.npy": outcomes, "images.safetensors": safetensors.torch.save({"images": images.contiguous()})},
+    )
+
+
+# --- deterministic points
+
+
+@pytest.mark.parametrize("label", ["FGSM", "PGD-5"])
+def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, facts, label):
+    job = attack_job(trained, "oat", label, **{"lambda": 1.0})
+    store = Store(trained.store, create=False)
+    again = judged_again(Workspace(Registry(), store, Path(), Hardware("cpu", "float32")), job)
+    assert np.array_equal(again.correct, load_outcomes(store, job))
+    found = facts(job)
+    assert found["stored"] == found["new"]
+    assert (found["stored"]["interval"], found["stored"]["draws"], found["n"]) == ("wilson", 1, 200)
+    assert (found["stored_inside"], found["point"], found["eight_bit"]) == (True, None, None)
+
+
+def test_the_figures_are_those_of_the_leaderboard(trained, facts):
+    row = next(row for row in trained.result.rows if row["defense"] == "none")
+    found = facts(row["jobs"]["adaptive"]["PGD-5"]["0/0"])
+    assert {key: found["stored"][key] for key in ("value", "low", "high", "interval")} == row["ra"]["PGD-5"]
+
+
+def test_nothing_in_the_store_is_changed(trained, rejudge):
+    before = contents(trained.store)
+    for defense, point in (("none", {}), ("float", {"lambda_n": 1})):
+        assert rejudge(attack_job(trained, defense, **point), "--eight-bit", "--seed", "2")[0] == 0
+    assert contents(trained.store) == before
+
+
+# --- randomised points
+
+
+def test_a_randomised_point_is_judged_on_noise_of_its_own(own, trained):
+    model, job = trained.job("float"), attack_job(trained, "float", lambda_n=1)
+    # Louder noise, so that other draws are sure to give other verdicts.
+    state = safetensors.torch.load(own.read(model, "model.safetensors"))
+    louder = {key: 10 * value if key.endswith(".alpha") else value for key, value in state.items()}
+    own.finish(model, own.result(model), {"model.safetensors": safetensors.torch.save(louder)})
+    sha = own.result(model)["files"]["model.safetensors"]
+    files = {name: own.read(job, name) for name in ("outcomes.npy", "images.safetensors")}
+    own.finish(job, {**own.result(job), "model_sha256": sha}, files)
+
+    workspace = Workspace(Registry(), own, Path(), Hardware("cpu", "float32"))
+    seed = own.result(job)["spec"]["seed"]
+    first, again, other = (judged_again(workspace, job, seed=one).correct for one in (seed, seed, seed + 1))
+    assert first.shape == (4, 200)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    view, run = rs.load_model(model, store=own.root).at(lambda_n=1.0), []
+    for number, rows in enumerate((slice(0, 100), slice(100, 200))):
+        with seeded(torch.device("cpu"), seed, "judge", number):
+            run.append(judge(view, images_of(own, job)[rows], LABELS[rows], 4))
+    assert not np.array_equal(first, torch.cat(run, 1).numpy()), "not the noise of the run, even with its seed"
+
+
+def test_the_stored_figure_lies_inside_the_new_interval(trained, facts):
+    job = attack_job(trained, "float", lambda_n=1)
+    found = facts(job, "--draws", "30")
+    assert found["stored"]["draws"] == 4
+    assert (found["new"]["draws"], found["new"]["interval"]) == (30, "bootstrap")
+    assert found["stored_inside"]
+    assert found["new"]["low"] < found["stored"]["value"] < found["new"]["high"]
+
+
+def test_a_figure_that_does_not_hold_is_said_to_lie_outside(own, trained, rejudge, facts):
+    """As if the run had called images adversarial that are not."""
+    job = attack_job(trained, "none")
+    clean = torch.from_numpy(Registry().create("dataset", "tradeoff", DATASET).load(Path())["test"].images)
+    put_images(own, job, clean)
+    found = facts(job, store=own.root)
+    assert found["new"]["low"] > found["stored"]["value"]
+    assert not found["stored_inside"]
+    assert " does not lie inside the new interval [" in rejudge(job, store=own.root)[1]
+
+
+# --- 8 bits
+
+
+def test_rounding_to_8_bits_is_compared_on_the_same_noise(trained, facts):
+    job = attack_job(trained, "float", lambda_n=1)
+    found = facts(job, "--eight-bit")
+    plain = facts(job)
+    assert found["eight_bit"]["unrounded"] == plain["new"]
+    assert found["eight_bit"]["moved"] == pytest.approx(found["new"]["value"] - plain["new"]["value"], abs=1e-3)
+
+
+def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, facts, rejudge):
+    job = attack_job(trained, "none")
+    model = rs.load_model(trained.job("none"), store=trained.store).at()
+    clean = torch.from_numpy(Registry().create("dataset", "tradeoff", DATASET).load(Path())["test"].images)
+    right, wrong = clean.clone(), images_of(trained.store, job)
+    with torch.no_grad():
+        for _ in range(12):  # Towards the boundary, from both sides, as far as the batch size changes nothing.
+            middle = (right + wrong) / 2
+            fooled = (model(middle).argmax(1) != LABELS)[:, None, None, None]
+            right, wrong = torch.where(fooled, right, middle), torch.where(fooled, middle, wrong)
+        put_images(own, job, wrong)
+        rounded = (wrong * 255).round() / 255
+        before, after = (model(one).argmax(1) == LABELS for one in (wrong, rounded))
+    found = facts(job, "--eight-bit", store=own.root)
+    changed = int((before != after).sum())
+    assert changed > 20
+    assert found["eight_bit"]["images_changed"] == changed
+    moved = 100 * float(after.float().mean() - before.float().mean())
+    assert found["eight_bit"]["moved"] == pytest.approx(moved, abs=1e-3)
+    assert found["new"]["value"] == pytest.approx(100 * float(after.float().mean()), abs=1e-3)
+    line = rejudge(job, "--eight-bit", store=own.root)[1].splitlines()[-1]
+    assert line == f"rounding to 8 bits moves RA by {moved:+.2f} points: {changed} of 200 images change their verdict"
+
+
+# --- other operating points
+
+
+def test_images_can_be_scored_on_another_point_of_the_same_model(trained, facts):
+    job = attack_job(trained, "float", lambda_n=1)
+    found = facts(job, "--point", "lambda_n=0")
+    model = rs.load_model(trained.job("float"), store=trained.store).at(lambda_n=0.0)
+    with torch.no_grad():
+        right = model(images_of(trained.store, job)).argmax(1) == LABELS
+    assert found["new"]["value"] == pytest.approx(100 * float(right.float().mean()), abs=1e-3)
+    assert (found["new"]["draws"], found["new"]["interval"]) == (1, "wilson")
+    assert found["point"] == {"lambda_n": 0.0, "lambda_th": 0.0}
+
+
+def test_images_of_a_deterministic_point_get_draws_at_a_randomised_one(trained, facts):
+    job = attack_job(trained, "float", lambda_n=0)
+    assert facts(job, "--point", "lambda_n=1")["new"]["draws"] == 20
+    assert facts(job, "--point", "lambda_n=1", "--draws", "3")["new"]["draws"] == 3
+    assert facts(job, "--draws", "3")["new"]["draws"] == 1
+
+
+# --- what it prints
+
+
+def test_it_prints_old_and_new_with_intervals(trained, rejudge):
+    job = attack_job(trained, "float", lambda_n=1)
+    code, output, errors = rejudge(job[:15], "--point", "lambda_n=0.5", "--eight-bit", "--draws", "3")
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    assert lines[0] == f"{job}  tradeoff/resnet8/float lambda_n=1 lambda_th=0 PGD-5, 200 images"
+    stored = accuracy([[load_outcomes(Store(trained.store), job)]], stochastic=True)
+    assert f"{stored.value:.1f} [{stored.low:.1f}, {stored.high:.1f}]" in lines[4]
+    assert [line.split("  ")[0] for line in lines[4:7]] == [
+        "stored", "again at lambda_n=0.5 lambda_th=0", "again at lambda_n=0.5 lambda_th=0, 8 bits",
+    ]  # fmt: skip
+    assert [line.split()[-1] for line in lines[4:7]] == ["4", "3", "3"]
+    assert lines[8].startswith(f"the stored {stored.value:.1f} ")
+
+
+# --- jobs of other shapes
+
+
+def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge, facts, here):
+    model = rs.load_model(trained.job("none"), store=trained.store)
+    safetensors.torch.save_file(model.model.state_dict(), here / "w.safetensors")
+    options = " ".join(f"{key}={value}" for key, value in DATASET.items())
+    result = rs.evaluate(
+        load="w.safetensors", architecture="resnet8 width=8", dataset=f"tradeoff {options}", attacks=["fgsm"],
+        eps=0.1, limit=50,
+        overrides=["precision=float32", "measure.latency=false", "evaluate.batch_size=20"], store="given", device="cpu",
+    )  # fmt: skip
+    job = result.rows[0]["jobs"]["adaptive"]["FGSM"]["0/0"]
+    found = facts(job, store=here / "given")
+    assert found["n"] == 50
+    assert found["stored"] == found["new"]
+    safetensors.torch.save_file(
+        {**model.model.state_dict(), "stem.weight": torch.zeros(8, 3, 3, 3)}, here / "w.safetensors"
+    )
+    code, _, errors = rejudge(job, store=here / "given")
+    assert (code, errors) == (2, "robuststack: error: w.safetensors has changed since the run was planned; run again\n")
+
+
+# --- what it cannot use
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["attack-nothing"], "has no finished job attack-nothing; it holds "),
+        (["attack-"], " jobs begin with attack-: attack-"),
+        (["TRAIN"], "TRAIN is a job of kind train; name a job that attacks"),
+        (["MEASURE"], "MEASURE is a job of kind measure; name a job that attacks"),
+        (["CLEAN"], "CLEAN scores clean images; name a job that attacks"),
+        (["FLOAT", "--point", "lambda=1"], "float: unknown key 'lambda': did you mean 'lambda_n' or 'lambda_th'?"),
+        (["FLOAT", "--point", "lambda_n=2"], "float: lambda_n: must be less than or equal to 1, not 2"),
+        (["FLOAT", "--point", "a=1", "--point", "b=2"], '--point is given 2 times; one point is meant: --point "a=1 b=2"'),
+        (["FLOAT", "--draws", "1"], "Invalid value for '--draws': 1 is not in the range x>=2"),
+        (["FLOAT", "--seed", "-1"], "Invalid value for '--seed': -1 is not in the range x>=0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_again_is_one_line(trained, rejudge, here, arguments, message):
+    row = next(row for row in trained.result.rows if row["defense"] == "float")
+    names = {
+        "TRAIN": trained.job("float"),
+        "MEASURE": row["jobs"]["measure"],
+        "CLEAN": row["jobs"]["adaptive"]["ca"]["0/0"],
+        "FLOAT": row["jobs"]["adaptive"]["FGSM"]["0/0"],
+    }
+    for name, job in names.items():
+        message = message.replace(name, job)
+    code, output, errors = rejudge(*(names.get(one, one) for one in arguments))
+    (line,) = errors.splitlines()
+    assert (code, output) == (2, "")
+    assert message in line
+    assert list(here.iterdir()) == []
+
+
+def test_images_that_were_not_kept_are_one_line_with_the_way_to_keep_them(own, trained, rejudge):
+    job = attack_job(trained, "none")
+    own.finish(job, own.result(job), {"outcomes.npy": own.read(job, "outcomes.npy")})
+    _, _, errors = rejudge(job, store=own.root)
+    assert errors == (
+        f"robuststack: error: {job} kept no adversarial images; run its suite again with"
+        " --set evaluate.keep_images=true\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["images.safetensors", "outcomes.npy"])
+def test_damaged_files_are_never_judged(own, trained, rejudge, name):
+    job = attack_job(trained, "none")
+    path = own.folder(job) / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    code, output, errors = rejudge(job, store=own.root)
+    assert (code, output) == (2, "")
+    assert f"{path} is truncated or not the file that this job wrote (its hash differs)" in errors
+
+
+def test_a_model_that_was_trained_again_is_not_what_the_images_were_made_for(own, trained, rejudge):
+    job, model = attack_job(trained, "none"), trained.job("none")
+    state = safetensors.torch.load(own.read(model, "model.safetensors"))
+    retrained = safetensors.torch.save({**state, "stem.weight": state["stem.weight"] + 1})
+    own.finish(model, own.result(model), {"model.safetensors": retrained})
+    code, _, errors = rejudge(job, store=own.root)
+    assert code == 2
+    assert rejudge(job, store=trained.store)[0] == 0
+    assert f"{model} has been trained again since {job} attacked it; run the suite again" in errors
