@@ -1,4 +1,4 @@
-"""AutoAttack for randomised models against pyautoattack, at full length: 5 seeds, 20 draws, 100 iterations."""
+"""AutoAttack for randomised models against pyautoattack, whole: 5 seeds, 20 draws, 100 iterations (half an hour)."""
 
 from __future__ import annotations
 
