@@ -12,7 +12,7 @@ from robuststack import hardware
 from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
-from robuststack.leaderboard import files
+from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import make_rows
 from robuststack.leaderboard.tables import tables
 from robuststack.options import InvalidOptions, parse
@@ -135,8 +135,12 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     outcome = run_plan(plan, storage, executor, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
-    written = files.write(plan, rows, Path(leaderboard)) if rows and leaderboard is not None else []
+    written = _written(plan, rows, storage, leaderboard) if rows and leaderboard is not None else []
     return Result(plan, outcome, rows, written)
+
+
+def _written(plan: Plan, rows: list[dict[str, Any]], storage: Store, folder: str | Path) -> list[Path]:
+    return files.write(plan, rows, outcomes.collect(rows, storage), Path(folder))
 
 
 @dataclass

@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tabulate import tabulate
 
@@ -45,11 +46,22 @@ def test_the_tables_are_those_of_the_committed_leaderboard(dataset: str) -> None
     assert found[1].strip() == table(dataset), f"the table of {dataset} should be:\n\n{table(dataset)}\n"
 
 
-def test_the_suite_it_shows_is_valid(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    path = tmp_path / "shown.yaml"
-    path.write_text(text)
-    assert len(make_plan(load_suite(path), Registry(), Hardware("cpu", "float32")).rows) == 7
+def test_the_suites_it_shows_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, labels = np.zeros((20, 8, 8, 3), dtype=np.uint8), np.arange(20) % 5
+    np.savez("mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    Path("mymodels.py").write_text("def make(): ...")
+    texts = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    for text, rows in zip(texts, (7, 1), strict=True):
+        Path("shown.yaml").write_text(text)
+        assert len(make_plan(load_suite("shown.yaml"), Registry(), Hardware("cpu", "float32")).rows) == rows
+
+
+def test_the_leaderboards_it_lists_are_the_committed_ones() -> None:
+    listed = re.search(r"<!-- suites -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert listed
+    names = set(re.findall(r"\[(\w+)\]\(leaderboard/\1\.md\)", listed[1]))
+    assert names | {"float_vs_oat"} == {path.stem for path in (ROOT / "leaderboard").glob("*.json")}
 
 
 def test_the_module_it_shows_is_the_package_in_short() -> None:

@@ -80,7 +80,11 @@ def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path
     (tmp_path / "board").mkdir()
     result = rs.run(path, store=tmp_path / "store", leaderboard=tmp_path / "board", smoke=True)
     assert len(result.rows) == 4
-    assert {one.name for one in (tmp_path / "board").iterdir()} == {"mine.smoke.json", "mine.smoke.md"}
+    assert {one.name for one in (tmp_path / "board").iterdir()} == {
+        "mine.smoke.json",
+        "mine.smoke.md",
+        "mine.smoke.outcomes.safetensors",
+    }
     assert {row["n"] for row in result.rows} == {IMAGES}
 
 

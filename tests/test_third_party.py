@@ -39,7 +39,7 @@ def test_trades_is_unknown_before_its_package_is_installed_and_runs_after(tmp_pa
     assert before.returncode == 2
     (line,) = before.stderr.splitlines()
     assert f"{suite}:5:" in line
-    assert "unknown defense 'trades': valid: float, none, oat, pgd_at" in line
+    assert "unknown defense 'trades': valid: " in line
 
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(PACKAGE)], check=True)
 

@@ -26,7 +26,7 @@ from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
 from robuststack.engine.device import Runtime, seeded
-from robuststack.errors import StoreError
+from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware, cpu_name
 from robuststack.plan import Job
 from robuststack.registry import Registry
@@ -63,6 +63,8 @@ class Workspace:
         key = json.dumps(spec, sort_keys=True)
         if key not in self._data:
             dataset: Dataset = self.component("dataset", spec)
+            if dataset.fingerprint != spec.get("fingerprint", ""):
+                raise DatasetError(f"dataset {dataset.name!r} has changed since the run was planned; run again")
             self._data[key] = data_module.load(dataset, self.data_folder, self.runtime.device)
         return self._data[key]
 

@@ -50,9 +50,19 @@ def dualise(model: nn.Module, condition: Condition) -> nn.Module:
     """Give every batch norm of `model` a second branch, shortcut and final ones included.
 
     Raises:
-        PluginError: the model has no batch norm to duplicate.
+        PluginError: the model has no batch norm to duplicate, or one of another kind, whose statistics the branches would
+            share without a word.
     """
     if not any(True for _ in norms(model)):
         raise PluginError("dual batch norm needs an architecture with batch norm layers, and this one has none")
+    other = next((path for path, one in model.named_modules() if _is_other(one)), None)
+    if other is not None:
+        raise PluginError(
+            f"dual batch norm knows BatchNorm2d layers; {other} is another kind: use another architecture"
+        )
     rewrite(model, nn.BatchNorm2d, lambda norm: DualBatchNorm2d(norm, condition))  # type: ignore[arg-type]
     return model
+
+
+def _is_other(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.BatchNorm2d)

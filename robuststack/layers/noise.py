@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robuststack.errors import PluginError
 from robuststack.layers.adopt import adopt
 from robuststack.layers.condition import Condition, View
 from robuststack.layers.roles import rewrite
@@ -122,7 +123,14 @@ def _(layer: nn.Linear, condition: Condition, granularity: Granularity) -> Weigh
 def add_noise(
     model: nn.Module, condition: Condition, granularity: Granularity = "layer", linear: bool = False
 ) -> nn.Module:
-    """Make every convolution of `model` noisy, 1 x 1 shortcuts included, and with `linear` every linear layer too."""
+    """Make every convolution of `model` noisy, 1 x 1 shortcuts included, and with `linear` every linear layer too.
+
+    Raises:
+        PluginError: a linear layer whose weight torch's attention reads past its forward pass, so that noise would be lost.
+    """
+    attention = next((path for path, one in model.named_modules() if isinstance(one, nn.MultiheadAttention)), None)
+    if linear and attention is not None:
+        raise PluginError(f"noise on linear layers has no effect inside {attention}, a MultiheadAttention")
     kinds = (nn.Conv2d, nn.Linear) if linear else (nn.Conv2d,)
     rewrite(model, kinds, lambda layer: noisy(layer, condition, granularity))
     return model

@@ -6,14 +6,18 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.drawing import draw, file_name
 from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan import Plan
 from robuststack.store import make_folder, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
@@ -56,8 +60,12 @@ def read(path: Path) -> dict[str, Any]:
     return board
 
 
-def write(plan: Plan, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Write both files. A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays.
+def write(
+    plan: Plan, rows: Sequence[Mapping[str, Any]], per_sample: Mapping[str, np.ndarray], folder: Path
+) -> list[Path]:
+    """Write both files, the figures, and the per-sample outcomes (`outcomes.collect`).
+
+    A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays.
 
     Raises:
         StoreError: they cannot be written; the old ones are kept.
@@ -69,13 +77,15 @@ def write(plan: Plan, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[P
     drawings = {file_name(stem, one): draw(one, rows) for one in plan.suite.figures}
     pictures = {name: content for name, content in drawings.items() if content is not None}
     titles = {file_name(stem, one): one.title for one in plan.suite.figures}
+    outcomes_path = outcomes.path_of(json_path)
+    outcomes.save(outcomes_path, per_sample)
     write_text(
         json_path, json.dumps({**board, "suite_file": _suite_file(plan, folder)}, indent=1, sort_keys=True) + "\n"
     )
     for name, content in pictures.items():
         write_text(folder / name, content.decode())
     write_text(markdown_path, markdown(board, {name: titles[name] for name in pictures}))
-    return [json_path, markdown_path, *(folder / name for name in pictures)]
+    return [json_path, markdown_path, outcomes_path, *(folder / name for name in pictures)]
 
 
 def make_board(plan: Plan, rows: Sequence[Mapping[str, Any]], complete: bool) -> dict[str, Any]:

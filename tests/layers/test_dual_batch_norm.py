@@ -126,3 +126,9 @@ def test_a_network_without_batch_norm_is_refused():
 def test_a_norm_without_a_role_is_refused():
     with pytest.raises(PluginError, match="has no role"):
         dualise(nn.Sequential(nn.BatchNorm2d(2)), Condition("branch", "split"))
+
+
+def test_batch_norm_of_another_kind_is_refused() -> None:
+    model = nn.Sequential(mark(nn.BatchNorm2d(3), "stem"), nn.Flatten(), nn.BatchNorm1d(12))
+    with pytest.raises(PluginError, match="2 is another kind"):
+        dualise(model, Condition("branch", "split"))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robuststack.errors import PluginError
 from robuststack.layers.condition import Condition, View, attach
 from robuststack.layers.noise import ALPHA_INIT, NoisyConv2d, NoisyLinear, add_noise, bake, noise_scales, noisy
 
@@ -330,3 +331,9 @@ def test_only_fresh_draws_average_the_noise_out(net, x):
     # Sixteen draws: a quarter of the spread. Sixteen copies in one batch share a draw: all of it.
     assert spread(model, x[0], draws=16) / one == pytest.approx(0.25, rel=0.25)
     assert spread(model, x[0], copies=16) / one == pytest.approx(1.0, rel=0.25)
+
+
+def test_attention_that_would_lose_the_noise_is_refused() -> None:
+    model = nn.ModuleDict({"attend": nn.MultiheadAttention(4, 1)})
+    with pytest.raises(PluginError, match="no effect inside attend, a MultiheadAttention"):
+        add_noise(model, Condition("noise"), linear=True)

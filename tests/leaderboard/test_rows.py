@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import robuststack as rs
-from robuststack.leaderboard import files
+from robuststack.errors import LeaderboardError
+from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import load_outcomes, make_rows
 from robuststack.statistics import accuracy
 from robuststack.store import Store
@@ -148,15 +149,34 @@ def test_rows_made_again_are_the_same_and_are_plain_json(trained, store):
     assert again == json.loads(json.dumps(again))
 
 
-def test_a_leaderboard_written_again_is_the_same_file(trained, tmp_path):
+def test_a_leaderboard_written_again_is_the_same_file(trained, store, tmp_path):
     plan, rows = trained.result.plan, trained.result.rows
-    written = files.write(plan, rows, tmp_path / "one" / "leaderboard"), files.write(plan, rows, tmp_path / "two" / "x")
+    per_sample = outcomes.collect(rows, store)
+    written = [files.write(plan, rows, per_sample, tmp_path / one / "leaderboard") for one in ("one", "two")]
     for first, again in zip(*written, strict=True):
         if first.suffix == ".md":
             assert first.read_bytes() == again.read_bytes()
     before = [path.read_bytes() for path in written[0]]
-    files.write(plan, rows, tmp_path / "one" / "leaderboard")
+    files.write(plan, rows, per_sample, tmp_path / "one" / "leaderboard")
     assert [path.read_bytes() for path in written[0]] == before
+
+
+def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
+    board = trained.leaderboard / "small.json"
+    rows = files.read(board)["rows"]
+    found = outcomes.load(board, rows)
+    for row in rows:
+        for job in outcomes.attack_jobs(row):
+            assert (found[job] == load_outcomes(store, job)).all()
+        (job,) = row["jobs"]["adaptive"]["ca"].values()
+        assert 100 * found[job].mean() == pytest.approx(row["ca"]["value"], abs=1e-3)
+
+
+def test_outcomes_that_cannot_be_read_are_named_and_missing_ones_are_none(tmp_path):
+    assert outcomes.load(tmp_path / "a.json", []) == {}
+    (tmp_path / "a.outcomes.safetensors").write_bytes(b"no")
+    with pytest.raises(LeaderboardError, match=r"a\.outcomes\.safetensors cannot be read as per-sample outcomes"):
+        outcomes.load(tmp_path / "a.json", [])
 
 
 def test_the_file_holds_the_rows(trained):
@@ -164,7 +184,8 @@ def test_the_file_holds_the_rows(trained):
     assert board["rows"] == json.loads(json.dumps(trained.result.rows))
     assert board["complete"] is True
     assert [one["label"] for one in board["attacks"]] == ATTACKS
-    assert trained.result.files == [trained.leaderboard / "small.json", trained.leaderboard / "small.md"]
+    names = ["small.json", "small.md", "small.outcomes.safetensors"]
+    assert trained.result.files == [trained.leaderboard / name for name in names]
 
 
 def test_a_row_whose_jobs_are_not_all_done_is_left_out(trained, store):

@@ -158,7 +158,7 @@ def test_what_stands_behind_a_norm_stands_before_its_activation():
     lowest: list[float] = []
     for module in model.modules():
         if isinstance(module, FiLM):
-            module.register_forward_hook(lambda _, arguments, __: lowest.append(float(arguments[0].min())))
+            module.register_forward_hook(lambda _, arguments, __: lowest.append(float(arguments[0].detach().min())))
     method.deploy(model, {"lambda": 1.0})(torch.rand(BATCH, 3, 32, 32))
     assert len(lowest) == COUNTS[WITH_ACTIVATION] - len(ROLES[WITH_ACTIVATION]["final"])
     assert max(lowest) < -0.5, "below anything that ReLU (0) or hard swish (-0.375) lets through"

@@ -17,6 +17,7 @@ from gdown.exceptions import FileURLRetrievalError
 from torch import nn
 
 import robuststack as rs
+from robuststack.errors import ModelError
 from robuststack.registry import Registry
 from robuststack_plugins.robustbench import zoo
 from robuststack_plugins.robustbench.zoo import entries
@@ -168,7 +169,7 @@ def test_an_absent_checkpoint_is_downloaded_once(place, checkpoint, network, dow
 )
 def test_a_download_that_fails_says_so_in_one_line_and_leaves_nothing(place, downloads, tmp_path, answer, reason):
     downloads.append(answer)
-    with pytest.raises(rs.RobustStackError) as caught:
+    with pytest.raises(ModelError) as caught:
         create().load(tmp_path, SHAPE, 10)
     path, url = tmp_path / "models" / "cifar10" / "Linf" / f"{SMALL}.pt", create().downloads()[0].url
     assert str(caught.value).startswith(f"{path} is not there and could not be downloaded from {url}: ")
@@ -207,7 +208,7 @@ def saved(content: object) -> bytes:
 )
 def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(place, checkpoint, downloads, tmp_path, spoil, reason):
     path = place(spoil(checkpoint))
-    with pytest.raises(rs.RobustStackError) as caught:
+    with pytest.raises(ModelError) as caught:
         create().load(tmp_path, SHAPE, 10)
     assert str(caught.value).startswith(f"{path} cannot be used: {reason}")
     url = create().downloads()[0].url
@@ -219,9 +220,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(place, checkpoint, 
 def test_loading_runs_no_code_from_a_checkpoint(place, tmp_path):
     witness = tmp_path / "ran"
     path = place(saved({"state_dict": Payload(witness)}))
-    with pytest.raises(
-        rs.RobustStackError, match="it holds more than weights, and reading that would run code from it"
-    ):
+    with pytest.raises(ModelError, match="it holds more than weights, and reading that would run code from it"):
         create().load(tmp_path, SHAPE, 10)
     assert not witness.exists()
     torch.load(path, weights_only=False)
@@ -231,7 +230,7 @@ def test_loading_runs_no_code_from_a_checkpoint(place, tmp_path):
 def test_torch_load_is_put_back(place, tmp_path):
     original = torch.load
     place(b"hello")
-    with pytest.raises(rs.RobustStackError):
+    with pytest.raises(ModelError):
         create().load(tmp_path, SHAPE, 10)
     assert torch.load is original
 
@@ -239,7 +238,7 @@ def test_torch_load_is_put_back(place, tmp_path):
 @pytest.mark.parametrize(("shape", "classes"), [((3, 64, 64), 10), ((3, 32, 32), 100)])
 def test_another_dataset_is_refused(tmp_path, shape, classes):
     message = rf"knows images of \(3, 32, 32\) in 10 classes \(cifar10\), not of .* in {classes}"
-    with pytest.raises(rs.RobustStackError, match=message):
+    with pytest.raises(ModelError, match=message):
         create().load(tmp_path, shape, classes)
 
 

@@ -35,12 +35,13 @@ class Official(rs.Attack):
     def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         import torch
 
+        from robuststack.engine.device import seeded_from
         from robuststack_plugins.autoattack.runs import worst
 
         draws = self.draws(bool(getattr(model, "stochastic", False)))
-        with torch.no_grad():
+        with torch.no_grad(), seeded_from(generator):
             classes = model(x[:1]).shape[1]
-        return worst(self.runs(model, threat, draws, classes), model, x, y, draws, generator)
+            return worst(self.runs(model, threat, draws, classes), model, x, y, draws)
 
 
 class APGD(Official):
@@ -68,9 +69,9 @@ class APGD(Official):
         return {**super().figures(threat, stochastic), "step": 2 * threat.eps}
 
     def image_passes(self, stochastic: bool) -> float:
-        # The start has a gradient too, and the two candidates of a run are compared.
-        each = 2.0 * (self.options.iterations + 1) + 2
-        return each * self.draws(stochastic) * self.options.restarts * len(self.losses)
+        # The start has a gradient too, and the two candidates of a run are compared, with each other and the clean image.
+        run = 2 * (self.options.iterations + 1) + 2
+        return float(self.draws(stochastic) * (1 + run * self.options.restarts * len(self.losses)))
 
 
 class APGDCE(APGD):
@@ -95,7 +96,11 @@ class APGDDLR(APGD):
 
 
 class AutoAttackRand(APGD):
-    """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws."""
+    """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws.
+
+    On a randomised point both attack every image, and the host judges on fresh draws. pyautoattack's own evaluation leaves
+    an image clean where a single draw called it robust, or wrong from the start: judged afresh, that is a weaker attack.
+    """
 
     losses = ("ce", "dlr")
     min_classes = 3
@@ -126,8 +131,8 @@ class Square(Official):
         return [square(model, threat.eps, self.options.queries, draws)] * int(self.options.restarts)
 
     def image_passes(self, stochastic: bool) -> float:
-        # One for the start, and one to compare what was found.
-        return float((self.options.queries + 2) * self.draws(stochastic) * self.options.restarts)
+        # One for the start of a run, one to compare what was found, and one for the clean image.
+        return float(self.draws(stochastic) * (1 + (self.options.queries + 2) * self.options.restarts))
 
 
 class AutoAttackStandard(Official):
@@ -169,4 +174,4 @@ class AutoAttackStandard(Official):
     def image_passes(self, stochastic: bool) -> float:
         """For an image that nothing fools; others stop early."""
         gradient_runs = 1 + 2 * self.options.targets
-        return 2.0 * (self.options.iterations + 2) * gradient_runs + self.options.queries + 2
+        return float(2 * (self.options.iterations + 2) * gradient_runs + self.options.queries + 3)

@@ -17,7 +17,6 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from robuststack.engine.attack import mean_margin
-from robuststack.engine.device import seeded_from
 
 Run = Callable[[Tensor, Tensor], Iterable[Tensor]]
 """(images, labels) -> candidates, each a batch of adversarial images of that shape."""
@@ -28,27 +27,26 @@ LINF = {"norm": "Linf", "seed": 0}  # A seed of None would be the time; it is no
 
 
 @torch.no_grad()
-def worst(
-    runs: Sequence[Run], model: nn.Module, x: Tensor, y: Tensor, draws: int, generator: torch.Generator
-) -> Tensor:
-    """Of all that the runs find, each image keeps what has the largest margin over `draws` forward passes.
+def worst(runs: Sequence[Run], model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    """Of itself and all that the runs find, each image keeps what has the largest margin over `draws` forward passes.
 
-    A deterministic model is attacked in the library's way: later runs take only images that no run has fooled. On a
-    randomised one every run takes every image, since one success says little.
+    The first run attacks every image. Of a deterministic model the later ones take only those that nothing has fooled yet,
+    as the library does; of a randomised one they take all, since one success says little.
     """
     stochastic = bool(getattr(model, "stochastic", False))
     x = x.contiguous()  # The library views its images as rows, which a channels-last layout does not allow.
-    kept, hurt = x.clone(), torch.full_like(y, -torch.inf, dtype=torch.float32)
-    with seeded_from(generator):
-        for run in runs:
-            left = torch.ones_like(y, dtype=torch.bool) if stochastic else hurt <= 0
-            if not left.any():
-                break
-            for found in run(x[left], y[left]):
-                margin = mean_margin(model, found, y[left], draws)
-                better = margin > hurt[left]
-                kept[left] = torch.where(better[:, None, None, None], found, kept[left])
-                hurt[left] = torch.maximum(margin, hurt[left])
+    kept, hurt = x.clone(), mean_margin(model, x, y, draws)
+    for number, run in enumerate(runs):
+        left = torch.ones_like(y, dtype=torch.bool) if stochastic or number == 0 else hurt <= 0
+        if not left.any():
+            break
+        for found in run(x[left], y[left]):
+            # Gradients that are no numbers make images that are none.
+            usable = torch.isfinite(found).flatten(1).all(1)
+            margin = torch.where(usable, mean_margin(model, found, y[left], draws), -torch.inf)
+            better = margin > hurt[left]
+            kept[left] = torch.where(better[:, None, None, None], found, kept[left])
+            hurt[left] = torch.maximum(margin, hurt[left])
     return kept
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import robuststack as rs
-from robuststack.errors import did_you_mean
+from robuststack.errors import ModelError, did_you_mean
 from robuststack.paths import data_folder
 from robuststack_plugins.robustbench.zoo import entries, source
 
@@ -67,13 +67,13 @@ class RobustBench(rs.Defense):
         """The zoo's model with its checkpoint.
 
         Raises:
-            RobustStackError: it is for other images, or its checkpoint cannot be had, read or used.
+            ModelError: it is for other images, or its checkpoint cannot be had, read or used.
         """
         from robuststack_plugins.robustbench.loading import load
 
         expected = CLASSES[self.options.dataset]
         if (shape, num_classes) != (SHAPE, expected):
-            raise rs.RobustStackError(
+            raise ModelError(
                 f"defense 'robustbench:{self.options.model}' knows images of {SHAPE} in {expected} classes"
                 f" ({self.options.dataset}), not of {shape} in {num_classes}"
             )

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import robuststack as rs
+from robuststack.errors import ModelError
 
 INSTALL = "python -m pip install 'robuststack[robustbench]'"
 
@@ -27,7 +28,7 @@ def load(model: str, dataset: str, threat: str, folder: Path, files: Mapping[Pat
 
     Raises:
         PluginError: the library cannot be imported.
-        RobustStackError: with the file, what is wrong with it, and what to do.
+        ModelError: with the file, what is wrong with it, and what to do.
     """
     zoo = _zoo()
     for path, url in files.items():
@@ -64,7 +65,7 @@ def _fetch(url: str, path: Path) -> None:
             _read(part)
             part.replace(path)
     except (OSError, FileURLRetrievalError, Unusable) as error:
-        raise rs.RobustStackError(
+        raise ModelError(
             f"{path} is not there and could not be downloaded from {url}: {type(error).__name__}: {error};"
             " put the file there and run again"
         ) from None
@@ -81,7 +82,7 @@ def _weights_only(files: Mapping[Path, str]) -> Iterator[None]:
         except Unusable as error:
             raise _unusable(path, files[Path(path)], str(error)) from None
 
-    torch.load = guarded
+    torch.load = guarded  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -101,5 +102,5 @@ def _read(path: Path, read: Any = torch.load) -> Any:
         raise Unusable(f"it is damaged or cut off ({type(error).__name__}: {str(error)[:160]})") from None
 
 
-def _unusable(path: Path, url: str, reason: str) -> rs.RobustStackError:
-    return rs.RobustStackError(f"{path} cannot be used: {reason}; delete it to download it again from {url}")
+def _unusable(path: Path, url: str, reason: str) -> ModelError:
+    return ModelError(f"{path} cannot be used: {reason}; delete it to download it again from {url}")

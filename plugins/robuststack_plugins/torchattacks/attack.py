@@ -74,9 +74,9 @@ class TorchAttack(rs.Attack):
     def image_passes(self, stochastic: bool) -> float:
         options = self.options.resolved()
         if self.options.attack == "SPSA":
-            return 2.0 * options["nb_iter"] * options["nb_sample"]
-        each = 1.0 if self.options.attack in GRADIENT_FREE else 2.0
-        return each * math.prod(options[key] for key in COUNTS if key in options)
+            return float(2 * options["nb_iter"] * options["nb_sample"])
+        each = 1 if self.options.attack in GRADIENT_FREE else 2
+        return float(each * math.prod(options[key] for key in COUNTS if key in options))
 
     def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         import inspect
@@ -91,14 +91,12 @@ class TorchAttack(rs.Attack):
         if name in THREE_CHANNELS and x.shape[1] != 3:
             raise rs.PluginError(f"attack 'torchattacks:{name}' knows images of 3 channels only, not of {x.shape[1]}")
         cls = getattr(torchattacks, name)
-        with torch.no_grad():
-            classes = model(x[:1]).shape[1]
         with torch.enable_grad(), seeded_from(generator) as seed:
             supplied = {
                 "eps": threat.eps,
                 "max_epsilon": threat.eps,
                 "norm": "Linf",
-                "n_classes": classes,
+                "n_classes": model(x[:1]).shape[1],
                 "seed": seed,
                 "verbose": False,
             }

@@ -1,0 +1,118 @@
+"""What the comparisons with other libraries share: trained models, fresh images, and pyautoattack called directly."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+import yaml
+from pyautoattack import AutoAttack
+from pyautoattack.autopgd_base import APGDAttack
+from torch import Tensor
+
+import robuststack as rs
+from conftest import SMALL_SUITE, Trained
+from robuststack.engine import data
+from robuststack.engine.attack import judge, still
+from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
+from robuststack.registry import Registry
+
+REGISTRY = Registry()
+RUNTIME = Runtime(Hardware("cpu", "float32"))
+CPU = torch.device("cpu")
+
+
+def view(trained: Trained, defense: str, **point: float) -> View:
+    """A trained model at an operating point."""
+    return rs.load_model(trained.job(defense), store=trained.store).at(**point).eval()
+
+
+@cache
+def images(count: int) -> tuple[Tensor, Tensor]:
+    """Test images of the small suite's dataset, more of them than it has."""
+    options = yaml.safe_load(SMALL_SUITE)["datasets"]["options"]
+    dataset = REGISTRY.create("dataset", "tradeoff", {**options, "test_images": count})
+    test = data.load(dataset, Path(), CPU)["test"]
+    return test.images, test.labels
+
+
+def perturb(attack: rs.Attack, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0) -> Tensor:
+    """What an attack of ours returns."""
+    with still(attacked):
+        return attack.perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed))
+
+
+def right(victim: View, x: Tensor, y: Tensor, draws: int = 1, seed: int = 0) -> Tensor:
+    """How often the model is right about each image, over fresh draws."""
+    torch.manual_seed(1000 + seed)
+    return judge(victim, x, y, draws).float().mean(0)
+
+
+@dataclass(frozen=True)
+class Rand:
+    """AutoAttack's version for randomised models, at some length."""
+
+    eps: float
+    iterations: int
+    draws: int
+
+    def ours(self, attacked: View, x: Tensor, y: Tensor, seed: int) -> Tensor:
+        attack = REGISTRY.create("attack", "autoattack_rand", {"iterations": self.iterations, "draws": self.draws})
+        return perturb(attack, attacked, x, y, self.eps, seed)
+
+    def runs(self, attacked: View, x: Tensor, y: Tensor, seed: int) -> list[Tensor]:
+        """The library's APGD on each loss, asked for the point of highest loss of every image."""
+        torch.manual_seed(seed)
+        with still(attacked), torch.no_grad():
+            return [self._apgd(attacked, loss).perturb(x.contiguous(), y, best_loss=True) for loss in ("ce", "dlr")]
+
+    def protocol(self, attacked: View, x: Tensor, y: Tensor, seed: int) -> Tensor:
+        """The library's whole evaluation: clean images where a single draw said that the model is robust, or wrong."""
+        attack = AutoAttack(attacked, eps=self.eps, version="rand", seed=seed)
+        attack.apgd = self._apgd(attacked, "ce")
+        with still(attacked):
+            return attack.run_standard_evaluation(x.contiguous(), y, batch_size=len(x))[0]
+
+    def _apgd(self, attacked: View, loss: str) -> APGDAttack:
+        lengths = {"n_iter": self.iterations, "eot_iter": self.draws}
+        logger = logging.getLogger(__name__)
+        return APGDAttack(attacked, norm="Linf", eps=self.eps, loss=loss, device=CPU, logger=logger, **lengths)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference of robust accuracy in points, theirs less ours, with its 95 % interval over images."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, theirs: Tensor, ours: Tensor) -> Difference:
+        """From accuracies [seeds, images]; an image's difference is its mean over the seeds."""
+        each = 100 * (theirs - ours).mean(0)
+        half = 1.96 * float(each.std()) / math.sqrt(len(each))
+        return cls(float(each.mean()), float(each.mean()) - half, float(each.mean()) + half)
+
+
+def compare_rand(
+    rand: Rand, attacked: View, x: Tensor, y: Tensor, seeds: int, draws: int
+) -> tuple[Difference, Difference]:
+    """(the worst of the library's two runs, the library's whole evaluation), each against ours."""
+    ours, worst, protocol = [], [], []
+    for seed in range(seeds):
+        ours.append(right(attacked, rand.ours(attacked, x, y, seed), y, draws, seed))
+        runs = rand.runs(attacked, x, y, seed)
+        # Which run hurts an image more is found on other draws than it is judged on: a minimum of noise is too low.
+        found = torch.stack([right(attacked, one, y, draws, 100 + seed) for one in runs])
+        judged = torch.stack([right(attacked, one, y, draws, seed) for one in runs])
+        worst.append(judged.gather(0, found.argmin(0, keepdim=True)).squeeze(0))
+        protocol.append(right(attacked, rand.protocol(attacked, x, y, seed), y, draws, seed))
+    mine = torch.stack(ours)
+    return Difference.of(torch.stack(worst), mine), Difference.of(torch.stack(protocol), mine)
