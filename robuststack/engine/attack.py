@@ -102,15 +102,19 @@ def ascend(
 
 def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> Tensor:
     total: Tensor | None = None
+    logits: Tensor | None = None
     with torch.enable_grad():
         for _ in range(draws):
             point = adversarial.detach().requires_grad_()
+            logits = model(point)
             # The sum, so that each sample's gradient does not depend on how many others are in the batch.
-            (gradient,) = torch.autograd.grad(loss(model(point), y).sum(), point)
+            (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
             total = gradient if total is None else total + gradient
     assert total is not None
+    assert logits is not None
     if isinstance(model, Fast) and model.watched:
-        model.watch(total)
+        # A capped loss is flat where the model is fooled already, which is no masking.
+        model.watch(total, logits.argmax(1) == y)
     return total
 
 
