@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+ROW_KEYS = (
+    "label", "variant", "dataset", "dataset_options", "defense", "shown", "point", "threat", "protocol", "ca", "ra",
+    "protocols", "stochastic", "n", "draws", "parameters", "nonzero_parameters", "macs", "latency_ms",
+    "train_seconds_per_epoch", "jobs",
+)  # fmt: skip
+"""What every row has; readers rely on it."""
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
 
 
@@ -57,6 +63,11 @@ def read(path: Path) -> dict[str, Any]:
         raise LeaderboardError(f"{path} is not a leaderboard written by robuststack")
     if board["schema"] > SCHEMA:
         raise LeaderboardError(f"{path} has schema {board['schema']}, this version reads {SCHEMA}: upgrade robuststack")
+    for position, row in enumerate(board["rows"]):
+        missing = [key for key in ROW_KEYS if key not in row]
+        if missing:
+            name = row.get("label", f"row {position + 1}")
+            raise LeaderboardError(f"{path}: {name} has no {missing[0]!r}; run its suite again to write it whole")
     return board
 
 
