@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.entries import entries
 from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan import Plan
@@ -111,6 +112,7 @@ def make_board(plan: Plan, rows: Sequence[Mapping[str, Any]], complete: bool) ->
         "precision": plan.hardware.precision,
         "attacks": [{"label": label, **one} for label, one in plan.attacks.items()],
         "rows": list(rows),
+        "entries": entries(rows),
         "reference": [one.resolved() for one in plan.suite.reference],
         "claims": [compared(one, rows) for one in plan.suite.claims],
     }
