@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import robuststack
 from robuststack.errors import ModelError, RobustStackError
+from robuststack.layers.condition import View
 
 if TYPE_CHECKING:
     from robuststack.api import Trained
@@ -40,8 +41,9 @@ def export(trained: Trained, point: Mapping[str, Any], form: str, *, frozen: boo
         model = trained.at(frozen=frozen, **point)
     facts = metadata(trained, point, frozen=frozen, seed=seed)
     if form == "safetensors":
-        whole = model.get_submodule("model") if frozen else trained.model
-        return safetensors.torch.save({key: one.contiguous() for key, one in whole.state_dict().items()}, facts)
+        own = model.model if isinstance(model, View) else model
+        state = (own if frozen else trained.model).state_dict()
+        return safetensors.torch.save({key: one.contiguous() for key, one in state.items()}, facts)
     write, read = {"torch-export": (_torch_program, _run_torch), "onnx": (_onnx_program, _run_onnx)}[form]
     shape: Shape = trained.dataset.shape
     try:

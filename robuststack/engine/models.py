@@ -78,8 +78,8 @@ def finished(
         path = Path(given["places"]["load"])
         misfit = _misfit(model, _user_state(path, given["fingerprint"]))
         if misfit:
-            network = f"{spec['architecture']['name']} under {defense.name} with {dataset.num_classes} classes"
-            raise ModelError(f"{path} does not fit {network}: {misfit}")
+            wanted = f"{spec['architecture']['name']} under {defense.name} with {dataset.num_classes} classes"
+            raise ModelError(f"{path} does not fit {wanted}: {misfit}")
     return defense, model
 
 
