@@ -163,7 +163,7 @@ def evaluate(
     counts as the clean one, and is reported.
     """
     correct, images = [], []
-    checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True}
+    checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True, "calls": 0}
     gradients = torch.zeros(3)
     right = done = 0.0
     for number, (x, y) in enumerate(data.batches(batch_size)):
@@ -173,6 +173,7 @@ def evaluate(
             gradients += seen
             checks["clipped"] = max(float(checks["clipped"]), found["clipped"])
             checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
+            checks["calls"] += found["calls"]
             checks["state_kept"] = bool(checks["state_kept"]) and bool(found["state_kept"])
             images.append(judged)
         with seeded(x.device, seed, "judge", number):
@@ -217,7 +218,7 @@ def _attacked(
     distance = float((raw - clipped).abs().max())
     return (
         clipped,
-        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept)},
+        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept), "calls": fast.calls},
         fast.gradients.cpu(),
     )
 

@@ -60,6 +60,7 @@ class Fast(nn.Module):
         self.watched = watched
         self.stochastic = bool(getattr(view, "stochastic", False))
         self.gradients = torch.zeros(3, device=runtime.device)
+        self.calls = 0
 
     def watch(self, gradient: Tensor, counted: Tensor) -> None:
         """Count those of a batch of gradients [N, C, H, W] where `counted` [N] is true, without waiting for the device."""
@@ -69,6 +70,7 @@ class Fast(nn.Module):
         self.gradients += torch.stack([counted.sum(), zero, broken])
 
     def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
         with self.runtime.autocast():
             return self.view(x).float()  # type: ignore[no-any-return]
 
