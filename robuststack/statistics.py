@@ -1,8 +1,9 @@
-"""Accuracies with their 95 % intervals, from per-sample outcomes."""
+"""Accuracies and their differences, with 95 % intervals, from per-sample outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -42,7 +43,7 @@ def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Figur
     points draws too, are resampled: one draw of weight noise serves a whole batch, so outcomes that share a draw are not
     independent.
     """
-    per_image = np.stack([np.min([one.mean(0) for one in run], axis=0) for run in runs])
+    per_image = np.stack([_worst(run) for run in runs])
     n = per_image.shape[1]
     value = 100 * float(per_image.mean())
     if len(runs) == 1 and not stochastic:
@@ -65,10 +66,12 @@ def _image_weights(n: int) -> tuple[np.ndarray, dict[str, Any]]:
     return weights, random.get_state(legacy=False)
 
 
-def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool) -> np.ndarray:
+def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool, stream: int = 0) -> np.ndarray:
+    """The accuracy, 0 to 1, in each resample: the same images for every caller, and noise draws of a stream of its own."""
     images, state = _image_weights(runs[0][0].shape[1])
-    random = np.random.RandomState()
-    random.set_state(state)
+    random = np.random.RandomState([SEED, stream])
+    if stream == 0:
+        random.set_state(state)
     total = np.zeros(RESAMPLES)
     for run in runs:
         worst: np.ndarray | None = None
@@ -86,3 +89,62 @@ def _replicas(runs: Sequence[Sequence[np.ndarray]], stochastic: bool) -> np.ndar
         assert worst is not None
         total += np.einsum("rn,rn->r", np.broadcast_to(worst, images.shape), images)
     return np.asarray(total / len(runs))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One accuracy minus another, in points, with its 95 % interval and, where images are paired and deterministic, the
+    two-sided p-value of McNemar's exact test."""
+
+    value: float
+    low: float
+    high: float
+    p: float | None
+    method: str
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` where the interval, and the test if there is one, exclude that both are alike."""
+        if (self.low <= 0 <= self.high) or (self.p is not None and self.p >= 1 - LEVEL):
+            return "no evidence"
+        return "better" if self.value > 0 else "worse"
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """McNemar's exact test on paired outcomes, bool [n] each: the two-sided p-value of the images that only one gets
+    right being as many on either side."""
+    from scipy.stats import binomtest
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def paired(
+    first: Sequence[Sequence[np.ndarray]], second: Sequence[Sequence[np.ndarray]], *, stochastic: tuple[bool, bool]
+) -> Difference:
+    """The second accuracy minus the first, on the same images: runs as `accuracy` takes them.
+
+    The interval resamples the images for both at once, and each one's noise draws by themselves.
+    """
+    before, after = (100 * float(np.mean([_worst(run) for run in runs])) for runs in (first, second))
+    replicas = _replicas(second, stochastic[1], stream=1) - _replicas(first, stochastic[0])
+    low, high = np.quantile(replicas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    p = None
+    if not any(stochastic) and len(first) == len(second) == 1:
+        p = mcnemar(_worst(first[0]) > 0, _worst(second[0]) > 0)
+    return Difference(after - before, 100 * float(low), 100 * float(high), p, "paired bootstrap")
+
+
+def unpaired(first: Mapping[str, float], second: Mapping[str, float]) -> Difference:
+    """The second figure minus the first, from their intervals alone (Newcombe 1998, method 10)."""
+    low = math.hypot(second["value"] - second["low"], first["high"] - first["value"])
+    high = math.hypot(second["high"] - second["value"], first["value"] - first["low"])
+    value = second["value"] - first["value"]
+    return Difference(value, value - low, value + high, None, "from both intervals")
+
+
+def _worst(run: Sequence[np.ndarray]) -> np.ndarray:
+    """Each image's outcome: its mean over draws, the minimum over attacks."""
+    return np.asarray(np.min([one.mean(0) for one in run], axis=0))

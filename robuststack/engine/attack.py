@@ -102,15 +102,19 @@ def ascend(
 
 def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> Tensor:
     total: Tensor | None = None
+    logits: Tensor | None = None
     with torch.enable_grad():
         for _ in range(draws):
             point = adversarial.detach().requires_grad_()
+            logits = model(point)
             # The sum, so that each sample's gradient does not depend on how many others are in the batch.
-            (gradient,) = torch.autograd.grad(loss(model(point), y).sum(), point)
+            (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
             total = gradient if total is None else total + gradient
     assert total is not None
+    assert logits is not None
     if isinstance(model, Fast) and model.watched:
-        model.watch(total)
+        # A capped loss is flat where the model is fooled already, which is no masking.
+        model.watch(total, logits.argmax(1) == y)
     return total
 
 
@@ -159,7 +163,7 @@ def evaluate(
     counts as the clean one, and is reported.
     """
     correct, images = [], []
-    checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True}
+    checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True, "calls": 0}
     gradients = torch.zeros(3)
     right = done = 0.0
     for number, (x, y) in enumerate(data.batches(batch_size)):
@@ -169,6 +173,7 @@ def evaluate(
             gradients += seen
             checks["clipped"] = max(float(checks["clipped"]), found["clipped"])
             checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
+            checks["calls"] += found["calls"]
             checks["state_kept"] = bool(checks["state_kept"]) and bool(found["state_kept"])
             images.append(judged)
         with seeded(x.device, seed, "judge", number):
@@ -213,7 +218,7 @@ def _attacked(
     distance = float((raw - clipped).abs().max())
     return (
         clipped,
-        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept)},
+        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept), "calls": fast.calls},
         fast.gradients.cpu(),
     )
 

@@ -49,7 +49,7 @@ class Fast(nn.Module):
     """A view as attacks see it: the job's precision inside, float32 logits outside.
 
     Where it is `watched`, the host's loop tells it of each gradient, and it counts images in all, images whose gradient is
-    zero, and images whose gradient is not finite. A failing gradient looks like robustness.
+    zero, and images whose gradient is not finite, of those not fooled yet. A failing gradient looks like robustness.
     """
 
     def __init__(self, view: nn.Module, runtime: Runtime, *, watched: bool = False) -> None:
@@ -60,15 +60,17 @@ class Fast(nn.Module):
         self.watched = watched
         self.stochastic = bool(getattr(view, "stochastic", False))
         self.gradients = torch.zeros(3, device=runtime.device)
+        self.calls = 0
 
-    def watch(self, gradient: Tensor) -> None:
-        """Count a batch of gradients [N, C, H, W], without waiting for the device."""
+    def watch(self, gradient: Tensor, counted: Tensor) -> None:
+        """Count those of a batch of gradients [N, C, H, W] where `counted` [N] is true, without waiting for the device."""
         rows = gradient.flatten(1)
-        zero = (rows == 0).all(1).sum()
-        broken = (~torch.isfinite(rows)).any(1).sum()
-        self.gradients += torch.stack([torch.tensor(len(rows), device=zero.device), zero, broken])
+        zero = (counted & (rows == 0).all(1)).sum()
+        broken = (counted & (~torch.isfinite(rows)).any(1)).sum()
+        self.gradients += torch.stack([counted.sum(), zero, broken])
 
     def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
         with self.runtime.autocast():
             return self.view(x).float()  # type: ignore[no-any-return]
 

@@ -156,7 +156,7 @@ def train(
             )
         defense.after_epoch(model, optimizer, epoch, recipe.epochs)
         state.epoch = epoch + 1
-        metrics = {"loss": float(values.mean()), "seconds": time.perf_counter() - started}
+        metrics = {"loss": float(values.mean()), "steps": len(losses), "seconds": time.perf_counter() - started}
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         if recipe.checkpoint == "best" and validation is not None:
             metrics["validation_ra"] = _validate(state, defense, validation, attack, threat, recipe, runtime, seed)

@@ -60,7 +60,8 @@ def regrow(model: nn.Module, momentum: Mapping[Tensor, Tensor], rate: float) -> 
     """
     layers = [layer for _, layer in masked_layers(model)]
     sizes = [momentum[layer.weight].abs().contiguous().flatten() for layer in layers]
-    masks = [layer.get_buffer(MASK).contiguous().flatten() for layer in layers]
+    # Copies: flattening alone would alias the buffers of some layers.
+    masks = [layer.get_buffer(MASK).clone(memory_format=torch.contiguous_format).flatten() for layer in layers]
     shares = [float(size[mask].mean()) if bool(mask.any()) else 0.0 for size, mask in zip(sizes, masks, strict=True)]
     pruned = 0
     for layer, mask in zip(layers, masks, strict=True):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.entries import entries
 from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan import Plan
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+ROW_KEYS = (
+    "label", "variant", "dataset", "dataset_options", "defense", "shown", "point", "threat", "protocol", "ca", "ra",
+    "protocols", "stochastic", "n", "draws", "parameters", "nonzero_parameters", "macs", "latency_ms",
+    "train_seconds_per_epoch", "jobs",
+)  # fmt: skip
+"""What every row has; readers rely on it."""
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
 
 
@@ -57,6 +64,11 @@ def read(path: Path) -> dict[str, Any]:
         raise LeaderboardError(f"{path} is not a leaderboard written by robuststack")
     if board["schema"] > SCHEMA:
         raise LeaderboardError(f"{path} has schema {board['schema']}, this version reads {SCHEMA}: upgrade robuststack")
+    for position, row in enumerate(board["rows"]):
+        missing = [key for key in ROW_KEYS if key not in row]
+        if missing:
+            name = row.get("label", f"row {position + 1}")
+            raise LeaderboardError(f"{path}: {name} has no {missing[0]!r}; run its suite again to write it whole")
     return board
 
 
@@ -100,6 +112,7 @@ def make_board(plan: Plan, rows: Sequence[Mapping[str, Any]], complete: bool) ->
         "precision": plan.hardware.precision,
         "attacks": [{"label": label, **one} for label, one in plan.attacks.items()],
         "rows": list(rows),
+        "entries": entries(rows),
         "reference": [one.resolved() for one in plan.suite.reference],
         "claims": [compared(one, rows) for one in plan.suite.claims],
     }

@@ -51,6 +51,9 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
             for batch, timed in measured["latency_ms"].items()
         },
         "train_seconds_per_epoch": round(float(np.mean(trained)), 4) if trained else None,
+        "effort": _effort(
+            [results[job] for job in row.train.values() if job in results], row.robust[protocol], results
+        ),
         "inspected": _inspected([results[job]["inspected"] for job in row.train.values() if job in results]),
         "checks": _checks(checks),
         "versions": _together([results[job]["versions"] for job in row.jobs()]),
@@ -75,6 +78,20 @@ def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:
         "state_kept": all(one["state_kept"] for one in checks),
         "gradients_zero": round(max((one.get("gradients_zero", 0.0) for one in checks), default=0.0), 4),
         "gradients_not_finite": round(max((one.get("gradients_not_finite", 0.0) for one in checks), default=0.0), 4),
+    }
+
+
+def _effort(
+    trained: list[dict[str, Any]], robust: Mapping[str, Score], results: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What was really done: epochs and optimiser steps of each training seed, and each attack's calls of the model."""
+    return {
+        "epochs": [len(one["history"]) for one in trained],
+        "steps": [int(sum(epoch["steps"] for epoch in one["history"])) for one in trained],
+        "calls": {
+            name: sum(int(results[job]["checks"]["calls"]) for job in score.jobs.values())
+            for name, score in robust.items()
+        },
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from robuststack.leaderboard.entries import entry_cells
 from robuststack.leaderboard.keys import Row
 from robuststack.leaderboard.published import claim_cells, reference_cells
 
@@ -17,6 +18,9 @@ def tables(board: Row, style: str) -> list[tuple[str, str]]:
     formats."""
     attacks = [one["label"] for one in board["attacks"]]
     found = [(heading, _table(list(group), attacks, style)) for heading, group in groupby(board["rows"], heading_of)]
+    if any(one["settings"] > 1 for one in board["entries"]):
+        header = ["data, network", "defense", "models", "settings", "hypervolume %", "knee", "dominated settings"]
+        found.append(("Each defense as one entry", _plain(map(entry_cells, board["entries"]), header, style)))
     if board["claims"]:
         header = ["source", "claim", "published", "ours", "between"]
         found.append(("Published comparisons beside ours", _plain(map(claim_cells, board["claims"]), header, style)))

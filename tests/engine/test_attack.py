@@ -540,6 +540,13 @@ def test_gradients_that_fail_are_counted(kind, check):
     assert run(View(Masked(kind)), create("pgd", steps=3)).checks[check] == 100
 
 
+def test_a_capped_loss_that_is_flat_where_the_model_is_fooled_is_no_masking():
+    capped = create("cw_inf", steps=5, kappa=0.0)
+    outcome = run(View(model()), capped)
+    assert not outcome.correct.all()  # Some are fooled, so some gradients were zero.
+    assert outcome.checks["gradients_zero"] == 0
+
+
 def test_logits_that_are_not_finite_are_wrong():
     net = model()
     x, _ = images()

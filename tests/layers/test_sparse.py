@@ -103,6 +103,13 @@ def test_no_rate_changes_nothing():
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
+def test_a_single_input_channel_is_laid_out_both_ways_at_once():
+    net = sparsify(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1)), 0.5).to(memory_format=torch.channels_last)
+    before = sum(alive(net))
+    regrow(net, momentum_of(net), 0.3)
+    assert sum(alive(net)) == before
+
+
 def test_the_layout_in_memory_does_not_matter():
     plain, last = make(), make().to(memory_format=torch.channels_last)
     assert last[2].mask.is_contiguous(memory_format=torch.channels_last)

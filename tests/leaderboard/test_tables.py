@@ -27,13 +27,13 @@ def header(table: str) -> list[str]:
 
 
 def test_rows_of_one_setting_make_one_table(board):
-    ((heading, table),) = tables(board, "github")
+    (heading, table), *_ = tables(board, "github")
     assert heading == "tradeoff, resnet8, Linf eps 0.1"
     assert len(body(table)) == len(board["rows"]) == 6
 
 
 def test_the_columns_are_named(board):
-    ((_, table),) = tables(board, "github")
+    (_, table), *_ = tables(board, "github")
     assert header(table) == [
         "defense", "point", "CA %", "RA FGSM %", "RA PGD-5 %", "RA worst %", "parameters", "MACs", "ms, batch 1",
         "ms, batch 8", "train s/epoch",
@@ -41,7 +41,7 @@ def test_the_columns_are_named(board):
 
 
 def test_every_row_is_there_in_its_order_with_its_figures(board):
-    ((_, table),) = tables(board, "github")
+    (_, table), *_ = tables(board, "github")
     for cells, row in zip(body(table), board["rows"], strict=True):
         assert cells[0].split()[0] == row["defense"]
         assert cells[1] == (" ".join(f"{key}={value:g}" for key, value in row["point"].items()) or "-")
@@ -53,12 +53,12 @@ def test_every_row_is_there_in_its_order_with_its_figures(board):
 
 
 def test_options_that_matter_stand_beside_the_name(board):
-    ((_, table),) = tables(board, "github")
+    (_, table), *_ = tables(board, "github")
     assert {cells[0] for cells in body(table)} == {"none", "pgd_at", "float", "oat dim=4"}
 
 
 def test_no_two_rows_look_alike(board):
-    ((_, table),) = tables(board, "github")
+    (_, table), *_ = tables(board, "github")
     named = [tuple(cells[:2]) for cells in body(table)]
     assert len(set(named)) == len(named)
 
@@ -68,13 +68,13 @@ def test_another_threat_is_another_table(board):
     for row in other:
         row["threat"]["eps"] = 8 / 255
     board["rows"] += other
-    headings = [heading for heading, _ in tables(board, "github")]
+    headings = [heading for heading, _ in tables(board, "github")][:2]
     assert headings == ["tradeoff, resnet8, Linf eps 0.1", "tradeoff, resnet8, Linf eps 8/255"]
 
 
 def test_an_extra_column_of_a_plugin_is_shown(board):
     board["rows"][1]["extra"]["carbon"] = "3 g"
-    ((_, table),) = tables(board, "github")
+    (_, table), *_ = tables(board, "github")
     assert header(table)[-1] == "carbon"
     assert [cells[-1] for cells in body(table)] == ["-", "3 g", "-", "-", "-", "-"]
 
@@ -83,7 +83,7 @@ def test_what_was_not_measured_is_a_dash(board):
     for row in board["rows"][:1]:
         row["latency_ms"], row["train_seconds_per_epoch"] = {}, None
         del row["ra"]["FGSM"]
-    ((_, table),) = tables(board, "github")
+    (_, table), *_ = tables(board, "github")
     first = body(table)[0]
     assert [first[3], *first[8:11]] == ["-", "-", "-", "-"]
 
@@ -91,7 +91,7 @@ def test_what_was_not_measured_is_a_dash(board):
 @pytest.mark.parametrize("style", ["github", "simple", "tsv", "html", "latex"])
 def test_every_style_of_tabulate_works(board, style):
     assert style in tabulate_formats
-    ((_, table),) = tables(board, style)
+    (_, table), *_ = tables(board, style)
     assert all(f"{row['parameters']:,}" in table for row in board["rows"])
 
 
@@ -144,7 +144,7 @@ def test_variants_of_a_dataset_or_a_network_can_be_told_apart(tmp_path):
 
 def test_the_markdown_file_holds_every_row_and_how_it_was_obtained(trained, board):
     text = (trained.leaderboard / "small.md").read_text()
-    ((heading, table),) = tables(board, "github")
+    (heading, table), *_ = tables(board, "github")
     assert text.startswith("# small\n")
     assert f"## {heading}\n\n{table}\n" in text
     for part in ("200 images", "4 draws", "training seeds 0", "FGSM, deterministic", "FGSM, randomised", "torch "):
@@ -153,8 +153,30 @@ def test_the_markdown_file_holds_every_row_and_how_it_was_obtained(trained, boar
 
 
 def test_the_result_prints_the_same_table(trained, board):
-    ((heading, table),) = tables(board, "github")
-    assert trained.result.table("github") == f"{heading}\n\n{table}"
+    (heading, table), *_ = tables(board, "github")
+    assert trained.result.table("github").startswith(f"{heading}\n\n{table}\n\nEach defense as one entry\n\n")
+
+
+def test_a_defense_that_is_tuned_is_one_entry_below(board):
+    *_, (heading, table) = tables(board, "github")
+    assert heading == "Each defense as one entry"
+    assert header(table) == [
+        "data, network", "defense", "models", "settings", "hypervolume %", "knee", "dominated settings",
+    ]  # fmt: skip
+    assert [cells[1] for cells in body(table)] == ["none", "pgd_at", "float", "oat dim=4"]
+
+
+def test_other_protocols_and_zeros_are_columns_where_they_differ(board):
+    row = board["rows"][0]
+    published = {name: {"ca": row["ca"], "ra": row["ra"]} for name in ("published",)}
+    rows = [{**row, "protocols": published, "nonzero_parameters": 10}, *board["rows"][1:]]
+    (_, table), *_ = tables({**board, "rows": rows}, "github")
+    names = header(table)
+    first, second, *_ = body(table)
+    assert first[names.index("CA published %")] == figure(row["ca"])
+    assert first[names.index("RA worst published %")] == figure(row["ra"]["worst"])
+    assert second[names.index("CA published %")] == "-"
+    assert first[names.index("non-zero")] == "10"
 
 
 def test_a_partial_leaderboard_says_so(board):

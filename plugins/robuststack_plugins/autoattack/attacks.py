@@ -22,6 +22,13 @@ class Official(rs.Attack):
 
     paper = CROCE
 
+    @property
+    def fingerprint(self) -> str:
+        """The library's version: what its attacks find is its own, and may change."""
+        from importlib.metadata import version
+
+        return f"pyautoattack {version('pyautoattack')}"
+
     def draws(self, stochastic: bool) -> int:
         return int(self.options.draws) if stochastic else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import math
 from functools import cache
@@ -59,6 +60,11 @@ class TorchAttack(rs.Attack):
         if importlib.util.find_spec("torchattacks") is None:
             message = "needs the torchattacks library: python -m pip install 'robuststack[torchattacks]'"
             raise rs.PluginError(f"attack 'torchattacks:{self.options.attack}' {message}")
+
+    @property
+    def fingerprint(self) -> str:
+        """The library's version: what its attacks find is its own, and may change."""
+        return f"torchattacks {importlib.metadata.version('torchattacks')}"
 
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]

@@ -1,0 +1,79 @@
+"""robuststack leaderboard show | compare"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from tabulate import tabulate
+
+from robuststack.leaderboard.formats import FORMATS
+from robuststack.paths import LEADERBOARD
+
+folder_option = click.option(
+    "--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie."
+)
+
+
+@click.group("leaderboard", short_help="Show and compare leaderboards.")
+def command() -> None:
+    """Show leaderboards that runs have written, and compare two of one suite."""
+
+
+@command.command("show", short_help="Print one.")
+@click.argument("suite")
+@click.option("--sort", metavar="KEY", help="Best first by CA, RA, or a key of the rows, such as ra.PGD-20 or macs.")
+@click.option("--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True)
+@folder_option
+def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
+    """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there."""
+    from robuststack.leaderboard.formats import ranked, written
+    from robuststack.leaderboard.opening import open_board
+
+    board, _ = open_board(suite, Path(leaderboard))
+    if sort:
+        board = {**board, "rows": ranked(board["rows"], sort)}
+    click.echo(written(board, style))
+
+
+@command.command("compare", short_help="Compare two of one suite.")
+@click.argument("old")
+@click.argument("new")
+@click.option("--all", "everything", is_flag=True, help="Print also the figures without evidence of a change.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@folder_option
+def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: str) -> None:
+    """Compare the leaderboard NEW with OLD: each a JSON file, a suite's name, or REVISION:FILE as git has it there.
+
+    Where per-sample outcomes lie beside both, images are paired: a bootstrap over them gives the interval, and McNemar's
+    exact test stands beside it at deterministic points. Elsewhere the interval comes from the two printed ones.
+    """
+    from robuststack.leaderboard import comparing
+    from robuststack.leaderboard.opening import open_board
+
+    folder = Path(leaderboard)
+    (first, first_outcomes), (second, second_outcomes) = open_board(old, folder), open_board(new, folder)
+    found = comparing.compare(first, second, first_outcomes, second_outcomes)
+    if as_json:
+        changes = [{**asdict(one), "verdict": one.difference.verdict} for one in found.changes]
+        click.echo(json.dumps({"changes": changes, "only_old": found.only_old, "only_new": found.only_new}, indent=1))
+        return
+    shown = [one for one in found.changes if everything or one.difference.verdict != "no evidence"]
+    header = ["row", "figure", "old", "new", "difference", "McNemar p", "verdict", "by"]
+    body = [
+        [one.label, one.figure, f"{one.old:.1f}", f"{one.new:.1f}",
+         f"{one.difference.value:+.1f} [{one.difference.low:+.1f}, {one.difference.high:+.1f}]",
+         "-" if one.difference.p is None else f"{one.difference.p:.2g}", one.difference.verdict, one.difference.method]
+        for one in shown
+    ]  # fmt: skip
+    if body:
+        click.echo(tabulate(body, header, disable_numparse=True) + "\n")
+    for label, where in [*((one, "old") for one in found.only_old), *((one, "new") for one in found.only_new)]:
+        click.echo(f"only in the {where} one: {label}")
+    rows = len({one.label for one in found.changes})
+    changed = sum(one.difference.verdict != "no evidence" for one in found.changes)
+    click.echo(
+        f"{len(found.changes)} figures of {rows} rows: {changed} changed, {len(found.changes) - changed} without evidence"
+    )

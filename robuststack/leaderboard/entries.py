@@ -1,0 +1,98 @@
+"""A tunable defense as one entry: its settings in the plane of clean and robust accuracy, and their worth together."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robuststack.leaderboard.keys import Row
+
+Point = tuple[float, float]
+"""Clean and robust accuracy in percent."""
+
+
+def entries(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One record for each defense of each table: how many models it takes, its front, hypervolume, knee and dominated
+    settings."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        key = [row["variant"], row["threat"], row["defense"], row["shown"], *_network(row)]
+        groups.setdefault(json.dumps(key), []).append(row)
+    return [_entry(group) for group in groups.values()]
+
+
+def _network(row: Row) -> list[Any]:
+    """Widths are networks of their own in one: their settings are compared with each other, not across."""
+    return [row["point"].get("width")]
+
+
+def _entry(rows: Sequence[Row]) -> dict[str, Any]:
+    points = [(row["ca"]["value"], row["ra"]["worst"]["value"]) for row in rows]
+    named = dict(zip([_setting(row) for row in rows], points, strict=True))
+    front = pareto(points)
+    bent = knee(front)
+    first = rows[0]
+    width = first["point"].get("width")
+    return {
+        "variant": first["variant"],
+        "threat": first["threat"],
+        "defense": first["defense"],
+        "shown": {**first["shown"], **({} if width is None else {"width": width})},
+        "models": len(rows) if first["retrained"] else 1,
+        "settings": len(rows),
+        "hypervolume": round(hypervolume(points), 2),
+        "knee": next((setting for setting, point in named.items() if point == bent), None),
+        "dominated": [setting for setting, point in named.items() if dominated(point, points)],
+    }
+
+
+def _setting(row: Row) -> str:
+    pairs = row["point"].items()
+    return " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in pairs) or "-"
+
+
+def dominated(point: Point, points: Sequence[Point]) -> bool:
+    """Whether another point is at least as good in both accuracies and better in one."""
+    return any(other[0] >= point[0] and other[1] >= point[1] and other != point for other in points)
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """The points that no other dominates, each once, from the most accurate to the most robust."""
+    return sorted({one for one in points if not dominated(one, points)}, key=lambda one: -one[0])
+
+
+def hypervolume(points: Sequence[Point]) -> float:
+    """The share of the plane, in percent, that the points dominate: 100 for a defense that is right always, attacked or
+    not (Zitzler and Thiele 1998, with the origin as the reference)."""
+    area, robust = 0.0, 0.0
+    for ca, ra in pareto(points):
+        area += ca * (ra - robust)
+        robust = ra
+    return area / 100
+
+
+def knee(front: Sequence[Point]) -> Point | None:
+    """The point of a front that lies farthest beyond the line between its ends; None where none does (Das 1999)."""
+    if len(front) < 3:
+        return None
+    (x0, y0), (x1, y1) = front[0], front[-1]
+    length = math.hypot(x1 - x0, y1 - y0)
+    beyond = {one: ((y1 - y0) * (one[0] - x0) - (x1 - x0) * (one[1] - y0)) / length for one in front[1:-1]}
+    best = max(beyond, key=lambda one: beyond[one])
+    return best if beyond[best] > 0 else None
+
+
+def entry_cells(entry: Mapping[str, Any]) -> list[str]:
+    """defense, models, settings, hypervolume, knee, dominated settings."""
+    shown = " ".join([entry["defense"], *(f"{key}={value}" for key, value in entry["shown"].items())])
+    return [
+        ", ".join(entry["variant"]),
+        shown,
+        str(entry["models"]),
+        str(entry["settings"]),
+        f"{entry['hypervolume']:.1f}",
+        entry["knee"] or "-",
+        ", ".join(entry["dominated"]) or "-",
+    ]

@@ -1,0 +1,73 @@
+"""A tunable defense as one entry: front, hypervolume, knee, dominated settings."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robuststack.leaderboard import files
+from robuststack.leaderboard.entries import dominated, entries, entry_cells, hypervolume, knee, pareto
+
+accuracy = st.integers(0, 100).map(float)
+points = st.lists(st.tuples(accuracy, accuracy), min_size=1, max_size=6)
+
+
+def test_the_hypervolume_of_a_staircase():
+    assert hypervolume([(100.0, 100.0)]) == 100
+    assert hypervolume([(80.0, 50.0)]) == 40
+    assert hypervolume([(90.0, 0.0), (80.0, 50.0)]) == 40  # No robustness adds nothing.
+    assert hypervolume([(90.0, 40.0), (60.0, 70.0)]) == pytest.approx(90 * 0.4 + 60 * 0.3)
+
+
+@given(points)
+def test_the_hypervolume_is_the_share_of_the_plane_that_is_dominated(found):
+    below = np.zeros((100, 100), dtype=bool)
+    for ca, ra in found:
+        below[: int(ca), : int(ra)] = True
+    assert hypervolume(found) == pytest.approx(below.mean() * 100)
+
+
+@given(points)
+def test_a_front_dominates_all_and_itself_nowhere(found):
+    front = pareto(found)
+    assert not any(dominated(one, front) for one in front)
+    assert all(one in front or dominated(one, front) for one in found)
+    assert all(a[0] > b[0] and a[1] < b[1] for a, b in itertools.pairwise(front))
+
+
+def test_the_knee_bulges_most():
+    assert knee([(100.0, 0.0), (95.0, 60.0), (60.0, 70.0)]) == (95.0, 60.0)
+    assert knee([(100.0, 0.0), (50.0, 50.0), (0.0, 100.0)]) is None  # A line has none.
+    assert knee([(100.0, 0.0), (40.0, 40.0), (0.0, 100.0)]) is None  # Neither has a dent.
+    assert knee([(100.0, 0.0), (0.0, 100.0)]) is None
+
+
+def test_the_rows_of_one_model_are_one_entry(trained):
+    board = files.read(trained.leaderboard / "small.json")
+    found = {one["defense"]: one for one in board["entries"]}
+    assert board["entries"] == entries(board["rows"])
+    assert {name: one["settings"] for name, one in found.items()} == {"none": 1, "pgd_at": 1, "float": 2, "oat": 2}
+    assert {one["models"] for one in found.values()} == {1}
+    rows = [row for row in board["rows"] if row["defense"] == "float"]
+    assert found["float"]["hypervolume"] == pytest.approx(
+        hypervolume([(row["ca"]["value"], row["ra"]["worst"]["value"]) for row in rows]), abs=0.01
+    )
+    assert entry_cells(found["oat"])[:4] == ["tradeoff, resnet8", "oat dim=4", "1", "2"]
+
+
+def test_models_that_are_trained_for_each_setting_are_counted(trained):
+    rows = files.read(trained.leaderboard / "small.json")["rows"]
+    one = next(row for row in rows if row["defense"] == "pgd_at")
+    more = [one, {**one, "point": {"lambda": 0.5}}]
+    assert [entry["models"] for entry in entries(more)] == [2]
+
+
+def test_each_width_is_an_entry(trained):
+    rows = files.read(trained.leaderboard / "small.json")["rows"]
+    ours = [row for row in rows if row["defense"] == "float"]
+    slim = [{**row, "point": {**row["point"], "width": width}} for width in (0.5, 1.0) for row in ours]
+    assert [entry["shown"]["width"] for entry in entries(slim)] == [0.5, 1.0]

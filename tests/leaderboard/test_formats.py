@@ -1,0 +1,77 @@
+"""Leaderboards in the formats of other programs, and ranked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from robuststack.cli import call
+from robuststack.errors import LeaderboardError
+from robuststack.leaderboard import files
+from robuststack.leaderboard.formats import FORMATS, ranked, written
+
+
+@pytest.fixture(scope="module")
+def board(trained) -> dict:
+    return files.read(trained.leaderboard / "small.json")
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_every_row_is_in_every_format(board, style):
+    text = written(board, style)
+    for row in board["rows"]:
+        assert row["defense"].replace("_", r"\_" if style == "latex" else "_") in text
+        assert f"{row['ca']['value']:.1f}" in text
+
+
+def test_json_is_the_file(board):
+    assert json.loads(written(board, "json")) == board
+
+
+def test_csv_has_bare_numbers(board):
+    rows = list(csv.DictReader(io.StringIO(written(board, "csv"))))
+    assert len(rows) == len(board["rows"])
+    for cells, row in zip(rows, board["rows"], strict=True):
+        assert float(cells["CA"]) == row["ca"]["value"]
+        assert float(cells["RA worst low"]) == row["ra"]["worst"]["low"]
+        assert int(cells["parameters"]) == row["parameters"]
+        assert float(cells["eps"]) == row["threat"]["eps"]
+
+
+def test_latex_is_booktabs(board):
+    assert written(board, "latex").count(r"\toprule") == 1
+
+
+@pytest.mark.parametrize(("key", "descending"), [("RA", True), ("ca", True), ("ra.FGSM", True), ("parameters", False)])
+def test_the_best_row_comes_first(board, key, descending):
+    path = {"RA": "ra.worst", "ca": "ca"}.get(key, key)
+
+    def value(row):
+        for part in path.split("."):
+            row = row[part]
+        return row["value"] if isinstance(row, dict) else row
+
+    values = [value(row) for row in ranked(board["rows"], key)]
+    assert values == sorted(values, reverse=descending)
+
+
+def test_tables_are_ranked_each_by_itself(board):
+    other = [{**row, "variant": ["digits", "resnet8"]} for row in board["rows"]]
+    found = ranked([*board["rows"], *other], "RA")
+    assert [row["variant"][0] for row in found] == ["tradeoff"] * 6 + ["digits"] * 6
+
+
+def test_an_unknown_key_is_refused(board):
+    with pytest.raises(LeaderboardError, match="--sort parameter: no row has such a number: did you mean 'parameters'"):
+        ranked(board["rows"], "parameter")
+
+
+def test_show_prints_it(trained, capsys):
+    folder = str(trained.leaderboard)
+    assert call(["leaderboard", "show", "small", "--leaderboard", folder, "--sort", "RA", "--format", "markdown"]) == 0
+    assert "| float" in capsys.readouterr().out
+    assert call(["leaderboard", "show", "smal", "--leaderboard", folder]) == 2
+    assert "did you mean 'small'" in capsys.readouterr().err

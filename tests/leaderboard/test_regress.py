@@ -1,0 +1,185 @@
+"""Regressions: none where nothing changed, and each planted fault is caught, on this machine and as if on another."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import robuststack as rs
+from robuststack.cli import call
+from robuststack.engine import attack as attacking
+from robuststack.engine import train as training
+from robuststack.errors import LeaderboardError
+from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.layers.noise import WeightNoise
+from robuststack.leaderboard import files, outcomes
+from robuststack.leaderboard.regress import flip_rate, regressions
+
+Board = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def opened(path: Path) -> Board:
+    board = files.read(path)
+    return board, outcomes.load(path, board["rows"])
+
+
+@pytest.fixture(scope="module")
+def old(trained) -> Board:
+    return opened(trained.leaderboard / "small.json")
+
+
+@pytest.fixture
+def again(trained, tmp_path) -> Callable[..., Board]:
+    """The suite attacked again, on the models that it had trained."""
+
+    def run(*, retrain: bool = False, only: str | None = None) -> Board:
+        store = tmp_path / "store"
+        shutil.copytree(trained.store, store)
+        shutil.rmtree(store / "attack")
+        if retrain:
+            shutil.rmtree(store / "train")
+        result = rs.run(trained.suite, store=store, leaderboard=tmp_path / "new", device="cpu", only=only)
+        return opened(result.files[0])
+
+    return run
+
+
+def elsewhere(board: Board) -> Board:
+    """The same leaderboard, as if another processor had made it."""
+    moved = copy.deepcopy(board[0])
+    for row in moved["rows"]:
+        row["machine"] = {**row["machine"], "device": "another processor"}
+    return moved, board[1]
+
+
+def found(old: Board, new: Board) -> set[tuple[str, str]]:
+    """(defense, what) of every regression but those of time, which a busy machine may make."""
+    kept = regressions(old[0], new[0], old[1], new[1])
+    defenses = {row["label"]: row["defense"] for row in old[0]["rows"]}
+    return {(defenses.get(one.label, one.label), one.what) for one in kept if "times the" not in one.what}
+
+
+def test_the_same_code_gives_the_same_here_and_elsewhere(old, again):
+    new = again()
+    assert found(old, new) == set()
+    assert found(elsewhere(old), new) == set()
+
+
+def test_noise_that_is_off_is_caught(old, again, monkeypatch):
+    monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: self.weight)
+    new = again()
+    assert {defense for defense, _ in found(old, new)} == {"float"}
+    assert ("float", "CA, label flips %") in found(elsewhere(old), new)
+
+
+def test_swapped_branches_are_caught(old, again, monkeypatch):
+    plain = DualBatchNorm2d.forward
+
+    def swapped(self, x):
+        self.branches = self.branches[::-1]
+        try:
+            return plain(self, x)
+        finally:
+            self.branches = self.branches[::-1]
+
+    monkeypatch.setattr(DualBatchNorm2d, "forward", swapped)
+    new = again()
+    for baseline in (old, elsewhere(old)):
+        assert {defense for defense, _ in found(baseline, new)} == {"float", "oat"}
+
+
+def test_an_attack_without_steps_is_caught(old, again, monkeypatch):
+    plain = attacking.ascend
+    monkeypatch.setattr(attacking, "ascend", lambda *args, **options: plain(*args, **{**options, "steps": 0}))
+    new = again()
+    assert {("none", "effort"), ("pgd_at", "effort"), ("float", "effort"), ("oat", "effort")} <= found(old, new)
+    assert any(what.startswith("RA PGD-5") for _, what in found(elsewhere(old), new))
+
+
+def test_an_epoch_fewer_is_caught(old, again, monkeypatch):
+    plain = training.train
+
+    def shorter(state, defense, data, attack, threat, recipe, *rest, **options):
+        return plain(state, defense, data, attack, threat, recipe.model_copy(update={"epochs": 3}), *rest, **options)
+
+    monkeypatch.setattr(training, "train", shorter)
+    new = again(retrain=True, only="none")
+    none = {**old[0], "rows": [row for row in old[0]["rows"] if row["defense"] == "none"]}
+    assert ("none", "effort") in found((none, old[1]), new)
+
+
+# --- each rule by itself
+
+
+def changed(board: Board, **values: Any) -> Board:
+    new = copy.deepcopy(board[0])
+    new["rows"][0].update(values)
+    return new, board[1]
+
+
+@pytest.mark.parametrize("key", ["parameters", "macs", "n", "draws", "options", "recipe", "attacks", "effort"])
+def test_what_no_machine_changes_must_be_equal(old, key):
+    assert (old[0]["rows"][0]["defense"], key) in found(old, changed(old, **{key: "other"}))
+
+
+def test_rows_that_come_and_go_are_regressions(old):
+    shorter = {**old[0], "rows": old[0]["rows"][1:]}
+    assert ("none", "row") in found(old, (shorter, old[1]))
+    assert [one.new for one in regressions(shorter, old[0], old[1], old[1])] == ["there"]
+
+
+def test_times_are_held_against_the_undefended_network(old):
+    slow = copy.deepcopy(old[0])
+    (row,) = (one for one in slow["rows"] if one["defense"] == "pgd_at")
+    row["train_seconds_per_epoch"] *= 3
+    for timed in row["latency_ms"].values():
+        timed["median"] *= 3
+    kept = [one.what for one in regressions(old[0], slow, old[1], old[1])]
+    assert kept == ["training time, times the undefended network's", "latency, times the undefended network's"]
+    twice = copy.deepcopy(old[0])
+    for row in twice["rows"]:  # A machine that is slower altogether.
+        row["train_seconds_per_epoch"] *= 5
+    assert regressions(old[0], twice, old[1], old[1]) == []
+
+
+def test_flip_rates():
+    assert flip_rate(np.ones((1, 5), dtype=bool)) == 0
+    assert flip_rate(np.array([[True, True], [False, True]])) == 50
+    assert flip_rate(np.random.RandomState(0).random_sample((50, 4000)) < 0.5) == pytest.approx(50, abs=0.5)
+
+
+def test_another_suite_and_missing_outcomes_are_refused(old):
+    with pytest.raises(LeaderboardError, match="the baseline is of suite 'other', not 'small'"):
+        regressions({**old[0], "suite": "other"}, old[0], old[1], old[1])
+    with pytest.raises(LeaderboardError, match="the baseline has no per-sample outcomes of CA"):
+        regressions(old[0], old[0], {}, old[1])
+
+
+# --- the command
+
+
+def test_the_command_updates_passes_and_fails(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["regress", str(trained.suite), "--store", str(trained.store), "--baseline", "board/small.json"]
+    assert call(arguments) == 2
+    assert "cannot be read as a leaderboard" in capsys.readouterr().err
+    assert call([*arguments, "--update"]) == 0
+    assert "accepted as the baseline: board/small.json" in capsys.readouterr().out
+    assert call(arguments) == 0
+    assert "6 rows as in board/small.json" in capsys.readouterr().out
+    board = json.loads(Path("board/small.json").read_text())
+    board["rows"][0]["parameters"] += 1
+    Path("board/small.json").write_text(json.dumps(board))
+    assert call(arguments) == 1
+    shown = capsys.readouterr()
+    assert "parameters" in shown.out
+    assert f"if they are meant: robuststack regress {trained.suite} --update --baseline board/small.json" in shown.err
+    assert call([*arguments, "--json"]) == 1
+    assert [one["what"] for one in json.loads(capsys.readouterr().out)["regressions"]] == ["parameters"]
