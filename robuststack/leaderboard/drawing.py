@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from robuststack.leaderboard.entries import is_tuned
 from robuststack.leaderboard.keys import Row, has, is_figure, look_up, number
 from robuststack.leaderboard.tables import heading_of, words
 from robuststack.report import Drawing
@@ -98,7 +99,7 @@ def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
 def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any]) -> None:
     """Points in the order of their knob, with their intervals; models that are trained for each point are not joined."""
     shown = [row for row in rows if number(row, x) is not None and number(row, y) is not None]
-    if shown and shown[0]["retrained"]:
+    if shown and not is_tuned(shown[0]):
         style = {**style, "linestyle": "none"}
     across, up = [number(row, x) or 0.0 for row in shown], [number(row, y) or 0.0 for row in shown]
     axes.errorbar(
