@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from robuststack.leaderboard.entries import is_tuned
 from robuststack.leaderboard.keys import Row, has, is_figure, look_up, number
 from robuststack.leaderboard.tables import heading_of, words
 from robuststack.report import Drawing
@@ -42,7 +43,8 @@ def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
         return None
     # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
     with rc_context({"svg.hashsalt": SEED, "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(1.2 + 4.6 * len(panels), 4.4), layout="constrained")
+        across = 4.6 if drawing.x or len(drawing.y) == 1 else 8.0
+        figure = Figure(figsize=(1.2 + across * len(panels), 4.8), layout="constrained")
         figure.suptitle(drawing.title)
         for position, (heading, group) in enumerate(panels):
             axes = figure.add_subplot(1, len(panels), position + 1)
@@ -50,6 +52,14 @@ def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
             (_lines if drawing.x or _names(group, drawing.y) else _bars)(axes, drawing, group)
             axes.grid(alpha=0.3, linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
+        # One legend for all panels, beside them: inside, it would hide points.
+        handles = {
+            label: handle
+            for axes in figure.axes
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        if len(handles) > 1:
+            figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SEED})
     return buffer.getvalue()
@@ -92,13 +102,12 @@ def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
                 _curve(axes, drawing.x, key, group, style)
     axes.set_xlabel(_axis(drawing.x) if drawing.x else "layer, from the input")
     axes.set_ylabel(_axis(drawing.y[0]) if len(drawing.y) == 1 else "")
-    axes.legend(fontsize=7)
 
 
 def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any]) -> None:
     """Points in the order of their knob, with their intervals; models that are trained for each point are not joined."""
     shown = [row for row in rows if number(row, x) is not None and number(row, y) is not None]
-    if shown and shown[0]["retrained"]:
+    if shown and not is_tuned(shown[0]):
         style = {**style, "linestyle": "none"}
     across, up = [number(row, x) or 0.0 for row in shown], [number(row, y) or 0.0 for row in shown]
     axes.errorbar(
@@ -129,11 +138,10 @@ def _bars(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
         heights = [max((number(row, key) or 0.0 for row in group), default=0.0) for group in series.values()]
         places = [index + width * (position - (len(drawing.y) - 1) / 2) for index in range(len(series))]
         bars = axes.bar(places, heights, width, color=f"C{position}", label=_axis(key))
-        axes.bar_label(bars, fmt="%.4g", fontsize=7)
+        if len(drawing.y) == 1:
+            axes.bar_label(bars, fmt="%.4g", fontsize=7)
     axes.set_xticks(range(len(series)), list(series), rotation=20, ha="right", fontsize=7)
     axes.set_ylabel(_axis(drawing.y[0]) if len(drawing.y) == 1 else "")
-    if len(drawing.y) > 1:
-        axes.legend(fontsize=7)
 
 
 def _axis(key: str) -> str:

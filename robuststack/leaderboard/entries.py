@@ -18,29 +18,34 @@ def entries(rows: Sequence[Row]) -> list[dict[str, Any]]:
     settings."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        key = [row["variant"], row["threat"], row["defense"], row["shown"], *_network(row)]
+        key = [row["variant"], row["threat"], row["defense"], row["shown"], _apart(row)]
         groups.setdefault(json.dumps(key), []).append(row)
     return [_entry(group) for group in groups.values()]
 
 
-def _network(row: Row) -> list[Any]:
-    """Widths are networks of their own in one: their settings are compared with each other, not across."""
-    return [row["point"].get("width")]
+def is_tuned(row: Row) -> bool:
+    """Whether the defense has a knob at deployment; PGD-AT, of which each setting is a model of its own, has none."""
+    return not set(row["point"]) <= set(row["retrained"])
+
+
+def _apart(row: Row) -> dict[str, Any]:
+    """What makes an entry of its own: options that models were trained with, and the width, a network in a network. Where
+    such options are all there is to choose, the models together are one entry."""
+    keys = [*(row["retrained"] if is_tuned(row) else []), "width"]
+    return {key: row["point"][key] for key in keys if key in row["point"]}
 
 
 def _entry(rows: Sequence[Row]) -> dict[str, Any]:
     points = [(row["ca"]["value"], row["ra"]["worst"]["value"]) for row in rows]
     named = dict(zip([_setting(row) for row in rows], points, strict=True))
-    front = pareto(points)
-    bent = knee(front)
+    bent = knee(pareto(points))
     first = rows[0]
-    width = first["point"].get("width")
     return {
         "variant": first["variant"],
         "threat": first["threat"],
         "defense": first["defense"],
-        "shown": {**first["shown"], **({} if width is None else {"width": width})},
-        "models": len(rows) if first["retrained"] else 1,
+        "shown": {**first["shown"], **_apart(first)},
+        "models": 1 if is_tuned(first) else len(rows),
         "settings": len(rows),
         "hypervolume": round(hypervolume(points), 2),
         "knee": next((setting for setting, point in named.items() if point == bent), None),
@@ -49,7 +54,7 @@ def _entry(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _setting(row: Row) -> str:
-    pairs = row["point"].items()
+    pairs = {key: value for key, value in row["point"].items() if key not in _apart(row)}.items()
     return " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in pairs) or "-"
 
 

@@ -66,6 +66,17 @@ def test_models_that_are_trained_for_each_setting_are_counted(trained):
     assert [entry["models"] for entry in entries(more)] == [2]
 
 
+def test_a_tuned_defense_that_is_trained_several_ways_is_an_entry_each(trained):
+    rows = files.read(trained.leaderboard / "small.json")["rows"]
+    ours = [row for row in rows if row["defense"] == "oat"]
+    swept = [
+        {**row, "retrained": ["dim"], "point": {"dim": dim, **row["point"]}} for dim in (4, 8) for row in ours
+    ]  # fmt: skip
+    found = entries(swept)
+    assert [(entry["shown"]["dim"], entry["models"], entry["settings"]) for entry in found] == [(4, 1, 2), (8, 1, 2)]
+    assert {setting for entry in found for setting in entry["dominated"]} <= {"lambda=0", "lambda=1"}
+
+
 def test_each_width_is_an_entry(trained):
     rows = files.read(trained.leaderboard / "small.json")["rows"]
     ours = [row for row in rows if row["defense"] == "float"]
