@@ -570,8 +570,12 @@ def test_every_committed_leaderboard_comes_from_its_suite_file(registry):
 def board(plan, tmp_path):
     """A leaderboard file with the rows of a plan and no figures."""
     one = plan("train.epochs=3")
-    rows = [{"label": row.label, "jobs": {str(n): job for n, job in enumerate(sorted(row.jobs()))}} for row in one.rows]
-    data = files.make_board(one, rows, complete=True)
+    empty = dict.fromkeys(files.ROW_KEYS)
+    rows = [
+        {**empty, "label": row.label, "jobs": {str(n): job for n, job in enumerate(sorted(row.jobs()))}}
+        for row in one.rows
+    ]
+    data = {**files.make_board(one, [], complete=True), "rows": rows}
     path = tmp_path / "leaderboard" / "mine.json"
     path.parent.mkdir()
     path.write_text(json.dumps({**data, "suite_file": "../mine.yaml"}))

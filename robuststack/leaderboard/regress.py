@@ -86,7 +86,7 @@ def _figures(first: Row, second: Row, old: Outcomes, new: Outcomes, tests: int) 
         figure = "CA" if name == "ca" else f"RA {name}"
         for seeds, job in jobs.items():
             other = _ids(second).get(name, {}).get(seeds)
-            if job not in old or other not in new:
+            if other is None or job not in old or other not in new:
                 raise LeaderboardError(f"{first['label']}: the baseline has no per-sample outcomes of {figure}")
             a, b = old[job], new[other]
             if a.shape != b.shape:

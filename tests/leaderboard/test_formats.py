@@ -42,7 +42,7 @@ def test_csv_has_bare_numbers(board):
 
 
 def test_latex_is_booktabs(board):
-    assert written(board, "latex").count(r"\toprule") == 1
+    assert written(board, "latex").count(r"\toprule") == 2  # The rows, and each defense as one entry.
 
 
 @pytest.mark.parametrize(("key", "descending"), [("RA", True), ("ca", True), ("ra.FGSM", True), ("parameters", False)])

@@ -76,7 +76,7 @@ def test_noise_that_is_off_is_caught(old, again, monkeypatch):
     monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: self.weight)
     new = again()
     assert {defense for defense, _ in found(old, new)} == {"float"}
-    assert ("float", "CA, label flips %") in found(elsewhere(old), new)
+    assert any(defense == "float" and what.endswith("label flips %") for defense, what in found(elsewhere(old), new))
 
 
 def test_swapped_branches_are_caught(old, again, monkeypatch):
@@ -158,7 +158,7 @@ def test_flip_rates():
 def test_another_suite_and_missing_outcomes_are_refused(old):
     with pytest.raises(LeaderboardError, match="the baseline is of suite 'other', not 'small'"):
         regressions({**old[0], "suite": "other"}, old[0], old[1], old[1])
-    with pytest.raises(LeaderboardError, match="the baseline has no per-sample outcomes of CA"):
+    with pytest.raises(LeaderboardError, match="the baseline has no per-sample outcomes of"):
         regressions(old[0], old[0], {}, old[1])
 
 
