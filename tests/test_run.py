@@ -226,7 +226,8 @@ def test_a_part_of_a_suite_never_replaces_the_whole_leaderboard(trained: Trained
     result = rs.run(trained.suite, store=trained.store, leaderboard=trained.leaderboard, device="cpu", only="oat")
     try:
         assert {row["defense"] for row in result.rows} == {"oat"}
-        assert [path.name for path in result.files] == ["small.partial.json", "small.partial.md"]
+        names = ["small.partial.json", "small.partial.md", "small.partial.outcomes.safetensors"]
+        assert [path.name for path in result.files] == names
         assert (trained.leaderboard / "small.json").read_bytes() == before
     finally:
         for path in result.files:

@@ -39,13 +39,13 @@ def old(trained) -> Board:
 def again(trained, tmp_path) -> Callable[..., Board]:
     """The suite attacked again, on the models that it had trained."""
 
-    def run(*, retrain: bool = False, only: str | None = None) -> Board:
-        store = tmp_path / "store"
+    def run(*, retrain: bool = False, only: str | None = None, name: str = "new") -> Board:
+        store = tmp_path / name / "store"
         shutil.copytree(trained.store, store)
         shutil.rmtree(store / "attack")
         if retrain:
             shutil.rmtree(store / "train")
-        result = rs.run(trained.suite, store=store, leaderboard=tmp_path / "new", device="cpu", only=only)
+        result = rs.run(trained.suite, store=store, leaderboard=tmp_path / name, device="cpu", only=only)
         return opened(result.files[0])
 
     return run
@@ -72,11 +72,15 @@ def test_the_same_code_gives_the_same_here_and_elsewhere(old, again):
     assert found(elsewhere(old), new) == set()
 
 
-def test_noise_that_is_off_is_caught(old, again, monkeypatch):
+def test_noise_that_is_off_is_caught(again, monkeypatch):
+    plain = WeightNoise.noisy_weight
+    # Loud enough to matter to so small a model.
+    monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: plain(self, 8 * scale))
+    loud = again(name="loud")
     monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: self.weight)
     new = again()
-    assert {defense for defense, _ in found(old, new)} == {"float"}
-    assert any(defense == "float" and what.endswith("label flips %") for defense, what in found(elsewhere(old), new))
+    assert {defense for defense, _ in found(loud, new)} == {"float"}
+    assert any(defense == "float" and what.endswith("label flips %") for defense, what in found(elsewhere(loud), new))
 
 
 def test_swapped_branches_are_caught(old, again, monkeypatch):
