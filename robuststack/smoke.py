@@ -79,7 +79,7 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
             "evaluate": suite.evaluate.model_copy(
                 update={"limit": None, "batch_size": IMAGES, "draws": 2, "keep_images": False, "points": "ends"}
             ),
-            "measure": suite.measure.model_copy(update={"batch_size": IMAGES, "repeats": 3, "warmup": 0}),
+            "measure": suite.measure.model_copy(update={"batch_size": 1, "repeats": 3, "warmup": 0}),
         }
     )
 
