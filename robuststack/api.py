@@ -15,7 +15,6 @@ from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import make_rows
 from robuststack.leaderboard.tables import tables
-from robuststack.options import InvalidOptions, parse
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan
@@ -135,12 +134,10 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     outcome = run_plan(plan, storage, executor, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
-    written = _written(plan, rows, storage, leaderboard) if rows and leaderboard is not None else []
+    written = []
+    if rows and leaderboard is not None:
+        written = files.write(plan, rows, outcomes.collect(rows, storage), Path(leaderboard))
     return Result(plan, outcome, rows, written)
-
-
-def _written(plan: Plan, rows: list[dict[str, Any]], storage: Store, folder: str | Path) -> list[Path]:
-    return files.write(plan, rows, outcomes.collect(rows, storage), Path(folder))
 
 
 @dataclass
@@ -161,12 +158,7 @@ class Trained:
         Raises:
             RobustStackError: the defense has no such knob or point.
         """
-        try:
-            point = parse(type(self.defense).Knobs, knobs).resolved()
-            self.defense.check_point(point)
-        except (InvalidOptions, ValueError) as error:
-            raise RobustStackError(f"{self.defense.name}: {error}") from None
-        return point
+        return self.defense.whole_point(knobs)
 
     def at(self, *, frozen: bool = False, **knobs: Any) -> nn.Module:
         """The model at an operating point, in eval mode: images [N, C, H, W] in [0, 1] -> logits [N, K].

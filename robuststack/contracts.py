@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import Field
 
-from robuststack.options import Options, PixelLength, marked, option
+from robuststack.errors import PluginError
+from robuststack.options import Options, PixelLength, marked, option, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,6 +237,9 @@ class Defense(Component):
     trains: ClassVar[bool] = True
     """False for a model that is only evaluated: `load` is called instead of `build`, and there is no train job."""
 
+    undefended: ClassVar[bool] = False
+    """True for plain training: what the times of the defenses are held against."""
+
     differentiable: ClassVar[bool] = True
     """False for a model that gives no gradients: attacks that need them are refused."""
 
@@ -280,6 +284,23 @@ class Defense(Component):
     def operating_points(self) -> list[Point]:
         """The points of a suite that names none: by default one, every knob at its default."""
         return [{}]
+
+    def most_robust(self) -> Setting:
+        """How the model runs at the last operating point, the robust end of the knobs."""
+        return self.setting(parse(self.Knobs, self.operating_points()[-1]).resolved())
+
+    def whole_point(self, knobs: Point) -> dict[str, Any]:
+        """An operating point with every knob; those that are not named keep their defaults.
+
+        Raises:
+            PluginError: the defense has no such knob or point.
+        """
+        try:
+            point = parse(self.Knobs, knobs).resolved()
+            self.check_point(point)
+        except (PluginError, ValueError) as error:
+            raise PluginError(f"{self.name}: {error}") from None
+        return point
 
     def check_point(self, point: Point) -> None:
         """Refuse a point that the knobs' ranges allow but this model does not have.

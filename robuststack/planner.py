@@ -90,6 +90,7 @@ class _Planner:
                 "architecture": network.component.name if network else None,
                 "architecture_options": network.component.options.resolved() if network else {},
                 "defense": defense.component.name,
+                "undefended": defense.component.undefended,
                 "options": defense.component.options.resolved(),
                 "shown": {
                     **{key: value for key, value in defense.shown.items() if key not in defense.swept},

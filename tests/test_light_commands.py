@@ -25,6 +25,7 @@ COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet
               ("architecture", "torchvision:resnet18"), ("architecture", "timm:resnet26d"),
               ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd"), ("attack", "autoattack_rand"),
               ("attack", "torchattacks:PGD"), ("defense", "robustbench:Engstrom2019Robustness")]  # fmt: skip
+BOARD = str(Path(__file__).parents[1] / "leaderboard" / "float_vs_oat.json")
 COMMANDS = [
     ["--help"],
     ["--version"],
@@ -40,6 +41,9 @@ COMMANDS = [
     ["export", "--help"],
     ["rejudge", "--help"],
     ["schema"],
+    ["leaderboard", "show", BOARD, "--sort", "RA"],
+    ["leaderboard", "compare", BOARD, BOARD],
+    ["regress", "--help"],
 ]
 
 

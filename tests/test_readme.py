@@ -57,6 +57,39 @@ def test_the_suites_it_shows_are_valid(tmp_path: Path, monkeypatch: pytest.Monke
         assert len(make_plan(load_suite("shown.yaml"), Registry(), Hardware("cpu", "float32")).rows) == rows
 
 
+def worst(row: dict) -> float:
+    return row["ra"]["worst"]["value"]
+
+
+def board(name: str, **wanted: object) -> list[dict]:
+    rows = files.read(ROOT / "leaderboard" / f"{name}.json")["rows"]
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def test_what_it_says_beside_the_tables_is_what_the_leaderboards_say() -> None:
+    """The three things in mind: each sentence, with its figures, from the committed rows."""
+    gaps = [
+        row["ra"]["PGD-20"]["value"] - row["ra"]["AutoAttack-rand"]["value"]
+        for row in board("cpu_attacks", dataset="digits")
+    ]
+    assert f"finds {round(min(gaps))} to {round(max(gaps))} points more than PGD-20" in README
+    (weak,) = board("cpu_attacks", dataset="tradeoff", defense="pgd_at", point={"lambda": 0.2})
+    assert worst(weak) == 0
+    assert "leaves nothing of PGD-AT at lambda 0.2" in README
+
+    single, several = (
+        board(name, dataset="tradeoff", defense="oat", point={"lambda": 0.0})[0]["ca"]["value"]
+        for name in ("float_vs_oat", "cpu_fig07")
+    )
+    assert round(single - several) == 10
+    assert "on average ten points lower" in README
+
+    for dataset in ("digits", "tradeoff"):
+        noisy = max(worst(row) for row in board("cpu_noise", dataset=dataset, defense="float"))
+        for other in ("advprop", "adapter_soup"):
+            assert max(worst(row) for row in board("cpu_noise", dataset=dataset, defense=other)) >= noisy
+
+
 def test_the_leaderboards_it_lists_are_the_committed_ones() -> None:
     listed = re.search(r"<!-- suites -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert listed

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from robuststack.cli.common import registry_with_warnings
 from robuststack.errors import RobustStackError, did_you_mean
 from robuststack.registry import Registry
+from robuststack.yaml_source import value_of
 
 
 @click.command("describe", short_help="Count parameters and MACs.")
@@ -141,18 +142,13 @@ def _disagreements(figures: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _pairs(flag: str, options: Sequence[str]) -> dict[str, object]:
-    import yaml
-
     example = "--option dim=1" if flag == "--option" else f"{flag} width=32"
     found: dict[str, object] = {}
     for one in options:
         key, sign, value = one.partition("=")
         if not sign or not key:
             raise RobustStackError(f"{flag} {one}: write KEY=VALUE, for example {example}")
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            raise RobustStackError(f"{flag} {one}: the value is not valid YAML") from None
+        found[key] = value_of(value, f"{flag} {one}")
     return found
 
 

@@ -84,11 +84,10 @@ def _facts(again: Again, store: Store) -> dict[str, Any]:
 
 
 def _figure(outcomes: Any, stochastic: bool) -> dict[str, Any]:
+    from robuststack.leaderboard.rows import rounded
     from robuststack.statistics import accuracy
 
-    figure = accuracy([[outcomes]], stochastic=stochastic)
-    numbers = {key: round(getattr(figure, key), 4) for key in ("value", "low", "high")}
-    return {**numbers, "interval": figure.method, "draws": len(outcomes)}
+    return {**rounded(accuracy([[outcomes]], stochastic=stochastic)), "draws": len(outcomes)}
 
 
 def _show(facts: dict[str, Any]) -> None:

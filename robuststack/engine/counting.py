@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from robuststack.contracts import Architecture, Defense, Setting
+from robuststack.contracts import Architecture, Defense
 from robuststack.engine.building import fitting, network
 from robuststack.engine.measure import blueprint, macs
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
-from robuststack.options import parse
 from robuststack.published_sizes import PublishedSize, Size, agreement
 from robuststack.registry import Registry
 
@@ -25,7 +24,7 @@ def sizes(
     Raises:
         PluginError: the architecture cannot take such images.
     """
-    model, setting = blueprint(defense, architecture, shape, num_classes), most_robust(defense)
+    model, setting = blueprint(defense, architecture, shape, num_classes), defense.most_robust()
     with fitting(architecture, shape):
         found = {
             "parameters": defense.parameters(model, setting),
@@ -37,11 +36,6 @@ def sizes(
         # Masks have to be drawn before their zeros can be counted.
         nonzero = defense.nonzero_parameters(network(defense, architecture, shape, num_classes), setting)
     return found if nonzero == found["parameters"] else {**found, "nonzero_parameters": nonzero}
-
-
-def most_robust(defense: Defense) -> Setting:
-    """The setting of the last operating point."""
-    return defense.setting(parse(type(defense).Knobs, defense.operating_points()[-1]).resolved())
 
 
 def comparison(registry: Registry, figure: PublishedSize) -> list[dict[str, Any]]:
@@ -59,7 +53,7 @@ def comparison(registry: Registry, figure: PublishedSize) -> list[dict[str, Any]
 def _count(registry: Registry, wanted: Size) -> int:
     defense: Defense = registry.create("defense", wanted.defense, wanted.options)
     architecture: Architecture = registry.create("architecture", wanted.architecture)
-    model, setting = blueprint(defense, architecture, wanted.shape, wanted.num_classes), most_robust(defense)
+    model, setting = blueprint(defense, architecture, wanted.shape, wanted.num_classes), defense.most_robust()
     if wanted.quantity == "macs":
         return macs(defense.view(model, setting), wanted.shape)
     extra = _further_branches(model) if wanted.branches == "first" else 0

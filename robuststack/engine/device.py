@@ -93,8 +93,7 @@ def seeded(device: torch.device, *parts: object) -> Iterator[None]:
     Layers draw from the default generators: a generator object inside a layer breaks compilation, dropout ignores it,
     and this way a resumed run needs no saved random state.
     """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(stream_seed(*parts))
+    with _forked(device, stream_seed(*parts)):
         yield
 
 
@@ -105,6 +104,12 @@ def seeded_from(source: torch.Generator) -> Iterator[int]:
     For libraries that take no generator: what they draw is a function of it, and their own seeding ends here.
     """
     seed = int(torch.randint(2**31, (1,), generator=source, device=source.device))
-    with torch.random.fork_rng(devices=[source.device] if source.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with _forked(source.device, seed):
         yield seed
+
+
+@contextmanager
+def _forked(device: torch.device, seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -22,7 +22,7 @@ from robuststack.contracts import Attack, Dataset, Defense, GradientAttack, Sett
 from robuststack.engine import attack as attacking
 from robuststack.engine import data as data_module
 from robuststack.engine import measure as measuring
-from robuststack.engine import models
+from robuststack.engine import models, probing
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
 from robuststack.engine.device import Runtime, seeded
@@ -68,6 +68,14 @@ class Workspace:
             self._data[key] = data_module.load(dataset, self.data_folder, self.runtime.device)
         return self._data[key]
 
+    def trained(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model of an attack job is: its `spec`, and, where a train job made it, the hash of its `weights` and
+        that job's `digest`."""
+        if "source" in spec:
+            return {"spec": spec["source"], "weights": None}
+        result = self.store.result(spec["model"])
+        return {"spec": result["spec"], "weights": result["files"]["model.safetensors"], "digest": result["digest"]}
+
     def model(self, job: str, spec: Mapping[str, Any], weights: str | None) -> tuple[Defense, nn.Module]:
         """The trained model of a train job (or the loaded one of a defense that does not train), on the device.
 
@@ -84,17 +92,18 @@ class Workspace:
         Raises:
             ModelError: it could not be evaluated, and why.
         """
-        spec = job.spec if job.kind == "train" else job.spec["source"]
         if job.kind == "train":
+            spec = job.spec
             defense: Defense = self.component("defense", spec["defense"])
             model = models.untrained(self.registry, spec, 0)
         else:
+            spec = job.spec["source"]
             defense, model = self.model(job.spec["model"], spec, None)
         dataset: Dataset = self.component("dataset", spec["dataset"])
-        name = (spec.get("architecture") or spec["defense"])["name"]
         given = spec.get("given", {})
-        name = given.get("python") or given.get("places", {}).get("load") or name
-        models.probe(self.registry, defense, model, dataset, gradients=gradients, name=repr(name))
+        own = given.get("python") or given.get("places", {}).get("load")
+        name = own or (spec.get("architecture") or spec["defense"])["name"]
+        probing.probe(self.registry, defense, model, dataset, gradients=gradients, name=repr(name))
 
 
 def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
@@ -163,12 +172,10 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
 
 def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
     spec = job.spec
-    source, weights = spec.get("source"), None
-    if source is None:
-        trained = workspace.store.result(spec["model"])
-        if not job.digest.endswith(trained["digest"]):
-            raise StoreError(f"another run with other source code has retrained {spec['model']} meanwhile; run again")
-        source, weights = trained["spec"], trained["files"]["model.safetensors"]
+    trained = workspace.trained(spec)
+    if "digest" in trained and not job.digest.endswith(trained["digest"]):
+        raise StoreError(f"another run with other source code has retrained {spec['model']} meanwhile; run again")
+    source, weights = trained["spec"], trained["weights"]
     defense, model = workspace.model(spec["model"], source, weights)
     data = workspace.data(source["dataset"])[spec["split"]]
     if spec["limit"] is not None:

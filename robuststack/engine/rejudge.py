@@ -17,7 +17,6 @@ from robuststack.engine.device import seeded
 from robuststack.engine.jobs import Workspace
 from robuststack.errors import RobustStackError, StoreError
 from robuststack.layers.condition import View
-from robuststack.options import InvalidOptions, parse
 from robuststack.suite import Evaluate
 
 IMAGES = "images.safetensors"
@@ -69,20 +68,14 @@ def rejudge(
         )
     images = safetensors.torch.load(store.read(job, IMAGES, result))["images"]
 
-    source, weights = spec.get("source"), None
-    if source is None:
-        trained = store.result(spec["model"])
-        source, weights = trained["spec"], trained["files"]["model.safetensors"]
-        if weights != result["model_sha256"]:
-            raise StoreError(f"{spec['model']} has been trained again since {job} attacked it; run the suite again")
+    trained = workspace.trained(spec)
+    source, weights = trained["spec"], trained["weights"]
+    if weights != result["model_sha256"]:
+        raise StoreError(f"{spec['model']} has been trained again since {job} attacked it; run the suite again")
     defense, model = workspace.model(spec["model"], source, weights)
     setting = Setting(**spec["victim"])
     if point is not None:
-        try:
-            point = parse(type(defense).Knobs, point).resolved()
-            defense.check_point(point)
-        except (InvalidOptions, ValueError) as error:
-            raise RobustStackError(f"{defense.name}: {error}") from None
+        point = defense.whole_point(point)
         setting = defense.setting(point)
     if not setting.stochastic:
         draws = 1

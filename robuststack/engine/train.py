@@ -17,7 +17,6 @@ from robuststack.engine.data import Data, training_batches
 from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
-from robuststack.options import parse
 from robuststack.suite import Recipe
 
 EpochDone = Callable[[int, Mapping[str, float]], None]
@@ -181,8 +180,7 @@ def _validate(
     seed: int,
 ) -> float:
     """Validation accuracy under the training attack at the most robust point; keeps the best epoch's weights."""
-    point = parse(type(defense).Knobs, defense.operating_points()[-1]).resolved()
-    view = defense.view(state.model, defense.setting(point))
+    view = defense.view(state.model, defense.most_robust())
     epoch_seed = stream_seed(seed, "validation", state.epoch)
     outcome = evaluate(
         view, view, validation, attack, threat, runtime, seed=epoch_seed, draws=1, batch_size=recipe.batch_size

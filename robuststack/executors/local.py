@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 MODEL_KEYS = ("dataset", "architecture", "defense", "given")
 """What a model's layers depend on: models that agree in them are called once."""
+
+
+def _model_of(job: Job) -> Mapping[str, Any] | None:
+    """The model that a job makes, or that is brought to it; None for one that scores the model of another job."""
+    return job.spec if job.kind == "train" else job.spec.get("source")
 
 
 class LocalExecutor:
@@ -43,17 +48,16 @@ class LocalExecutor:
             ModelError: a model that cannot be evaluated, and why.
         """
         for job in (*pending, *done):
-            spec = job.spec if job.kind == "train" else job.spec.get("source")
-            if spec:
+            if spec := _model_of(job):
                 self.workspace.data(spec["dataset"])
         probed: set[str] = set()
         # Those that need gradients first: they are asked for more.
         for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
-            spec = job.spec if job.kind == "train" else job.spec.get("source")
-            model = json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True) if spec else ""
-            if spec and model not in probed:
-                probed.add(model)
-                self.workspace.probe(job, gradients=self._needs_gradients(job))
+            if spec := _model_of(job):
+                model = json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True)
+                if model not in probed:
+                    probed.add(model)
+                    self.workspace.probe(job, gradients=self._needs_gradients(job))
 
     def _needs_gradients(self, job: Job) -> bool:
         attack = job.spec.get("attack")

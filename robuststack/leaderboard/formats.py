@@ -10,7 +10,7 @@ from typing import Any
 
 from robuststack.errors import LeaderboardError, did_you_mean
 from robuststack.leaderboard.keys import Row, look_up, number
-from robuststack.leaderboard.tables import tables, words
+from robuststack.leaderboard.tables import heading_of, tables, words
 
 FORMATS = {"text": "simple", "markdown": "github", "latex": "latex_booktabs", "csv": "", "json": ""}
 """Format -> tabulate's name for it; the last two are no tables."""
@@ -43,17 +43,13 @@ def ranked(rows: Sequence[Row], key: str) -> list[Row]:
         numbers = [one for one in rows[0] if number(rows[0], one) is not None] if rows else []
         raise LeaderboardError(f"--sort {key}: no row has such a number: {did_you_mean(key, ['CA', 'RA', *numbers])}")
     sign = 1.0 if key.startswith(ASCENDING) else -1.0
-    places = {group: place for place, group in reversed(list(enumerate(_group(row) for row in rows)))}
+    headings = list(dict.fromkeys(map(heading_of, rows)))
 
     def rank(row: Row) -> tuple[int, bool, float]:
         value = number(row, key)
-        return places[_group(row)], value is None, sign * (value or 0.0)
+        return headings.index(heading_of(row)), value is None, sign * (value or 0.0)
 
     return sorted(rows, key=rank)
-
-
-def _group(row: Row) -> str:
-    return json.dumps([row["variant"], row["threat"]])
 
 
 def _csv(board: Mapping[str, Any]) -> str:

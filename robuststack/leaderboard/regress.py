@@ -27,7 +27,6 @@ EXACT = (
     "options", "point", "threat", "recipe", "dataset_options", "architecture_options", "attacks", "n", "draws",
     "stochastic", "parameters", "nonzero_parameters", "macs", "effort",
 )  # fmt: skip
-UNDEFENDED = "none"
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,10 @@ def regressions(
     tests = sum(len(_ids(row)) for row, _ in both)
     for first, second in both:
         found += [
-            Regression(first["label"], key, _short(first.get(key)), _short(second.get(key)))
+            Regression(first["label"], key, _short(first[key]), _short(second.get(key)))
             for key in EXACT
-            if first.get(key) != second.get(key)
+            # A baseline of an earlier version may not have recorded it.
+            if key in first and first[key] != second.get(key)
         ]
         found += _figures(first, second, old_outcomes, new_outcomes, tests)
         found += _times(first, second, old["rows"], new["rows"])
@@ -128,7 +128,7 @@ def _times(first: Row, second: Row, old_rows: list[Row], new_rows: list[Row]) ->
 
 def _relative(row: Row, rows: list[Row], key: str) -> float | None:
     """A time of the row by that of the undefended network of its table; None where there is none."""
-    plain = next((one for one in rows if one["defense"] == UNDEFENDED and one["variant"] == row["variant"]), None)
+    plain = next((one for one in rows if one.get("undefended") and one["variant"] == row["variant"]), None)
     if plain is None or not plain[key] or not row[key]:
         return None
     if key == "latency_ms":

@@ -144,7 +144,7 @@ def load_outcomes(store: Store, job: str, result: Mapping[str, Any] | None = Non
 
 def _figure(runs: Mapping[tuple[int, int], list[np.ndarray]], stochastic: bool) -> dict[str, Any]:
     figure = accuracy(list(runs.values()), stochastic=stochastic)
-    row: dict[str, Any] = _rounded(figure)
+    row: dict[str, Any] = rounded(figure)
     if len(runs) > 1:
         single = {pair: accuracy([run], stochastic=stochastic).value for pair, run in runs.items()}
         row["seeds"] = {f"{train}/{attack}": round(value, 4) for (train, attack), value in single.items()}
@@ -152,6 +152,7 @@ def _figure(runs: Mapping[tuple[int, int], list[np.ndarray]], stochastic: bool) 
     return row
 
 
-def _rounded(figure: Figure) -> dict[str, Any]:
+def rounded(figure: Figure) -> dict[str, Any]:
+    """A figure as rows hold it."""
     numbers = {"value": figure.value, "low": figure.low, "high": figure.high}
     return {**{key: round(number, 4) for key, number in numbers.items()}, "interval": figure.method}

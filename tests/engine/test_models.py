@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine import models
+from robuststack.engine import models, probing
 from robuststack.errors import ModelError, StoreError
 from robuststack.registry import Registry
 
@@ -26,7 +26,7 @@ def network(defense: str = "none", seed: int = 0) -> nn.Module:
 
 def probe(model: nn.Module, defense: str = "none", **more: Any) -> None:
     arguments = {"gradients": True, "name": "'mine'", **more}
-    models.probe(REGISTRY, REGISTRY.create("defense", defense), model, DATASET, **arguments)
+    probing.probe(REGISTRY, REGISTRY.create("defense", defense), model, DATASET, **arguments)
 
 
 @pytest.mark.parametrize("defense", ["none", "pgd_at", "float", "oat"])

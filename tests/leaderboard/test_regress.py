@@ -153,6 +153,13 @@ def test_times_are_held_against_the_undefended_network(old):
     assert regressions(old[0], twice, old[1], old[1]) == []
 
 
+def test_what_an_older_baseline_did_not_record_is_not_held_against_it(old):
+    before = copy.deepcopy(old[0])
+    for row in before["rows"]:
+        del row["effort"]
+    assert regressions(before, old[0], old[1], old[1]) == []
+
+
 def test_flip_rates():
     assert flip_rate(np.ones((1, 5), dtype=bool)) == 0
     assert flip_rate(np.array([[True, True], [False, True]])) == 50

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from robuststack_plugins.architectures.library import LibraryNetwork
+from robuststack_plugins.architectures.packaged import LibraryNetwork
 
 if TYPE_CHECKING:
     from torch import nn

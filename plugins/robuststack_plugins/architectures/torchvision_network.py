@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import robuststack as rs
-from robuststack_plugins.architectures.library import LibraryNetwork
+from robuststack_plugins.architectures.packaged import LibraryNetwork
 
 if TYPE_CHECKING:
     from torch import nn

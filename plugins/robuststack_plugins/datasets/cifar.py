@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import robuststack as rs
+from robuststack_plugins.datasets.archived import Archived
 
 
-class Cifar10(rs.Dataset):
+class Cifar10(Archived):
     """60,000 colour images, 3 x 32 x 32, 10 classes; the last 5,000 training images validate."""
 
     paper = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
@@ -24,21 +24,11 @@ class Cifar10(rs.Dataset):
     )
 
     @property
-    def fingerprint(self) -> str:
-        return self.archive.hash
-
-    @property
     def reader(self) -> Any:
         """torchvision's class, which checks the hash of every file it reads."""
         from torchvision.datasets import CIFAR10
 
         return CIFAR10
-
-    def size(self, split: rs.Split) -> int:
-        return self.sizes[split]
-
-    def downloads(self) -> Sequence[rs.Download]:
-        return (self.archive,)
 
     def load(self, folder: Path) -> dict[rs.Split, rs.Images]:
         from robuststack_plugins.datasets.downloads import obtain

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import robuststack as rs
+from robuststack_plugins.datasets.archived import Archived
 
 
-class Stl10(rs.Dataset):
+class Stl10(Archived):
     """13,000 labelled colour images, 3 x 96 x 96, 10 classes; the last 50 training images of each class validate.
 
     The 100,000 unlabelled images are not used.
@@ -25,16 +25,6 @@ class Stl10(rs.Dataset):
         "md5:91f7769df0f17e558f3565bffb0c7dfb",
         "stl10_binary.tar.gz",
     )
-
-    @property
-    def fingerprint(self) -> str:
-        return self.archive.hash
-
-    def size(self, split: rs.Split) -> int:
-        return self.sizes[split]
-
-    def downloads(self) -> Sequence[rs.Download]:
-        return (self.archive,)
 
     def load(self, folder: Path) -> dict[rs.Split, rs.Images]:
         import numpy as np

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 from zipfile import ZipFile
 
 import robuststack as rs
+from robuststack_plugins.datasets.archived import Archived
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ Labelled = list[tuple[str, int]]
 """Names of files in the archive, each with its label."""
 
 
-class TinyImagenet(rs.Dataset):
+class TinyImagenet(Archived):
     """110,000 colour images, 3 x 64 x 64, 200 classes; the last 25 training images of each class validate.
 
     The labels of the published `test` images were never released: the published `val` images, 50 of each class, are the
@@ -38,16 +38,6 @@ class TinyImagenet(rs.Dataset):
         "md5:90528d7ca1a48142e341f4ef8d21d0de",
         "tiny-imagenet-200.zip",
     )
-
-    @property
-    def fingerprint(self) -> str:
-        return self.archive.hash
-
-    def size(self, split: rs.Split) -> int:
-        return self.sizes[split]
-
-    def downloads(self) -> Sequence[rs.Download]:
-        return (self.archive,)
 
     def load(self, folder: Path) -> dict[rs.Split, rs.Images]:
         from robuststack_plugins.datasets.cache import cached

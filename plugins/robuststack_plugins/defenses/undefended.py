@@ -8,6 +8,8 @@ import robuststack as rs
 class Undefended(rs.Defense):
     """Plain training on clean images."""
 
+    undefended = True
+
     def training_step(self, step: rs.TrainStep) -> None:
         from torch.nn import functional
 
