@@ -169,7 +169,8 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     machine = first["machine"]
     lines.append(
         f"{versions}; {board['device']} ({machine['device']}, {machine['threads']} threads), training and attacks in"
-        f" {board['precision']}. Latency: one float32 forward pass, median and quartiles."
+        f" {board['precision']}. Latency: one float32 forward pass, median and quartiles, and its ratio"
+        " to that of the same architecture undefended, measured in turn with it."
     )
     if any("seeds" in row["ca"] for row in rows):
         lines.append(

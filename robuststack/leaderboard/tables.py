@@ -93,7 +93,11 @@ def words(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _milliseconds(timed: Mapping[str, float] | None) -> str:
-    return f"{timed['median']:.2f} ({timed['low']:.2f}-{timed['high']:.2f})" if timed else "-"
+    if not timed:
+        return "-"
+    # Leaderboards of earlier versions have no ratio.
+    ratio = f" {timed['relative']:.2f}x" if "relative" in timed else ""
+    return f"{timed['median']:.2f} ({timed['low']:.2f}-{timed['high']:.2f}){ratio}"
 
 
 def _seconds(value: float | None) -> str:
