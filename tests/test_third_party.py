@@ -50,6 +50,10 @@ def test_trades_is_unknown_before_its_package_is_installed_and_runs_after(tmp_pa
     assert "Weight of the divergence" in shown.stdout
     assert "plugin 'trades' of robuststack-trades" in shown.stdout
 
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PACKAGE / "tests"), "-k", "TestTrades"]
+    conformance = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert conformance.returncode == 0, conformance.stdout
+
 
 def test_the_plugin_is_short() -> None:
     assert len((PACKAGE / "robuststack_trades.py").read_text().splitlines()) < 60

@@ -54,7 +54,9 @@ class ArchitectureConformance(ComponentConformance):
                     assert shape != self.shape, f"it refuses images of its own shape {shape}: {error}"
                     continue
                 except (RuntimeError, ValueError) as error:
-                    raise AssertionError(f"images of {shape} end in {error}; raise a robuststack.PluginError") from error
+                    raise AssertionError(
+                        f"images of {shape} end in {error}; raise a robuststack.PluginError"
+                    ) from error
             wanted = (2, self.num_classes)
             assert logits.shape == wanted, f"images of {shape} give {tuple(logits.shape)}, not logits {wanted}"
 
@@ -105,4 +107,6 @@ class ArchitectureConformance(ComponentConformance):
         """In eval mode its logits do not depend on what else is in the batch."""
         model, (x, _) = self.model().eval(), images(self.shape, self.num_classes, 2)
         together, alone = model(x)[:1], model(x[:1])
-        assert torch.allclose(together, alone, atol=1e-4, rtol=1e-3), "an image's logits depend on the rest of its batch"
+        assert torch.allclose(together, alone, atol=1e-4, rtol=1e-3), (
+            "an image's logits depend on the rest of its batch"
+        )

@@ -45,7 +45,8 @@ class AttackConformance(ComponentConformance):
         """What the attack makes of eight images that `view` is right about."""
         x, y = self.right(view)
         with still(view), seeded(x.device, seed, "conformance"):
-            return self.create().perturb(Fast(view, RUNTIME), x, y, threat, generator(x.device, seed)).detach()
+            found: Tensor = self.create().perturb(Fast(view, RUNTIME), x, y, threat, generator(x.device, seed))
+            return found.detach()
 
     def right(self, view: View) -> tuple[Tensor, Tensor]:
         """Images, with what the model says of them as their labels."""

@@ -76,5 +76,5 @@ class ComponentConformance:
 
     def test_registering_and_importing_it_imports_no_torch(self) -> None:
         """`robuststack list`, `check` and `plan` answer at once: heavy packages are imported inside methods."""
-        found = heavy_imports(self.registration())
+        found = heavy_imports(self.registration(), self.registry())
         assert not found, f"{', '.join(found)}: import it inside the methods that use it"

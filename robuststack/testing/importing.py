@@ -8,7 +8,7 @@ import subprocess
 import sys
 from functools import cache
 
-from robuststack.registry import Registration
+from robuststack.registry import Registration, Registry
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib")
 """What light commands must not import: half a second and more each."""
@@ -43,12 +43,16 @@ print("\\n" + json.dumps(found))
 """
 
 
-def heavy_imports(registration: Registration) -> list[str]:
+def heavy_imports(registration: Registration, registry: Registry) -> list[str]:
     """The heavy packages that loading this component imports, each with the module that does it."""
-    module = registration.target.partition(":")[0]
-    plugin = f"plugin {registration.plugin}"
-    found = _asked((module,))
+    module, plugin = _module(registration), f"plugin {registration.plugin}"
+    # All of the distribution's at once: a process for each component would take longer than the other checks.
+    found = _asked(tuple(sorted({_module(one) for one in registry if one.distribution == registration.distribution})))
     return [f"{where} imports {name}" for where in (plugin, module) for name in found.get(where, [])]
+
+
+def _module(registration: Registration) -> str:
+    return registration.target.partition(":")[0]
 
 
 @cache
