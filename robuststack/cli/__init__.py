@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "List the registered defenses, architectures, datasets and attacks.",
     "show": "Show the options of one component.",
     "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
+    "new": "Write a new plugin package that installs, runs and passes its tests.",
     "schema": "Print the JSON schema of suite files.",
     "doctor": "Show versions, devices and plugins, and what is wrong with them.",
 }
