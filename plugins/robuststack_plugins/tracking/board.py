@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     found = {"CA": row["ca"]["value"], **{f"RA {name}": one["value"] for name, one in row["ra"].items()}}
     found |= {name: row[name] for name in ("parameters", "macs")}
     extra = row["extra"].items()
-    return found | {name: one for name, one in extra if isinstance(one, (int, float)) and not isinstance(one, bool)}
+    return found | {name: float(one) for name, one in extra if isinstance(one, Real) and not isinstance(one, bool)}
 
 
 def _tag(text: str) -> str:
