@@ -130,7 +130,17 @@ def suite_page(model: type[BaseModel]) -> str:
         if part in seen:
             parts.append(f"The keys are those of `{seen[part]}`.")
         else:
-            parts.append(_table(describe(part)))
+            nested = {field.alias or name for name, field in part.model_fields.items() if _models(field.annotation)}
+            parts.append(
+                _table(
+                    [
+                        {**row, "default": "see below"}
+                        if row["name"] in nested and row["default"] != "(required)"
+                        else row
+                        for row in describe(part)
+                    ]
+                )
+            )
         seen.setdefault(part, path)
     return _page(parts)
 
@@ -270,13 +280,13 @@ def one_row() -> str:
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> str:
-    header = ["key", "type", "default", "meaning"]
-    cells = [
-        (f"`{row['name']}`", row["type"], "" if row["default"] == "(required)" else f"`{json.dumps(row['default'])}`",
-         row["description"])
-        for row in rows
-    ]  # fmt: skip
-    return _grid(cells, header)
+    said = {"(required)": "required", "see below": "see below"}
+    cells = []
+    for row in rows:
+        default = said.get(row["default"]) if isinstance(row["default"], str) else None
+        shown = default or f"`{json.dumps(row['default'])}`"
+        cells.append((f"`{row['name']}`", row["type"], shown, row["description"]))
+    return _grid(cells, ["key", "type", "default", "meaning"])
 
 
 def _grid(cells: Iterable[Iterable[str]], header: list[str]) -> str:
