@@ -24,8 +24,9 @@ from robuststack.suite import Suite, load_suite
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
-FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
-FRAGMENT = re.compile(r"(?<!-->\n)```yaml\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL | re.MULTILINE)
+"""A file's name on a line of its own, and its text."""
+FRAGMENT = re.compile(r"(?<!`:\n\n)```yaml\n(.*?)```", re.DOTALL)
 BASE = """
 datasets: digits
 architectures: resnet8
@@ -65,7 +66,9 @@ def installed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("guide", [one for one in GUIDES if FILE.search(one.read_text())], ids=lambda one: one.stem)
 def test_the_example_of_a_guide_passes_its_test_and_runs_its_suite(guide, installed, capsys):
-    files = dict(FILE.findall(guide.read_text(encoding="utf-8")))
+    text = guide.read_text(encoding="utf-8")
+    files = dict(FILE.findall(text))
+    assert text.count("```python") + text.count("```yaml") == len(files), "every block of the guide is run"
     folder = installed(files)
     (test,) = [name for name in files if name.startswith("test_")]
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:timeout", "-W", "ignore", "-c", str(folder / "none.ini")]
