@@ -41,6 +41,7 @@ COMMANDS = [
     ["export", "--help"],
     ["rejudge", "--help"],
     ["schema"],
+    ["new", "defense", "mine"],
     ["leaderboard", "show", BOARD, "--sort", "RA"],
     ["leaderboard", "compare", BOARD, BOARD],
     ["regress", "--help"],
