@@ -16,7 +16,7 @@ from robuststack_plugins.attacks.worst import Run, still_open
 MOMENTUM = 0.75
 """The share of a step that is the gradient's; the rest repeats the step before."""
 FIRST, DECREASE, LEAST = 0.22, 0.03, 0.06
-"""Shares of the iterations: those before the first check of the step, how many fewer before each later one, and the least."""
+"""Shares of the iterations: before the first check of the step, how many fewer before each later one, and the fewest."""
 
 Start = Callable[[Tensor], Tensor]
 """Clean images -> the first iterates, before projection."""
