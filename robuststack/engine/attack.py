@@ -90,7 +90,7 @@ def ascend(
         batch = _Batch(model, adversarial.clamp(*bounds), y, *bounds)
         found = _Found(batch.images) if leaves else None
         for number in range(steps):
-            gradient, logits = _gradient(batch.model, batch.images, batch.y, loss, draws)
+            gradient, logits = loss_gradient(batch.model, batch.images, batch.y, loss, draws)
             # At powers of two: each look waits for the device, and most of what breaks does so early.
             if found is not None and number & (number - 1) == 0:
                 left = found.leave(batch, logits)
@@ -159,7 +159,7 @@ class _Found:
         return self.images
 
 
-def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
+def loss_gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
     """The gradient [N, C, H, W] of the loss, summed over the draws, and the last draw's logits [N, K]."""
     total: Tensor | None = None
     logits: Tensor | None = None
@@ -185,14 +185,20 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
 
 
-@torch.no_grad()
-def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
-    """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by.
-
-    Logits that are not finite are judged wrong, so nothing beats them: infinity.
-    """
-    logits = torch.stack([model(x) for _ in range(draws)]).mean(0)
+def judged_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The margin [N] as the host will judge it: logits that are not finite are wrong, so nothing beats them: infinity."""
     return torch.where(torch.isfinite(logits).all(1), margin(logits, y), torch.inf)
+
+
+@torch.no_grad()
+def mean_logits(model: nn.Module, x: Tensor, draws: int) -> Tensor:
+    """The mean [N, K] of the logits over `draws` forward passes."""
+    return torch.stack([model(x) for _ in range(draws)]).mean(0)
+
+
+def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by."""
+    return judged_margin(mean_logits(model, x, draws), y)
 
 
 @dataclass(frozen=True)
