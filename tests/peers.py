@@ -18,7 +18,7 @@ import robuststack as rs
 from conftest import SMALL_SUITE, Trained
 from robuststack.engine import data
 from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.engine.device import Fast, Runtime, generator, seeded
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.registry import Registry
@@ -46,6 +46,27 @@ def perturb(attack: rs.Attack, attacked: View, x: Tensor, y: Tensor, eps: float,
     """What an attack of ours returns."""
     with still(attacked):
         return attack.perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed))
+
+
+def fixed_start(x: Tensor, threat: rs.Threat, source: torch.Generator) -> Tensor:
+    """A first iterate that follows from the image alone: both sides start there, whichever of the images they attack."""
+    return x + threat.eps * torch.sin(1000 * x)
+
+
+def same_start(
+    name: str, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0, **options: object
+) -> tuple[Tensor, Tensor]:
+    """(what our attack returns, what pyautoattack's of the same options does), both from one start."""
+    found = []
+    for one in (name, f"pyautoattack:{name}"):
+        attack = REGISTRY.create("attack", one, options)
+        with still(attacked), seeded(CPU, seed):
+            found.append(
+                attack.perturb(
+                    Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed), start=fixed_start
+                )
+            )
+    return found[0], found[1]
 
 
 def right(victim: View, x: Tensor, y: Tensor, draws: int = 1, seed: int = 0) -> Tensor:

@@ -13,6 +13,8 @@ from robuststack.engine.attack import judged_margin, loss_gradient, margin
 from robuststack.engine.device import Fast
 from robuststack_plugins.attacks.worst import Run, still_open
 
+FIRST_STEP = 2.0
+"""In radii."""
 MOMENTUM = 0.75
 """The share of a step that is the gradient's; the rest repeats the step before."""
 FIRST, DECREASE, LEAST = 0.22, 0.03, 0.06
@@ -141,7 +143,8 @@ class _Climb:
         yes = torch.ones_like(y, dtype=torch.bool)
         return cls(
             model, y, lower, upper,
-            now=now, before=now, gradient=torch.zeros_like(now), length=x.new_full((len(x), 1, 1, 1), 2 * threat.eps),
+            now=now, before=now, gradient=torch.zeros_like(now),
+            length=x.new_full((len(x), 1, 1, 1), FIRST_STEP * threat.eps),
             best=now.clone(), best_gradient=torch.zeros_like(now), best_loss=each,
             worst=now.clone(), hurt=each.clone(), open=yes,
             previous=-each, rises=torch.zeros_like(each), halved=yes, checked_loss=each.clone(),
