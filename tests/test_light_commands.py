@@ -43,7 +43,6 @@ COMMANDS = [
     ["schema"],
     ["new", "defense", "mine"],
     ["leaderboard", "show", BOARD, "--sort", "RA"],
-    ["leaderboard", "compare", BOARD, BOARD],
     ["regress", "--help"],
 ]
 
