@@ -64,8 +64,16 @@ def cpu_bf16() -> tuple[str, ...]:
 
 @cache
 def cpu_name() -> str:
-    """The processor's model name, as the system reports it."""
-    return _cpu_facts("model name") or "unknown processor"
+    """The processor: its model name, family, model and stepping, and the widest of its instruction sets that matters here.
+
+    A virtual machine may show one name for processors that round differently.
+    """
+    name, flags = _cpu_facts("model name"), _cpu_facts("flags").split()
+    if not name:
+        return "unknown processor"
+    widest = next((one for one in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if one in flags), "")
+    kind = "/".join(_cpu_facts(key) for key in ("cpu family", "model", "stepping"))
+    return f"{name} ({kind}{f', {widest}' if widest else ''})"
 
 
 def _cpu_facts(key: str) -> str:
