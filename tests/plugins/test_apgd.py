@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import robuststack as rs
 from conftest import Trained
-from peers import CPU, REGISTRY, RUNTIME, fixed_start, images, right, same_start, view
+from peers import CPU, REGISTRY, RUNTIME, Numbered, fixed_start, images, rand_from_one_start, right, same_start, view
 from robuststack.engine.attack import judge, mean_margin, project, still
 from robuststack.engine.device import Fast, Runtime, Tally, generator, seeded
 from robuststack.hardware import Hardware
@@ -108,28 +108,14 @@ def test_another_rho_would_show(trained):
 LOGGER = logging.getLogger(__name__)
 
 
-class Numbered(nn.Module):
-    """A randomised model whose forward passes have noise by their number, the last iterate's all the same one."""
-
-    stochastic = True
-
-    def __init__(self, network: View, last: int) -> None:
-        super().__init__()
-        self.network, self.last, self.calls = network, last, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        torch.manual_seed(min(self.calls, self.last))
-        self.calls += 1
-        return self.network(x)
-
-
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 @pytest.mark.parametrize("draws", [1, 3])
 def test_on_a_randomised_model_a_run_finds_pyautoattacks_images_from_the_same_noise(trained, loss, draws):
     (x, y), eps, iterations = images(100), 0.1, 12
     x, threat, attacked = x.contiguous(), rs.Threat(eps=eps), view(trained, "float", lambda_n=1.0)
     start = fixed_start(x, threat, generator(CPU, 0))
-    models = [Numbered(attacked, draws * iterations) for _ in range(2)]
+    # The last iterate has the same noise in every pass: theirs makes `draws` of it, of which the last counts, ours one.
+    models = [Numbered(attacked, lambda k: min(k, draws * iterations)) for _ in range(2)]
     official = APGDAttack(
         models[0], norm="Linf", eps=eps, loss=loss, n_iter=iterations, eot_iter=draws, device=CPU, logger=LOGGER
     )
@@ -143,8 +129,19 @@ def test_on_a_randomised_model_a_run_finds_pyautoattacks_images_from_the_same_no
         found = list(run(models[1], x, y))
     for ours, theirs in zip(found, (highest, misclassified), strict=True):
         assert float((ours - theirs).abs().flatten(1).amax(1).lt(1e-5).float().mean()) >= 0.99
-    # The last iterate needs no gradient, and of its draws only one counts.
     assert [model.calls for model in models] == [draws * (iterations + 1), draws * iterations + 1]
+
+
+def test_on_a_randomised_model_autoattack_finds_what_pyautoattack_finds(trained):
+    attacked = view(trained, "float", lambda_n=1.0)
+    difference = rand_from_one_start(attacked, 0.15, count=COUNT, iterations=15, draws=5, seeds=3)
+    assert -1 < difference.low <= difference.high < 1
+
+
+def test_on_a_randomised_model_shorter_steps_would_show(trained, monkeypatch):
+    monkeypatch.setattr(auto_pgd, "FIRST_STEP", 0.2)
+    attacked = view(trained, "float", lambda_n=1.0)
+    assert rand_from_one_start(attacked, 0.15, count=COUNT, iterations=15, draws=2, seeds=1).low < -1
 
 
 def test_when_the_step_is_checked():
