@@ -22,8 +22,8 @@ FAMILY_LEVEL = 0.001
 FLIPS = 1.0, 0.5
 """The label-flip rate may move by so many points, or by this share of itself."""
 SLOWER = 3.0
-"""Training and latency, each relative to the undefended network of the same run, may grow by this factor: what else a shared
-machine does while one of the two is timed can double a ratio, and an accidental copy of the weights costs more than that."""
+"""Training and latency, each relative to the undefended network of the same run, may grow by this factor: what else a
+shared machine does while one of the two is timed can double a ratio."""
 EXACT = (
     "options", "point", "threat", "recipe", "dataset_options", "architecture_options", "attacks", "n", "draws",
     "stochastic", "parameters", "nonzero_parameters", "macs", "effort",

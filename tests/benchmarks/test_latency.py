@@ -1,4 +1,4 @@
-"""Latency of every defense's deployed model, for pytest-benchmark's storage: `tox -e latency` keeps each run and compares."""
+"""Latency of deployed models, for pytest-benchmark's storage: `tox -e latency` keeps each run and compares."""
 
 from __future__ import annotations
 
