@@ -1,4 +1,4 @@
-"""APGD and AutoAttack-rand against pyautoattack, whole: 100 iterations, 1,000 images, on FLOAT 5 seeds, 20 draws: hours."""
+"""APGD and AutoAttack-rand against pyautoattack: 100 iterations, 1,000 images; on FLOAT 5 seeds and 20 draws (hours)."""
 
 from __future__ import annotations
 
