@@ -13,7 +13,7 @@ from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files, outcomes
-from robuststack.leaderboard.rows import make_rows
+from robuststack.leaderboard.rows import make_rows, training_curves
 from robuststack.leaderboard.tables import tables
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.pipeline import Outcome, run_plan
@@ -136,7 +136,8 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     registry.hooks.hook.rows_ready(rows=rows)
     written = []
     if rows and leaderboard is not None:
-        written = files.write(plan, rows, outcomes.collect(rows, storage), Path(leaderboard))
+        curves = training_curves(plan, outcome)
+        written = files.write(plan, rows, outcomes.collect(rows, storage), Path(leaderboard), curves)
     return Result(plan, outcome, rows, written)
 
 
