@@ -43,6 +43,7 @@ COMMANDS = [
     ["schema"],
     ["leaderboard", "show", BOARD, "--sort", "RA"],
     ["leaderboard", "compare", BOARD, BOARD],
+    ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"],
     ["regress", "--help"],
 ]
 

@@ -90,5 +90,7 @@ def build(leaderboard: str, output: str | None) -> None:
     from robuststack.leaderboard import site
 
     built = site.build(Path(leaderboard), Path(output or leaderboard))
-    size = built.size / 1e6
-    click.echo(f"wrote {built.index}: {built.suites} leaderboards, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/")
+    size, boards = built.size / 1e6, f"{built.suites} leaderboard{'s' * (built.suites != 1)}"
+    click.echo(
+        f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/"
+    )

@@ -9,7 +9,18 @@ from typing import Any
 from robuststack.errors import LeaderboardError
 
 SCHEMA = 1
-BOARD_KEYS = ("suite", "description", "overrides", "complete", "device", "precision", "attacks", "entries", "reference", "claims")
+BOARD_KEYS = (
+    "suite",
+    "description",
+    "overrides",
+    "complete",
+    "device",
+    "precision",
+    "attacks",
+    "entries",
+    "reference",
+    "claims",
+)
 ROW_KEYS = (
     "label", "variant", "dataset", "dataset_options", "architecture", "architecture_options", "defense", "options", "shown",
     "point", "retrained", "threat", "protocol", "ca", "ra", "protocols", "stochastic", "n", "draws", "seeds", "attacks",
@@ -63,7 +74,9 @@ def _problems(row: Any) -> Iterator[str]:
             if not _number(_mapping(timed).get(key)):
                 yield f"has no number at {f'latency_ms.{batch}.{key}'!r}"
     jobs = _mapping(_mapping(row["jobs"]).get(row["protocol"]))
-    yield from (f"has no jobs of {key!r}" for key in ("ca", *row["ra"]) if key != "worst" and not _mapping(jobs.get(key)))
+    yield from (
+        f"has no jobs of {key!r}" for key in ("ca", *row["ra"]) if key != "worst" and not _mapping(jobs.get(key))
+    )
 
 
 def _figures(prefix: str, score: Any) -> Iterator[str]:

@@ -71,7 +71,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
 
 
 def training_curves(plan: Plan, outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """What each epoch of the done train jobs reported: job -> the epoch whose weights were kept, and a list for each metric."""
+    """What each epoch of the done train jobs reported: job -> the epoch that was kept, and a list for each metric."""
     found = {}
     for job in dict.fromkeys(job for row in plan.rows for job in row.train.values()):
         history = outcome.results.get(job, {}).get("history")

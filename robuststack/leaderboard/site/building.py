@@ -77,7 +77,11 @@ def contents(boards: Mapping[str, Mapping[str, Any]], folder: Path) -> Iterator[
     scripts = []
     for name, board in boards.items():
         # A script, not JSON: a page opened from disk may not fetch anything.
-        data = json.dumps(payload(name, board, folder, colours), separators=(",", ":"), allow_nan=False)
+        try:
+            data = json.dumps(payload(name, board, folder, colours), separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            problem = "holds a number that is not finite; run its suite again"
+            raise LeaderboardError(f"{folder / name}.json {problem}") from None
         scripts.append(f"data/{name}.js")
         yield f"{ASSETS}/data/{name}.js", f"robuststack.boards.push({data});\n".encode()
     for name in (*STYLES, *SCRIPTS, *NOTICES):

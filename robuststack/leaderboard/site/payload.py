@@ -27,7 +27,13 @@ def payload(name: str, board: Mapping[str, Any], folder: Path, colours: Sequence
         for row in group:
             own = setting(row)
             standing = {"knee": own == entry["knee"], "dominated": own in entry["dominated"]}
-            shown[id(row)] |= {"entry": position, "entryTitle": title, "setting": own, "point": words("", row["point"]), **standing}
+            shown[id(row)] |= {
+                "entry": position,
+                "entryTitle": title,
+                "setting": own,
+                "point": words("", row["point"]),
+                **standing,
+            }
     return {
         **{key: value for key, value in board.items() if key not in ("rows", "entries", "suite_file")},
         "name": name,

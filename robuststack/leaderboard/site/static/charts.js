@@ -82,7 +82,7 @@
     const ink = (one) => colour(board, one.row.defense);
     const front = x.key === "ca" ? staircase(found) : [];
     const svg = Plot.plot({
-      width, height, marginLeft: 46, marginBottom: 42, marginTop: 14, marginRight: 18,
+      width, height, marginLeft: 46, marginBottom: 42, marginTop: 24, marginRight: 18,
       style: { fontSize: "12px", fontFamily: "inherit", background: "none", overflow: "visible" },
       x: { domain: domain[0], label: x.axis, labelAnchor: "center", labelArrow: "none", ticks: width < 420 ? 4 : 6, grid: true,
            tickFormat: ["macs", "parameters"].includes(x.key) ? short : undefined },
@@ -99,7 +99,7 @@
         ...lines.map((one) => Plot.line(one.shown, { x: "x", y: "y", stroke: ink, strokeWidth: 2, strokeDasharray: one.dash })),
         Plot.dot(found, { x: "x", y: "y", r: 5, symbol: (one) => symbol(board, one.row.defense), stroke: ink, strokeWidth: 1.75,
                           fill: (one) => (one.row.site.tuned ? ink(one) : "var(--panel)"), href: "href", ariaLabel: "text" }),
-        Plot.text(names(found.filter((one) => main(one.row)), domain, width - 64, height - 56), {
+        Plot.text(names(found.filter((one) => main(one.row)), domain, width - 64, height - 66), {
           x: "x", y: "y", text: (one) => robuststack.value(main(one.row)[1]), dx: 8, dy: -8, textAnchor: "start", fontSize: 11,
           fill: ink, stroke: "var(--panel)", strokeWidth: 4, ariaHidden: "true" }),
         Plot.tip(found, Plot.pointer({ x: "x", y: "y", title: "text", fill: "var(--raised)", stroke: "var(--line)", textPadding: 10, lineHeight: 1.3 })),

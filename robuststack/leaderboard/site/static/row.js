@@ -75,7 +75,7 @@
       const layers = row.layers?.[title] ?? Object.keys(values);
       const shown = layers.map((layer) => ({ layer, value: values[layer] }));
       return [chart(`${title} of each layer${row.layers ? ", from the input" : ""}`, width, {
-        height: 44 + 22 * shown.length, marginLeft: 150, marginRight: 56, x: { label: null, grid: true, ticks: 5 }, y: { domain: shown.map((one) => one.layer), label: null, tickSize: 0 },
+        height: 44 + 22 * shown.length, marginLeft: width < 420 ? 118 : 150, marginRight: 56, x: { label: null, grid: true, ticks: width < 420 ? 3 : 5 }, y: { domain: shown.map((one) => one.layer), label: null, tickSize: 0 },
         marks: [Plot.barX(shown, { x: "value", y: "layer", fill: colour(board, row.defense), fillOpacity: 0.85, insetTop: 3, insetBottom: 3, title: (one) => `${one.layer}: ${one.value}` }),
                 Plot.text(shown, { x: "value", y: "layer", text: (one) => value(one.value), dx: 6, textAnchor: "start", fill: "var(--quiet)" }),
                 Plot.ruleX([0], { stroke: "var(--line)" })],
