@@ -6,7 +6,7 @@
   const ALL = "";
 
   const choice = (label, values, texts, changed) => {
-    const select = h("select", { onchange: () => changed(select.value) }, values.map((one, i) => h("option", { value: one }, texts[i])));
+    const select = h("select", { "aria-label": label, onchange: () => changed(select.value) }, values.map((one, i) => h("option", { value: one }, texts[i])));
     return h("label", { class: "choice" }, h("span", {}, label), select);
   };
 

@@ -34,9 +34,9 @@
       formatter: (cell) => h("span", { title: value(get(cell.getData().row)) }, text(get(cell.getData().row))),
     });
     return [
-      { field: "defense", title: narrow ? "" : "Defense", name: "Defense", shown: true, sorter: "string", ...(narrow ? { width: 34 } : { minWidth: 110 }),
+      { field: "defense", title: narrow ? "" : "Defense", name: "Defense", shown: true, ...(narrow ? { width: 34 } : { minWidth: 110 }),
         formatter: (cell) => named(board, cell.getData()) },
-      { field: "setting", title: "Setting", shown: true, ...(narrow ? { width: 122 } : { minWidth: 150 }),
+      { field: "setting", title: "Setting", shown: true, ...(narrow ? { width: 118 } : { minWidth: 150 }),
         sorter: (a, b, one, other) => one.getData().row.site.point.localeCompare(other.getData().row.site.point, "en", { numeric: true }),
         formatter: (cell) => link(board, cell.getData().row) },
       { field: "protocol", title: "Protocol", shown: several },
@@ -73,13 +73,20 @@
   const flags = (row) =>
     row.site.suspicions.length ? h("span", { class: "tag bad", title: row.site.suspicions.join("; ") }, `⚑ ${row.site.suspicions.length}`) : h("span", {}, "–");
 
+  /** A comparison of rows within their table; whichever way they are sorted, the tables keep their order. */
+  const within = (board, compare) => (a, b, one, other, column, direction) => {
+    const between = board.headings.indexOf(one.getData().heading) - board.headings.indexOf(other.getData().heading);
+    if (between) return direction === "asc" ? between : -between;
+    return compare ? compare(a, b, one, other) : String(a ?? "").localeCompare(String(b ?? ""), "en", { numeric: true });
+  };
+
   /** The table in `place`. */
   const makeTable = (board, place, shownColumns) =>
     new Tabulator(place, {
       data: records(board),
       index: "id",
       columns: shownColumns.map(({ shown, meaning, name, ...column }) => ({
-        ...column, visible: shown,
+        ...column, visible: shown, sorter: within(board, column.sorter),
         // An element, so that a label is not read as HTML; a button, so that the keyboard sorts too.
         titleFormatter: () => h("button", { type: "button", class: "sort", title: meaning, "aria-label": name }, column.title),
       })),
