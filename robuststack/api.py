@@ -13,8 +13,9 @@ from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files, outcomes
-from robuststack.leaderboard.rows import make_rows, training_curves
+from robuststack.leaderboard.rows import check_extra, make_rows
 from robuststack.leaderboard.tables import tables
+from robuststack.leaderboard.training import training_curves
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan
@@ -24,6 +25,7 @@ from robuststack.single import single_suite
 from robuststack.smoke import shrunk
 from robuststack.store import Store
 from robuststack.suite import Suite, load_suite
+from robuststack.tracking import tracked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,14 +63,16 @@ def run(
     only: str | None = None,
     smoke: bool = False,
     wait: float = 0.0,
+    track: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Result:
     """Train, attack and measure what a suite declares, and write its leaderboard.
 
     Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
     the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
-    jobs that another run holds. Where jobs fail, their rows are missing and the rest is written beside the full
-    leaderboard, to `<suite>.partial.*`. Without a `leaderboard` folder nothing is written.
+    jobs that another run holds; in the folder `track` the installed trackers write how it goes. Where jobs fail, their
+    rows are missing and the rest is written beside the full leaderboard, to `<suite>.partial.*`. Without a `leaderboard`
+    folder nothing is written.
 
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
@@ -78,7 +82,8 @@ def run(
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
-    return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
+    with tracked(registry, track):
+        return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
 
 
 def evaluate(
@@ -123,7 +128,8 @@ def evaluate(
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
             raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
     plan = make_plan(suite, registry, hardware.resolve(device, suite.precision))
-    return _run(plan, store, leaderboard, wait, registry)
+    with tracked(registry, None):
+        return _run(plan, store, leaderboard, wait, registry)
 
 
 def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
@@ -134,6 +140,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     outcome = run_plan(plan, storage, executor, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
+    check_extra(rows)
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)

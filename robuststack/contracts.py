@@ -394,6 +394,12 @@ class GradientAttack(Attack):
     def restarts(self) -> int:
         return 1
 
+    @property
+    def early_stop(self) -> bool:
+        """Whether, when a deterministic model is evaluated, an image that it gets wrong leaves the batch as it is. Never in
+        training. It is for attacks whose `update` looks at each image alone and keeps nothing from step to step."""
+        return False
+
     def draws(self, stochastic: bool) -> int:
         """Forward passes whose gradients are averaged each step (EOT, expectation over transformation)."""
         return 1
@@ -435,8 +441,10 @@ class GradientAttack(Attack):
         *,
         loss: Loss | None = None,
         start: Callable[[Tensor, Threat, Generator], Tensor] | None = None,
+        early_stop: bool = True,
     ) -> Tensor:
-        """The loop with this attack's verbs; `loss` and `start` replace two of them (for training steps)."""
+        """The loop with this attack's verbs. A training step may replace `loss` and `start`, and attacks every image to the
+        end, whatever the attack's own `early_stop` says."""
         from robuststack.engine.attack import ascend
 
         return ascend(
@@ -444,4 +452,5 @@ class GradientAttack(Attack):
             start=start or self.start, loss=loss or self.loss, update=self.update,
             step=self.step_size(threat), steps=self.steps, restarts=self.restarts,
             draws=self.draws(bool(getattr(model, "stochastic", False))),
+            early_stop=self.early_stop and early_stop,
         )  # fmt: skip

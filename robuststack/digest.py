@@ -16,9 +16,13 @@ from typing import Any
 ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "robuststack.options")
 
 
+ENGINE_REVISION = 2
+"""Raised when a change of the engine changes results, as a component's `revision` is; a part of every job id."""
+
+
 def job_id(kind: str, spec: Mapping[str, Any]) -> str:
     """The id of a job: a hash of its resolved specification, the same on every machine."""
-    text = json.dumps(_placeless(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps([ENGINE_REVISION, _placeless(spec)], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

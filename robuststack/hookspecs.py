@@ -6,6 +6,7 @@ An entry point of the group `robuststack` names a module (or object) with functi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -45,6 +46,12 @@ def published_sizes() -> Sequence[PublishedSize]:  # type: ignore[empty-body]
 
 
 @hookspec
+def start_tracking(folder: Path) -> object | None:
+    """Called before a run that the user asked to track (`run --track DIR`): returns an object with hooks of its own, which
+    are called for the length of that run, or None."""
+
+
+@hookspec
 def run_started(plan: Plan, cached: frozenset[str]) -> None:
     """Called before the first job with the whole plan and the ids of the jobs whose results are in the store."""
 
@@ -76,4 +83,10 @@ def job_failed(job: Job, error: Exception) -> None:
 
 @hookspec
 def rows_ready(rows: Sequence[dict[str, Any]]) -> None:
-    """Called with the rows of the leaderboard before they are written; a plugin may add keys under `row["extra"]`."""
+    """Called with the rows of the leaderboard before they are written. A plugin may add columns: keys of `row["extra"]`,
+    whose values are numbers, texts or None."""
+
+
+@hookspec
+def run_finished() -> None:
+    """Called when a run is over, after its leaderboard was written or where an error ended it."""

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from robuststack.errors import PluginError, did_you_mean
 
@@ -173,12 +173,10 @@ def describe(model: type[BaseModel]) -> list[dict[str, Any]]:
         shape = schema["properties"][key]
         required = field.is_required()
         default = None if required else field.get_default(call_default_factory=True)
-        if isinstance(default, BaseModel):
-            default = default.model_dump(mode="json", by_alias=True)
         rows.append({
             "name": key,
             "type": _type_name(shape, schema.get("$defs", {})),
-            "default": "(required)" if required else default,
+            "default": "(required)" if required else to_jsonable_python(default, by_alias=True),
             "description": field.description or "",
         })  # fmt: skip
     return rows

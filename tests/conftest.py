@@ -59,3 +59,11 @@ def small_suite(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(SMALL_SUITE)
     return path
+
+
+@pytest.fixture
+def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folding of batch norm, for tests that count forward passes or watch layers: it runs a model before it folds it."""
+    from robuststack.layers.folding import Folding
+
+    monkeypatch.setattr(Folding, "of", lambda self, view, images: view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,13 +13,13 @@ import torch
 import yaml
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack
-from torch import Tensor
+from torch import Tensor, nn
 
 import robuststack as rs
 from conftest import SMALL_SUITE, Trained
 from robuststack.engine import data
 from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.registry import Registry
@@ -46,6 +47,51 @@ def perturb(attack: rs.Attack, attacked: View, x: Tensor, y: Tensor, eps: float,
     """What an attack of ours returns."""
     with still(attacked):
         return attack.perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed))
+
+
+def fixed_start(x: Tensor, threat: rs.Threat, source: torch.Generator) -> Tensor:
+    """A first iterate that follows from the image alone: both sides start there, whichever of the images they attack."""
+    return x + threat.eps * torch.sin(1000 * x)
+
+
+class Numbered(nn.Module):
+    """A randomised model whose forward pass k, counted from 0, has the noise of a seed and of `number(k)`."""
+
+    stochastic = True
+
+    def __init__(self, network: View, number: Callable[[int], int], seed: int = 0) -> None:
+        super().__init__()
+        self.network, self.number, self.seed, self.calls = network, number, seed, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.manual_seed(stream_seed(self.seed, self.number(self.calls)))
+        self.calls += 1
+        return self.network(x)
+
+
+def same_start(
+    name: str, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0, *, iterations: int, draws: int = 1
+) -> tuple[Tensor, Tensor]:
+    """(what our attack returns, what pyautoattack's of the same options does), both from one start and, on a randomised
+    model, with the same noise in the same places."""
+
+    def in_theirs(k: int) -> int:
+        """The number, in pyautoattack's run, of a forward pass of ours, which looks once at a run's last iterate."""
+        steps, comparison = draws * iterations, 2 * draws
+        run, within = divmod(k - draws, steps + 1 + comparison)
+        if k < draws:  # The clean images.
+            return k
+        return draws + run * (steps + draws + comparison) + within + (draws - 1 if within >= steps else 0)
+
+    found = []
+    # The official one asks a forward pass for the number of classes before all else.
+    for one, number in ((name, in_theirs), (f"pyautoattack:{name}", lambda k: k - 1)):
+        attack = REGISTRY.create("attack", one, {"iterations": iterations, "draws": draws})
+        model = Numbered(attacked, number, seed) if attacked.stochastic else attacked
+        with still(attacked), seeded(CPU, seed):
+            source = generator(CPU, seed)
+            found.append(attack.perturb(Fast(model, RUNTIME), x, y, rs.Threat(eps=eps), source, start=fixed_start))
+    return found[0], found[1]
 
 
 def right(victim: View, x: Tensor, y: Tensor, draws: int = 1, seed: int = 0) -> Tensor:
@@ -83,6 +129,17 @@ class Rand:
         lengths = {"n_iter": self.iterations, "eot_iter": self.draws}
         logger = logging.getLogger(__name__)
         return APGDAttack(attacked, norm="Linf", eps=self.eps, loss=loss, device=CPU, logger=logger, **lengths)
+
+
+def rand_from_one_start(attacked: View, eps: float, count: int, iterations: int, draws: int, seeds: int) -> Difference:
+    """AutoAttack-rand of pyautoattack less ours on a randomised model, from one start and with the same noise."""
+    x, y = images(count)
+    ours, theirs = [], []
+    for seed in range(seeds):
+        found = same_start("autoattack_rand", attacked, x, y, eps, seed, iterations=iterations, draws=draws)
+        for side, one in zip((ours, theirs), found, strict=True):
+            side.append(right(attacked, one, y, 20, seed))
+    return Difference.of(torch.stack(theirs), torch.stack(ours))
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ COMMANDS = [
     ["export", "--help"],
     ["rejudge", "--help"],
     ["schema"],
+    ["new", "defense", "mine"],
     ["leaderboard", "show", BOARD, "--sort", "RA"],
-    ["leaderboard", "compare", BOARD, BOARD],
     ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"],
     ["regress", "--help"],
 ]

@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "List the registered defenses, architectures, datasets and attacks.",
     "show": "Show the options of one component.",
     "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
+    "new": "Write a new plugin package that installs, runs and passes its tests.",
     "schema": "Print the JSON schema of suite files.",
     "doctor": "Show versions, devices and plugins, and what is wrong with them.",
 }
@@ -35,7 +36,7 @@ class Commands(click.Group):
     """Subcommands by name; a module is imported when its command is used or its help is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is a command's module here as soon as it was imported.
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -47,7 +48,7 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table, not from the commands: help imports none of them.
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items()])
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -22,7 +22,7 @@ from robuststack.yaml_source import value_of
 @click.option(
     "--architecture-option", "own", metavar="K=V", multiple=True, help="An option of the architecture; repeatable."
 )
-@click.option("--num-classes", default=10, show_default=True, type=click.IntRange(min=2))
+@click.option("--num-classes", default=10, show_default=True, type=click.IntRange(min=2), help="Logits of the network.")
 @click.option("--shape", default="3,32,32", show_default=True, metavar="C,H,W", help="Shape of an image.")
 @click.option("--table1", is_flag=True, help="Compare published sizes, such as the FLOAT paper's Table 1, with ours.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -25,7 +25,8 @@ def command() -> None:
 @command.command("show", short_help="Print one.")
 @click.argument("suite")
 @click.option("--sort", metavar="KEY", help="Best first by CA, RA, or a key of the rows, such as ra.PGD-20 or macs.")
-@click.option("--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True)
+@click.option("--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True,
+              help="How it is written.")  # fmt: skip
 @folder_option
 def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
     """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there."""
@@ -91,6 +92,4 @@ def build(leaderboard: str, output: str | None) -> None:
 
     built = site.build(Path(leaderboard), Path(output or leaderboard))
     size, boards = built.size / 1e6, f"{built.suites} leaderboard{'s' * (built.suites != 1)}"
-    click.echo(
-        f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/"
-    )
+    click.echo(f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/")

@@ -20,10 +20,13 @@ from robuststack.paths import LEADERBOARD, STORE
 )
 @click.option("--wait", default=0.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0),
               help="How long to wait for jobs that another run holds.")  # fmt: skip
+@click.option(
+    "--track", metavar="DIR", help="Write how the run goes for TensorBoard, or for another installed tracker."
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 def command(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, leaderboard: str,
-    wait: float, dry_run: bool,
+    wait: float, track: str | None, dry_run: bool,
 ) -> int:  # fmt: skip
     """Train, attack and measure what SUITE declares, and write its leaderboard.
 
@@ -40,6 +43,6 @@ def command(
     with progress:
         result = run(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,
-            wait=wait, registry=registry,
+            wait=wait, track=track, registry=registry,
         )  # fmt: skip
     return print_result(result)

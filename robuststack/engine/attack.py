@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from robuststack.contracts import Attack, Loss, Threat
 from robuststack.engine.data import Data
-from robuststack.engine.device import Fast, Runtime, exact, generator, seeded
+from robuststack.engine.device import Fast, Runtime, Tally, exact, generator, seeded
 from robuststack.errors import PluginError
 from robuststack.layers.condition import View
+from robuststack.layers.folding import Folding
 
 Start = Callable[[Tensor, Threat, torch.Generator], Tensor]
 Progress = Callable[[int, int, float], None]
@@ -74,48 +75,108 @@ def ascend(
     steps: int,
     restarts: int,
     draws: int,
+    early_stop: bool = False,
 ) -> Tensor:
     """Climb the loss by projected gradient steps: x [N, C, H, W] -> adversarial images of that shape.
 
     Each step averages the loss gradient over `draws` forward passes (EOT). Of several restarts, each image keeps the one
-    with the largest margin of a wrong class over the right one.
+    with the largest margin of a wrong class over the right one. With `early_stop` an image that a deterministic model gets
+    wrong is kept as it is, and costs nothing more.
     """
-    lower, upper = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
+    leaves = early_stop and isinstance(model, Fast) and not model.stochastic
+
+    def climb(adversarial: Tensor) -> Tensor:
+        bounds = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
+        batch = _Batch(model, adversarial.clamp(*bounds), y, *bounds)
+        found = _Found(batch.images) if leaves else None
+        for number in range(steps):
+            gradient, logits = loss_gradient(batch.model, batch.images, batch.y, loss, draws)
+            # At powers of two: each look waits for the device, and most of what breaks does so early.
+            if found is not None and number & (number - 1) == 0:
+                left = found.leave(batch, logits)
+                if left is not None:
+                    batch, gradient = batch.take(left), gradient[left]
+                if not len(batch.y):
+                    break
+            batch.images = update(batch.images, gradient, step).clamp(batch.lower, batch.upper)
+        return batch.images if found is None else found.whole(batch)
+
     kept: Tensor | None = None
     hurt: Tensor | None = None
     for _ in range(restarts):
-        adversarial = start(x, threat, source).clamp(lower, upper)
-        for _ in range(steps):
-            gradient = _gradient(model, adversarial, y, loss, draws)
-            adversarial = update(adversarial, gradient, step).clamp(lower, upper)
+        adversarial = climb(start(x, threat, source))
         if restarts == 1:
             return adversarial
-        found = mean_margin(model, adversarial, y, draws)
+        margins = mean_margin(model, adversarial, y, draws)
         if kept is None or hurt is None:
-            kept, hurt = adversarial, found
+            kept, hurt = adversarial, margins
         else:
-            kept = torch.where((found > hurt)[:, None, None, None], adversarial, kept)
-            hurt = torch.maximum(found, hurt)
+            kept = torch.where((margins > hurt)[:, None, None, None], adversarial, kept)
+            hurt = torch.maximum(margins, hurt)
     assert kept is not None
     return kept
 
 
-def _gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> Tensor:
+@dataclass
+class _Batch:
+    """The images that are still attacked, with what belongs to them."""
+
+    model: nn.Module
+    images: Tensor
+    y: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    def take(self, left: Tensor) -> _Batch:
+        """Those at the positions `left` [M]."""
+        assert isinstance(self.model, Fast)
+        images, lower, upper = (
+            one[left].contiguous(memory_format=torch.channels_last) for one in (self.images, self.lower, self.upper)
+        )
+        return _Batch(self.model.take(left), images, self.y[left], lower, upper)
+
+
+class _Found:
+    """The images that have left, in the places they have in the whole batch."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images.clone()
+        self.places = torch.arange(len(images), device=images.device)
+
+    def leave(self, batch: _Batch, logits: Tensor) -> Tensor | None:
+        """Keep the images that are wrong beyond rounding; the positions in `batch` of the others, None where all are."""
+        assert isinstance(batch.model, Fast)
+        open_ = (margin(logits, batch.y) <= batch.model.slack(logits)) | ~torch.isfinite(logits).all(1)
+        left = open_.nonzero().flatten()
+        if len(left) == len(batch.y):
+            return None
+        self.images[self.places] = batch.images
+        self.places = self.places[left]
+        return left
+
+    def whole(self, batch: _Batch) -> Tensor:
+        self.images[self.places] = batch.images
+        return self.images
+
+
+def loss_gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
+    """The gradient [N, C, H, W] of the loss, summed over the draws, and the last draw's logits [N, K]."""
     total: Tensor | None = None
     logits: Tensor | None = None
     with torch.enable_grad():
+        point = adversarial.detach().requires_grad_()
         for _ in range(draws):
-            point = adversarial.detach().requires_grad_()
             logits = model(point)
             # The sum, so that each sample's gradient does not depend on how many others are in the batch.
             (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
             total = gradient if total is None else total + gradient
     assert total is not None
     assert logits is not None
-    if isinstance(model, Fast) and model.watched:
+    logits = logits.detach()
+    if isinstance(model, Fast) and model.tally is not None:
         # A capped loss is flat where the model is fooled already, which is no masking.
-        model.watch(total, logits.argmax(1) == y)
-    return total
+        model.tally.watch(total, logits.argmax(1) == y)
+    return total, logits
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -124,14 +185,20 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
 
 
-@torch.no_grad()
-def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
-    """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by.
-
-    Logits that are not finite are judged wrong, so nothing beats them: infinity.
-    """
-    logits = torch.stack([model(x) for _ in range(draws)]).mean(0)
+def judged_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The margin [N] as the host will judge it: logits that are not finite are wrong, so nothing beats them: infinity."""
     return torch.where(torch.isfinite(logits).all(1), margin(logits, y), torch.inf)
+
+
+@torch.no_grad()
+def mean_logits(model: nn.Module, x: Tensor, draws: int) -> Tensor:
+    """The mean [N, K] of the logits over `draws` forward passes."""
+    return torch.stack([model(x) for _ in range(draws)]).mean(0)
+
+
+def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
+    """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by."""
+    return judged_margin(mean_logits(model, x, draws), y)
 
 
 @dataclass(frozen=True)
@@ -165,11 +232,12 @@ def evaluate(
     correct, images = [], []
     checks: dict[str, float | bool] = {"clipped": 0.0, "not_finite": 0.0, "state_kept": True, "calls": 0}
     gradients = torch.zeros(3)
+    folding = Folding()
     right = done = 0.0
     for number, (x, y) in enumerate(data.batches(batch_size)):
         judged = x
         if attack is not None and threat is not None:
-            judged, found, seen = _attacked(attacker, x, y, attack, threat, runtime, seed, number)
+            judged, found, seen = _attacked(attacker, x, y, attack, threat, runtime, folding, seed, number)
             gradients += seen
             checks["clipped"] = max(float(checks["clipped"]), found["clipped"])
             checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
@@ -189,11 +257,20 @@ def evaluate(
 
 
 def _attacked(
-    view: View, x: Tensor, y: Tensor, attack: Attack, threat: Threat, runtime: Runtime, seed: int, number: int
+    view: View,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    threat: Threat,
+    runtime: Runtime,
+    folding: Folding,
+    seed: int,
+    number: int,
 ) -> tuple[Tensor, dict[str, float], Tensor]:
     """The attack's images, clipped; how far they had to be; and what was counted of its gradients."""
     with still(view):
-        fast = Fast(view, runtime, watched=True)
+        tally = Tally(x.device)
+        fast = Fast(folding.of(view, x), runtime, tally)
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
         try:
@@ -218,8 +295,8 @@ def _attacked(
     distance = float((raw - clipped).abs().max())
     return (
         clipped,
-        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept), "calls": fast.calls},
-        fast.gradients.cpu(),
+        {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept), "calls": tally.calls},
+        tally.gradients.cpu(),
     )
 
 

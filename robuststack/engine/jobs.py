@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import robuststack
-from robuststack.contracts import Attack, Dataset, Defense, GradientAttack, Setting, Split, Threat
+from robuststack.contracts import Architecture, Attack, Dataset, Defense, GradientAttack, Setting, Split, Threat
 from robuststack.engine import attack as attacking
 from robuststack.engine import data as data_module
 from robuststack.engine import measure as measuring
@@ -219,9 +219,13 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     else:
         model = models.untrained(workspace.registry, spec, 0)
     model = workspace.runtime.place(model).eval()
+    plain = None
+    if "architecture" in spec:
+        architecture: Architecture = workspace.component("architecture", spec["architecture"])
+        plain = workspace.runtime.place(architecture.build(shape, spec["num_classes"])).eval()
     with seeded(workspace.runtime.device, "measure"):
         setting = Setting(**spec["setting"])
-        return measuring.measure(defense, model, setting, shape, workspace.runtime, dict(spec["measure"])), {}
+        return measuring.measure(defense, model, setting, shape, workspace.runtime, dict(spec["measure"]), plain), {}
 
 
 def versions() -> dict[str, str]:

@@ -36,16 +36,30 @@ def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
 
 @torch.no_grad()
 def latency(
-    view: nn.Module, shape: tuple[int, int, int], batch: int, repeats: int, warmup: int, device: torch.device
+    view: nn.Module,
+    plain: nn.Module | None,
+    shape: tuple[int, int, int],
+    batch: int,
+    repeats: int,
+    warmup: int,
+    device: torch.device,
 ) -> dict[str, float]:
-    """Milliseconds of a float32 forward pass of `batch` images: median and quartiles over `repeats`."""
+    """Milliseconds of a float32 forward pass of `batch` images: median and quartiles over `repeats`.
+
+    `plain`, the same architecture undefended, is timed in turn with it: `relative` is the ratio of the medians, which holds
+    when the machine's speed drifts.
+    """
     images = torch.rand(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
-    with still(view), exact():
-        for _ in range(warmup):
-            view(images)
-        times = [_timed(view, images, device) for _ in range(repeats)]
-    low, median, high = statistics.quantiles(times, n=4)
-    return {"median": median, "low": low, "high": high}
+    times: list[list[float]] = [[], []]
+    with still(view), still(plain or nn.Identity()), exact():
+        for number in range(warmup + repeats):
+            for module, seen in zip((view, plain), times, strict=True):
+                if module is not None:
+                    taken = _timed(module, images, device)
+                    seen += [taken] if number >= warmup else []
+    low, median, high = statistics.quantiles(times[0], n=4)
+    relative = {"relative": median / statistics.median(times[1])} if plain is not None else {}
+    return {"median": median, "low": low, "high": high, **relative}
 
 
 def _timed(view: nn.Module, images: torch.Tensor, device: torch.device) -> float:
@@ -68,8 +82,9 @@ def measure(
     shape: tuple[int, int, int],
     runtime: Runtime,
     options: dict[str, Any],
+    plain: nn.Module | None = None,
 ) -> dict[str, Any]:
-    """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch."""
+    """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch, also relative to `plain`."""
     view = defense.view(model, setting)
     result: dict[str, Any] = {
         "parameters": defense.parameters(model, setting),
@@ -78,7 +93,7 @@ def measure(
     }
     batches = (1, options["batch_size"]) if options["latency"] else ()
     result["latency_ms"] = {
-        str(batch): latency(view, shape, batch, options["repeats"], options["warmup"], runtime.device)
+        str(batch): latency(view, plain, shape, batch, options["repeats"], options["warmup"], runtime.device)
         for batch in dict.fromkeys(batches)
     }
     return result

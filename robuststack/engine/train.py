@@ -17,6 +17,7 @@ from robuststack.engine.data import Data, training_batches
 from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
+from robuststack.layers.folding import Folding
 from robuststack.suite import Recipe
 
 EpochDone = Callable[[int, Mapping[str, float]], None]
@@ -56,6 +57,7 @@ class Step:
         self.seen: dict[str, tuple[Tensor, int]] = {}
         self._attack, self._threat, self._runtime, self._seed = attack, threat, runtime, seed
         self._number = self._attacks = 0
+        self._folding = Folding()
 
     def begin(self, x: Tensor, y: Tensor, epoch: int, number: int) -> None:
         self.x, self.y, self.epoch, self._number, self._attacks = x, y, epoch, number, 0
@@ -73,8 +75,10 @@ class Step:
         source = generator(x.device, self._seed, "start", self.epoch, self._number, self._attacks)
         with still(view):
             first = STARTS[start] if start else None
-            fast = Fast(view, self._runtime)
-            return self._attack.perturb(fast, x, y, self._threat, source, loss=loss, start=first).detach()
+            fast = Fast(self._folding.of(view, x), self._runtime)
+            return self._attack.perturb(
+                fast, x, y, self._threat, source, loss=loss, start=first, early_stop=False
+            ).detach()
 
     def backward(self, loss: Tensor) -> None:
         self.loss = self.loss + loss.detach().float()

@@ -34,8 +34,10 @@ class LocalExecutor:
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
+            from robuststack.engine.device import keep_memory
             from robuststack.engine.jobs import Workspace
 
+            keep_memory()
             self._workspace = Workspace(*self._make)
         return self._workspace
 

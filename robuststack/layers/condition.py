@@ -86,8 +86,8 @@ class View(nn.Module):
         self.stochastic = stochastic
         found = getattr(model, "condition", None)
         # A network of the user's own may call something else by this name.
-        self._condition: Condition | None = found if isinstance(found, Condition) else None
-        unknown = set(self.values) - (self._condition.fields if self._condition else frozenset())
+        self.condition: Condition | None = found if isinstance(found, Condition) else None
+        unknown = set(self.values) - (self.condition.fields if self.condition else frozenset())
         if unknown:
             raise ValueError(f"the model's condition has no field {sorted(unknown)}")
 
@@ -101,9 +101,9 @@ class View(nn.Module):
         """`nn.Module` sets its own flag here; the model's is the one that counts."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._condition is None:
+        if self.condition is None:
             return self.model(x)  # type: ignore[no-any-return]
-        with self._condition.holding(self.values):
+        with self.condition.holding(self.values):
             return self.model(x)  # type: ignore[no-any-return]
 
     def take(self, index: Tensor) -> View:

@@ -65,7 +65,7 @@ def write(
     training: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write both files, the figures, and the per-sample outcomes (`outcomes.collect`); `training` are the curves of the
-    train jobs (`rows.training_curves`).
+    train jobs (`training.training_curves`).
 
     A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays.
 
@@ -159,7 +159,8 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     machine = first["machine"]
     lines.append(
         f"{versions}; {board['device']} ({machine['device']}, {machine['threads']} threads), training and attacks in"
-        f" {board['precision']}. Latency: one float32 forward pass, median and quartiles."
+        f" {board['precision']}. Latency: one float32 forward pass, median and quartiles, and its ratio"
+        " to that of the same architecture undefended, measured in turn with it."
     )
     if any("seeds" in row["ca"] for row in rows):
         lines.append(

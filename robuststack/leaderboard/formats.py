@@ -58,6 +58,8 @@ def _csv(board: Mapping[str, Any]) -> str:
     header = ["dataset", "network", "norm", "eps", "defense", "point", "protocol", "n", "draws"]
     header += [part for name in columns for part in (name, f"{name} low", f"{name} high")]
     header += ["parameters", "nonzero_parameters", "macs", "train_seconds_per_epoch"]
+    extra = list(dict.fromkeys(name for row in board["rows"] for name in row["extra"]))
+    header += extra
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -68,5 +70,6 @@ def _csv(board: Mapping[str, Any]) -> str:
             words("", row["point"]), row["protocol"], row["n"], row["draws"],
             *(one.get(part, "") for one in figures for part in ("value", "low", "high")),
             *(row[key] for key in ("parameters", "nonzero_parameters", "macs", "train_seconds_per_epoch")),
+            *(row["extra"].get(name) for name in extra),
         ])  # fmt: skip
     return buffer.getvalue().rstrip("\n")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from robuststack.errors import PluginError
 from robuststack.pipeline import Outcome
 from robuststack.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.statistics import Figure, accuracy
@@ -70,16 +72,22 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
     }
 
 
-def training_curves(plan: Plan, outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """What each epoch of the done train jobs reported: job -> the epoch that was kept, and a list for each metric."""
-    found = {}
-    for job in dict.fromkeys(job for row in plan.rows for job in row.train.values()):
-        history = outcome.results.get(job, {}).get("history")
-        if history:
-            names = [name for name in history[0] if name != "steps"]
-            metrics = {name: [round(float(epoch[name]), 4) for epoch in history] for name in names}
-            found[job] = {"kept_epoch": outcome.results[job]["kept_epoch"], "metrics": metrics}
-    return found
+def check_extra(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What plugins added to rows is fit for a table and for JSON; numbers of NumPy and torch become Python's.
+
+    Raises:
+        PluginError: with the row and the column.
+    """
+    for row in rows:
+        for name, value in row["extra"].items():
+            if getattr(value, "shape", None) == ():
+                value = row["extra"][name] = value.item()
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not (isinstance(name, str) and (value is None or isinstance(value, (str, int, float))) and finite):
+                found = f"{value!r}" if isinstance(value, float) else f"a {type(value).__name__}"
+                raise PluginError(
+                    f"a plugin's column {name!r} is {found} in the row {row['label']}; valid: a number, a text or None"
+                )
 
 
 def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:

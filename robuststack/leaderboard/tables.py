@@ -62,7 +62,7 @@ def _table(rows: list[Row], attacks: Sequence[str], style: str) -> str:
             f"{row['macs']:,}",
             *[_milliseconds(row["latency_ms"].get(batch)) for batch in batches],
             _seconds(row["train_seconds_per_epoch"]),
-            *[row["extra"].get(name, "-") for name in extra],
+            *[_cell(row["extra"].get(name)) for name in extra],
         ]
         for row in rows
     ]
@@ -93,7 +93,18 @@ def words(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _milliseconds(timed: Mapping[str, float] | None) -> str:
-    return f"{timed['median']:.2f} ({timed['low']:.2f}-{timed['high']:.2f})" if timed else "-"
+    if not timed:
+        return "-"
+    # Leaderboards of earlier versions have no ratio.
+    ratio = f" {timed['relative']:.2f}x" if "relative" in timed else ""
+    return f"{timed['median']:.2f} ({timed['low']:.2f}-{timed['high']:.2f}){ratio}"
+
+
+def _cell(value: Any) -> str:
+    """What a plugin added to a row."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
 
 
 def _seconds(value: float | None) -> str:

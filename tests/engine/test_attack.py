@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.attack import Outcome, evaluate, judge, project, still
+from robuststack.engine.attack import Outcome, evaluate, judge, margin, project, still
 from robuststack.engine.data import Data
 from robuststack.engine.device import Fast, Runtime, generator
 from robuststack.errors import PluginError
@@ -169,7 +169,7 @@ def test_pgd_is_the_textbooks(steps):
     for _ in range(steps):
         expected = expected + 2.5 * eps / steps * plain_gradient(net, expected, y).sign()
         expected = (x + (expected - x).clamp(-eps, eps)).clamp(0, 1)
-    found = perturb(create("pgd", steps=steps), View(net))
+    found = perturb(create("pgd", steps=steps, early_stop=False), View(net))
     assert float((found - expected).abs().max()) < 1e-6
 
 
@@ -374,6 +374,7 @@ def test_values_that_are_no_numbers_count_as_the_clean_image_and_are_recorded():
     assert torch.equal(outcome.images[0, 0, 0, 0], data.images[0, 0, 0, 0])
 
 
+@pytest.mark.usefixtures("unfolded")
 @pytest.mark.parametrize("attack", [Training(), Moving()])
 def test_an_attack_that_changes_the_model_is_recorded_and_undone(attack):
     net = model()
@@ -449,6 +450,7 @@ class Recorder(nn.Module):
         return self.inner(x)
 
 
+@pytest.mark.usefixtures("unfolded")
 def test_the_noise_that_judges_is_not_the_attacks():
     recorder = Recorder()
     run(View(recorder, stochastic=True), create("pgd", steps=3, draws=2), draws=6, batch_size=N)
@@ -561,3 +563,53 @@ def test_logits_that_are_not_finite_are_wrong():
 def test_a_step_outside_of_the_pixel_range_is_refused(step):
     with pytest.raises(PluginError, match=r"step: .* is outside \(0, 1\], the range of a pixel"):
         create("pgd", step=step)
+
+
+# Early stop
+
+
+class Counting(nn.Module):
+    """Counts the images that pass, forward passes of one or two images aside (folding looks at those)."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.images = inner, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.images += len(x)
+        return self.inner(x)
+
+
+def test_what_is_wrong_leaves_with_the_same_verdict_and_less_work():
+    plain, early = Counting(model()), Counting(model())
+    to_the_end = run(View(plain), create("pgd", steps=8, early_stop=False), batch_size=N)
+    stopped = run(View(early), create("pgd", steps=8), batch_size=N)
+    # What breaks may be right again at the last step of an attack that goes on, never the other way round.
+    assert bool((stopped.correct <= to_the_end.correct).all())
+    assert int(to_the_end.correct.sum()) > 0, "some images survive"
+    assert early.images < 0.8 * plain.images
+
+
+def test_images_that_left_are_as_they_were_and_the_others_as_without_them():
+    x, y = images()
+    fast = Fast(View(model()), RUNTIME)
+    attack = create("pgd", steps=8)
+    with still(fast):
+        stopped = attack.perturb(fast, x, y, THREAT, generator(CPU, 0))
+        whole = attack.perturb(fast, x, y, THREAT, generator(CPU, 0), early_stop=False)
+    survived = fast(stopped).argmax(1) == y
+    assert bool(survived.any())
+    torch.testing.assert_close(stopped[survived], whole[survived], atol=1e-6, rtol=0)
+
+
+def test_a_randomised_model_is_attacked_to_the_end():
+    view = View(Counting(model()), stochastic=True)
+    with still(view):
+        create("pgd", steps=8, draws=2).perturb(Fast(view, RUNTIME), *images(), THREAT, generator(CPU, 0))
+    assert view.model.images == 8 * 2 * N
+
+
+def test_a_verdict_within_rounding_stays_open():
+    fast = Fast(View(model()), Runtime(Hardware("cpu", "bf16")))
+    logits = torch.tensor([[10.0, 10.1, 0.0], [10.0, 11.0, 0.0]])
+    assert (margin(logits, torch.tensor([0, 0])) > fast.slack(logits)).tolist() == [False, True]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import robuststack as rs
 from robuststack.engine.device import Runtime
-from robuststack.engine.measure import macs, measure
+from robuststack.engine.measure import latency, macs, measure
 from robuststack.hardware import Hardware
 from robuststack.registry import Registry
 
@@ -74,3 +76,22 @@ def test_a_measurement_reports_parameters_macs_and_latencies(timed, batch, keys)
     assert found["macs"] == macs(model, (3, 8, 8))
     assert list(found["latency_ms"]) == keys
     assert all(0 < one["low"] <= one["median"] <= one["high"] for one in found["latency_ms"].values())
+    assert all("relative" not in one for one in found["latency_ms"].values())
+
+
+class Slow(nn.Module):
+    """Takes about as long as it is told."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        return x
+
+
+def test_latency_is_held_against_the_plain_network_in_the_same_process():
+    timed = latency(Slow(0.02), Slow(0.005), (3, 8, 8), 2, 5, 1, torch.device("cpu"))
+    assert 2 < timed["relative"] < 5
+    assert timed["median"] >= 20

@@ -340,6 +340,7 @@ CODE = [CLEAN_PASS, *ATTACKED_HALF, HALF_PASS]
         ("oat", {"lambdas": [0.0, 0.5, 1.0]}, [CLEAN_PASS, *[(5, False)] * 2, (5, True)]),
     ],
 )
+@pytest.mark.usefixtures("unfolded")
 def test_each_defense_uses_as_many_images_as_its_algorithm_says(name, options, expected):
     seen, _, _ = forwarded(name, **options)
     assert seen == expected
@@ -407,6 +408,7 @@ def test_float_weighs_its_losses_as_the_recipe_says(recipe, weights_):
     torch.testing.assert_close(step.loss, expected)
 
 
+@pytest.mark.usefixtures("unfolded")
 def test_float_trains_clean_images_without_noise_and_attacks_the_noisy_model():
     defense = defense_of("float")
     model, scales = build(defense), []
@@ -419,6 +421,7 @@ def test_float_trains_clean_images_without_noise_and_attacks_the_noisy_model():
     assert scales == [(0.0, 0, True), (1.0, 1, False), (1.0, 1, False), (1.0, 1, True)]
 
 
+@pytest.mark.usefixtures("unfolded")
 def test_oat_weighs_every_image_by_its_own_lambda():
     defense = REGISTRY.create("defense", "oat", {"dim": 1})
     model, passes = build(defense), []

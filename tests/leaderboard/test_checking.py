@@ -27,7 +27,9 @@ def test_a_whole_board_is_given_back(board):
     assert checked(board, "a.json") is board
 
 
-@pytest.mark.parametrize("content", [None, [], 3, {}, {"rows": []}, {"schema": "1", "rows": []}, {"schema": 1, "rows": {}}])
+@pytest.mark.parametrize(
+    "content", [None, [], 3, {}, {"rows": []}, {"schema": "1", "rows": []}, {"schema": 1, "rows": {}}]
+)
 def test_what_is_no_leaderboard_is_said_to_be_none(content):
     with pytest.raises(LeaderboardError, match=r"^a\.json is not a leaderboard written by robuststack$"):
         checked(content, "a.json")

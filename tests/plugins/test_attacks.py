@@ -60,14 +60,14 @@ def test_it_climbs_the_capped_margin(kappa):
         loss = torch.minimum(best - logits[range(len(y)), y], torch.tensor(kappa))
         (gradient,) = torch.autograd.grad(loss.sum(), point)
         expected = (x + (expected + 2.5 * eps / steps * gradient.sign() - x).clamp(-eps, eps)).clamp(0, 1)
-    found = perturb(create("cw_inf", steps=steps, kappa=kappa), net)
+    found = perturb(create("cw_inf", steps=steps, kappa=kappa, early_stop=False), net)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_nothing_is_gained_beyond_kappa():
     net = network()
     y = images(net)[1]
-    short, far = (perturb(create("cw_inf", kappa=kappa), net) for kappa in (0.0, 50.0))
+    short, far = (perturb(create("cw_inf", kappa=kappa, early_stop=False), net) for kappa in (0.0, 50.0))
     assert max(right(net, short), right(net, far)) < 0.3
     with torch.no_grad():
         margins = [margin(net(one), y) for one in (short, far)]
@@ -79,7 +79,15 @@ def test_it_has_the_options_of_pgd_and_its_labels():
     assert create("cw_inf").label == "CW-20"
     assert create("cw_inf", steps=30, kappa=50.0, restarts=2).label == "CW-30x2 kappa=50"
     figures = create("cw_inf").figures(THREAT, stochastic=True)
-    assert figures == {"steps": 20, "step": 0.0125, "restarts": 1, "draws": 20, "kappa": 0.0, "eps": 0.1}
+    assert figures == {
+        "steps": 20, "step": 0.0125, "restarts": 1, "draws": 20, "kappa": 0.0, "eps": 0.1, "early_stop": True
+    }  # fmt: skip
+
+
+def test_a_margin_to_be_reached_is_no_early_stop():
+    assert create("cw_inf").early_stop
+    assert not create("cw_inf", kappa=1.0).early_stop
+    assert not create("cw_inf", early_stop=False).early_stop
 
 
 def test_it_can_train(small_suite, tmp_path):

@@ -88,6 +88,7 @@ def test_training_keeps_the_number_of_weights_alive_and_the_others_at_zero():
     assert any(not torch.equal(a, b) for a, b in zip(initial, masks[0], strict=True))
 
 
+@pytest.mark.usefixtures("unfolded")
 def test_no_image_passes_through_a_weight_that_is_not_alive():
     defense = sparse_float(density=0.2)
     state, seen = training.begin(defense, build(defense), Recipe()), []

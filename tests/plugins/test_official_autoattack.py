@@ -26,9 +26,9 @@ CPU = torch.device("cpu")
 THREAT = rs.Threat(eps=0.06)
 CLASSES, COUNT = 5, 200
 QUICK = {
-    "apgd_ce": {"iterations": 10},
-    "apgd_dlr": {"iterations": 10},
-    "autoattack_rand": {"iterations": 10},
+    "pyautoattack:apgd_ce": {"iterations": 10},
+    "pyautoattack:apgd_dlr": {"iterations": 10},
+    "pyautoattack:autoattack_rand": {"iterations": 10},
     "autoattack_standard": {"iterations": 10, "queries": 20},
     "square": {"queries": 50},
 }
@@ -105,17 +105,18 @@ def test_standard_breaks_what_pyautoattack_breaks_when_called_directly():
 
 def test_standard_breaks_what_each_of_its_parts_breaks():
     bundle = right(view(), perturb(create("autoattack_standard", iterations=20, queries=50), view()))
-    part = right(view(), perturb(create("apgd_ce", iterations=20), view()))
+    part = right(view(), perturb(create("pyautoattack:apgd_ce", iterations=20), view()))
     assert float(bundle.mean()) <= float(part.mean()) < float(right(view(), images()[0]).mean())
 
 
 def test_images_that_are_fooled_are_not_attacked_again():
     passes = {}
-    for name in ("apgd_ce", "autoattack_rand"):
+    for name in ("pyautoattack:apgd_ce", "pyautoattack:autoattack_rand"):
         attacked = view()
         perturb(create(name, iterations=10), attacked)
         passes[name] = attacked.model.passes
-    assert passes["apgd_ce"] < passes["autoattack_rand"] < 1.8 * passes["apgd_ce"]
+    once, twice = passes.values()
+    assert once < twice < 1.8 * once
 
 
 # Nothing is lost
@@ -139,7 +140,7 @@ def test_every_image_is_attacked_robust_or_wrong_already(name, noise):
 
 def test_on_a_randomised_point_images_that_one_draw_calls_robust_or_wrong_are_attacked_all_the_same():
     noise, x = 0.05, images()[0]
-    found = perturb(create("autoattack_rand", iterations=20, draws=10), view(noise))
+    found = perturb(create("pyautoattack:autoattack_rand", iterations=20, draws=10), view(noise))
     theirs = official("rand", view(noise), iterations=20, eot=10)
     left = (theirs == x).flatten(1).all(1)
     assert 10 < int(left.sum()) < COUNT - 10, "the library returns the clean image for some"
@@ -150,7 +151,7 @@ def test_on_a_randomised_point_images_that_one_draw_calls_robust_or_wrong_are_at
 
 def test_restarts_and_more_iterations_find_no_less():
     def accuracy(**options: int) -> float:
-        return float(right(view(), perturb(create("apgd_dlr", **options), view())).mean())
+        return float(right(view(), perturb(create("pyautoattack:apgd_dlr", **options), view())).mean())
 
     assert accuracy(iterations=50) <= accuracy(iterations=3)
     assert accuracy(iterations=3, restarts=4) <= accuracy(iterations=3)
@@ -161,7 +162,7 @@ def test_restarts_and_more_iterations_find_no_less():
 
 @pytest.mark.parametrize(("noise", "draws"), [(0.0, 1), (0.1, 3)])
 def test_only_randomised_points_average_over_draws(noise, draws):
-    attack = create("apgd_ce", iterations=5, draws=3)
+    attack = create("pyautoattack:apgd_ce", iterations=5, draws=3)
     attacked = view(noise)
     perturb(attack, attacked)
     # One pass asks for the number of classes; then the clean images, the start, 5 steps, and two candidates to compare.
@@ -180,20 +181,27 @@ def test_square_averages_the_logits_of_a_query():
 
 def test_figures_are_the_resolved_ones():
     expected = {"iterations": 100, "restarts": 1, "draws": 20, "rho": 0.75, "eps": 0.06, "step": 0.12}
-    assert create("autoattack_rand").figures(THREAT, stochastic=True) == expected
-    assert create("autoattack_rand").figures(THREAT, stochastic=False) == {**expected, "draws": 1}
+    assert create("pyautoattack:autoattack_rand").figures(THREAT, stochastic=True) == expected
+    assert create("pyautoattack:autoattack_rand").figures(THREAT, stochastic=False) == {**expected, "draws": 1}
     standard = create("autoattack_standard").figures(THREAT, stochastic=True)
     assert standard["draws"] == 1, "the standard version has no EOT"
 
 
 def test_labels():
     found = [create(name).label for name in QUICK]
-    assert found == ["APGD-CE", "APGD-DLR", "AutoAttack-rand", "AutoAttack", "Square"]
+    ours = [create(name).label for name in ("apgd_ce", "apgd_dlr", "autoattack_rand")]
+    assert found == [*(f"{label} (pyautoattack)" for label in ours), "AutoAttack", "Square"]
 
 
-@pytest.mark.parametrize(("name", "least"), [("apgd_dlr", 3), ("autoattack_rand", 3), ("autoattack_standard", 4)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        *((f"{library}{name}", 3) for library in ("", "pyautoattack:") for name in ("apgd_dlr", "autoattack_rand")),
+        ("autoattack_standard", 4),
+    ],
+)
 def test_too_few_classes_are_refused_before_any_compute(small_suite, name, least):
-    text = small_suite.read_text().replace("attacks: [fgsm,", f"attacks: [{name},")
+    text = small_suite.read_text().replace("attacks: [fgsm,", f"attacks: ['{name}',")
     small_suite.write_text(text.replace("classes: 4", f"classes: {least - 1}"))
     message = f"attack '{name}' needs at least {least} classes, tradeoff has {least - 1}"
     with pytest.raises(SuiteError, match=message):
@@ -229,7 +237,7 @@ class Flat(nn.Module):
 def test_the_librarys_warnings_are_logged_and_not_printed(capfd, caplog):
     x, y = torch.rand(4, 3, 4, 4), torch.full((4,), CLASSES - 1)
     with caplog.at_level(logging.WARNING):
-        create("apgd_dlr", iterations=2).perturb(Flat(), x, y, THREAT, generator(CPU, 0))
+        create("pyautoattack:apgd_dlr", iterations=2).perturb(Flat(), x, y, THREAT, generator(CPU, 0))
     assert "zero gradient" in caplog.text
     assert capfd.readouterr() == ("", "")
 

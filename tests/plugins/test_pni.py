@@ -72,6 +72,7 @@ def test_the_warm_up_lasts_five_epochs_and_none_in_a_smoke_run():
     assert marked(defense.options, "smoke") == {"warmup_epochs": 0}
 
 
+@pytest.mark.usefixtures("unfolded")
 def test_the_training_attack_sees_a_fresh_draw_each_step_in_eval_mode():
     defense = pni(warmup_epochs=0)
     model, seen = build(defense), []

@@ -2,6 +2,11 @@
 
 import robuststack as rs
 from robuststack.registry import Registry
+from robuststack.testing import DefenseConformance
+
+
+class TestTrades(DefenseConformance):
+    component = "trades"
 
 
 def test_beta_is_an_option_with_the_papers_default():

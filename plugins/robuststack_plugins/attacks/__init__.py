@@ -8,6 +8,9 @@ HERE = "robuststack_plugins.attacks"
 
 @hookimpl
 def register_attack(register: Register) -> None:
+    register("apgd_ce", f"{HERE}.apgd:APGDCE")
+    register("apgd_dlr", f"{HERE}.apgd:APGDDLR")
+    register("autoattack_rand", f"{HERE}.apgd:AutoAttackRand")
     register("cw_inf", f"{HERE}.cw_inf:CWInf")
     register("fgsm", f"{HERE}.fgsm:FGSM")
     register("noise", f"{HERE}.noise:Noise")

@@ -32,6 +32,11 @@ class CWInf(PGD):
         kappa = self.options.kappa
         return f"{super().label} kappa={kappa:g}" if kappa else super().label
 
+    @property
+    def early_stop(self) -> bool:
+        # A margin is to be reached, not just an error.
+        return super().early_stop and not self.options.kappa
+
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         from robuststack.engine.attack import margin
 

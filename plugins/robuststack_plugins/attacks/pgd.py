@@ -31,6 +31,12 @@ class PGD(rs.GradientAttack):
             smoke=2,
         )
 
+        early_stop: bool = rs.option(
+            True,
+            "On deterministic points, an image that the model gets wrong is kept and attacked no further; with false every"
+            " image takes all steps. Training attacks always do.",
+        )
+
     @property
     def label(self) -> str:
         restarts = f"x{self.options.restarts}" if self.options.restarts > 1 else ""
@@ -43,6 +49,10 @@ class PGD(rs.GradientAttack):
     @property
     def restarts(self) -> int:
         return int(self.options.restarts)
+
+    @property
+    def early_stop(self) -> bool:
+        return bool(self.options.early_stop)
 
     def draws(self, stochastic: bool) -> int:
         return int(self.options.draws) if stochastic else 1

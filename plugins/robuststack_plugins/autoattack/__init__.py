@@ -1,4 +1,8 @@
-"""The official AutoAttack, through the package pyautoattack."""
+"""The official AutoAttack, through the package pyautoattack.
+
+What is there natively too (`attacks.apgd`) has the library's name in front: it is the reference that the native attacks are
+held against.
+"""
 
 from robuststack import hookimpl
 from robuststack.registry import Register
@@ -8,8 +12,8 @@ HERE = "robuststack_plugins.autoattack.attacks"
 
 @hookimpl
 def register_attack(register: Register) -> None:
-    register("apgd_ce", f"{HERE}:APGDCE")
-    register("apgd_dlr", f"{HERE}:APGDDLR")
-    register("autoattack_rand", f"{HERE}:AutoAttackRand")
     register("autoattack_standard", f"{HERE}:AutoAttackStandard")
+    register("pyautoattack:apgd_ce", f"{HERE}:APGDCE")
+    register("pyautoattack:apgd_dlr", f"{HERE}:APGDDLR")
+    register("pyautoattack:autoattack_rand", f"{HERE}:AutoAttackRand")
     register("square", f"{HERE}:Square")

@@ -1,20 +1,18 @@
-"""AutoAttack and its parts."""
+"""AutoAttack and its parts, as pyautoattack has them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
+from robuststack_plugins.attacks.apgd import CROCE, RHO, APGDOptions
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from robuststack_plugins.autoattack.runs import Run
-
-CROCE = "Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML 2020"
-EOT = "EOT: forward passes {}, on randomised points; others use one."
-RHO = "The step is halved where fewer than this share of the steps since the last check raised the loss."
+    from robuststack_plugins.attacks.worst import Run
+    from robuststack_plugins.autoattack.runs import Start
 
 
 class Official(rs.Attack):
@@ -32,23 +30,34 @@ class Official(rs.Attack):
     def draws(self, stochastic: bool) -> int:
         return int(self.options.draws) if stochastic else 1
 
-    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
-        """What is run, in this order."""
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
+        """What is run, in this order; `start` replaces the library's random starts."""
         raise NotImplementedError
 
     def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
         return {**super().figures(threat, stochastic), "draws": self.draws(stochastic)}
 
-    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
+    def perturb(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        threat: rs.Threat,
+        generator: Generator,
+        *,
+        start: Callable[[Tensor, rs.Threat, Generator], Tensor] | None = None,
+    ) -> Tensor:
+        """The worst of the runs for each image; `start` replaces the random starts of Auto-PGD."""
         import torch
 
         from robuststack.engine.device import seeded_from
-        from robuststack_plugins.autoattack.runs import worst
+        from robuststack_plugins.attacks.worst import worst
 
         draws = self.draws(bool(getattr(model, "stochastic", False)))
+        first = None if start is None else lambda images: start(images, threat, generator)
         with torch.no_grad(), seeded_from(generator):
             classes = model(x[:1]).shape[1]
-            return worst(self.runs(model, threat, draws, classes), model, x, y, draws)
+            return worst(self.runs(threat, draws, classes, first), model, x, y, draws)
 
 
 class APGD(Official):
@@ -56,18 +65,14 @@ class APGD(Official):
 
     losses: ClassVar[tuple[str, ...]]
 
-    class Options(rs.Options):
-        iterations: int = rs.option(100, "Gradient steps of a run.", ge=1, smoke=2)
-        restarts: int = rs.option(1, "Runs from random starts, for each loss.", ge=1, smoke=1)
-        draws: int = rs.option(20, EOT.format("whose gradients are averaged"), ge=1, smoke=2)
-        rho: float = rs.option(0.75, RHO, gt=0, le=1)
+    Options = APGDOptions
 
-    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd
 
         options = self.options
         return [
-            apgd(model, loss, threat.eps, options.iterations, draws, options.rho)
+            apgd(loss, threat.eps, options.iterations, draws, options.rho, start)
             for loss in self.losses
             for _ in range(options.restarts)
         ]
@@ -88,7 +93,7 @@ class APGDCE(APGD):
 
     @property
     def label(self) -> str:
-        return "APGD-CE"
+        return "APGD-CE (pyautoattack)"
 
 
 class APGDDLR(APGD):
@@ -99,7 +104,7 @@ class APGDDLR(APGD):
 
     @property
     def label(self) -> str:
-        return "APGD-DLR"
+        return "APGD-DLR (pyautoattack)"
 
 
 class AutoAttackRand(APGD):
@@ -114,7 +119,7 @@ class AutoAttackRand(APGD):
 
     @property
     def label(self) -> str:
-        return "AutoAttack-rand"
+        return "AutoAttack-rand (pyautoattack)"
 
 
 class Square(Official):
@@ -126,16 +131,21 @@ class Square(Official):
     class Options(rs.Options):
         queries: int = rs.option(5000, "Queries of a run.", ge=1, smoke=2)
         restarts: int = rs.option(1, "Runs from random starts.", ge=1, smoke=1)
-        draws: int = rs.option(20, EOT.format("whose logits are averaged in each query"), ge=1, smoke=2)
+        draws: int = rs.option(
+            20,
+            "EOT: forward passes whose logits are averaged in each query, on randomised points; others use one.",
+            ge=1,
+            smoke=2,
+        )
 
     @property
     def label(self) -> str:
         return "Square"
 
-    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import square
 
-        return [square(model, threat.eps, self.options.queries, draws)] * int(self.options.restarts)
+        return [square(threat.eps, self.options.queries, draws)] * int(self.options.restarts)
 
     def image_passes(self, stochastic: bool) -> float:
         # One for the start of a run, one to compare what was found, and one for the clean image.
@@ -163,16 +173,16 @@ class AutoAttackStandard(Official):
     def draws(self, stochastic: bool) -> int:
         return 1
 
-    def runs(self, model: nn.Module, threat: rs.Threat, draws: int, classes: int) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd, square, targeted_apgd, targeted_fab
 
         options, eps = self.options, threat.eps
         ranks = range(2, min(options.targets, classes - 1) + 2)
         return [
-            apgd(model, "ce", eps, options.iterations, draws, options.rho),
-            *(targeted_apgd(model, rank, eps, options.iterations, options.rho) for rank in ranks),
-            *(targeted_fab(model, rank, eps, options.iterations) for rank in ranks),
-            square(model, eps, options.queries, draws),
+            apgd("ce", eps, options.iterations, draws, options.rho, start),
+            *(targeted_apgd(rank, eps, options.iterations, options.rho) for rank in ranks),
+            *(targeted_fab(rank, eps, options.iterations) for rank in ranks),
+            square(eps, options.queries, draws),
         ]
 
     def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:

@@ -106,7 +106,7 @@
 
   const cost = (row) => listed({
     parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
-    ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})`])),
+    ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
     training: row.train_seconds_per_epoch === null ? "–" : `${fixed(row.train_seconds_per_epoch, 2)} s an epoch`,
     ...(row.effort ? { "epochs run": value(row.effort.epochs), "optimiser steps": value(row.effort.steps), "model calls of the attacks": options(row.effort.calls) } : {}),
     ...row.extra,

@@ -1,0 +1,298 @@
+"""The reference pages, made from the code when the site is built: hooks, suite keys, options, contracts, commands.
+
+mkdocs calls `on_files`. What has no description ends the build with its name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+from mkdocs.exceptions import PluginError as BuildError
+from mkdocs.structure.files import File, Files
+from pydantic import BaseModel
+from tabulate import tabulate
+
+from robuststack import contracts, hookspecs
+from robuststack.cli import COMMANDS, commands
+from robuststack.leaderboard.tables import figure
+from robuststack.options import describe
+from robuststack.registry import KINDS, Registration, Registry
+from robuststack.suite import Suite
+
+ROOT = Path(__file__).parent.parent
+OURS = "robuststack"
+PLACEHOLDER = "<!-- a row -->"
+CONTRACTS = (
+    contracts.Defense, contracts.Architecture, contracts.Dataset, contracts.Attack, contracts.GradientAttack,
+    contracts.TrainStep, contracts.Setting, contracts.Scoring, contracts.Component,
+)  # fmt: skip
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages; refuse to build with holes in them."""
+    missing = undocumented()
+    if missing:
+        raise BuildError(f"not documented: {'; '.join(missing)}")
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put a row of the committed leaderboard where a page asks for one."""
+    return markdown.replace(PLACEHOLDER, one_row()) if PLACEHOLDER in markdown else markdown
+
+
+def pages() -> dict[str, str]:
+    """Path in the site -> Markdown."""
+    return {
+        "reference/hooks.md": hooks_page(hookspecs),
+        "reference/suite.md": suite_page(Suite),
+        "reference/components.md": components_page(built_in()),
+        "reference/contracts.md": contracts_page(CONTRACTS),
+        "reference/commands.md": commands_page(),
+    }
+
+
+def undocumented() -> list[str]:
+    """Everything that users write and nobody described."""
+    return [
+        *undescribed_hooks(hookspecs),
+        *undescribed_keys(Suite),
+        *undescribed_options(built_in()),
+        *undescribed_commands(all_commands()),
+    ]
+
+
+def built_in() -> list[Registration]:
+    """What the project itself registers."""
+    return [one for one in Registry() if one.distribution == OURS]
+
+
+# Hooks
+
+
+def hooks(module: ModuleType) -> dict[str, Any]:
+    """The hooks that a module specifies, in its order."""
+    return {name: one for name, one in vars(module).items() if hasattr(one, "robuststack_spec")}
+
+
+def undescribed_hooks(module: ModuleType) -> list[str]:
+    return [f"hook {name}" for name, one in hooks(module).items() if not (one.__doc__ or "").strip()]
+
+
+def hooks_page(module: ModuleType) -> str:
+    parts = [
+        "# Hooks",
+        "An entry point of the group `robuststack` names a module, or an object, that implements some of these with"
+        " `@robuststack.hookimpl`. An implementation takes only the arguments it wants.",
+    ]
+    for name, one in hooks(module).items():
+        arguments = ", ".join(f"{key}: {value.annotation}" for key, value in inspect.signature(one).parameters.items())
+        parts += [f"## {name}", f"`{name}({arguments})`", inspect.cleandoc(one.__doc__)]
+    return _page(parts)
+
+
+# Suite keys
+
+
+def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each part of a suite that is a mapping: where it stands, and what it holds."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        for inner in _models(field.annotation):
+            yield from sections(inner, f"{path}.{field.alias or name}".strip("."))
+
+
+def undescribed_keys(model: type[BaseModel]) -> list[str]:
+    missing = [
+        (path, row["name"]) for path, part in sections(model) for row in describe(part) if not row["description"]
+    ]
+    return [f"suite key {f'{path}.{name}' if path else name}" for path, name in missing]
+
+
+def suite_page(model: type[BaseModel]) -> str:
+    parts = [
+        "# Suite keys",
+        "A suite is a YAML file. Unknown keys are errors. Where a list may stand, one entry may stand bare, and a"
+        " component may be written by its name alone.",
+    ]
+    seen: dict[type[BaseModel], str] = {}
+    for path, part in sections(model):
+        title = f"`{path}`" if path else "The suite"
+        parts += [f"## {title}", inspect.cleandoc(part.__doc__ or "")]
+        if part in seen:
+            parts.append(f"The keys are those of `{seen[part]}`.")
+        else:
+            nested = {field.alias or name for name, field in part.model_fields.items() if _models(field.annotation)}
+            parts.append(
+                _table(
+                    [
+                        {**row, "default": "see below"}
+                        if row["name"] in nested and row["default"] != "(required)"
+                        else row
+                        for row in describe(part)
+                    ]
+                )
+            )
+        seen.setdefault(part, path)
+    return _page(parts)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]
+
+
+# Components
+
+
+def option_models(registration: Registration) -> list[tuple[str, type[BaseModel]]]:
+    """The models whose fields users write for a component."""
+    cls = registration.load()
+    knobs = [("Knobs", cls.Knobs)] if issubclass(cls, contracts.Defense) else []
+    return [("Options", cls.Options), *knobs]
+
+
+def undescribed_options(registrations: Iterable[Registration]) -> list[str]:
+    missing = []
+    for one in registrations:
+        if not one.load().summary():
+            missing.append(f"{one.kind} {one.name}")
+        missing += [
+            f"{one.kind} {one.name}, {title.lower()[:-1]} {row['name']}"
+            for title, model in option_models(one)
+            for row in describe(model)
+            if not row["description"]
+        ]
+    return missing
+
+
+def components_page(registrations: Iterable[Registration]) -> str:
+    registrations = list(registrations)
+    parts = [
+        "# Components and their options",
+        "What comes with RobustStack. `robuststack show KIND NAME` says the same.",
+    ]
+    for kind in KINDS:
+        parts.append(f"## {kind.capitalize()}s")
+        for one in (some for some in registrations if some.kind == kind):
+            cls = one.load()
+            parts += [f"### {kind} {one.name}", inspect.cleandoc(cls.__doc__ or "")]
+            parts += [f"From: {cls.paper}."] if cls.paper else []
+            for title, model in option_models(one):
+                rows = describe(model)
+                for row in rows:
+                    row["default"] = one.preset.get(row["name"], row["default"])
+                parts += [f"{title}:", _table(rows)] if rows else []
+    return _page(parts)
+
+
+# Contracts
+
+
+def contracts_page(classes: Iterable[type]) -> str:
+    parts = [
+        "# What a plugin implements",
+        "Components are classes of these kinds; a method that is not replaced does what its description says. All of"
+        " them can be imported from `robuststack`.",
+    ]
+    for cls in classes:
+        bases = [base.__name__ for base in cls.__bases__ if base in classes]
+        parts += [f"## {cls.__name__}", inspect.cleandoc(cls.__doc__ or "")]
+        parts += [f"A `{bases[0]}`."] if bases else []
+        for name, one in vars(cls).items():
+            function = one.fget if isinstance(one, property) else getattr(one, "__func__", one)
+            if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
+                continue
+            signature = "" if isinstance(one, property) else str(inspect.signature(function)).replace("self, ", "")
+            signature = signature.replace("(self)", "()").replace("'", "")
+            parts += [f"**`{name}{signature}`**", inspect.cleandoc(function.__doc__)]
+    return _page(parts)
+
+
+# Commands
+
+
+def all_commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command with its whole name, those inside a group too."""
+    context = click.Context(commands)
+    for name in COMMANDS:
+        command = commands.get_command(context, name)
+        assert command is not None
+        yield from _with_inner(name, command)
+
+
+def _with_inner(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from _with_inner(f"{name} {inner}", one)
+
+
+def undescribed_commands(found: Iterable[tuple[str, click.Command]]) -> list[str]:
+    missing = []
+    for name, command in found:
+        if not (command.help or "").strip():
+            missing.append(f"command {name}")
+        missing += [
+            f"command {name}, option {one.opts[-1]}"
+            for one in command.params
+            if isinstance(one, click.Option) and not (one.help or "").strip()
+        ]
+    return missing
+
+
+def commands_page() -> str:
+    parts = ["# Commands", "`robuststack COMMAND --help` says the same. An error is one line and exit code 2."]
+    for name, command in all_commands():
+        context = click.Context(command, info_name=f"robuststack {name}")
+        parts += [f"## {name}", inspect.cleandoc(command.help or ""), f"    {command.get_usage(context)[7:]}"]
+        rows = [one.get_help_record(context) for one in command.params if isinstance(one, click.Option)]
+        cells = [(f"`{record[0]}`", record[1]) for record in rows if record]
+        parts += [_grid(cells, ["option", "meaning"])] if cells else []
+    return _page(parts)
+
+
+# A row
+
+
+def one_row() -> str:
+    """A randomised row of the committed leaderboard, a line for each column."""
+    board = json.loads((ROOT / "leaderboard" / "float_vs_oat.json").read_text(encoding="utf-8"))
+    row = next(one for one in board["rows"] if one["stochastic"])
+    cells = [
+        ("label", row["label"]),
+        ("CA %", figure(row["ca"])),
+        *((f"RA {name} %", figure(one)) for name, one in row["ra"].items()),
+        ("n, draws", f"{row['n']}, {row['draws']}"),
+        ("parameters", f"{row['parameters']:,}"),
+        ("MACs", f"{row['macs']:,}"),
+        ("train s/epoch", f"{row['train_seconds_per_epoch']:.2f}"),
+    ]
+    return _grid(cells, ["column", "value"])
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> str:
+    said = {"(required)": "required", "see below": "see below"}
+    cells = []
+    for row in rows:
+        default = said.get(row["default"]) if isinstance(row["default"], str) else None
+        shown = default or f"`{json.dumps(row['default'])}`"
+        cells.append((f"`{row['name']}`", row["type"], shown, row["description"]))
+    return _grid(cells, ["key", "type", "default", "meaning"])
+
+
+def _grid(cells: Iterable[Iterable[str]], header: list[str]) -> str:
+    escaped = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+    return tabulate(escaped, header, tablefmt="github", disable_numparse=True)
+
+
+def _page(parts: Iterable[str]) -> str:
+    return "\n\n".join(parts) + "\n"

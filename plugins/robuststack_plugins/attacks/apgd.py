@@ -1,0 +1,121 @@
+"""Auto-PGD, and AutoAttack's version for randomised models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import robuststack as rs
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+CROCE = "Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML 2020"
+RHO = "The step is halved where at most this share of the steps since the last check raised the loss."
+
+
+class APGDOptions(rs.Options):
+    """What runs of Auto-PGD can be told, here and in pyautoattack."""
+
+    iterations: int = rs.option(100, "Gradient steps of a run.", ge=1, smoke=2)
+    restarts: int = rs.option(1, "Runs from random starts, for each loss.", ge=1, smoke=1)
+    draws: int = rs.option(
+        20, "EOT: forward passes whose gradients are averaged, on randomised points; others use one.", ge=1, smoke=2
+    )
+    rho: float = rs.option(0.75, RHO, gt=0, le=1)
+
+
+class APGD(rs.Attack):
+    """Auto-PGD: the step, 2 eps at first, is halved where the loss stalls."""
+
+    paper = CROCE
+    losses: ClassVar[tuple[str, ...]]
+
+    class Options(APGDOptions):
+        early_stop: bool = rs.option(
+            True,
+            "On deterministic points, an image that the model gets wrong is kept and attacked no further; with false every"
+            " image takes all steps of a run.",
+        )
+
+    def draws(self, stochastic: bool) -> int:
+        return int(self.options.draws) if stochastic else 1
+
+    def start(self, x: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
+        """The first iterate of a run, before projection; for each image, its largest entry is on the ball's surface."""
+        from robuststack_plugins.attacks.auto_pgd import full_range_start
+
+        return full_range_start(x, threat, generator)
+
+    def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
+        return {**super().figures(threat, stochastic), "draws": self.draws(stochastic), "step": 2 * threat.eps}
+
+    def image_passes(self, stochastic: bool) -> float:
+        draws, runs = self.draws(stochastic), self.options.restarts * len(self.losses)
+        # The last iterate needs no gradient. What a run found is compared with the clean image; on a randomised point a run
+        # finds two images.
+        candidates = 2 if stochastic else 1
+        return float(draws + runs * (2 * self.options.iterations * draws + 1 + candidates * draws))
+
+    def perturb(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        threat: rs.Threat,
+        generator: Generator,
+        *,
+        start: Callable[[Tensor, rs.Threat, Generator], Tensor] | None = None,
+    ) -> Tensor:
+        """The worst of the runs for each image; `start` replaces this attack's own."""
+        from robuststack_plugins.attacks.auto_pgd import LOSSES, auto_pgd
+        from robuststack_plugins.attacks.worst import worst
+
+        first = start or self.start
+        draws = self.draws(bool(getattr(model, "stochastic", False)))
+        runs = [
+            auto_pgd(
+                LOSSES[loss], threat, lambda images: first(images, threat, generator),
+                iterations=self.options.iterations, draws=draws, rho=self.options.rho,
+                early_stop=self.options.early_stop,
+            )
+            for loss in self.losses
+            for _ in range(self.options.restarts)
+        ]  # fmt: skip
+        return worst(runs, model, x, y, draws)
+
+
+class APGDCE(APGD):
+    """Auto-PGD on the cross-entropy, as in AutoAttack."""
+
+    losses = ("ce",)
+
+    @property
+    def label(self) -> str:
+        return "APGD-CE"
+
+
+class APGDDLR(APGD):
+    """Auto-PGD on the difference of logits ratio, as in AutoAttack."""
+
+    losses = ("dlr",)
+    min_classes = 3  # The ratio's denominator has the third largest logit.
+
+    @property
+    def label(self) -> str:
+        return "APGD-DLR"
+
+
+class AutoAttackRand(APGD):
+    """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws.
+
+    On a randomised point both attack every image, and the host judges on fresh draws. pyautoattack's own evaluation leaves
+    an image clean where a single draw called it robust, or wrong from the start: judged afresh, that is a weaker attack.
+    """
+
+    losses = ("ce", "dlr")
+    min_classes = 3
+
+    @property
+    def label(self) -> str:
+        return "AutoAttack-rand"

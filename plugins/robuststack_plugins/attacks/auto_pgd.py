@@ -1,0 +1,200 @@
+"""The loop of Auto-PGD: gradient steps with momentum, shorter wherever the loss stalls (Croce and Hein, ICML 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from robuststack.contracts import Loss, Threat
+from robuststack.engine.attack import judged_margin, loss_gradient, margin
+from robuststack.engine.device import Fast
+from robuststack_plugins.attacks.worst import Run, still_open
+
+FIRST_STEP = 2.0
+"""In radii."""
+MOMENTUM = 0.75
+"""The share of a step that is the gradient's; the rest repeats the step before."""
+FIRST, DECREASE, LEAST = 0.22, 0.03, 0.06
+"""Shares of the iterations: before the first check of the step, how many fewer before each later one, and the fewest."""
+
+Start = Callable[[Tensor], Tensor]
+"""Clean images -> the first iterates, before projection."""
+
+
+def full_range_start(x: Tensor, threat: Threat, source: Generator) -> Tensor:
+    """Uniform noise, stretched for each image so that its largest entry reaches the ball's surface."""
+    noise = 2 * torch.rand(x.shape, generator=source, device=x.device) - 1
+    return x + threat.eps * noise / noise.abs().amax((1, 2, 3), keepdim=True)
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """The difference of logits ratio [N]: the margin over the distance from the largest logit to the third largest."""
+    highest = logits.topk(3).values
+    return margin(logits, y) / (highest[:, 0] - highest[:, 2] + 1e-12)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """The cross-entropy [N]."""
+    return nn.functional.cross_entropy(logits, y, reduction="none")
+
+
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr}
+
+
+def windows(iterations: int) -> dict[int, int]:
+    """The iterations, counted from 1, after which the step is checked -> how many have passed since the last check."""
+    length, least, decrease = (max(int(share * iterations), 1) for share in (FIRST, LEAST, DECREASE))
+    found, number = {}, length
+    while number <= iterations:
+        found[number] = length
+        length = max(length - decrease, least)
+        number += length
+    return found
+
+
+def auto_pgd(
+    loss: Loss, threat: Threat, start: Start, *, iterations: int, draws: int, rho: float, early_stop: bool
+) -> Run:
+    """A run of Auto-PGD that averages each gradient over `draws` forward passes.
+
+    Of a deterministic model it finds for each image the iterate of largest margin. Of a randomised one it finds the iterate
+    of highest loss and the last that was misclassified, each by a single draw, as pyautoattack does: which of them is worse
+    takes more draws to tell. With `early_stop` an image that a deterministic model gets wrong is attacked no further.
+    """
+    checks = windows(iterations)
+
+    @torch.no_grad()
+    def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
+        stochastic = bool(getattr(model, "stochastic", False))
+        leaves = early_stop and not stochastic and isinstance(model, Fast)
+        climb = _Climb.begin(model, x, y, start(x), threat)
+        found, places = climb.worst, torch.arange(len(y), device=y.device)
+        for number in range(iterations + 1):
+            if number:
+                climb.step(1.0 if number == 1 else MOMENTUM)
+            # Nothing follows the last iterate, so it needs no gradient, and one draw of it is looked at.
+            climb.look(loss, draws if number < iterations else 0, stochastic)
+            if number == 0:
+                # As in pyautoattack, the first step counts as a rise where its loss is above 0, not above the start's.
+                climb.previous.zero_()
+            if number in checks:
+                climb.check(rho * checks[number])
+            # At powers of two: each look waits for the device, and most of what breaks does so early.
+            if leaves and (number in checks or number & (number - 1) == 0):
+                left = climb.open.nonzero().flatten()
+                if len(left) == len(climb.y):
+                    continue
+                found = found.index_copy(0, places, climb.worst)
+                climb, places = climb.take(left), places[left]
+                if not len(left):
+                    break
+        found = found.index_copy(0, places, climb.worst) if len(places) < len(y) else climb.worst
+        return [climb.best, found] if stochastic else [found]
+
+    return run
+
+
+@dataclass
+class _Climb:
+    """Where the attack of a batch stands: images [N, C, H, W] and, for each of them, what steers its next steps.
+
+    All of it stays on the device; images are replaced in place where a mask says so.
+    """
+
+    model: nn.Module
+    y: Tensor
+    lower: Tensor
+    upper: Tensor
+    now: Tensor
+    """The iterate."""
+    before: Tensor
+    """The iterate a step ago."""
+    gradient: Tensor
+    """At the iterate, summed over the draws: only its sign is used."""
+    length: Tensor
+    """Of the next step [N, 1, 1, 1]."""
+    best: Tensor
+    """The iterate of highest loss."""
+    best_gradient: Tensor
+    best_loss: Tensor
+    worst: Tensor
+    """The iterate of largest margin, of a randomised model the last that was misclassified."""
+    hurt: Tensor
+    """The margin of `worst` [N]."""
+    open: Tensor
+    """Whether no iterate was wrong beyond rounding, bool [N]."""
+    previous: Tensor
+    """The loss a step ago [N]."""
+    rises: Tensor
+    """How many steps since the last check have raised the loss [N]."""
+    halved: Tensor
+    """Whether the last check halved the step, bool [N]; before the first one yes, so that it looks at the rises only."""
+    checked_loss: Tensor
+    """The highest loss at the last check [N]."""
+
+    @classmethod
+    def begin(cls, model: nn.Module, x: Tensor, y: Tensor, start: Tensor, threat: Threat) -> _Climb:
+        lower, upper = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
+        now = start.clamp(lower, upper)
+        each = x.new_full((len(x),), -torch.inf)
+        yes = torch.ones_like(y, dtype=torch.bool)
+        return cls(
+            model, y, lower, upper,
+            now=now, before=now, gradient=torch.zeros_like(now),
+            length=x.new_full((len(x), 1, 1, 1), FIRST_STEP * threat.eps),
+            best=now.clone(), best_gradient=torch.zeros_like(now), best_loss=each,
+            worst=now.clone(), hurt=each.clone(), open=yes,
+            previous=-each, rises=torch.zeros_like(each), halved=yes, checked_loss=each.clone(),
+        )  # fmt: skip
+
+    def step(self, momentum: float) -> None:
+        """Along the gradient's sign, projected, and then partly along the step before, projected again."""
+        step = torch.addcmul(self.now, self.length, self.gradient.sign()).clamp_(self.lower, self.upper)
+        if momentum < 1:
+            step.sub_(self.now).mul_(momentum).add_(self.now).add_(self.now - self.before, alpha=1 - momentum)
+            step.clamp_(self.lower, self.upper)
+        self.before, self.now = self.now, step
+
+    def look(self, loss: Loss, draws: int, stochastic: bool) -> None:
+        """The loss and, with `draws` of them, the gradient at the iterate, and what it is worth keeping for."""
+        if draws:
+            self.gradient, logits = loss_gradient(self.model, self.now, self.y, loss, draws)
+        else:
+            logits = self.model(self.now)
+        risen, margins = loss(logits, self.y), judged_margin(logits, self.y)
+        self.rises += risen > self.previous
+        self.previous = risen
+        # A loss that is no number is above nothing.
+        better = risen > self.best_loss
+        self.best_loss = torch.where(better, risen, self.best_loss)
+        worse = margins > (0 if stochastic else self.hurt)
+        self.hurt = torch.where(worse, margins, self.hurt)
+        self.open = self.open & still_open(self.model, logits, self.y)
+        for mask, new, kept in (
+            (better, self.now, self.best),
+            (better, self.gradient, self.best_gradient),
+            (worse, self.now, self.worst),
+        ):
+            torch.where(mask[:, None, None, None], new, kept, out=kept)
+
+    def check(self, enough: float) -> None:
+        """Halve the step, and go back to the best iterate, where too few steps raised the loss, or none raised the highest
+        one since a check that did not halve it."""
+        stalled = (self.rises <= enough) | (~self.halved & (self.checked_loss >= self.best_loss))
+        self.halved, self.checked_loss = stalled, self.best_loss
+        self.rises = torch.zeros_like(self.rises)
+        mask = stalled[:, None, None, None]
+        self.length = torch.where(mask, self.length / 2, self.length)
+        # The iterate a step ago stays: the next step's momentum leads from it to the best one.
+        self.now = torch.where(mask, self.best, self.now)
+        self.gradient = torch.where(mask, self.best_gradient, self.gradient)
+
+    def take(self, left: Tensor) -> _Climb:
+        """The images at the positions `left` [M]."""
+        assert isinstance(self.model, Fast)
+        held = {one.name: getattr(self, one.name) for one in fields(self)}
+        rows = {name: value[left] for name, value in held.items() if isinstance(value, Tensor)}
+        return replace(self, model=self.model.take(left), **rows)

@@ -1,0 +1,34 @@
+"""robuststack new KIND NAME"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robuststack.cli.common import registry_with_warnings
+from robuststack.packages import named, write
+from robuststack.registry import KINDS
+
+
+@click.command("new", short_help="Begin a plugin.")
+@click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
+@click.argument("name")
+@click.option(
+    "-o", "--output", default=".", show_default=True, metavar="DIR", help="Where the package's folder is made."
+)
+def command(kind: str, name: str, output: str) -> None:
+    """Write a complete plugin package: module, entry point, tests and a suite that runs it.
+
+    KIND is defense, architecture, dataset or attack; NAME is what suites will call it.
+    """
+    package = named(kind, name, registry_with_warnings())
+    for path in write(package, Path(output)):
+        click.echo(f"wrote {path}")
+    folder = Path(output) / package.distribution
+    click.echo(f"""
+{package.class_name} in {folder / package.module}.py works as it is; make it yours. Next:
+
+  python -m pip install -e "{folder}[test]"
+  pytest {folder}
+  robuststack run {folder / "suite.yaml"}""")

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+import robuststack as rs
+from robuststack.testing import ArchitectureConformance
+
+
+class TestTheName(ArchitectureConformance):
+    component = "the_name"
+
+
+def test_it_learns(tmp_path):
+    suite = Path(__file__).parents[1] / "suite.yaml"
+    result = rs.run(suite, store=tmp_path, leaderboard=None, device="cpu", overrides=["measure.latency=false"])
+    assert result.rows[0]["ca"]["low"] > 50  # Of ten classes.

@@ -1,0 +1,78 @@
+"""What holds for a dataset."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import ClassVar, get_args
+
+import numpy as np
+import pytest
+
+from robuststack.contracts import Dataset, Images, Split
+from robuststack.testing.component import ComponentConformance
+
+SPLITS = get_args(Split)
+LEAK = 0.01
+
+
+class DatasetConformance(ComponentConformance):
+    """The data is what the dataset declares before it is read, is the same each time, and holds the test images out."""
+
+    kind = "dataset"
+    folder: ClassVar[Path | None] = None
+    """A data cache that holds what the dataset would download. Without it such a dataset is not loaded."""
+
+    def load(self) -> dict[Split, Images]:
+        dataset: Dataset = self.create()
+        if self.folder is not None:
+            return dataset.load(self.folder)
+        if dataset.downloads():
+            pytest.skip("it would download; set `folder` to a data cache that has its files")
+        with tempfile.TemporaryDirectory() as folder:
+            return dataset.load(Path(folder))
+
+    def test_it_declares_itself_without_reading(self) -> None:
+        """A plan is made of this, and must not need the data."""
+        dataset: Dataset = self.create()
+        assert len(dataset.shape) == 3, f"shape is {dataset.shape}, not (C, H, W)"
+        assert dataset.num_classes >= 2, f"num_classes is {dataset.num_classes}"
+        assert dataset.fingerprint, "fingerprint is empty; nothing would tell two versions of the data apart"
+        assert dataset.fingerprint == self.create().fingerprint, "fingerprint differs between two instances"
+        assert 0 < dataset.eps <= 1, f"eps is {dataset.eps}, outside (0, 1], the range of a pixel"
+        for split in SPLITS:
+            assert dataset.size(split) > 0, f"split {split} has {dataset.size(split)} images"
+
+    def test_a_download_says_from_where_and_with_which_hash(self) -> None:
+        for one in self.create().downloads():
+            # Some servers speak no https: what arrives is known by its hash.
+            assert one.url.startswith(("https://", "http://")), f"{one.path}: {one.url!r} is no address"
+            assert one.hash.partition(":")[2], f"{one.path}: {one.hash!r} names no hash, such as sha256:..."
+
+    def test_it_is_what_it_declares(self) -> None:
+        dataset, splits = self.create(), self.load()
+        assert splits.keys() == set(SPLITS), f"load gives {sorted(splits)}, not {sorted(SPLITS)}"
+        for split, one in splits.items():
+            wanted = (dataset.size(split), *dataset.shape)
+            assert one.images.shape == wanted, f"{split}: images have shape {one.images.shape}, declared is {wanted}"
+            assert one.labels.shape == wanted[:1], f"{split}: labels have shape {one.labels.shape}, not {wanted[:1]}"
+            assert one.images.dtype in (np.uint8, np.float32), f"{split}: images are {one.images.dtype}"
+            most = 255 if one.images.dtype == np.uint8 else 1
+            low, high = one.images.min(), one.images.max()
+            assert 0 <= low <= high <= most, f"{split}: pixels from {low} to {high}, outside 0 to {most}"
+            assert np.issubdtype(one.labels.dtype, np.integer), f"{split}: labels are {one.labels.dtype}"
+            found = set(one.labels.tolist())
+            assert found <= set(range(dataset.num_classes)), f"{split}: labels {min(found)} to {max(found)}"
+
+    def test_it_is_the_same_each_time(self) -> None:
+        first, again = self.load(), self.load()
+        for split, one in first.items():
+            assert np.array_equal(one.images, again[split].images), f"{split}: images differ between two loads"
+            assert np.array_equal(one.labels, again[split].labels), f"{split}: labels differ between two loads"
+
+    def test_test_images_are_not_trained_on(self) -> None:
+        """Some data sets repeat an image; more than one in a hundred is a leak."""
+        splits = self.load()
+        seen = {one.tobytes() for part in ("train", "validation") for one in splits[part].images}  # type: ignore[index]
+        share = float(np.mean([one.tobytes() in seen for one in splits["test"].images]))
+        assert share <= LEAK, f"{share:.0%} of the test images are in train or validation too"

@@ -1,0 +1,279 @@
+"""What holds for a defense, at each of its operating points."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from functools import cache
+from typing import Any, ClassVar
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from robuststack.contracts import Architecture, Defense, Point, Scoring, Setting
+from robuststack.engine import models
+from robuststack.engine import train as training
+from robuststack.engine.device import seeded
+from robuststack.engine.measure import blueprint
+from robuststack.options import Options
+from robuststack.suite import Recipe
+from robuststack.testing.component import ComponentConformance
+from robuststack.testing.network import RUNTIME, THREAT, SmallResNet, TwoSteps, images
+
+
+class DefenseConformance(ComponentConformance):
+    """The defense rewrites a network it does not know, trains it, and runs it at each operating point as it says."""
+
+    kind = "defense"
+    shape: ClassVar[tuple[int, int, int]] = (3, 8, 8)
+    num_classes: ClassVar[int] = 4
+
+    @classmethod
+    def architecture(cls) -> Architecture:
+        """The network to rewrite: by default a small one of the kit's own."""
+        return SmallResNet()
+
+    @classmethod
+    def defense(cls) -> Defense:
+        """The defense; one that only loads a finished model is not checked further."""
+        found: Defense = cls.create()
+        if not found.trains:
+            pytest.skip("it loads a finished model")
+        return found
+
+    @classmethod
+    def build(cls, seed: int = 0) -> nn.Module:
+        return models.build(cls.defense(), cls.architecture(), cls.shape, cls.num_classes, seed)
+
+    @classmethod
+    @cache
+    def _stepped(cls) -> nn.Module:
+        defense, model = cls.defense(), cls.build()
+        optimizer = training.begin(defense, model, Recipe(lr=0.05)).optimizer
+        for epoch in range(2):
+            optimizer.zero_grad()
+            cls.train_step(defense, model, epoch)
+            optimizer.step()
+            defense.after_step(model, optimizer)
+        return model.eval()
+
+    def model(self) -> nn.Module:
+        """A copy of the model after two training steps, when no two branches or layers are alike by chance any more."""
+        self.defense()
+        return copy.deepcopy(self._stepped())
+
+    @classmethod
+    def train_step(cls, defense: Defense, model: nn.Module, epoch: int = 0) -> float:
+        """One training step's gradients; returns its loss."""
+        step = training.Step(model.train(), TwoSteps(), THREAT, RUNTIME, 2, 0)
+        step.begin(*cls.images(epoch), epoch, 0)
+        with seeded(torch.device("cpu"), epoch, "step"):
+            defense.training_step(step)
+        return float(step.loss)
+
+    @classmethod
+    def images(cls, seed: int = 0) -> tuple[Tensor, Tensor]:
+        defense = cls.defense()
+        return images(cls.shape, cls.num_classes, max(8, defense.min_batch), seed)
+
+    @classmethod
+    def points(cls) -> list[dict[str, Any]]:
+        """The operating points of a suite that names none, whole."""
+        defense = cls.defense()
+        return [defense.whole_point(point) for point in defense.operating_points()]
+
+    def logits(self, model: nn.Module, point: Point, x: Tensor, *, frozen: bool = False) -> Tensor:
+        with torch.no_grad(), seeded(x.device, "logits"):
+            return self.defense().deploy(model, point, frozen=frozen)(x)  # type: ignore[no-any-return]
+
+    def documented(self) -> list[type[Options]]:
+        cls = type(self.create())
+        return [cls.Options, cls.Knobs]
+
+    def test_it_maps_images_to_logits_at_every_point(self) -> None:
+        model, (x, _) = self.model(), self.images()
+        assert self.points(), "operating_points is empty"
+        for point in self.points():
+            logits, wanted = self.logits(model, point, x), (len(x), self.num_classes)
+            assert logits.shape == wanted, f"{point}: the output has shape {tuple(logits.shape)}, not {wanted}"
+            assert logits.dtype == torch.float32, f"{point}: the logits are {logits.dtype}"
+            assert torch.isfinite(logits).all(), f"{point}: the logits are not finite"
+
+    def test_it_refuses_knobs_it_does_not_have(self) -> None:
+        knobs = self.defense().Knobs
+        assert knobs.model_config.get("extra") == "forbid", f"{knobs.__qualname__} lets unknown knobs pass"
+
+    def test_every_setting_is_honoured(self) -> None:
+        """Two settings give two models, in turn on one model, and points of one setting share their jobs."""
+        defense, model, (x, _) = self.defense(), self.model(), self.images()
+        outputs: dict[str, Tensor] = {}
+        for point in [*self.points(), *reversed(self.points())]:
+            setting, logits = defense.setting(point), self.logits(model, point, x)
+            known = outputs.setdefault(_text(setting), logits)
+            assert torch.equal(known, logits), f"{point}: the model answers otherwise after another point was used"
+        found = list(outputs.items())
+        for number, (one, logits) in enumerate(found):
+            for other, earlier in found[:number]:
+                assert not torch.equal(logits, earlier), f"settings {other} and {one} give the same logits"
+
+    def test_a_point_is_random_where_it_says_so(self) -> None:
+        """`Setting.stochastic` decides how many draws judge a point."""
+        defense, model, (x, _) = self.defense(), self.model(), self.images()
+        for point in self.points():
+            setting = defense.setting(point)
+            view = defense.deploy(model, point)
+            assert getattr(view, "stochastic", None) == setting.stochastic, f"{point}: setting and view disagree"
+            with torch.no_grad(), seeded(x.device, "draws"):
+                same = torch.equal(view(x), view(x))
+            said = "stochastic" if setting.stochastic else "deterministic"
+            assert same != setting.stochastic, f"{point}: it is called {said}, but two forward passes say otherwise"
+
+    def test_randomness_comes_from_the_seed(self) -> None:
+        """Weights, training steps and noise are functions of torch's default generator, which the host seeds."""
+        first, again, other = self.build(), self.build(), self.build(1)
+        assert _different(first, again) == [], f"{_different(first, again)} differs between two models of one seed"
+        assert _different(first, other), "every seed gives one model"
+        losses = [self.train_step(self.defense(), one) for one in (first, again)]
+        assert losses[0] == losses[1], f"one seed gives the losses {losses[0]:g} and {losses[1]:g}"
+        grads = [[one.grad for one in model.parameters()] for model in (first, again)]
+        for a, b in zip(*grads, strict=True):
+            assert (a is None and b is None) or torch.equal(a, b), "one seed gives two gradients"
+        model, (x, _) = self.model(), self.images()
+        for point in self.points():
+            same = torch.equal(self.logits(model, point, x), self.logits(model, point, x))
+            assert same, f"{point}: its noise is not drawn from torch's default generator"
+
+    def test_gradients_reach_every_parameter(self) -> None:
+        model = self.build()
+        loss = self.train_step(self.defense(), model)
+        assert math.isfinite(loss), f"the loss of the first step is {loss}"
+        missing = [path for path, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
+        assert not missing, f"a training step gives no gradient to {', '.join(missing[:3])}"
+
+    def test_the_optimiser_gets_every_parameter_once(self) -> None:
+        model = self.build()
+        found = [id(one) for group in self.defense().parameter_groups(model, 0.1) for one in group["params"]]
+        for path, one in model.named_parameters():
+            count = found.count(id(one))
+            assert count == 1, f"parameter_groups has {path} {count} times"
+
+    def test_every_point_shares_the_weights(self) -> None:
+        model = self.model()
+        own = {id(one) for one in model.parameters()}
+        for point in self.points():
+            found = {id(one) for one in self.defense().deploy(model, point).parameters()}
+            assert found == own, f"{point}: deploy gives a model with other weights than the trained one's"
+
+    def test_running_a_point_changes_nothing(self) -> None:
+        """Modes, buffers and weights are as before a forward pass in eval mode."""
+        model, (x, _) = self.model(), self.images()
+        before = copy.deepcopy(model)
+        for point in self.points():
+            self.logits(model, point, x)
+            changed = _different(model, before)
+            assert not changed, f"{point}: a forward pass in eval mode changes {changed[0]}"
+            assert not any(one.training for one in model.modules()), f"{point}: it turns train mode on"
+
+    def test_a_training_step_leaves_train_mode_on(self) -> None:
+        model = self.build()
+        self.train_step(self.defense(), model)
+        off = [path or "the model" for path, one in model.named_modules() if not one.training]
+        assert not off, f"after a training step {off[0]} is in eval mode; put back what was changed"
+
+    def test_a_frozen_point_owns_a_deterministic_copy(self) -> None:
+        """It stays what it is when the trained model changes."""
+        model, (x, _) = self.model(), self.images()
+        before = copy.deepcopy(model)
+        for point in self.points():
+            with seeded(x.device, "freeze"):
+                frozen = self.defense().deploy(model, point, frozen=True)
+            shared = {id(one) for one in frozen.parameters()} & {id(one) for one in model.parameters()}
+            assert not shared, f"{point}: the frozen model shares weights with the trained one"
+            with torch.no_grad():
+                expected = frozen(x)
+                assert torch.equal(frozen(x), expected), f"{point}: two forward passes of the frozen model differ"
+                changed = _different(model, before)
+                assert not changed, f"{point}: freezing changes the trained model's {changed[0]}"
+                if not self.defense().setting(point).stochastic:
+                    same = torch.allclose(self.logits(model, point, x), expected, atol=1e-6)
+                    assert same, f"{point}: the frozen model is another than the deployed one"
+
+    def test_an_image_is_judged_alone(self) -> None:
+        """At a deterministic point its logits do not depend on what else is in the batch."""
+        model, (x, _) = self.model(), self.images()
+        for point in self.points():
+            if not self.defense().setting(point).stochastic:
+                alone = torch.cat([self.logits(model, point, one[None]) for one in x])
+                same = torch.allclose(self.logits(model, point, x), alone, atol=1e-4, rtol=1e-3)
+                assert same, f"{point}: an image's logits depend on the rest of its batch"
+
+    def test_a_model_survives_a_file(self) -> None:
+        """The store keeps `state_dict()` as safetensors and loads it strictly."""
+        model, (x, _) = self.model(), self.images()
+        other = self.build(1).eval()
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        other.load_state_dict(safetensors.torch.load(safetensors.torch.save(state)), strict=True)
+        for point in self.points():
+            same = torch.equal(self.logits(model, point, x), self.logits(other, point, x))
+            assert same, f"{point}: the model that was loaded answers otherwise; what it depends on is in no buffer"
+
+    def test_every_point_can_be_scored_adaptively_and_runs_from_json(self) -> None:
+        """`adaptive`, where the attacker sees what is deployed, is the headline; jobs hold settings as JSON."""
+        defense, model = self.defense(), self.build()
+        for point in self.points():
+            setting = defense.setting(point)
+            scorings = defense.protocols(point)
+            wanted = Scoring(setting, setting, setting)
+            assert scorings.get("adaptive") == wanted, f"{point}: `adaptive` is not the deployed setting three times"
+            for name, scoring in scorings.items():
+                for one in (scoring.clean, scoring.attacker, scoring.victim):
+                    try:
+                        read = Setting(**json.loads(_text(one)))
+                        defense.view(model, read)
+                    except (TypeError, ValueError) as error:
+                        raise AssertionError(
+                            f"{point}, protocol {name}: {one} does not run from JSON: {error}"
+                        ) from error
+
+    def test_its_parameters_are_counted(self) -> None:
+        """What is fixed at zero is known of the untrained model; the rest is not zero after training steps."""
+        defense, model = self.defense(), self.model()
+        whole = sum(one.numel() for one in model.parameters())
+        unfilled = blueprint(defense, self.architecture(), self.shape, self.num_classes)
+        # Every weight has been moved but those that may not move; a bias or a branch that has not begun may still be zero.
+        zeros = sum(int((one == 0).sum()) for one in model.parameters() if one.dim() == 4)
+        for point in self.points():
+            setting = defense.setting(point)
+            count, nonzero = defense.parameters(model, setting), defense.nonzero_parameters(unfilled, setting)
+            assert 0 < count <= whole, f"{point}: parameters is {count:,}, the model has {whole:,}"
+            assert 0 < nonzero <= count, f"{point}: nonzero_parameters is {nonzero:,}, parameters is {count:,}"
+            if count == whole:
+                assert nonzero == count - zeros, (
+                    f"{point}: {zeros:,} weights are zero, nonzero_parameters says otherwise"
+                )
+
+    def test_what_it_shows_of_its_model_is_numbers(self) -> None:
+        for title, values in self.defense().inspect(self.model()).items():
+            assert title, "a title of inspect is empty"
+            odd = [name for name, one in values.items() if not math.isfinite(one)]
+            assert values, f"inspect shows nothing under {title!r}"
+            assert not odd, f"inspect: {title}, {odd[0]} is {values[odd[0]]}"
+
+    def test_the_work_of_a_training_step_is_estimated(self) -> None:
+        """`image_passes` feeds the estimate of `plan` and the time left."""
+        passes = [self.defense().image_passes(steps) for steps in (0, 1, 7)]
+        assert all(math.isfinite(one) and one > 0 for one in passes), f"image_passes is {passes} for 0, 1 and 7 steps"
+        assert passes == sorted(passes), f"image_passes falls with the attack's steps: {passes} for 0, 1 and 7"
+
+
+def _text(setting: Setting) -> str:
+    return json.dumps(setting.resolved(), sort_keys=True)
+
+
+def _different(model: nn.Module, other: nn.Module) -> list[str]:
+    """The parameters and buffers in which two models differ."""
+    state = other.state_dict()
+    return [key for key, value in model.state_dict().items() if not torch.equal(value, state[key])]

@@ -1,0 +1,85 @@
+"""The table of the comparisons: every benchmark adds its rows, and `--table FILE` writes them when all are done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+from tabulate import tabulate
+
+from robuststack import __version__
+from robuststack.hardware import cpu_name
+
+HEADER = ["work", "by", "seconds", "RA %", "times ours", "of the convolutions' rate", "target"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--table", metavar="FILE", help="Write the comparisons here, as Markdown.")
+
+
+@dataclass
+class Table:
+    """Rows, a group for each piece of work. `ratio` is how many times as long as ours it took."""
+
+    groups: dict[str, list[list[str]]] = field(default_factory=dict)
+
+    def add(
+        self,
+        work: str,
+        by: str,
+        seconds: float,
+        *,
+        ratio: float | None = None,
+        ra: float | None = None,
+        share: float | None = None,
+        target: str = "",
+    ) -> None:
+        cells = [work, by, f"{seconds:.3g}", *("-" if one is None else form.format(one) for one, form in (
+            (ra, "{:.1f}"), (ratio, "{:.2f}"), (share, "{:.0%}")
+        )), target]  # fmt: skip
+        self.groups.setdefault(work, []).append(cells)
+
+    def markdown(self, machine: str) -> str:
+        rows = [row for group in self.groups.values() for row in group]
+        return "\n\n".join([
+            "# Benchmarks",
+            "Written by `tox -e bench`; all of a group in one process, in turn, medians of the rounds. `times ours` above 1"
+            " means slower than RobustStack. RA: robust accuracy of the same model on the same images, judged in float32"
+            " by the same code. The convolutions' rate: the time that the network's convolutions take alone, as many"
+            " passes, divided by the time of the whole.",
+            tabulate(rows, HEADER, tablefmt="github", disable_numparse=True),
+            machine,
+        ]) + "\n"  # fmt: skip
+
+
+def machine() -> str:
+    from workloads import here
+
+    found = here()
+    card = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return (
+        f"{date.today():%Y-%m-%d}, robuststack {__version__}, torch {torch.__version__}, {cpu_name()},"
+        f" {torch.get_num_threads()} threads{card}; `precision: auto` is {found.precision} here."
+    )
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    rows = Table()
+    yield rows
+    path = request.config.getoption("--table", default=None)
+    print(f"\n{rows.markdown(machine())}")
+    if path and not request.session.testsfailed:
+        Path(path).write_text(rows.markdown(machine()), encoding="utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process() -> None:
+    """What a run sets for its process."""
+    from robuststack.engine.device import keep_memory
+
+    keep_memory()

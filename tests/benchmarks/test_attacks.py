@@ -1,0 +1,182 @@
+"""Attacks side by side with torchattacks, foolbox, the Adversarial Robustness Toolbox and pyautoattack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import foolbox
+import pytest
+import torch
+import torchattacks
+from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
+from art.estimators.classification import PyTorchClassifier
+from pyautoattack.autopgd_base import APGDAttack
+from torch import Tensor, nn
+from workloads import EPS, REGISTRY, STEP, adversarially_trained, convolutions, here, in_turn
+
+import robuststack as rs
+from robuststack.engine.attack import judge, still
+from robuststack.engine.device import Fast, Tally, generator
+from robuststack.layers.condition import View
+from robuststack.layers.folding import Folding
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
+RUNTIME = here()
+
+
+@dataclass
+class Target:
+    """A trained ResNet-18 with a CIFAR stem, and images that it is tested on."""
+
+    view: View
+    x: Tensor
+    y: Tensor
+
+    def ours(self, name: str, **options: Any) -> Tensor:
+        """Images by an attack of ours, set up as the engine does it for every batch."""
+        attack = REGISTRY.create("attack", name, options)
+        with still(self.view):
+            fast = Fast(Folding().of(self.view, self.x), RUNTIME, Tally(self.x.device))
+            return attack.perturb(fast, self.x, self.y, rs.Threat(eps=EPS), generator(self.x.device, 0))
+
+    def right(self, adversarial: Tensor) -> Tensor:
+        """How often the model is right about each image, in float32."""
+        return judge(self.view, adversarial, self.y, 20 if self.view.stochastic else 1).float().mean(0)
+
+    def ra(self, adversarial: Tensor) -> float:
+        torch.manual_seed(0)
+        return 100 * float(self.right(adversarial).mean())
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    model, test = adversarially_trained(
+        REGISTRY.create("defense", "pgd_at", {"lambda": 1.0}), "resnet18", 2560, 1, RUNTIME
+    )
+    x, y = test.batch(slice(0, 128))
+    return Target(View(model), x, y)
+
+
+def compare(
+    table: Any,
+    benchmark: Any,
+    work: str,
+    target: Target,
+    tasks: dict[str, Callable[[], Tensor]],
+    targets: dict[str, str] | None = None,
+    shares: dict[str, float] | None = None,
+    rounds: int = 3,
+) -> dict[str, float]:
+    """Run in turn, note time and robust accuracy, and return how many times as long as ours each took."""
+    found: dict[str, Tensor] = {}
+
+    def kept(name: str, task: Callable[[], Tensor]) -> Callable[[], None]:
+        return lambda: found.__setitem__(name, task())
+
+    seconds = in_turn({name: kept(name, task) for name, task in tasks.items()}, target.x.device, rounds)
+    first = next(iter(tasks))
+    ratios = {name: one / seconds[first] for name, one in seconds.items()}
+    for name, one in seconds.items():
+        share = (shares or {}).get(name)
+        table.add(
+            work, name, one, ratio=ratios[name], ra=target.ra(found[name]),
+            share=share / one if share else None, target=(targets or {}).get(name, ""),
+        )  # fmt: skip
+    benchmark.extra_info.update({"seconds": seconds})
+    benchmark.pedantic(tasks[first], rounds=1)
+    return ratios
+
+
+def foolbox_run(attack: Any, target: Target) -> Callable[[], Tensor]:
+    model = foolbox.PyTorchModel(target.view, bounds=(0, 1), device=target.x.device)
+    return lambda: attack(model, target.x, target.y, epsilons=EPS)[1]
+
+
+def art_run(kind: Any, target: Target, **options: Any) -> Callable[[], Tensor]:
+    classifier = PyTorchClassifier(
+        target.view, loss=nn.CrossEntropyLoss(), input_shape=tuple(target.x.shape[1:]), nb_classes=10,
+        clip_values=(0, 1), device_type="gpu" if target.x.is_cuda else "cpu",
+    )  # fmt: skip
+    attack = kind(classifier, eps=EPS, batch_size=len(target.x), **options)
+    x, y = target.x.cpu().numpy(), target.y.cpu().numpy()
+    return lambda: torch.from_numpy(attack.generate(x, y)).to(target.x.device)
+
+
+def test_pgd(target: Target, table: Any, benchmark: Any) -> None:
+    steps = 20
+    passes = convolutions(target.view, target.x, RUNTIME).passes(steps, steps, 0)
+    whole, early = "robuststack, every image to the end", "robuststack, as it evaluates"
+    options = {"steps": steps, "step": STEP / 2}
+    compare(
+        table, benchmark, f"PGD-{steps}, ResNet-18, batch {len(target.y)}", target,
+        {
+            whole: lambda: target.ours("pgd", early_stop=False, **options),
+            early: lambda: target.ours("pgd", **options),
+            "torchattacks": lambda: torchattacks.PGD(target.view, EPS, STEP / 2, steps)(target.x, target.y),
+            "foolbox": foolbox_run(
+                foolbox.attacks.LinfPGD(abs_stepsize=STEP / 2, steps=steps, rel_stepsize=None), target
+            ),
+            "adversarial-robustness-toolbox": art_run(
+                ProjectedGradientDescent, target, eps_step=STEP / 2, max_iter=steps, num_random_init=1, verbose=False
+            ),
+        },
+        targets={"torchattacks": "3.5 (5 as it evaluates)"}, shares={whole: passes},
+    )  # fmt: skip
+
+
+def test_fgsm(target: Target, table: Any, benchmark: Any) -> None:
+    compare(
+        table, benchmark, f"FGSM, ResNet-18, batch {len(target.y)}", target,
+        {
+            "robuststack": lambda: target.ours("fgsm"),
+            "torchattacks": lambda: torchattacks.FGSM(target.view, EPS)(target.x, target.y),
+            "foolbox": foolbox_run(foolbox.attacks.LinfFastGradientAttack(random_start=False), target),
+            "adversarial-robustness-toolbox": art_run(FastGradientMethod, target),
+        },
+    )  # fmt: skip
+
+
+def official(target: Target, loss: str, iterations: int, draws: int) -> Tensor:
+    attack = APGDAttack(
+        target.view, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=target.x.device
+    )
+    with still(target.view):
+        found: Tensor = attack.perturb(target.x.contiguous(), target.y, best_loss=target.view.stochastic)
+    return found
+
+
+def test_apgd(target: Target, table: Any, benchmark: Any) -> None:
+    iterations = 20
+    compare(
+        table, benchmark, f"APGD-CE, {iterations} iterations, ResNet-18, batch {len(target.y)}", target,
+        {
+            "robuststack": lambda: target.ours("apgd_ce", iterations=iterations),
+            "pyautoattack": lambda: official(target, "ce", iterations, 1),
+        },
+    )  # fmt: skip
+
+
+def test_autoattack_rand(table: Any, benchmark: Any) -> None:
+    """On a FLOAT ResNet-20 at the robust end; cut to 10 iterations of each loss and 5 draws, on both sides alike."""
+    iterations, draws = 10, 5
+    defense: rs.Defense = REGISTRY.create("defense", "float")
+    model, test = adversarially_trained(defense, "resnet20", images=1280, epochs=4, runtime=RUNTIME)
+    target = Target(defense.view(model, defense.most_robust()), *test.batch(slice(0, 128)))
+
+    def both() -> Tensor:
+        # The better of the two losses' images, as ours keeps it.
+        ce, dlr = official(target, "ce", iterations, draws), official(target, "dlr", iterations, draws)
+        torch.manual_seed(0)
+        worse = target.right(ce) > target.right(dlr)
+        return torch.where(worse[:, None, None, None], dlr, ce)
+
+    compare(
+        table, benchmark, f"AutoAttack-rand, FLOAT ResNet-20, {iterations} iterations, {draws} draws", target,
+        {
+            "robuststack": lambda: target.ours("autoattack_rand", iterations=iterations, draws=draws),
+            "pyautoattack": both,
+        },
+        targets={"pyautoattack": "3"},
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""What the pipeline, its progress display and its checkpoints cost beside the training itself; how the command starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from workloads import in_turn
+
+import robuststack as rs
+from robuststack.registry import Registry
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
+ROOT = Path(__file__).parents[2]
+SUITE = """
+datasets: {name: tradeoff, options: {images: 1280, test_images: 100, size: 8, nonrobust_strength: 0.05}}
+architectures: {name: resnet8, options: {width: 24}}
+threat: {eps: 0.1}
+train: {epochs: 120, batch_size: 128, attack: {name: pgd, options: {steps: 7, step: relative}}}
+defenses: {name: float, points: {lambda_n: [1]}}
+attacks: {name: fgsm, options: {draws: 1}}
+measure: {latency: false}
+"""
+
+
+class Clock:
+    """Seconds of train jobs from start to finish, and of their epochs alone."""
+
+    def __init__(self) -> None:
+        self.started = self.job = self.epochs = 0.0
+
+    @rs.hookimpl
+    def job_started(self, job: Any) -> None:
+        self.started = time.perf_counter()
+
+    @rs.hookimpl
+    def epoch_finished(self, metrics: Any) -> None:
+        self.epochs += metrics["seconds"]
+
+    @rs.hookimpl
+    def job_finished(self, job: Any) -> None:
+        if job.kind == "train":
+            self.job += time.perf_counter() - self.started
+
+
+def test_overhead(table: Any, benchmark: Any, tmp_path: Path) -> None:
+    suite = tmp_path / "overhead.yaml"
+    suite.write_text(SUITE)
+    registry, clock = Registry(), Clock()
+    registry.hooks.register(clock)
+    benchmark.pedantic(
+        rs.run, args=(suite,), kwargs={"store": tmp_path / "s", "leaderboard": None, "registry": registry}, rounds=1
+    )
+    work = f"training job of {clock.job:.0f} s: checkpoints, progress, store"
+    table.add(work, "robuststack", clock.job - clock.epochs, ratio=clock.job / clock.epochs, target="below 1.03")
+
+
+@pytest.mark.parametrize("words", ["--help", "list", "check suites/float_vs_oat.yaml", "plan suites/float_vs_oat.yaml"])
+def test_start_up(words: str, table: Any, benchmark: Any) -> None:
+    def start() -> None:
+        subprocess.run([sys.executable, "-m", "robuststack", *words.split()], check=True, cwd=ROOT, capture_output=True)
+
+    seconds = in_turn({"start": start}, torch.device("cpu"), rounds=5)["start"]
+    table.add(f"robuststack {words}", "robuststack", seconds, target="below 0.4 s")
+    benchmark.pedantic(start, rounds=1)

@@ -1,0 +1,51 @@
+"""Training steps side by side, against the rate of their own convolutions; what noise and the pipeline around them cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from workloads import REGISTRY, built, convolutions, here, in_turn, step_of
+
+import robuststack as rs
+from robuststack.layers.noise import noisy_layers
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
+RUNTIME = here()
+BATCH, STEPS = 128, 7
+
+
+def test_training_steps(table: Any, benchmark: Any) -> None:
+    names = ("float", "oat", "pgd_at", "pni")
+    tasks = {name: step_of(name, "resnet34", BATCH, STEPS, RUNTIME) for name in names}
+    seconds = in_turn(tasks, RUNTIME.device, rounds=2)
+
+    plain = built(REGISTRY.create("defense", "none"), "resnet34", (3, 32, 32), RUNTIME).eval()
+    x = torch.rand(BATCH, 3, 32, 32, device=RUNTIME.device).contiguous(memory_format=torch.channels_last)
+    alone = convolutions(plain, x, RUNTIME, rounds=3)
+    # In units of the whole batch: clean and adversarial passes of training, and the attack's, without weight gradients.
+    passes = {
+        "float": alone.passes(1 + STEPS / 2, 1 + STEPS / 2, 1),
+        "oat": alone.passes(1.75 + 0.75 * STEPS, 1.75 + 0.75 * STEPS, 1.75),
+        "pgd_at": alone.passes(2 + STEPS, 2 + STEPS, 2),
+        "pni": alone.passes(2 + STEPS, 2 + STEPS, 2),
+    }
+    work = f"training step, ResNet-34, batch {BATCH}, PGD-{STEPS}"
+    targets = {"float": "50% of the rate", "oat": "1.35"}
+    for name, one in seconds.items():
+        table.add(work, name, one, ratio=one / seconds["float"], share=passes[name] / one, target=targets.get(name, ""))
+    benchmark.extra_info["seconds"] = seconds
+    benchmark.pedantic(tasks["float"], rounds=1)
+
+    noisy: rs.Defense = REGISTRY.create("defense", "float")
+    layers = [layer for _, layer in noisy_layers(built(noisy, "resnet34", (3, 32, 32), RUNTIME))]
+
+    def draws() -> None:
+        with torch.no_grad():
+            for _ in range(STEPS + 1):
+                for layer in layers:
+                    layer.noisy_weight(1.0)
+
+    noise = in_turn({"noise": draws}, RUNTIME.device)["noise"]
+    table.add(work, f"of float: noise, {STEPS + 1} draws", noise, ratio=noise / seconds["float"], target="below 0.1")

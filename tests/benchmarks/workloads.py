@@ -1,0 +1,152 @@
+"""What the speed comparisons share: networks, images, timing in turn, and how fast a network's convolutions run alone."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import robuststack as rs
+from robuststack.engine import data, models
+from robuststack.engine import train as training
+from robuststack.engine.device import Runtime
+from robuststack.hardware import Hardware
+from robuststack.registry import Registry
+from robuststack.suite import Recipe
+
+REGISTRY = Registry()
+EPS, STEP = 8 / 255, 2 / 255
+Task = Callable[[], object]
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def in_turn(tasks: Mapping[str, Task], device: torch.device, rounds: int = 3) -> dict[str, float]:
+    """Median seconds of each task over `rounds` rounds, in each of which all run one after another.
+
+    A machine that slows down slows all of them: the ratios hold. The first round warms up and is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(rounds + 1):
+        for name, task in tasks.items():
+            synchronise(device)
+            started = time.perf_counter()
+            task()
+            synchronise(device)
+            if number:
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(seen) for name, seen in times.items()}
+
+
+def built(
+    defense: rs.Defense, architecture: str, shape: tuple[int, int, int], runtime: Runtime, classes: int = 10
+) -> nn.Module:
+    """An untrained model on the device."""
+    return runtime.place(models.build(defense, REGISTRY.create("architecture", architecture), shape, classes, 0))
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """Seconds that all convolutions of a network take alone, one pass each, for a batch of images."""
+
+    forward: float
+    to_input: float
+    to_weight: float
+
+    def passes(self, forward: float, to_input: float, to_weight: float) -> float:
+        """Seconds of so many passes."""
+        return forward * self.forward + to_input * self.to_input + to_weight * self.to_weight
+
+
+def convolutions(model: nn.Module, x: Tensor, runtime: Runtime, rounds: int = 5) -> Convolutions:
+    """Every convolution that `model` runs on `x`, timed alone on tensors of the job's precision, channels-last."""
+    calls: Counter[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], int]] = Counter()
+
+    def note(conv: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        padding = tuple(int(one) for one in conv.padding)
+        calls[tuple(args[0].shape), tuple(conv.weight.shape), tuple(conv.stride), padding, conv.groups] += 1
+
+    hooks = [one.register_forward_hook(note) for one in model.modules() if isinstance(one, nn.Conv2d)]
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()
+    kind = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+    totals = [0.0, 0.0, 0.0]
+    for (shape, weight_shape, stride, padding, groups), count in calls.items():
+        layout = {"memory_format": torch.channels_last}
+        image = torch.randn(shape, device=x.device).to(kind).contiguous(**layout)
+        weight = torch.randn(weight_shape, device=x.device).to(kind).contiguous(**layout)
+        out = nn.functional.conv2d(image, weight, None, stride, padding, 1, groups)
+        backward = partial(
+            torch.ops.aten.convolution_backward,
+            out, image, weight, None, stride, padding, (1, 1), False, (0, 0), groups,
+        )  # fmt: skip
+        tasks: dict[str, Task] = {
+            "forward": partial(nn.functional.conv2d, image, weight, None, stride, padding, 1, groups),
+            "to_input": partial(backward, (True, False, False)),
+            "to_weight": partial(backward, (False, True, False)),
+        }
+        seconds = in_turn(tasks, x.device, rounds)
+        totals = [total + count * seconds[name] for total, name in zip(totals, tasks, strict=True)]
+    return Convolutions(*totals)
+
+
+def adversarially_trained(
+    defense: rs.Defense, architecture: str, images: int, epochs: int, runtime: Runtime
+) -> tuple[nn.Module, data.Data]:
+    """A network with real robust accuracy between the extremes, and test images: `tradeoff` at 32 x 32, eps 8/255, trained
+    with a two-step attack, which is quick."""
+    dataset = REGISTRY.create(
+        "dataset", "tradeoff", {"images": images, "test_images": 500, "robust_accuracy": 0.7, "noise": 0.1}
+    )
+    splits = data.load(dataset, Path(), runtime.device)
+    model = built(defense, architecture, dataset.shape, runtime)
+    recipe = Recipe(epochs=epochs, batch_size=64, lr=0.05)
+    attack = REGISTRY.create("attack", "pgd", {"steps": 2, "step": EPS / 2, "draws": 1})
+    training.train(
+        training.begin(defense, model, recipe), defense, splits["train"], attack, rs.Threat(eps=EPS), recipe, runtime,
+        seed=0, augmentation=rs.Augmentation(), epoch_done=lambda *_: None,
+    )  # fmt: skip
+    return model.eval(), splits["test"]
+
+
+def step_of(name: str, architecture: str, batch: int, steps: int, runtime: Runtime) -> Callable[[], None]:
+    """A training step of a defense with its defaults, optimiser included, on random 32 x 32 images."""
+    defense: rs.Defense = REGISTRY.create(
+        "defense", name, {"pgd_at": {"lambda": 0.5}, "pni": {"warmup_epochs": 0}}.get(name, {})
+    )
+    model = built(defense, architecture, (3, 32, 32), runtime)
+    images, labels = torch.rand(batch, 3, 32, 32), torch.randint(10, (batch,))
+    one = data.Data(images.to(runtime.device), labels.to(runtime.device))
+    attack = REGISTRY.create("attack", "pgd", {"steps": steps, "draws": 1})
+    state = training.begin(defense, model, Recipe(batch_size=batch, lr=0.01))
+
+    def step() -> None:
+        # One more epoch, which is one step long.
+        once = Recipe(epochs=state.epoch + 1, batch_size=batch, lr=0.01)
+        training.train(
+            state, defense, one, attack, rs.Threat(eps=EPS), once, runtime,
+            seed=0, augmentation=rs.Augmentation(), epoch_done=lambda *_: None,
+        )  # fmt: skip
+
+    return step
+
+
+def here(device: str = "auto", precision: str = "auto") -> Runtime:
+    """This machine's device and precision."""
+    from robuststack.hardware import resolve
+
+    found: Hardware = resolve(device, precision)
+    return Runtime(found)

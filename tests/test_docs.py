@@ -1,0 +1,190 @@
+"""The documentation: its examples run, its reference is whole, and the site is built from both."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+import yaml
+
+import robuststack as rs
+from robuststack import hookspecs
+from robuststack.cli import COMMANDS, call
+from robuststack.hardware import Hardware
+from robuststack.leaderboard.files import ROW_KEYS
+from robuststack.planner import make_plan
+from robuststack.registry import Registration, Registry
+from robuststack.suite import Suite, load_suite
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+GUIDES = sorted((DOCS / "guides").glob("*.md"))
+FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL | re.MULTILINE)
+"""A file's name on a line of its own, and its text."""
+FRAGMENT = re.compile(r"(?<!`:\n\n)```yaml\n(.*?)```", re.DOTALL)
+BASE = """
+datasets: digits
+architectures: resnet8
+defenses: [none, float]
+attacks: fgsm
+"""
+
+spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
+assert spec is not None
+assert spec.loader is not None
+reference = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reference)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A folder for the files of a guide, whose plugin is found as that of an installed package."""
+    before = set(sys.modules)
+
+    def install(files: dict[str, str]) -> Path:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        (plugin,) = [name.removesuffix(".py") for name, text in files.items() if "@rs.hookimpl" in text]
+        info = tmp_path / f"{plugin}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {plugin}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[robuststack]\n{plugin} = {plugin}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    yield install
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("guide", [one for one in GUIDES if FILE.search(one.read_text())], ids=lambda one: one.stem)
+def test_the_example_of_a_guide_passes_its_test_and_runs_its_suite(guide, installed, capsys):
+    text = guide.read_text(encoding="utf-8")
+    files = dict(FILE.findall(text))
+    assert text.count("```python") + text.count("```yaml") == len(files), "every block of the guide is run"
+    folder = installed(files)
+    (test,) = [name for name in files if name.startswith("test_")]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:timeout", "-W", "ignore", "-c", str(folder / "none.ini")]
+    (folder / "none.ini").write_text("[pytest]\n")
+    assert pytest.main([*options, str(folder / test)]) == 0, capsys.readouterr().out
+    assert call(["run", "suite.yaml", "--device", "cpu"]) == 0, capsys.readouterr().err
+    for name, text in files.items():
+        assert max(map(len, text.splitlines())) <= 120, f"a line of {name} is too wide for the page"
+
+
+def test_there_is_a_guide_with_an_example_for_every_kind_of_plugin():
+    text = {one.stem: one.read_text() for one in GUIDES}
+    for kind in ("defense", "attack", "architecture", "dataset"):
+        assert f"def register_{kind}(" in text[kind]
+    assert {"hooks", "testing"} <= text.keys()
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda one: one.stem)
+def test_the_parts_of_suites_it_shows_are_valid(page, tmp_path):
+    for fragment in FRAGMENT.findall(page.read_text(encoding="utf-8")):
+        path = tmp_path / "shown.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(BASE), **yaml.safe_load(fragment)}))
+        assert make_plan(load_suite(path), Registry(), Hardware("cpu", "float32")).rows
+
+
+def test_every_key_of_a_row_is_explained():
+    text = (DOCS / "read-a-row.md").read_text(encoding="utf-8")
+    keys = [one for one in (*ROW_KEYS, "extra") if f"`{one}`" not in text]
+    assert not keys, f"docs/read-a-row.md does not explain {', '.join(keys)}"
+
+
+# The reference
+
+
+def test_nothing_that_users_write_is_undocumented():
+    assert reference.undocumented() == []
+
+
+def test_the_reference_names_every_hook_key_option_and_command():
+    pages = reference.pages()
+    hooks = [name for name, one in vars(hookspecs).items() if hasattr(one, "robuststack_spec")]
+    assert len(hooks) >= 13
+    assert all(f"## {name}\n" in pages["reference/hooks.md"] for name in hooks)
+    assert all(f"`{name}`" in pages["reference/suite.md"] for name in Suite.model_fields)
+    assert all(f"`{name}`" in pages["reference/suite.md"] for name in ("datasets.threat", "milestones", "keep_images"))
+    assert all(f"## {name}\n" in pages["reference/commands.md"] for name in [*COMMANDS, "leaderboard compare"])
+    assert "`--track DIR`" in pages["reference/commands.md"]
+    for one in Registry():
+        if one.distribution == "robuststack":
+            assert f"### {one.kind} {one.name}\n" in pages["reference/components.md"]
+    assert "`lambda_th`" in pages["reference/components.md"]
+    assert "**`training_step(step: TrainStep) -> None`**" in pages["reference/contracts.md"]
+
+
+def test_a_hook_without_a_description_is_found():
+    module = ModuleType("hooks")
+    module.silent = hookspecs.hookspec(lambda rows: None)
+    module.described = hookspecs.rows_ready
+    assert reference.undescribed_hooks(module) == ["hook silent"]
+
+
+def test_a_suite_key_without_a_description_is_found():
+    class Inner(rs.Options):
+        quiet: int = 1
+
+    class Outer(rs.Options):
+        inner: Inner = rs.option(Inner(), "A part.")
+
+    assert reference.undescribed_keys(Outer) == ["suite key inner.quiet"]
+
+
+class Silent(rs.Defense):
+    class Options(rs.Options):
+        beta: float = 1.0
+
+    class Knobs(rs.Options):
+        knob: float = 1.0
+
+
+def test_an_option_without_a_description_is_found(monkeypatch):
+    monkeypatch.setitem(sys.modules, "silent", ModuleType("silent"))
+    sys.modules["silent"].Silent = Silent
+    registration = Registration("defense", "silent", "silent:Silent", "p", "d", "1")
+    expected = ["defense silent", "defense silent, option beta", "defense silent, knob knob"]
+    assert reference.undescribed_options([registration]) == expected
+
+
+def test_a_command_without_a_description_is_found():
+    @click.command
+    @click.option("--quiet")
+    def silent():
+        pass
+
+    assert reference.undescribed_commands([("silent", silent)]) == ["command silent", "command silent, option --quiet"]
+
+
+def test_the_site_does_not_build_with_a_hole_in_it(monkeypatch):
+    monkeypatch.setattr(reference, "undocumented", lambda: ["hook silent"])
+    with pytest.raises(reference.BuildError, match="not documented: hook silent"):
+        reference.on_files([], None)
+
+
+# The site
+
+
+def test_the_site_builds_strictly_and_asks_no_other_site_for_anything(tmp_path):
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True)
+    build(config)
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) >= 14
+    loaded = re.compile(r'<(?:link|script|img)[^>]+(?:href|src)="(https?:)?//', re.IGNORECASE)
+    for page in pages:
+        assert not loaded.search(page.read_text(encoding="utf-8")), f"{page.name} loads from another site"
+    row = (tmp_path / "site" / "read-a-row.html").read_text(encoding="utf-8")
+    assert "RA worst %" in row
+    assert reference.PLACEHOLDER not in row

@@ -1,0 +1,43 @@
+"""The sample workflow of the TRADES package: it parses, and says what the command line understands."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from robuststack.cli.regress import command
+from robuststack.leaderboard import files, outcomes
+
+PACKAGE = Path(__file__).parents[1] / "plugins" / "robuststack-trades"
+WORKFLOW = yaml.safe_load((PACKAGE / ".github" / "workflows" / "regress.yml").read_text())
+
+
+def arguments(line: str) -> list[str]:
+    program, name, *rest = shlex.split(line)
+    assert (program, name) == ("robuststack", "regress")
+    return rest
+
+
+def test_its_command_is_one_that_regress_understands():
+    (job,) = WORKFLOW["jobs"].values()
+    lines = [step["run"] for step in job["steps"] if step.get("run", "").startswith("robuststack ")]
+    (line,) = lines
+    given = command.make_context("regress", arguments(line)).params
+    assert (PACKAGE / given["suite"]).is_file()
+    assert given["device"] == "cpu"
+    assert job["env"]["OMP_NUM_THREADS"] == "1"
+    with pytest.raises(click.NoSuchOption):
+        command.make_context("regress", arguments(f"{line} --accept"))
+
+
+def test_its_baseline_is_a_leaderboard_with_outcomes_made_on_one_thread():
+    path = PACKAGE / "leaderboard" / "trades_regress.json"
+    board = files.read(path)
+    assert {row["defense"] for row in board["rows"]} == {"none", "trades"}
+    assert {row["machine"]["threads"] for row in board["rows"]} == {"1"}
+    kept = outcomes.load(path, board["rows"])
+    assert {job for row in board["rows"] for job in row["jobs"]["adaptive"]["ca"].values()} <= kept.keys()
