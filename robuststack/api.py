@@ -15,6 +15,7 @@ from robuststack.executors.local import LocalExecutor
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import check_extra, make_rows
 from robuststack.leaderboard.tables import tables
+from robuststack.leaderboard.training import training_curves
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.pipeline import Outcome, run_plan
 from robuststack.plan import Plan
@@ -142,7 +143,8 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     check_extra(rows)
     written = []
     if rows and leaderboard is not None:
-        written = files.write(plan, rows, outcomes.collect(rows, storage), Path(leaderboard))
+        curves = training_curves(plan, outcome)
+        written = files.write(plan, rows, outcomes.collect(rows, storage), Path(leaderboard), curves)
     return Result(plan, outcome, rows, written)
 
 

@@ -16,7 +16,7 @@ import robuststack as rs
 from robuststack import hookspecs
 from robuststack.cli import COMMANDS, call
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.files import ROW_KEYS
+from robuststack.leaderboard.checking import ROW_KEYS
 from robuststack.planner import make_plan
 from robuststack.registry import Registration, Registry
 from robuststack.suite import Suite, load_suite

@@ -43,6 +43,7 @@ COMMANDS = [
     ["schema"],
     ["new", "defense", "mine"],
     ["leaderboard", "show", BOARD, "--sort", "RA"],
+    ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"],
     ["regress", "--help"],
 ]
 

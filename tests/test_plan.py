@@ -568,13 +568,15 @@ def test_every_committed_leaderboard_comes_from_its_suite_file(registry):
 
 @pytest.fixture
 def board(plan, tmp_path):
-    """A leaderboard file with the rows of a plan and no figures."""
+    """A leaderboard file with the rows of a plan and the figures of another."""
     one = plan("train.epochs=3")
-    empty = dict.fromkeys(files.ROW_KEYS)
+    whole = files.read(ROOT / "leaderboard" / "float_vs_oat.json")["rows"][0]
+    nothing = {"protocol": "adaptive", "protocols": {}, "ra": {"worst": whole["ra"]["worst"]}}
     rows = [
-        {**empty, "label": row.label, "jobs": {str(n): job for n, job in enumerate(sorted(row.jobs()))}}
+        {**whole, **nothing, "label": row.label,
+         "jobs": {"adaptive": {"ca": {str(n): job for n, job in enumerate(sorted(row.jobs()))}}}}
         for row in one.rows
-    ]
+    ]  # fmt: skip
     data = {**files.make_board(one, [], complete=True), "rows": rows}
     path = tmp_path / "leaderboard" / "mine.json"
     path.parent.mkdir()

@@ -20,7 +20,7 @@ COMMANDS = {
     "rejudge": "Score the kept adversarial images of an attack job again.",
     "check": "Check a suite without running it.",
     "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
-    "leaderboard": "Show leaderboards in several formats, and compare two of one suite.",
+    "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",
     "regress": "Run a suite again and hold its leaderboard against the committed one.",
     "list": "List the registered defenses, architectures, datasets and attacks.",
     "show": "Show the options of one component.",

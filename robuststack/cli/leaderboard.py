@@ -1,4 +1,4 @@
-"""robuststack leaderboard show | compare"""
+"""robuststack leaderboard show | compare | build"""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ folder_option = click.option(
 )
 
 
-@click.group("leaderboard", short_help="Show and compare leaderboards.")
+@click.group("leaderboard", short_help="Show, compare and publish leaderboards.")
 def command() -> None:
-    """Show leaderboards that runs have written, and compare two of one suite."""
+    """Show leaderboards that runs have written, compare two of one suite, and build the page of all of them."""
 
 
 @command.command("show", short_help="Print one.")
@@ -78,3 +78,18 @@ def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: st
     click.echo(
         f"{len(found.changes)} figures of {rows} rows: {changed} changed, {len(found.changes) - changed} without evidence"
     )
+
+
+@command.command("build", short_help="Build the page of all.")
+@folder_option
+@click.option("-o", "--output", metavar="DIR", help="Where index.html is written.  [default: beside the leaderboards]")
+def build(leaderboard: str, output: str | None) -> None:
+    """Write index.html, the page of every leaderboard in a folder, and beside it `site/` with what it loads.
+
+    It is static and needs no server and no network: open it from disk, or put the folder on any web server.
+    """
+    from robuststack.leaderboard import site
+
+    built = site.build(Path(leaderboard), Path(output or leaderboard))
+    size, boards = built.size / 1e6, f"{built.suites} leaderboard{'s' * (built.suites != 1)}"
+    click.echo(f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/")

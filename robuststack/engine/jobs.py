@@ -158,6 +158,7 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
         seed=spec["seed"], augmentation=dataset.augmentation, epoch_done=epoch_done, validation=splits["validation"],
     )  # fmt: skip
     seconds = [one["seconds"] for one in state.history]
+    shown = defense.inspect(model)
     result = {
         "history": [{key: value for key, value in one.items() if key != "seconds"} for one in state.history],
         "epoch_seconds": seconds,
@@ -165,7 +166,8 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
         "seconds": sum(seconds),
         "images": len(data),
         "kept_epoch": state.best.epoch if state.best else recipe.epochs,
-        "inspected": {title: dict(values) for title, values in defense.inspect(model).items()},
+        "inspected": {title: dict(values) for title, values in shown.items()},
+        "layers": {title: list(values) for title, values in shown.items()},  # In order: JSON files are sorted.
     }
     return result, {"model.safetensors": models.packed(model)}
 

@@ -16,11 +16,16 @@ Point = tuple[float, float]
 def entries(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One record for each defense of each table: how many models it takes, its front, hypervolume, knee and dominated
     settings."""
+    return [entry_of(group) for group in grouped(rows)]
+
+
+def grouped(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each entry."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         key = [row["variant"], row["threat"], row["defense"], row["shown"], _apart(row)]
         groups.setdefault(json.dumps(key), []).append(row)
-    return [_entry(group) for group in groups.values()]
+    return list(groups.values())
 
 
 def is_tuned(row: Row) -> bool:
@@ -35,9 +40,10 @@ def _apart(row: Row) -> dict[str, Any]:
     return {key: row["point"][key] for key in keys if key in row["point"]}
 
 
-def _entry(rows: Sequence[Row]) -> dict[str, Any]:
+def entry_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """The record of one entry, from its rows."""
     points = [(row["ca"]["value"], row["ra"]["worst"]["value"]) for row in rows]
-    named = dict(zip([_setting(row) for row in rows], points, strict=True))
+    named = dict(zip([setting(row) for row in rows], points, strict=True))
     bent = knee(pareto(points))
     first = rows[0]
     return {
@@ -48,12 +54,13 @@ def _entry(rows: Sequence[Row]) -> dict[str, Any]:
         "models": 1 if is_tuned(first) else len(rows),
         "settings": len(rows),
         "hypervolume": round(hypervolume(points), 2),
-        "knee": next((setting for setting, point in named.items() if point == bent), None),
-        "dominated": [setting for setting, point in named.items() if dominated(point, points)],
+        "knee": next((name for name, point in named.items() if point == bent), None),
+        "dominated": [name for name, point in named.items() if dominated(point, points)],
     }
 
 
-def _setting(row: Row) -> str:
+def setting(row: Row) -> str:
+    """An operating point within its entry, as `knee` and `dominated` name it."""
     pairs = {key: value for key, value in row["point"].items() if key not in _apart(row)}.items()
     return " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in pairs) or "-"
 

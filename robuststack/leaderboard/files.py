@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import outcomes
+from robuststack.leaderboard.checking import SCHEMA, checked
 from robuststack.leaderboard.drawing import draw, file_name
 from robuststack.leaderboard.entries import entries
 from robuststack.leaderboard.published import compared
@@ -20,13 +21,6 @@ from robuststack.store import make_folder, write_text
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA = 1
-ROW_KEYS = (
-    "label", "variant", "dataset", "dataset_options", "defense", "shown", "point", "threat", "protocol", "ca", "ra",
-    "protocols", "stochastic", "n", "draws", "parameters", "nonzero_parameters", "macs", "latency_ms",
-    "train_seconds_per_epoch", "jobs",
-)  # fmt: skip
-"""What every row has; readers rely on it."""
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
 
 
@@ -50,32 +44,28 @@ def claim(plan: Plan, folder: Path) -> None:
         )
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A leaderboard file.
+def read(path: Path, name: str | None = None) -> dict[str, Any]:
+    """A leaderboard file; `name` is what errors call it where the user named it otherwise.
 
     Raises:
-        LeaderboardError: it is not one, or of a newer schema.
+        LeaderboardError: it is not one, of a newer schema, or lacks a figure.
     """
     try:
         board = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LeaderboardError(f"{path} cannot be read as a leaderboard: {error}") from None
-    if not isinstance(board, dict) or "rows" not in board or "schema" not in board:
-        raise LeaderboardError(f"{path} is not a leaderboard written by robuststack")
-    if board["schema"] > SCHEMA:
-        raise LeaderboardError(f"{path} has schema {board['schema']}, this version reads {SCHEMA}: upgrade robuststack")
-    for position, row in enumerate(board["rows"]):
-        missing = [key for key in ROW_KEYS if key not in row]
-        if missing:
-            name = row.get("label", f"row {position + 1}")
-            raise LeaderboardError(f"{path}: {name} has no {missing[0]!r}; run its suite again to write it whole")
-    return board
+        raise LeaderboardError(f"{name or path} cannot be read as a leaderboard: {error}") from None
+    return checked(board, name or str(path))
 
 
 def write(
-    plan: Plan, rows: Sequence[Mapping[str, Any]], per_sample: Mapping[str, np.ndarray], folder: Path
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    per_sample: Mapping[str, np.ndarray],
+    folder: Path,
+    training: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write both files, the figures, and the per-sample outcomes (`outcomes.collect`).
+    """Write both files, the figures, and the per-sample outcomes (`outcomes.collect`); `training` are the curves of the
+    train jobs (`training.training_curves`).
 
     A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays.
 
@@ -84,7 +74,7 @@ def write(
     """
     complete = plan.complete and len(rows) == len(plan.rows)
     stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
-    board = make_board(plan, rows, complete)
+    board = {**make_board(plan, rows, complete), "training": dict(training or {})}
     json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
     drawings = {file_name(stem, one): draw(one, rows) for one in plan.suite.figures}
     pictures = {name: content for name, content in drawings.items() if content is not None}

@@ -43,7 +43,7 @@ def open_board(name: str, folder: Path) -> tuple[dict[str, Any], Outcomes]:
             outcomes.path_of(path).write_bytes(_at_revision(revision, outcomes.path_of(Path(inside)).as_posix()))
         except LeaderboardError:  # Of a time before outcomes were kept: the figures can still be compared.
             outcomes.path_of(path).unlink(missing_ok=True)
-        board = files.read(path)
+        board = files.read(path, name)
         return board, outcomes.load(path, board["rows"])
 
 

@@ -29,7 +29,8 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
     clean = row.clean[protocol]
     first = results[next(iter(clean.jobs.values()))]
     measured = results[row.measure]
-    trained = [results[job]["seconds_per_epoch"] for job in row.train.values() if job in results]
+    models = [results[job] for job in row.train.values() if job in results]
+    trained = [one["seconds_per_epoch"] for one in models]
     checks = [
         results[job]["checks"] for some in row.robust.values() for one in some.values() for job in one.jobs.values()
     ]
@@ -53,10 +54,9 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
             for batch, timed in measured["latency_ms"].items()
         },
         "train_seconds_per_epoch": round(float(np.mean(trained)), 4) if trained else None,
-        "effort": _effort(
-            [results[job] for job in row.train.values() if job in results], row.robust[protocol], results
-        ),
-        "inspected": _inspected([results[job]["inspected"] for job in row.train.values() if job in results]),
+        "effort": _effort(models, row.robust[protocol], results),
+        "inspected": _inspected([one["inspected"] for one in models]),
+        "layers": models[0].get("layers", {}) if models else {},
         "checks": _checks(checks),
         "versions": _together([results[job]["versions"] for job in row.jobs()]),
         "machine": _together([results[job]["machine"] for job in row.jobs()]),

@@ -1,0 +1,87 @@
+// Numbers and options as text, and elements without markup in strings: a label is never read as HTML.
+"use strict";
+
+const robuststack = { boards: [] };
+
+(() => {
+  /** An element: attributes (`on*` are listeners), then children, of which null and false are left out. */
+  const h = (name, attributes = {}, ...children) => {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+      else element.setAttribute(key, value === true ? "" : value);
+    }
+    element.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false && one !== ""));
+    return element;
+  };
+
+  const fixed = (value, digits = 1) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+  const count = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
+
+  /** `1.67 M`: a count as people say it. */
+  const short = (value) => {
+    if (value === null || value === undefined) return "–";
+    const [step, unit] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([one]) => value >= one) ?? [1, ""];
+    return `${+(value / step).toPrecision(3)}${unit && `\u202f${unit}`}`;
+  };
+
+  /** `98.4 [97.0, 99.2]` as text, for titles and screen readers. */
+  const figure = (one) => (one ? `${fixed(one.value)} [${fixed(one.low)}, ${fixed(one.high)}]` : "–");
+
+  /** The same as an element: the interval beside the value, in a quieter tone. */
+  const figureElement = (one) =>
+    one
+      ? h("span", { class: "figure" }, h("b", {}, fixed(one.value)), " ",
+          h("span", { class: "interval" }, `[${fixed(one.low)}, ${fixed(one.high)}]`))
+      : h("span", { class: "absent" }, "–");
+
+  const value = (one) => {
+    if (one === null || one === undefined) return "–";
+    if (typeof one === "number") return Number.isInteger(one) ? String(one) : String(+one.toPrecision(4));
+    if (Array.isArray(one)) return one.map(value).join(", ") || "none";
+    if (typeof one === "object") return options(one);
+    return String(one);
+  };
+  const options = (values) =>
+    Object.entries(values ?? {}).map(([key, one]) => `${key} ${key === "eps" ? radius(one) : value(one)}`).join(", ") || "none";
+
+  /** A radius as people write it: 8/255 where it is a whole number of pixel steps. */
+  const radius = (eps) => {
+    if (typeof eps !== "number") return value(eps);
+    const steps = eps * 255;
+    return Math.abs(steps - Math.round(steps)) < 1e-9 ? `${Math.round(steps)}/255` : String(+eps.toPrecision(4));
+  };
+
+  const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+  const unique = (values) => [...new Set(values)];
+
+  /** A plain table that scrolls sideways within itself; cells are text or elements, `right` says which columns are numbers. */
+  const plainTable = (caption, header, rows, right = []) =>
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+      h("table", { class: "plain-table" },
+        h("caption", { class: "hidden" }, caption),
+        h("thead", {}, h("tr", {}, header.map((one, i) => h("th", { scope: "col", class: right.includes(i) && "right" }, one)))),
+        h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) =>
+          i ? h("td", { class: right.includes(i) && "right" }, cell) : h("th", { scope: "row" }, cell)))))));
+
+  /** A command with a button that copies it. */
+  const command = (text) => {
+    const button = h("button", { type: "button", class: "plain", onclick: async () => {
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      } catch {  // A page from disk may not have the clipboard: the text is selected instead.
+        getSelection().selectAllChildren(code);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    } }, "Copy");
+    const code = h("code", { tabindex: "0" }, text);
+    return h("div", { class: "command" }, code, button);
+  };
+
+  const section = (title, ...children) => h("section", {}, h("h2", {}, title), children);
+
+  Object.assign(robuststack, { plainTable, command, section, h, fixed, count, short, figure, figureElement, value, options, radius, plural, unique });
+})();

@@ -1,0 +1,166 @@
+// The page of a row: its figures, how they were obtained, what is doubtful about them, and how to get them again.
+"use strict";
+
+(() => {
+  const { h, fixed, count, figure, figureElement, value, options, radius, section, plainTable, command, colour, swatch, unique } = robuststack;
+
+  /** A list of names and values. */
+  const listed = (pairs) =>
+    h("dl", { class: "facts-list" }, Object.entries(pairs).map(([key, one]) => h("div", {}, h("dt", {}, key), h("dd", {}, typeof one === "string" || one instanceof Node ? one : value(one)))));
+
+  const chart = (caption, width, settings) => {
+    const svg = Plot.plot({ width, style: { fontSize: "12px", fontFamily: "inherit", background: "none", overflow: "visible" }, color: { type: "identity" },
+                            ariaLabel: caption, ...settings });
+    svg.setAttribute("role", "img");
+    return h("figure", { class: "panel" }, h("figcaption", {}, caption), svg);
+  };
+
+  /** Every accuracy of the row on one scale, with its interval. */
+  const accuracies = (board, row, width) => {
+    const found = [["clean", row.ca], ...board.attacks.map((one) => [one.label, row.ra[one.label]]), ["worst", row.ra.worst]].filter(([, one]) => one);
+    const shown = found.map(([name, one]) => ({ name, ...one }));
+    const ink = colour(board, row.defense);
+    return chart("Accuracy, clean and under each attack (%)", width, {
+      height: 50 + 30 * shown.length, marginLeft: 110, marginRight: 30, marginBottom: 30,
+      x: { domain: [0, 100], label: null, grid: true, ticks: 5 }, y: { domain: shown.map((one) => one.name), label: null, tickSize: 0 },
+      marks: [Plot.ruleY(shown, { y: "name", x1: "low", x2: "high", stroke: ink, strokeWidth: 3, strokeOpacity: 0.4 }),
+              Plot.dot(shown, { x: "value", y: "name", r: 5, fill: ink, title: figure })],
+      ariaDescription: found.map(([name, one]) => `${name} ${figure(one)}`).join("; "),
+    });
+  };
+
+  const scores = (board, row) => {
+    const protocols = [[row.protocol, row], ...Object.entries(row.protocols)];
+    const attacks = [...board.attacks.map((one) => one.label), "worst"];
+    return plainTable("Accuracy by protocol", ["", ...protocols.map(([name]) => name)],
+      [["clean", ...protocols.map(([, one]) => figureElement(one.ca))],
+       ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
+  };
+
+  const seeds = (board, row) => {
+    const figures = [["CA", row.ca], ...board.attacks.map((one) => [`RA ${one.label}`, row.ra[one.label]]), ["RA worst", row.ra.worst]].filter(([, one]) => one?.seeds);
+    const head = listed({ "training seeds": row.seeds.train.join(", "), "attack seeds": row.seeds.attack.join(", "), images: count(row.n),
+      "noise draws that an image is judged on": String(row.draws), intervals: unique([row.ca, ...Object.values(row.ra)].map((one) => one.interval)).join(" and ") + ", 95 %" });
+    if (!figures.length) return [head, h("p", { class: "note" }, "One training seed and one attack seed: there is no spread over seeds to show.")];
+    const pairs = unique(figures.flatMap(([, one]) => Object.keys(one.seeds)));
+    return [head, plainTable("Accuracy of each pair of seeds", ["Figure", ...pairs.map((one) => `seeds ${one}`), "Mean", "Spread"],
+      figures.map(([name, one]) => [name, ...pairs.map((pair) => fixed(one.seeds[pair])), fixed(one.value), fixed(one.spread, 2)]), [...pairs, 0, 0].map((_, i) => i + 1)),
+      h("p", { class: "note" }, "Seeds are written training/attack; the spread is the standard deviation over them.")];
+  };
+
+  const TRAINING = { loss: "Training loss", validation_ra: "Robust accuracy on the validation split (%)" };
+
+  const training = (board, row, width) => {
+    const jobs = Object.entries(row.jobs.train ?? {});
+    if (!jobs.length) return h("p", { class: "note" }, "This model was not trained here.");
+    const found = jobs.flatMap(([seed, job]) => Object.entries(board.training?.[job]?.metrics ?? {}).flatMap(([metric, values]) =>
+      values.map((one, i) => ({ seed, metric, epoch: i + 1, value: one }))));
+    if (!found.length) return h("p", { class: "note" }, "This leaderboard was written before training curves were kept with it: run the suite again to have them here.");
+    const panels = d3.groups(found, (one) => (one.metric in TRAINING ? one.metric : "seen")).map(([name, group]) => {
+      const names = unique(group.map((one) => one.metric));
+      const inks = new Map(names.map((one, i) => [one, names.length === 1 ? colour(board, row.defense) : `var(--c${i})`]));
+      return chart(TRAINING[name] ?? "Accuracy on training batches (%)", width, {
+        height: 230, marginLeft: 46, marginRight: names.length > 1 ? 96 : 20, x: { label: "epoch", ticks: 6, tickFormat: "d" }, y: { label: null, grid: true, ticks: 5, zero: name === "loss" },
+        marks: [Plot.line(group, { x: "epoch", y: "value", z: (one) => `${one.metric}/${one.seed}`, stroke: (one) => inks.get(one.metric), strokeWidth: 1.75 }),
+                names.length > 1 ? Plot.text(group, Plot.selectLast({ x: "epoch", y: "value", z: "metric", text: "metric", dx: 6, textAnchor: "start", fill: (one) => inks.get(one.metric) })) : null],
+      });
+    });
+    const kept = unique(jobs.map(([, job]) => board.training[job]?.kept_epoch).filter(Boolean));
+    return [h("div", { class: "charts" }, panels), h("p", { class: "note" }, `One line for each training seed. The weights kept are those of epoch ${kept.join(", ")}.`)];
+  };
+
+  const inspected = (board, row, width) =>
+    Object.entries(row.inspected).map(([title, values]) => {
+      // The file sorts its keys; it keeps the order of layers apart.
+      const layers = row.layers?.[title] ?? Object.keys(values);
+      const shown = layers.map((layer) => ({ layer, value: values[layer] }));
+      return [chart(`${title} of each layer${row.layers ? ", from the input" : ""}`, width, {
+        height: 44 + 22 * shown.length, marginLeft: width < 420 ? 118 : 150, marginRight: 56, x: { label: null, grid: true, ticks: width < 420 ? 3 : 5 }, y: { domain: shown.map((one) => one.layer), label: null, tickSize: 0 },
+        marks: [Plot.barX(shown, { x: "value", y: "layer", fill: colour(board, row.defense), fillOpacity: 0.85, insetTop: 3, insetBottom: 3, title: (one) => `${one.layer}: ${one.value}` }),
+                Plot.text(shown, { x: "value", y: "layer", text: (one) => value(one.value), dx: 6, textAnchor: "start", fill: "var(--quiet)" }),
+                Plot.ruleX([0], { stroke: "var(--line)" })],
+        ariaDescription: shown.map((one) => `${one.layer} ${value(one.value)}`).join("; "),
+      })];
+    });
+
+  /** The host's checks, each with its limit, and what failed. */
+  const flags = (board, row) => {
+    const { checks } = row;
+    const tests = [
+      ["BOX", "images within eps and [0, 1]", `outside by ${value(checks.clipped)}`, "at most 0.00001", checks.clipped <= 1e-5],
+      ["BOX", "no pixel that is not finite", `${value(checks.not_finite)} pixels`, "0", !checks.not_finite],
+      ["MODE", "the attack kept the model's mode and buffers", checks.state_kept ? "kept" : "changed and put back", "kept", checks.state_kept],
+      ["GRAD", "gradients that are zero", `${value(checks.gradients_zero)} %`, `at most ${board.thresholds.gradients_zero} %`, checks.gradients_zero <= board.thresholds.gradients_zero],
+      ["GRAD", "gradients that are not finite", `${value(checks.gradients_not_finite)} %`, "0 %", !checks.gradients_not_finite],
+      ["STAT", "images, interval and seeds are there", `${count(row.n)} images`, "all", row.n > 0 && row.seeds.train.length > 0],
+    ];
+    const known = new Set(["clipped", "not_finite", "state_kept", "gradients_zero", "gradients_not_finite"]);
+    const more = Object.entries(checks).filter(([key]) => !known.has(key));
+    return [
+      row.site.suspicions.length ? h("p", { class: "note bad-note" }, h("b", {}, "Doubtful: "), row.site.suspicions.join("; "), ".") : h("p", { class: "note" }, "Nothing that the host checks in the attacks of this row is suspicious."),
+      plainTable("Checks", ["Flag", "Test", "Seen", "Limit", "Verdict"], tests.map(([name, what, seen, limit, fine]) =>
+        [name, what, seen, limit, h("span", { class: fine ? "tag good" : "tag bad" }, fine ? "passed" : "doubtful")])),
+      more.length ? listed(Object.fromEntries(more)) : "",
+    ];
+  };
+
+  const cost = (row) => listed({
+    parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
+    ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
+    training: row.train_seconds_per_epoch === null ? "–" : `${fixed(row.train_seconds_per_epoch, 2)} s an epoch`,
+    ...(row.effort ? { "epochs run": value(row.effort.epochs), "optimiser steps": value(row.effort.steps), "model calls of the attacks": options(row.effort.calls) } : {}),
+    ...row.extra,
+  });
+
+  const how = (row) => {
+    const { attack, ...recipe } = row.recipe ?? {};
+    return [
+      h("h3", {}, "Model"), listed({ defense: `${row.defense} (${options(row.options)})`, "operating point": options(row.point),
+        architecture: `${row.architecture ?? "–"} (${options(row.architecture_options)})`, dataset: `${row.dataset} (${options(row.dataset_options)})`,
+        "threat model": `${row.threat.norm}, eps ${radius(row.threat.eps)}`, precision: `training and attacks in ${row.precision}; judged in float32`,
+        ...(row.given ? { given: options(row.given) } : {}) }),
+      row.recipe && [h("h3", {}, "Training"), listed({ ...recipe, ...(attack ? { attack: `${attack.name} (${options(attack.options)})` } : {}) })],
+      h("h3", {}, "Attacks, as resolved"), plainTable("Attacks", ["Attack", "Options"], Object.entries(row.attacks).map(([name, one]) => [name, options(one)])),
+      h("h3", {}, "Computed with"), listed({ ...row.versions, ...row.machine }),
+      h("details", {}, h("summary", {}, "Jobs in the store"), h("pre", { tabindex: "0" }, JSON.stringify(row.jobs, null, 1))),
+    ];
+  };
+
+  const rowPage = (board, row, main) => {
+    const draw = () => {
+      const room = Math.max(300, Math.min(main.clientWidth - (window.innerWidth > 560 ? 64 : 32), 1180));
+      const width = room >= 900 ? Math.floor(room / 2) - 48 : room - 38;
+      const neighbours = board.rows.filter((one) => one.site.entry === row.site.entry);
+      const shown = inspected(board, row, width);
+      main.replaceChildren(
+        h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/" }, "Leaderboards"), " / ", h("a", { href: `#/${board.name}` }, board.name)),
+        h("div", { class: "title" },
+          h("h1", { class: "named" }, swatch(board, row.defense), `${row.site.title} ${row.site.point}`.trim()),
+          h("p", { class: "lead" }, row.site.heading),
+          h("p", { class: "facts" },
+            h("span", { class: "tag" }, row.stochastic ? "randomised" : "deterministic"),
+            h("span", { class: "tag" }, row.site.tuned ? "one model for all settings" : "a model of its own"),
+            row.site.front && h("span", { class: "tag good" }, "on the Pareto front"),
+            row.site.knee && h("span", { class: "tag good" }, "knee"),
+            row.site.dominated && h("span", { class: "tag" }, "dominated by another setting"),
+            row.site.suspicions.length > 0 && h("span", { class: "tag bad" }, "doubtful"))),
+        h("div", { class: "headline" },
+          ...[["Clean accuracy", row.ca], ["Robust accuracy, worst case", row.ra.worst]].map(([name, one]) =>
+            h("div", { class: "panel" }, h("div", { class: "name" }, name), h("div", { class: "big" }, fixed(one.value), h("small", {}, " %")), h("div", { class: "interval" }, `95 %: ${fixed(one.low)} to ${fixed(one.high)}`))),
+          h("div", { class: "panel" }, h("div", { class: "name" }, "Settings of this defense"),
+            h("ul", { class: "settings" }, neighbours.map((one) => h("li", {}, one === row ? h("b", { "aria-current": "page" }, one.site.setting) : h("a", { href: `#/${board.name}/${one.site.id}` }, one.site.setting)))))),
+        h("div", { class: "charts" }, accuracies(board, row, width), h("div", { class: "panel" }, h("h2", {}, "Figures"), scores(board, row))),
+        section("Seeds and intervals", seeds(board, row)),
+        section("Training curves", training(board, row, width)),
+        shown.length ? section("Inside the model", h("div", { class: "charts" }, shown), row.seeds.train.length > 1 && h("p", { class: "note" }, "Means over training seeds.")) : "",
+        section("Flags", flags(board, row)),
+        section("Cost", cost(row)),
+        section("How it was obtained", how(row)),
+        section("Run it again", command(row.site.command)));
+    };
+    draw();
+    return { redraw: draw, leave: () => {} };
+  };
+
+  Object.assign(robuststack, { rowPage });
+})();

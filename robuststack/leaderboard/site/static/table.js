@@ -1,0 +1,105 @@
+// The table of a suite's rows: Tabulator with our columns. A record is a row under one protocol.
+"use strict";
+
+(() => {
+  const { h, fixed, count, short, figureElement, swatch, value, unique } = robuststack;
+
+  const records = (board) =>
+    board.rows.flatMap((row) =>
+      [[row.protocol, row], ...Object.entries(row.protocols)].map(([protocol, scores]) => ({
+        id: `${row.site.id}/${protocol}`, row, protocol, ca: scores.ca, ra: scores.ra, heading: row.site.heading,
+        dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), defense: row.defense,
+      })));
+
+  const byValue = (a, b) => (a?.value ?? -1) - (b?.value ?? -1);
+  const byNumber = (a, b) => (a ?? -1) - (b ?? -1);
+  const numeric = { hozAlign: "right", headerHozAlign: "right", sorter: byNumber, headerSortStartingDir: "asc" };
+
+  /** What columns a board has; `shown` says which of them stand there at first. */
+  const columns = (board, narrow) => {
+    const rows = board.rows;
+    const attacks = board.attacks.map((one) => one.label);
+    const several = unique(rows.flatMap((row) => [row.protocol, ...Object.keys(row.protocols)])).length > 1;
+    const batches = unique(rows.flatMap((row) => Object.keys(row.latency_ms)));
+    const extra = unique(rows.flatMap((row) => Object.keys(row.extra ?? {})));
+    const sparse = rows.some((row) => row.nonzero_parameters !== row.parameters);
+    const accuracy = (field, title, get, shown, meaning) => ({
+      field, title, shown, meaning, hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc", ...(narrow ? { width: 98 } : {}),
+      sorter: (a, b, one, other) => byValue(get(one.getData()), get(other.getData())),
+      formatter: (cell) => figureElement(get(cell.getData())),
+    });
+    const number = (field, title, get, text, shown, meaning) => ({
+      ...numeric, field, title, shown, meaning,
+      sorter: (a, b, one, other) => byNumber(get(one.getData().row), get(other.getData().row)),
+      formatter: (cell) => h("span", { title: value(get(cell.getData().row)) }, text(get(cell.getData().row))),
+    });
+    return [
+      { field: "defense", title: narrow ? "" : "Defense", name: "Defense", shown: true, ...(narrow ? { width: 34 } : { minWidth: 110 }),
+        formatter: (cell) => named(board, cell.getData()) },
+      { field: "setting", title: "Setting", shown: true, ...(narrow ? { width: 118 } : { minWidth: 150 }),
+        sorter: (a, b, one, other) => one.getData().row.site.point.localeCompare(other.getData().row.site.point, "en", { numeric: true }),
+        formatter: (cell) => link(board, cell.getData().row) },
+      { field: "protocol", title: "Protocol", shown: several },
+      accuracy("ca", "CA %", (one) => one.ca, true, "Clean accuracy with its 95 % interval"),
+      ...attacks.map((name) => accuracy(`ra ${name}`, `RA ${name} %`, (one) => one.ra[name], !narrow && attacks.length <= 3,
+        `Robust accuracy against ${name} with its 95 % interval`)),
+      accuracy("ra worst", "RA worst %", (one) => one.ra.worst, true, "Robust accuracy, image by image the worst of all attacks"),
+      number("parameters", "Parameters", (row) => row.parameters, short, !narrow),
+      number("nonzero", "Non-zero", (row) => row.nonzero_parameters, short, !narrow && sparse, "Parameters that are not zero"),
+      number("macs", "MACs", (row) => row.macs, short, !narrow, "Multiply-accumulates of one forward pass"),
+      ...batches.map((batch, position) => number(`ms ${batch}`, `ms, batch ${batch}`, (row) => row.latency_ms[batch]?.median ?? null,
+        (one) => fixed(one, 2), !narrow && position === 0, `Latency of one forward pass at batch ${batch}, median`)),
+      number("train", "Train s/epoch", (row) => row.train_seconds_per_epoch, (one) => fixed(one, 2), !narrow),
+      number("n", "Images", (row) => row.n, count, false),
+      number("draws", "Draws", (row) => row.draws, count, false, "Noise draws that each image is judged on"),
+      { field: "flags", title: "Flags", shown: !narrow && rows.some((row) => row.site.suspicions.length), meaning: "What makes a figure doubtful",
+        sorter: (a, b, one, other) => one.getData().row.site.suspicions.length - other.getData().row.site.suspicions.length,
+        formatter: (cell) => flags(cell.getData().row) },
+      { field: "dataset", title: "Dataset", shown: false },
+      { field: "architecture", title: "Architecture", shown: false },
+      ...extra.map((name) => ({ field: `extra ${name}`, title: name, shown: true, formatter: (cell) => h("span", {}, value(cell.getData().row.extra[name])) })),
+    ];
+  };
+
+  const named = (board, record) => h("span", { class: "named" }, swatch(board, record.row.defense), h("span", { class: "text" }, record.row.site.title));
+
+  const link = (board, row) =>
+    h("span", { class: "setting" },
+      h("a", { href: `#/${board.name}/${row.site.id}`, "aria-label": `Details of ${row.label}` }, row.site.point || "details"),
+      row.stochastic && h("span", { class: "tag", title: "Randomised at this point" }, "random"),
+      row.site.front && h("span", { class: "tag good", title: "No other row of this table is at least as good in both accuracies" }, "front"),
+      row.site.knee && h("span", { class: "tag", title: "Farthest beyond the line between the ends of this defense's front" }, "knee"));
+
+  const flags = (row) =>
+    row.site.suspicions.length ? h("span", { class: "tag bad", title: row.site.suspicions.join("; ") }, `⚑ ${row.site.suspicions.length}`) : h("span", {}, "–");
+
+  /** A comparison of rows within their table; whichever way they are sorted, the tables keep their order. */
+  const within = (board, compare) => (a, b, one, other, column, direction) => {
+    const between = board.headings.indexOf(one.getData().heading) - board.headings.indexOf(other.getData().heading);
+    if (between) return direction === "asc" ? between : -between;
+    return compare ? compare(a, b, one, other) : String(a ?? "").localeCompare(String(b ?? ""), "en", { numeric: true });
+  };
+
+  /** The table in `place`. */
+  const makeTable = (board, place, shownColumns) =>
+    new Tabulator(place, {
+      data: records(board),
+      index: "id",
+      columns: shownColumns.map(({ shown, meaning, name, ...column }) => ({
+        ...column, visible: shown, sorter: within(board, column.sorter),
+        // An element, so that a label is not read as HTML; a button, so that the keyboard sorts too.
+        titleFormatter: () => h("button", { type: "button", class: "sort", title: meaning, "aria-label": name }, column.title),
+      })),
+      nestedFieldSeparator: false,
+      layout: "fitDataFill",
+      renderVertical: "basic",  // Every row is in the page: for screen readers, printing and the browser's own search.
+      groupBy: board.headings.length > 1 ? "heading" : false,
+      groupHeader: (heading) => h("span", {}, heading),
+      groupToggleElement: "header",
+      headerSortTristate: true,
+      placeholder: "No row matches these filters.",
+      movableColumns: true,
+    });
+
+  Object.assign(robuststack, { makeTable, columns, records });
+})();

@@ -1,0 +1,41 @@
+"""One browser for all tests of the page, and a page of leaderboards with everything that a page can show."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import COMMITTED, FLAGS, chromium, full_board, without_browser
+
+from robuststack.leaderboard import site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    if path is None:
+        without_browser("no Chromium: apt-get install chromium, or set ROBUSTSTACK_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """index.html of two committed leaderboards and the full one."""
+    folder = tmp_path_factory.mktemp("boards") / "leaderboard"
+    folder.mkdir()
+    for name in ("float_vs_oat", "cpu_fig07"):
+        shutil.copy(COMMITTED / f"{name}.json", folder)
+    (folder / "full.json").write_text(json.dumps(full_board()))
+    return site.build(folder, folder).index

@@ -1,0 +1,77 @@
+"""What the tests of the page share: where Chromium is, a page under watch, and a leaderboard with everything on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+COMMITTED = Path(__file__).parents[2] / "leaderboard"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run",
+    "--hide-scrollbars",
+]  # fmt: skip
+UNSAFE = "<img src=x onerror=alert(1)>"
+"""What no page may read as HTML."""
+
+
+def chromium() -> str | None:
+    """The browser: $ROBUSTSTACK_CHROMIUM, or Debian's."""
+    names = [os.environ.get("ROBUSTSTACK_CHROMIUM", ""), "chromium", "chromium-browser"]
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def without_browser(reason: str) -> None:
+    """Skip, except in CI, where no browser test may be skipped."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"{reason}; in CI the page is always tested", pytrace=False)
+    pytest.skip(reason)
+
+
+@dataclass
+class Watched:
+    """A page, what went wrong on it, and what it asked for."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """Requests that leave this machine."""
+        return [one for one in self.requests if not one.startswith(("file:", "data:"))]
+
+
+def watched(context: BrowserContext) -> Watched:
+    """A new page that is listened to."""
+    found = Watched(context.new_page())
+    found.page.set_default_timeout(8000)
+    found.page.on("console", lambda one: found.errors.append(one.text) if one.type in ("error", "warning") else None)
+    found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+    found.page.on("request", lambda one: found.requests.append(one.url))
+    return found
+
+
+def full_board() -> dict[str, Any]:
+    """A leaderboard with what the committed ones lack: published rows, claims, curves, doubts, names that look like HTML."""
+    board = json.loads((COMMITTED / "cpu_fig07.json").read_text())
+    board |= {"suite": "full", "complete": False, "overrides": ["train.epochs=3"], "description": f"All of it {UNSAFE}"}
+    board["reference"] = [
+        {"source": "Somebody 2020", "defense": f"theirs {UNSAFE}", "setting": "", "ca": 99.9, "ra": {"PGD-7": 99.9}, "note": ""}
+    ]
+    first, second = board["rows"][:2]
+    first["checks"]["gradients_zero"] = 50.0
+    first["extra"] = {f"carbon {UNSAFE}": f"3 g {UNSAFE}"}
+    first["layers"] = {title: ["stem", *sorted(set(values) - {"stem"})] for title, values in first["inspected"].items()}
+    second["label"] += UNSAFE
+    metrics = {"loss": [2.0, 1.0, 0.5], "clean": [30.0, 60.0, 90.0], "adversarial": [10.0, 20.0, 40.0]}
+    board["training"] = {job: {"kept_epoch": 3, "metrics": metrics} for job in first["jobs"]["train"].values()}
+    return board

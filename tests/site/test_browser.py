@@ -1,0 +1,271 @@
+"""The page in a real browser, opened from disk: what people do with it, and nothing that goes wrong while they do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import UNSAFE, Watched, watched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PHONE = {"width": 390, "height": 844}
+ROW = "digits-resnet8-float-lambda_n=0.2-lambda_th=0"
+
+
+@pytest.fixture(scope="module")
+def seen(browser: Browser) -> Iterator[Watched]:
+    """One page for all tests here: each opens what it needs."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    found = watched(context)
+    yield found
+    context.close()
+
+
+@pytest.fixture
+def opened(seen: Watched, built: Path) -> Iterator[Page]:
+    """The page, afresh; afterwards nothing has gone wrong and nothing was asked of a network."""
+    seen.errors.clear()
+    seen.requests.clear()
+    seen.page.set_viewport_size({"width": 1280, "height": 900})
+    seen.page.goto(f"{built.as_uri()}#/float_vs_oat")
+    seen.page.reload()
+    seen.page.wait_for_selector("#main > *")
+    yield seen.page
+    assert seen.errors == []
+    assert seen.elsewhere == []
+
+
+def go(page: Page, address: str) -> None:
+    page.evaluate("address => { location.hash = address; }", address)
+    page.wait_for_function("address => document.title !== '' && location.hash === address", arg=address)
+
+
+def column(page: Page, field: str, group: int = 0) -> list[str]:
+    """The text of a column's cells in a group of rows, from top to bottom."""
+    return page.evaluate(
+        """([field, group]) => {
+          const groups = [];
+          for (const row of document.querySelectorAll('.tabulator-table > .tabulator-row')) {
+            if (row.classList.contains('tabulator-group')) groups.push([]);
+            else groups.at(-1).push(row.querySelector(`[tabulator-field="${field}"]`).innerText);
+          }
+          return groups[group] ?? [];
+        }""",
+        [field, group],
+    )
+
+
+def values(texts: list[str]) -> list[float]:
+    return [float(text.split()[0]) for text in texts]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def test_the_overview_lists_every_leaderboard_and_opens_one(opened: Page) -> None:
+    go(opened, "#/")
+    assert opened.locator(".card h2").all_inner_texts() == ["float_vs_oat", "cpu_fig07", "full"]
+    opened.locator(".card").first.click()
+    assert opened.locator("h1").inner_text() == "float_vs_oat"
+    opened.get_by_role("combobox", name="Leaderboard").select_option("cpu_fig07")
+    opened.wait_for_selector("h1:has-text('cpu_fig07')")
+
+
+def test_a_header_sorts_each_group_and_says_so(opened: Page) -> None:
+    before = values(column(opened, "ra worst"))
+    header = opened.get_by_role("columnheader", name="RA worst %")
+    assert before != sorted(before)
+    header.get_by_role("button").click()
+    assert values(column(opened, "ra worst")) == sorted(before, reverse=True)
+    assert header.get_attribute("aria-sort") == "descending"
+    header.get_by_role("button").focus()
+    opened.keyboard.press("Enter")
+    assert values(column(opened, "ra worst")) == sorted(before)
+    assert header.get_attribute("aria-sort") == "ascending"
+    assert values(column(opened, "ra worst", 1)) == sorted(values(column(opened, "ra worst", 1)))
+
+
+def test_filters_narrow_the_table_and_the_planes(opened: Page) -> None:
+    assert opened.locator(".plane").count() == 2
+    opened.get_by_role("combobox", name="Dataset").select_option("digits")
+    assert opened.locator(".plane figcaption").all_inner_texts() == ["digits, resnet8, Linf eps 0.25"]
+    assert len(column(opened, "defense")) == 16
+    assert column(opened, "defense", 1) == []
+    opened.get_by_role("button", name="float", exact=True).click()
+    assert {one.split()[0] for one in column(opened, "defense")} == {"oat", "pgd_at"}
+    assert opened.get_by_role("status").inner_text() == "8 rows shown"
+    opened.get_by_role("combobox", name="Architecture").select_option("resnet8")
+    assert len(column(opened, "defense")) == 8
+
+
+def test_an_attack_is_looked_at_alone(opened: Page) -> None:
+    opened.get_by_role("combobox", name="Attack").select_option("FGSM")
+    shown = opened.get_by_role("columnheader").all_inner_texts()
+    assert [one for one in shown if one.startswith("RA")] == ["RA FGSM %"]
+    assert "Robust accuracy, FGSM (%)" in opened.locator(".plane").first.inner_text()
+    opened.get_by_role("combobox", name="Attack").select_option("worst")
+    assert opened.get_by_role("columnheader", name="RA worst %").is_visible()
+
+
+def test_a_protocol_is_chosen(opened: Page) -> None:
+    go(opened, "#/cpu_fig07")
+    adaptive = column(opened, "ra worst")
+    assert set(column(opened, "protocol")) == {"adaptive"}
+    opened.get_by_role("combobox", name="Protocol").select_option("published")
+    assert set(column(opened, "protocol")) == {"published"}
+    assert {one.split()[0] for one in column(opened, "defense")} == {"float"}
+    assert column(opened, "ra worst") != adaptive
+    opened.get_by_role("combobox", name="Protocol").select_option("all protocols")
+    assert set(column(opened, "protocol")) == {"adaptive", "published"}
+
+
+def test_columns_are_hidden_and_shown(opened: Page) -> None:
+    opened.get_by_text("Columns", exact=True).click()
+    for name, shown in (("MACs", True), ("Draws", False)):
+        box = opened.get_by_role("group", name="Columns shown").get_by_label(name, exact=True)
+        header = opened.get_by_role("columnheader", name=name)
+        assert (header.count() == 1) is shown
+        box.click()
+        assert (header.count() == 1) is not shown
+    opened.keyboard.press("Escape")
+    assert not opened.get_by_role("group", name="Columns shown").is_visible()
+
+
+def test_the_plane_has_a_mark_for_each_row_a_curve_for_each_tunable_defense_and_the_front(opened: Page) -> None:
+    plane = opened.locator(".plane").first
+    assert plane.locator("svg a").count() == 16
+    assert plane.locator("[aria-label=line]").count() == 1 + 3, "the front, FLOAT at two thresholds, OAT; not PGD-AT"
+    assert plane.locator("[aria-label=rule] line").count() == 32
+    assert plane.locator(".front").count() == 1
+    said = plane.locator("svg a").first.locator("path").get_attribute("aria-label")
+    assert said is not None
+    assert re.match(r"float lambda_n=0 lambda_th=0\nCA 98\.8 \[97\.4, 99\.4\]\nRA worst 25\.8", said)
+    for name in ("Latency, batch 1", "MACs", "Parameters"):
+        opened.get_by_text(name, exact=True).first.click()
+        assert opened.locator(".plane").first.locator("svg a").count() == 16
+        assert opened.locator(".plane .front").count() == 0
+
+
+def test_marks_and_cells_open_a_row(opened: Page) -> None:
+    opened.locator(".plane svg a").first.focus()
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector("h1:has-text('float lambda_n=0 lambda_th=0')")
+    go(opened, "#/float_vs_oat")
+    opened.get_by_role("link", name="Details of digits/resnet8/oat lambda=0.2").click()
+    opened.wait_for_selector("h1:has-text('oat dim=128 lambda=0.2')")
+    assert opened.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_row_says_how_it_was_obtained(opened: Page) -> None:
+    go(opened, f"#/cpu_fig07/{ROW}")
+    text = opened.locator("main").inner_text()
+    for wanted in ("training seeds\n0, 1, 2", "Accuracy of each pair of seeds", "threat model\nlinf, eps 0.25", "step 0.03125",
+                   "alpha of each layer", "written before training curves", "Nothing that the host checks", "attack\npgd (",
+                   "robuststack run suites/cpu/fig07.yaml --device cpu --only 'digits/resnet8/float lambda_n=0.2 lambda_th=0'"):  # fmt: skip
+        assert wanted in text or wanted in opened.locator("main").text_content(), wanted
+    assert opened.title().startswith("digits/resnet8/float lambda_n=0.2 lambda_th=0")
+
+
+def test_training_curves_order_of_layers_doubts_and_published_rows_are_shown(opened: Page) -> None:
+    go(opened, "#/full")
+    assert opened.get_by_text("partial: some rows of the suite are missing").is_visible()
+    reference = opened.get_by_role("region", name="Published figures, not ours")
+    assert reference.get_by_text("published", exact=True).is_visible()
+    assert not any("theirs" in one for group in (0, 1) for one in column(opened, "defense", group))
+    opened.locator(".tabulator a").first.click()
+    curves = opened.locator("section", has=opened.get_by_role("heading", name="Training curves"))
+    assert curves.locator("figcaption").all_inner_texts() == ["Training loss", "Accuracy on training batches (%)"]
+    assert curves.locator("svg path[d]").count() >= 3 + 6
+    assert "The weights kept are those of epoch 3." in curves.inner_text()
+    assert opened.get_by_text("Doubtful:").is_visible()
+    layers = opened.locator("figure", has_text="alpha of each layer, from the input").locator("text")
+    assert "stem" in layers.first.text_content() or "stem" == layers.nth(0).text_content()
+
+
+def test_names_are_never_read_as_html(opened: Page) -> None:
+    go(opened, "#/full")
+    assert UNSAFE in opened.locator("main").inner_text()
+    opened.get_by_role("link", name="Details of").nth(1).click()
+    assert UNSAFE in opened.title()
+    assert opened.locator("img").count() == 0
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen(opened: Page) -> None:
+    def paper() -> str:
+        return opened.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = paper()
+    opened.emulate_media(color_scheme="dark")
+    opened.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    dark = paper()
+    assert light != dark
+    opened.get_by_role("button", name="Switch to the light theme").click()
+    assert paper() == light
+    opened.reload()
+    assert paper() == light, "it is remembered"
+    opened.evaluate("localStorage.clear()")
+    opened.emulate_media(color_scheme="light")
+
+
+@pytest.mark.parametrize("address", ["#/", "#/float_vs_oat", "#/full", f"#/cpu_fig07/{ROW}"])
+def test_a_phone_never_scrolls_sideways(opened: Page, address: str) -> None:
+    opened.set_viewport_size(PHONE)
+    go(opened, address)
+    opened.reload()
+    opened.wait_for_selector("h1")
+    assert overflow(opened) == 0
+    if address == "#/float_vs_oat":
+        assert opened.locator(".tabulator").get_by_role("columnheader").all_inner_texts() == ["", "Setting", "CA %", "RA worst %"]
+        table = opened.locator(".tabulator-tableholder")
+        assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, "the first columns fit"
+
+
+def test_an_address_that_is_not_there_is_said_to_be_none(opened: Page) -> None:
+    go(opened, "#/float_vs_oat/nothing")
+    assert "There is no float_vs_oat/nothing in these leaderboards" in opened.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(opened: Page, theme: str) -> None:
+    """WCAG AA: 4.5 to 1 for text, 3 to 1 for the colours of defenses."""
+    opened.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    for name, least in {**dict.fromkeys(("ink", "quiet", "link"), 4.5), **{f"c{i}": 3.0 for i in range(10)}}.items():
+        for behind in ("page", "panel"):
+            assert contrast(opened, name, behind) >= least, (theme, name, behind)
+    assert contrast(opened, "good", "good-back") >= 4.5
+    assert contrast(opened, "bad", "bad-back") >= 4.5
+    assert contrast(opened, "line", "page") < 3, "the measure can fail"
+
+
+def contrast(page: Page, *names: str) -> float:
+    def luminance(name: str) -> float:
+        text = page.evaluate("name => getComputedStyle(document.documentElement).getPropertyValue(name)", f"--{name}").strip()
+        parts = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted(map(luminance, names))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_watch_sees_errors_requests_and_wide_pages(browser: Browser, tmp_path: Path) -> None:
+    """What the tests above find absent, on a page that has it."""
+    (tmp_path / "bad.html").write_text(
+        "<div style='width: 900px'>wide</div><script>console.error('no'); undefined.x;</script>"
+        "<img src='http://robuststack.invalid/a.png'>"
+    )
+    context = browser.new_context(viewport=PHONE)
+    found = watched(context)
+    found.page.goto((tmp_path / "bad.html").as_uri())
+    assert any("no" in one for one in found.errors)
+    assert any("undefined" in one for one in found.errors)
+    assert found.elsewhere == ["http://robuststack.invalid/a.png"]
+    assert overflow(found.page) > 0
+    context.close()

@@ -1,0 +1,144 @@
+"""The files of the page: whole, the same for the same leaderboards, and the committed one up to date."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from pages import COMMITTED, full_board
+
+from robuststack.cli import call
+from robuststack.leaderboard import site
+from robuststack.leaderboard.site import building
+
+PACKAGE = Path(building.__file__).parent
+AGAIN = "the committed page is stale: run `robuststack leaderboard build` and commit leaderboard/"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """What a page consists of, without the leaderboards beside it."""
+    paths = [folder / "index.html", *(folder / site.ASSETS).rglob("*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    """A folder with a leaderboard."""
+    folder = tmp_path / "leaderboard"
+    folder.mkdir()
+    shutil.copy(COMMITTED / "float_vs_oat.json", folder)
+    return folder
+
+
+def stale(boards: Path, page: Path, scratch: Path) -> list[str]:
+    """The files of a page that differ from what its leaderboards give."""
+    # The folder keeps its name: commands on the page are relative to it.
+    site.build(boards, scratch)
+    now, there = content(scratch), content(page)
+    return sorted(name for name in now.keys() | there.keys() if now.get(name) != there.get(name))
+
+
+def test_the_committed_page_is_that_of_the_committed_leaderboards(tmp_path: Path) -> None:
+    assert stale(COMMITTED, COMMITTED, tmp_path) == [], AGAIN
+
+
+def test_a_changed_figure_makes_a_page_stale(boards: Path, tmp_path: Path) -> None:
+    site.build(boards, boards)
+    assert stale(boards, boards, tmp_path / "one") == []
+    path = boards / "float_vs_oat.json"
+    board = json.loads(path.read_text())
+    board["rows"][3]["ca"]["value"] += 0.1
+    path.write_text(json.dumps(board))
+    assert stale(boards, boards, tmp_path / "two") == ["site/data/float_vs_oat.js"]
+
+
+def test_the_command_says_what_it_wrote(boards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "page"
+    assert call(["leaderboard", "build", "--leaderboard", str(boards), "-o", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"wrote {out}/index\.html: 1 leaderboard, 32 rows, [\d.]+ MB with site/\n", said)
+    assert not (boards / "index.html").exists()
+    assert call(["leaderboard", "build", "--leaderboard", str(boards)]) == 0
+    assert content(boards) == content(out)
+
+
+def test_everything_the_page_loads_is_beside_it_and_nothing_else_is(boards: Path) -> None:
+    site.build(boards, boards)
+    page = (boards / "index.html").read_text()
+    loaded = set(re.findall(r'(?:src|href)="([^"#:]+)"', page))
+    written = {name for name in content(boards) if name != "index.html"}
+    assert written - loaded == {f"site/{name}" for name in building.NOTICES} - {"site/vendor/README.md"}
+    assert loaded <= written
+    packaged = {path.relative_to(PACKAGE).as_posix() for folder in ("static", "vendor") for path in (PACKAGE / folder).iterdir()}
+    assert packaged == {*building.STYLES, *building.SCRIPTS, *building.NOTICES, "static/index.html"}
+
+
+def test_libraries_come_with_their_licences_and_versions() -> None:
+    notes = (PACKAGE / "vendor" / "README.md").read_text()
+    for path in (PACKAGE / "vendor").iterdir():
+        assert path.stat().st_size < 1_000_000
+        if path.suffix in (".js", ".css"):
+            assert f"`{path.name}`" in notes
+            assert "sourceMappingURL" not in path.read_text()
+    for name, library in {"d3": "d3", "plot": "@observablehq/plot", "tabulator": "tabulator-tables"}.items():
+        (version,) = re.findall(rf"\| {library} \| ([\d.]+) \|", notes)
+        assert "Copyright" in (PACKAGE / "vendor" / f"{name}.LICENSE").read_text()
+        script = next((PACKAGE / "vendor").glob(f"{name}*.js"))
+        assert f"v{version}" in script.read_text()[:80]
+
+
+def test_data_of_a_leaderboard_that_is_gone_is_removed(boards: Path) -> None:
+    shutil.copy(boards / "float_vs_oat.json", boards / "old.json")
+    site.build(boards, boards)
+    (boards / "old.json").unlink()
+    site.build(boards, boards)
+    assert [path.name for path in (boards / "site" / "data").iterdir()] == ["float_vs_oat.js"]
+    assert "old.js" not in (boards / "index.html").read_text()
+
+
+def test_main_suites_come_before_collections(tmp_path: Path) -> None:
+    shutil.copytree(COMMITTED, tmp_path / "leaderboard")
+    names = list(building.read_boards(tmp_path / "leaderboard"))
+    assert names[0] == "float_vs_oat"
+    assert names[1:] == sorted(names[1:])
+
+
+def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: Path) -> None:
+    (boards / "full.json").write_text(json.dumps(full_board()))
+    pages = [payload_of(one) for one in building.contents(building.read_boards(boards), boards) if "/data/" in one[0]]
+    for page in pages:
+        rows = page["rows"]
+        assert len({row["site"]["id"] for row in rows}) == len(rows)
+        assert all(re.fullmatch(r"[A-Za-z0-9._=+-]+", row["site"]["id"]) for row in rows)
+    first = pages[0]["rows"][0]["site"]
+    assert first["id"] == "digits-resnet8-float-lambda_n=0-lambda_th=0"
+    assert first["command"] == (
+        "robuststack run suites/float_vs_oat.yaml --device cpu --only 'digits/resnet8/float lambda_n=0 lambda_th=0'"
+    )
+    assert pages[1]["command"] == "robuststack run suites/cpu/fig07.yaml --set train.epochs=3 --device cpu"
+
+
+def payload_of(file: tuple[str, bytes]) -> dict:
+    text = file[1].decode()
+    return json.loads(text.removeprefix("robuststack.boards.push(").removesuffix(");\n"))
+
+
+def test_a_folder_without_leaderboards_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["leaderboard", "build", "--leaderboard", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"robuststack: error: no leaderboards (*.json) in {tmp_path}: `robuststack run SUITE` writes one there\n"
+    )
+
+
+def test_a_number_that_json_has_not_is_one_line(boards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = boards / "float_vs_oat.json"
+    board = json.loads(path.read_text())
+    board["rows"][0]["inspected"] = {"alpha": {"stem": float("inf")}}
+    path.write_text(json.dumps(board))
+    assert call(["leaderboard", "build", "--leaderboard", str(boards)]) == 2
+    err = capsys.readouterr().err
+    assert "float_vs_oat.json holds a number that is not finite; run its suite again" in err
+    assert err.count("\n") == 1
