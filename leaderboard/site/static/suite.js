@@ -70,7 +70,7 @@
 
     function draw() {
       const { state } = filters;
-      const protocol = state.protocol || board.rows[0].protocol;
+      const protocol = state.protocol || board.rows[0]?.protocol;
       const rows = board.rows.filter((row) => filters.accepts({
         ...row, dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), protocol }));
       const headings = board.headings.filter((heading) => rows.some((row) => row.site.heading === heading));

@@ -9,8 +9,10 @@
   const boards = robuststack.boards;
   let page = { redraw: () => {}, leave: () => {} };
 
+  const decoded = (part) => { try { return decodeURIComponent(part); } catch { return part; } };
+
   const show = (first) => {
-    const [name, id] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+    const [name, id] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
     const board = boards.find((one) => one.name === name);
     const row = board?.rows.find((one) => one.site.id === id);
     page.leave();
@@ -21,6 +23,7 @@
       page = { redraw: () => {}, leave: () => {} };
       main.replaceChildren(h("div", { class: "title" }, h("h1", {}, "Not here"), h("p", { class: "lead" }, `There is no ${[name, id].filter(Boolean).join("/")} in these leaderboards. `, h("a", { href: "#/" }, "All leaderboards"))));
     }
+    main.dataset.address = location.hash;  // What is shown now.
     jump.value = board?.name ?? "";
     document.title = [row?.label, board?.name, "RobustStack leaderboard"].filter(Boolean).join(" · ");
     if (first) return;

@@ -5,13 +5,12 @@
   const { h, swatch, plural, unique, thumbnail } = robuststack;
 
   const card = (board) => {
-    const best = d3.greatest(board.entries, (one) => one.hypervolume);
     return h("a", { class: "card", href: `#/${board.name}` },
       h("div", { class: "thumb" }, thumbnail(board)),
       h("div", { class: "words" },
         h("h2", {}, board.name), h("p", {}, board.description),
         h("p", { class: "facts" }, !board.complete && h("span", { class: "tag bad" }, "partial"),
-          [plural(board.rows.length, "row"), unique(board.rows.map((row) => row.variant[0])).join(", "), best && `best hypervolume ${best.title}`].filter(Boolean).join(" · ")),
+          `${plural(board.rows.length, "row")} · drawn: ${board.headings[0] ?? "nothing"}`),
         h("p", { class: "legend" }, unique(board.rows.map((row) => row.defense)).map((one) => h("span", { class: "named" }, swatch(board, one), one)))));
   };
 
