@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robuststack import hardware
 from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.executors.local import LocalExecutor
@@ -81,7 +80,7 @@ def run(
     loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
-    plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
+    plan = make_plan(loaded, registry, loaded.hardware(device))
     with tracked(registry, track):
         return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
 
@@ -127,7 +126,7 @@ def evaluate(
         if part.model is None and registry.create("defense", part.name, part.options).trains:
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
             raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
-    plan = make_plan(suite, registry, hardware.resolve(device, suite.precision))
+    plan = make_plan(suite, registry, suite.hardware(device))
     with tracked(registry, None):
         return _run(plan, store, leaderboard, wait, registry)
 

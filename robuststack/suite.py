@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from robuststack.errors import SuiteError
+from robuststack.hardware import Hardware, resolve
 from robuststack.options import InvalidOptions, Options, PixelLength, option, parse
 from robuststack.report import Claim, Drawing, Reference, listed
 from robuststack.yaml_source import Source, merge, override, read
@@ -238,6 +239,9 @@ class Suite(Options):
     precision: Literal["auto", "float32", "bf16"] = option(
         "auto", "Arithmetic of training and attacks: bf16 where the hardware has it. Judging is always float32."
     )
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "Where all of it is computed; a suite that says cpu or cuda refuses a `--device` that says otherwise."
+    )
 
     _source: Source = PrivateAttr(default_factory=lambda: Source({}))
     _file: Path = PrivateAttr(default=Path("suite.yaml"))
@@ -258,6 +262,22 @@ class Suite(Options):
     def overrides(self) -> tuple[str, ...]:
         """The `--set` assignments, as given."""
         return self._overrides
+
+    def hardware(self, device: str = "auto") -> Hardware:
+        """What a run of it on `device` gets.
+
+        Raises:
+            SuiteError: a device other than the one that the suite is for.
+            RobustStackError: a device that this machine does not have.
+        """
+        if device == "auto":
+            device = self.device
+        elif self.device not in ("auto", device.partition(":")[0]):
+            raise self.error(
+                f"the suite is for device {self.device}, not {device}; leave --device out, or add --set device=auto",
+                "device",
+            )
+        return resolve(device, self.precision)
 
     def error(self, message: object, *path: str | int) -> SuiteError:
         """An error about the key at `path`, with the file and line it was written at."""

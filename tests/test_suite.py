@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststack.errors import SuiteError
+from robuststack.hardware import Hardware
 from robuststack.suite import Recipe, Suite, load_suite
 
 BASE = "datasets: digits\narchitectures: resnet8\ndefenses: none\nattacks: fgsm\n"
@@ -54,6 +56,7 @@ def folder(tmp_path_factory):
         ("train: {nesterov: 1}", "5:9: train.0.nesterov: must be a valid boolean, not 1"),
         ("train: {schedule: cosin}", "5:9: train.0.schedule: must be 'cosine', 'steps' or 'constant', not 'cosin'"),
         ("train: {milestones: [1, x]}", "5:25: train.0.milestones.1: must be a valid integer, not 'x'"),
+        ("device: gpu", "5:1: device: must be 'auto', 'cpu' or 'cuda', not 'gpu'"),
         ("precision: bf17", "5:1: precision: must be 'auto', 'float32' or 'bf16', not 'bf17'"),
         ("threat: {eps: 8}", "5:10: threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("threat: {eps: 0}", "5:10: threat.0.eps: 0 is outside (0, 1], the range of a pixel"),
@@ -329,7 +332,7 @@ def test_an_override_reads_back_from_the_suite(folder, epochs, lr, nesterov, see
         ("threat.eps=8", "threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("datasets.options.size=8", "datasets is 'digits', which has no keys"),
         ("epochs=3", "unknown key 'epochs': valid: architectures, attacks, claims, datasets, defenses, description,"
-                     " evaluate, extends, figures, measure, name, precision, reference, seeds, threat, train"),
+                     " device, evaluate, extends, figures, measure, name, precision, reference, seeds, threat, train"),
         ("trian.epochs=3", "unknown key 'trian': did you mean 'train'?"),
         ("train.epoch=3", "unknown key 'epoch' in train.0: did you mean 'epochs'?"),
         ("train.attack.optoins.steps=3", "unknown key 'optoins' in train.0.attack: did you mean 'options'?"),
@@ -378,3 +381,16 @@ def test_what_would_say_nothing_or_the_wrong_thing_is_refused(tmp_path, text, me
     path.write_text("\n".join([*lines, text]))
     with pytest.raises(SuiteError, match=message):
         load_suite(path)
+
+
+# --- device and precision, pinned
+
+
+def test_a_suite_says_where_it_is_computed(tmp_path):
+    suite = load_suite(write(tmp_path, f"{BASE}device: cpu\nprecision: float32\n"))
+    assert {suite.hardware(device) for device in ("auto", "cpu")} == {Hardware("cpu", "float32")}
+    message = "mine.yaml:5:1: the suite is for device cpu, not cuda:0; leave --device out, or add --set device=auto"
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        suite.hardware("cuda:0")
+    freed = load_suite(suite.file, ["device=auto"])
+    assert freed.hardware("cpu") == Hardware("cpu", "float32")

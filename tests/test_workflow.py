@@ -11,6 +11,7 @@ import yaml
 
 from robuststack.cli.regress import command
 from robuststack.leaderboard import files, outcomes
+from robuststack.suite import load_suite
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "robuststack-trades"
 WORKFLOW = yaml.safe_load((PACKAGE / ".github" / "workflows" / "regress.yml").read_text())
@@ -28,7 +29,7 @@ def test_its_command_is_one_that_regress_understands():
     (line,) = lines
     given = command.make_context("regress", arguments(line)).params
     assert (PACKAGE / given["suite"]).is_file()
-    assert given["device"] == "cpu"
+    assert load_suite(PACKAGE / given["suite"]).hardware().kind == "cpu"
     assert job["env"]["OMP_NUM_THREADS"] == "1"
     with pytest.raises(click.NoSuchOption):
         command.make_context("regress", arguments(f"{line} --accept"))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from robuststack import hardware
 from robuststack.errors import RobustStackError
 from robuststack.plan import Plan
 from robuststack.planner import make_plan
@@ -51,7 +50,7 @@ def planned(
     loaded = load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
-    plan = make_plan(loaded, registry, hardware.resolve(device, loaded.precision))
+    plan = make_plan(loaded, registry, loaded.hardware(device))
     return plan.only(only) if only else plan
 
 

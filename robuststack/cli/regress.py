@@ -24,11 +24,12 @@ from robuststack.paths import LEADERBOARD
 @click.option("--baseline", metavar="FILE", help="The leaderboard to hold it against.  [default: the suite's own]")
 @click.option("--set", "overrides", metavar="K=V", multiple=True, help="Replace a key of the suite; repeatable.")
 @click.option("--store", metavar="DIR", help="Take finished jobs from here.  [default: none, everything is run]")
-@click.option("--device", default="cpu", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.  [default: the suite's, else cpu]")
 @click.option("--update", is_flag=True, help="Accept what the suite gives now as the baseline.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
 def command(
-    suite: str, baseline: str | None, overrides: Sequence[str], store: str | None, device: str, update: bool, as_json: bool
+    suite: str, baseline: str | None, overrides: Sequence[str], store: str | None, device: str | None, update: bool,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Run SUITE from scratch and hold its leaderboard against a committed one.
 
@@ -36,14 +37,21 @@ def command(
     """
     from robuststack.api import run
     from robuststack.leaderboard import files, outcomes
-    from robuststack.leaderboard.regress import regressions
+    from robuststack.leaderboard.regress import refuse_unusable, regressions
     from robuststack.suite import load_suite
 
-    name = load_suite(suite, overrides).name
+    loaded = load_suite(suite, overrides)
+    name = loaded.name
+    device = device or ("cpu" if loaded.device == "auto" else loaded.device)
+    computing = loaded.hardware(device)
     path = Path(baseline) if baseline else Path(LEADERBOARD) / f"{name}.json"
     if update and path.stem != name:
         raise LeaderboardError(f"--update writes {name}.json; --baseline {baseline} is named otherwise")
-    old = None if update else files.read(path)
+    old, kept = None, {}
+    if not update:
+        old = files.read(path)
+        kept = outcomes.load(path, old["rows"])
+        refuse_unusable(old, kept, name, computing)
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +69,7 @@ def command(
             click.echo(f"accepted as the baseline: {path}")
             return 0
         new = files.read(result.files[0])
-        found = regressions(old, new, outcomes.load(path, old["rows"]), outcomes.load(result.files[0], new["rows"]))
+        found = regressions(old, new, kept, outcomes.load(result.files[0], new["rows"]))
     if as_json:
         facts = {"suite": name, "baseline": str(path), "regressions": [asdict(one) for one in found]}
         click.echo(json.dumps(facts, indent=1))

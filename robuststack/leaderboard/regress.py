@@ -14,6 +14,7 @@ import numpy as np
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.comparing import Outcomes
+from robuststack.hardware import Hardware
 from robuststack.leaderboard.keys import Row
 from robuststack.statistics import mcnemar
 
@@ -65,6 +66,27 @@ def regressions(
         found += _figures(first, second, old_outcomes, new_outcomes, tests)
         found += _times(first, second, old["rows"], new["rows"])
     return found
+
+
+def refuse_unusable(old: Mapping[str, Any], kept: Outcomes, suite: str, hardware: Hardware) -> None:
+    """Refuse, before any compute, a baseline that a run of `suite` on `hardware` cannot be held against.
+
+    Raises:
+        LeaderboardError: it is of another suite, device or precision, or has no per-sample outcomes.
+    """
+    if old["suite"] != suite:
+        raise LeaderboardError(f"the baseline is of suite {old['suite']!r}, not {suite!r}")
+    made, now = (old["device"], old["precision"]), (hardware.kind, hardware.precision)
+    if made != now:
+        raise LeaderboardError(
+            f"the baseline was made on {made[0]} in {made[1]}, this run is on {now[0]} in {now[1]}; pin device and"
+            " precision in the suite, or accept this one with --update"
+        )
+    for row in old["rows"]:
+        for name, jobs in _ids(row).items():
+            if not kept.keys() >= set(jobs.values()):
+                figure = "CA" if name == "ca" else f"RA {name}"
+                raise LeaderboardError(f"{row['label']}: the baseline has no per-sample outcomes of {figure}")
 
 
 def same_platform(first: Row, second: Row) -> bool:

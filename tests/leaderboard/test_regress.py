@@ -17,10 +17,11 @@ from robuststack.cli import call
 from robuststack.engine import attack as attacking
 from robuststack.engine import train as training
 from robuststack.errors import LeaderboardError
+from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.noise import WeightNoise
 from robuststack.leaderboard import files, outcomes
-from robuststack.leaderboard.regress import flip_rate, regressions
+from robuststack.leaderboard.regress import flip_rate, refuse_unusable, regressions
 
 Board = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -172,6 +173,35 @@ def test_another_suite_and_missing_outcomes_are_refused(old):
         regressions({**old[0], "suite": "other"}, old[0], old[1], old[1])
     with pytest.raises(LeaderboardError, match="the baseline has no per-sample outcomes of"):
         regressions(old[0], old[0], {}, old[1])
+
+
+def test_a_baseline_of_another_device_suite_or_without_outcomes_is_refused_before_any_compute(old):
+    board, kept = old
+    here = Hardware("cpu", "float32")
+    refuse_unusable(board, kept, "small", here)
+    message = "the baseline was made on cpu in float32, this run is on cuda in bf16; pin device and precision in the suite"
+    with pytest.raises(LeaderboardError, match=message):
+        refuse_unusable(board, kept, "small", Hardware("cuda", "bf16"))
+    with pytest.raises(LeaderboardError, match="the baseline is of suite 'small', not 'other'"):
+        refuse_unusable(board, kept, "other", here)
+    with pytest.raises(LeaderboardError, match="none: the baseline has no per-sample outcomes of CA"):
+        refuse_unusable(board, {}, "small", here)
+
+
+def test_elsewhere_a_few_turned_images_pass_and_many_do_not(old):
+    board, kept = elsewhere(old)
+    (row,) = (one for one in board["rows"] if one["defense"] == "pgd_at")
+    (job,) = row["jobs"]["adaptive"]["ca"].values()
+
+    def turned(count: int) -> Board:
+        flipped = kept[job].copy()
+        right = np.flatnonzero(flipped[0])[:count]
+        flipped[:, right] = False
+        return old[0], {**kept, job: flipped}
+
+    assert found((board, kept), turned(3)) == set()
+    assert found((board, kept), turned(40)) == {("pgd_at", "CA (seeds 0/0)")}
+    assert found(old, turned(3)) == {("pgd_at", "CA (seeds 0/0)")}
 
 
 # --- the command
