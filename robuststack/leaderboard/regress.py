@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard.comparing import Outcomes
 from robuststack.hardware import Hardware
+from robuststack.leaderboard.comparing import Outcomes
 from robuststack.leaderboard.keys import Row
 from robuststack.statistics import mcnemar
 

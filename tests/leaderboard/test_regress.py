@@ -179,7 +179,9 @@ def test_a_baseline_of_another_device_suite_or_without_outcomes_is_refused_befor
     board, kept = old
     here = Hardware("cpu", "float32")
     refuse_unusable(board, kept, "small", here)
-    message = "the baseline was made on cpu in float32, this run is on cuda in bf16; pin device and precision in the suite"
+    message = (
+        "the baseline was made on cpu in float32, this run is on cuda in bf16; pin device and precision in the suite"
+    )
     with pytest.raises(LeaderboardError, match=message):
         refuse_unusable(board, kept, "small", Hardware("cuda", "bf16"))
     with pytest.raises(LeaderboardError, match="the baseline is of suite 'small', not 'other'"):
