@@ -14,9 +14,9 @@ import yaml
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
+from trained import SMALL_SUITE, Trained
 
 import robuststack as rs
-from conftest import SMALL_SUITE, Trained
 from robuststack.engine import data
 from robuststack.engine.attack import judge, still
 from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed

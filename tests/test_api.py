@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from robuststack.errors import StoreError
 from robuststack.leaderboard.rows import load_outcomes
 from robuststack.registry import Registry

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from robuststack.cli import call
 from robuststack.hardware import Hardware
 from robuststack.leaderboard import files

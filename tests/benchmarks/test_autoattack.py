@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from trained import Trained
 
-from conftest import Trained
 from peers import Rand, compare_rand, images, rand_from_one_start, right, same_start, view
 
 pytestmark = pytest.mark.bench

@@ -15,9 +15,9 @@ import safetensors.torch
 import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from robuststack.cli import call
 from robuststack.engine import export as exporting
 from robuststack.errors import ModelError

@@ -15,9 +15,9 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from robuststack.cli import call
 from robuststack.engine.attack import judge
 from robuststack.engine.device import seeded

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from peers import CPU, REGISTRY, RUNTIME, Numbered, fixed_start, images, rand_from_one_start, right, same_start, view
 from robuststack.engine.attack import judge, mean_margin, project, still
 from robuststack.engine.device import Fast, Runtime, Tally, generator, seeded

@@ -9,9 +9,9 @@ import pytest
 import torch
 import torchattacks
 from torch import Tensor
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from peers import REGISTRY, Difference, Rand, compare_rand, images, perturb, right, view
 from robuststack.engine.attack import still, zero_start
 from robuststack.engine.device import Fast, Runtime, generator

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from trained import Trained
 
 import robuststack as rs
-from conftest import Trained
 from peers import REGISTRY, images, perturb, right, view
 
 EPS = 0.15

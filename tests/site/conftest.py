@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import COMMITTED, FLAGS, chromium, full_board, without_browser
 
+from pages import COMMITTED, FLAGS, chromium, full_board, without_browser
 from robuststack.leaderboard import site
 
 if TYPE_CHECKING:

@@ -65,7 +65,14 @@ def full_board() -> dict[str, Any]:
     board = json.loads((COMMITTED / "cpu_fig07.json").read_text())
     board |= {"suite": "full", "complete": False, "overrides": ["train.epochs=3"], "description": f"All of it {UNSAFE}"}
     board["reference"] = [
-        {"source": "Somebody 2020", "defense": f"theirs {UNSAFE}", "setting": "", "ca": 99.9, "ra": {"PGD-7": 99.9}, "note": ""}
+        {
+            "source": "Somebody 2020",
+            "defense": f"theirs {UNSAFE}",
+            "setting": "",
+            "ca": 99.9,
+            "ra": {"PGD-7": 99.9},
+            "note": "",
+        }
     ]
     first, second = board["rows"][:2]
     first["checks"]["gradients_zero"] = 50.0

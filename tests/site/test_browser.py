@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pages import UNSAFE, Watched, watched
 
 if TYPE_CHECKING:
@@ -230,7 +231,12 @@ def test_a_phone_never_scrolls_sideways(opened: Page, address: str) -> None:
     arrived(opened, address)
     assert overflow(opened) == 0
     if address == "#/float_vs_oat":
-        assert opened.locator(".tabulator").get_by_role("columnheader").all_inner_texts() == ["", "Setting", "CA %", "RA worst %"]
+        assert opened.locator(".tabulator").get_by_role("columnheader").all_inner_texts() == [
+            "",
+            "Setting",
+            "CA %",
+            "RA worst %",
+        ]
         table = opened.locator(".tabulator-tableholder")
         assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, "the first columns fit"
 
@@ -255,7 +261,9 @@ def test_text_stands_out_from_what_is_behind_it(opened: Page, theme: str) -> Non
 
 def contrast(page: Page, *names: str) -> float:
     def luminance(name: str) -> float:
-        text = page.evaluate("name => getComputedStyle(document.documentElement).getPropertyValue(name)", f"--{name}").strip()
+        text = page.evaluate(
+            "name => getComputedStyle(document.documentElement).getPropertyValue(name)", f"--{name}"
+        ).strip()
         parts = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

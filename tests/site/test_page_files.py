@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pages import COMMITTED, full_board
 
+from pages import COMMITTED, full_board
 from robuststack.cli import call
 from robuststack.leaderboard import site
 from robuststack.leaderboard.site import building
@@ -72,7 +72,9 @@ def test_everything_the_page_loads_is_beside_it_and_nothing_else_is(boards: Path
     written = {name for name in content(boards) if name != "index.html"}
     assert written - loaded == {f"site/{name}" for name in building.NOTICES} - {"site/vendor/README.md"}
     assert loaded <= written
-    packaged = {path.relative_to(PACKAGE).as_posix() for folder in ("static", "vendor") for path in (PACKAGE / folder).iterdir()}
+    packaged = {
+        path.relative_to(PACKAGE).as_posix() for folder in ("static", "vendor") for path in (PACKAGE / folder).iterdir()
+    }
     assert packaged == {*building.STYLES, *building.SCRIPTS, *building.NOTICES, "static/index.html"}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pages
 import pytest
+
+import pages
 
 
 def test_the_reason_is_said_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
