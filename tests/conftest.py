@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trained import SMALL_SUITE, Trained
 
 import robuststack as rs
+from trained import SMALL_SUITE, Trained
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import yaml
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
-from trained import SMALL_SUITE, Trained
 
 import robuststack as rs
 from robuststack.engine import data
@@ -23,6 +22,7 @@ from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_s
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.registry import Registry
+from trained import SMALL_SUITE, Trained
 
 REGISTRY = Registry()
 RUNTIME = Runtime(Hardware("cpu", "float32"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from trained import Trained
 
 import robuststack as rs
 from robuststack.errors import StoreError
 from robuststack.leaderboard.rows import load_outcomes
 from robuststack.registry import Registry
 from robuststack.store import Store
+from trained import Trained
 
 
 @pytest.fixture(scope="module")

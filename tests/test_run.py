@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trained import Trained
 
 import robuststack as rs
 from robuststack.cli import call
@@ -24,6 +23,7 @@ from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store
 from robuststack.suite import load_suite
+from trained import Trained
 
 TINY_SUITE = """
 datasets: {name: tradeoff, options: {images: 200, test_images: 60, size: 8, classes: 3, noise: 0.1}, threat: {eps: 0.1}}

@@ -21,8 +21,6 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from workloads import EPS, REGISTRY, built, here, in_turn, synchronise
-
 import robuststack as rs
 from robuststack.engine import data
 from robuststack.engine import train as training
@@ -32,6 +30,7 @@ from robuststack.engine.measure import macs
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
 from robuststack.suite import Recipe
+from workloads import EPS, REGISTRY, built, here, in_turn, synchronise
 
 STEPS = 7
 

@@ -14,13 +14,13 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
-from workloads import EPS, REGISTRY, STEP, adversarially_trained, convolutions, here, in_turn
 
 import robuststack as rs
 from robuststack.engine.attack import judge, still
 from robuststack.engine.device import Fast, Tally, generator
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
+from workloads import EPS, REGISTRY, STEP, adversarially_trained, convolutions, here, in_turn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 RUNTIME = here()

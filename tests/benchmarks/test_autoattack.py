@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from trained import Trained
 
 from peers import Rand, compare_rand, images, rand_from_one_start, right, same_start, view
+from trained import Trained
 
 pytestmark = pytest.mark.bench
 BOUND, OWN_NOISE_BOUND = 1.0, 2.0

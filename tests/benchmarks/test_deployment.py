@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from workloads import REGISTRY, built, here, in_turn
 
 import robuststack as rs
+from workloads import REGISTRY, built, here, in_turn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 RUNTIME = here(precision="float32")

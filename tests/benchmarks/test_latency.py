@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from workloads import REGISTRY, built, here
 
 import robuststack as rs
+from workloads import REGISTRY, built, here
 
 pytestmark = pytest.mark.bench
 RUNTIME = here(precision="float32")

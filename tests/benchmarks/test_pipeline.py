@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from workloads import in_turn
 
 import robuststack as rs
 from robuststack.registry import Registry
+from workloads import in_turn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from workloads import REGISTRY, built, convolutions, here, in_turn, step_of
 
 import robuststack as rs
 from robuststack.layers.noise import noisy_layers
+from workloads import REGISTRY, built, convolutions, here, in_turn, step_of
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 RUNTIME = here()

@@ -15,13 +15,13 @@ import safetensors.torch
 import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
-from trained import Trained
 
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine import export as exporting
 from robuststack.errors import ModelError
 from robuststack.layers.condition import View
+from trained import Trained
 
 PROGRAMS = ["torch-export", "onnx"]
 DETERMINISTIC = [("none", ""), ("float", "lambda_n=0"), ("oat", "lambda=1")]

@@ -15,7 +15,6 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
-from trained import Trained
 
 import robuststack as rs
 from robuststack.cli import call
@@ -28,6 +27,7 @@ from robuststack.leaderboard.rows import load_outcomes
 from robuststack.registry import Registry
 from robuststack.statistics import accuracy
 from robuststack.store import Store
+from trained import Trained
 
 DATASET = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
 LABELS = torch.from_numpy(Registry().create("dataset", "tradeoff", DATASET).load(Path())["test"].labels)

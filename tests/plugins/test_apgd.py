@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
-from trained import Trained
 
 import robuststack as rs
 from peers import CPU, REGISTRY, RUNTIME, Numbered, fixed_start, images, rand_from_one_start, right, same_start, view
@@ -21,6 +20,7 @@ from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View, attach
 from robuststack_plugins.attacks import auto_pgd
 from robuststack_plugins.attacks.worst import still_open
+from trained import Trained
 
 NAMES = ("apgd_ce", "apgd_dlr", "autoattack_rand")
 THREAT = rs.Threat(eps=0.06)

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torchattacks
 from torch import Tensor
-from trained import Trained
 
 import robuststack as rs
 from peers import REGISTRY, Difference, Rand, compare_rand, images, perturb, right, view
@@ -17,6 +16,7 @@ from robuststack.engine.attack import still, zero_start
 from robuststack.engine.device import Fast, Runtime, generator
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
+from trained import Trained
 
 RUNTIME = Runtime(Hardware("cpu", "float32"))
 COUNT = 1000

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from trained import Trained
 
 import robuststack as rs
 from peers import REGISTRY, images, perturb, right, view
+from trained import Trained
 
 EPS = 0.15
 """A radius at which the attack fools some images and not others."""
