@@ -186,7 +186,7 @@ def test_a_baseline_of_another_device_suite_or_without_outcomes_is_refused_befor
         refuse_unusable(board, kept, "small", Hardware("cuda", "bf16"))
     with pytest.raises(LeaderboardError, match="the baseline is of suite 'small', not 'other'"):
         refuse_unusable(board, kept, "other", here)
-    with pytest.raises(LeaderboardError, match="none: the baseline has no per-sample outcomes of CA"):
+    with pytest.raises(LeaderboardError, match="none: the baseline has no per-sample outcomes of RA FGSM"):
         refuse_unusable(board, {}, "small", here)
 
 
