@@ -70,7 +70,9 @@ def test_two_points_two_steps_two_draws(plan: Plan) -> None:
     points = [row.facts["point"] for row in plan.rows if row.facts["defense"] == "float"]
     assert points == [{"lambda_n": 0.0, "lambda_th": 0.0}, {"lambda_n": 1.0, "lambda_th": 0.5}]
     assert set(plan.attacks) == {"PGD-2"}  # Attacks that differ in their steps alone are one.
-    assert plan.attacks["PGD-2"]["options"] == {"steps": 2, "step": "relative", "restarts": 1, "draws": 2}
+    assert plan.attacks["PGD-2"]["options"] == {
+        "steps": 2, "step": "relative", "restarts": 1, "draws": 2, "early_stop": True,
+    }  # fmt: skip
     assert {spec["draws"] for spec in specs(plan, "attack")} <= {1, 2}
 
 

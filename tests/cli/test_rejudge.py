@@ -231,19 +231,23 @@ def test_images_of_a_deterministic_point_get_draws_at_a_randomised_one(trained, 
 # --- what it prints
 
 
-def test_it_prints_old_and_new_with_intervals(trained, rejudge):
+def test_it_prints_old_and_new_with_intervals(trained, rejudge, facts):
     job = attack_job(trained, "float", lambda_n=1)
     code, output, errors = rejudge(job[:15], "--point", "lambda_n=0.5", "--eight-bit", "--draws", "3")
     assert (code, errors) == (0, "")
     lines = output.splitlines()
     assert lines[0] == f"{job}  tradeoff/resnet8/float lambda_n=1 lambda_th=0 PGD-5, 200 images"
-    stored = accuracy([[load_outcomes(Store(trained.store), job)]], stochastic=True)
-    assert f"{stored.value:.1f} [{stored.low:.1f}, {stored.high:.1f}]" in lines[4]
+    stored = facts(job)["stored"]
+    figure = accuracy([[load_outcomes(Store(trained.store), job)]], stochastic=True)
+    assert [stored[key] for key in ("value", "low", "high")] == pytest.approx(
+        [figure.value, figure.low, figure.high], abs=0.01
+    )
+    assert "{value:.1f} [{low:.1f}, {high:.1f}]".format_map(stored) in lines[4]
     assert [line.split("  ")[0] for line in lines[4:7]] == [
         "stored", "again at lambda_n=0.5 lambda_th=0", "again at lambda_n=0.5 lambda_th=0, 8 bits",
     ]  # fmt: skip
     assert [line.split()[-1] for line in lines[4:7]] == ["4", "3", "3"]
-    assert lines[8].startswith(f"the stored {stored.value:.1f} ")
+    assert lines[8].startswith(f"the stored {stored['value']:.1f} ")
 
 
 # --- jobs of other shapes

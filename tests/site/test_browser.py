@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pages import UNSAFE, Watched, watched
+from pages import COMMITTED, UNSAFE, Watched, watched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -153,7 +153,9 @@ def test_the_plane_has_a_mark_for_each_row_a_curve_for_each_tunable_defense_and_
     assert plane.locator(".front").count() == 1
     said = plane.locator("svg a").first.locator("path").get_attribute("aria-label")
     assert said is not None
-    assert re.match(r"float lambda_n=0 lambda_th=0\nCA 98\.8 \[97\.4, 99\.4\]\nRA worst 25\.8", said)
+    row = json.loads((COMMITTED / "float_vs_oat.json").read_text())["rows"][0]
+    figures = ["{value:.1f} [{low:.1f}, {high:.1f}]".format_map(one) for one in (row["ca"], row["ra"]["worst"])]
+    assert said.startswith(f"float lambda_n=0 lambda_th=0\nCA {figures[0]}\nRA worst {figures[1]}")
     for name in ("Latency, batch 1", "MACs", "Parameters"):
         opened.get_by_text(name, exact=True).first.click()
         assert opened.locator(".plane").first.locator("svg a").count() == 16
@@ -174,7 +176,7 @@ def test_a_row_says_how_it_was_obtained(opened: Page) -> None:
     go(opened, f"#/cpu_fig07/{ROW}")
     text = opened.locator("main").inner_text()
     for wanted in ("training seeds\n0, 1, 2", "Accuracy of each pair of seeds", "threat model\nlinf, eps 0.25", "step 0.03125",
-                   "alpha of each layer", "written before training curves", "Nothing that the host checks", "attack\npgd (",
+                   "alpha of each layer", "One line for each training seed", "Nothing that the host checks", "attack\npgd (",
                    "robuststack run suites/cpu/fig07.yaml --device cpu --only 'digits/resnet8/float lambda_n=0.2 lambda_th=0'"):  # fmt: skip
         assert wanted in text or wanted in opened.locator("main").text_content(), wanted
     assert opened.title().startswith("digits/resnet8/float lambda_n=0.2 lambda_th=0")
