@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
-from robuststack.executors.local import LocalExecutor
+from robuststack.executors import executor
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import check_extra, make_rows
 from robuststack.leaderboard.tables import tables
@@ -62,6 +62,7 @@ def run(
     only: str | None = None,
     smoke: bool = False,
     wait: float = 0.0,
+    workers: int | None = 1,
     track: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Result:
@@ -73,6 +74,10 @@ def run(
     rows are missing and the rest is written beside the full leaderboard, to `<suite>.partial.*`. Without a `leaderboard`
     folder nothing is written.
 
+    `workers` is how many jobs run at a time: one in this process; several in processes of their own, which find plugins by
+    their entry points (a script must guard its beginning by `if __name__ == "__main__"`); None for what the suite's
+    `threads` leaves room for.
+
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
@@ -80,7 +85,7 @@ def run(
     loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
-    plan = make_plan(loaded, registry, loaded.hardware(device))
+    plan = make_plan(loaded, registry, loaded.hardware(device, workers))
     with tracked(registry, track):
         return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
 
@@ -126,7 +131,7 @@ def evaluate(
         if part.model is None and registry.create("defense", part.name, part.options).trains:
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
             raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
-    plan = make_plan(suite, registry, suite.hardware(device))
+    plan = make_plan(suite, registry, suite.hardware(device, 1))
     with tracked(registry, None):
         return _run(plan, store, leaderboard, wait, registry)
 
@@ -135,8 +140,8 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     if leaderboard is not None:
         files.claim(plan, Path(leaderboard))
     storage = Store(store)
-    executor = LocalExecutor(registry, storage, data_folder(), plan.hardware)
-    outcome = run_plan(plan, storage, executor, registry, wait=wait)
+    with executor(registry, storage, data_folder(), plan.hardware) as running:
+        outcome = run_plan(plan, storage, running, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
     check_extra(rows)

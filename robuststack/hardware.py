@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -17,15 +18,26 @@ CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CUdevice_attribute of the CUDA dr
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run uses: `device` as torch writes it, and the arithmetic of training and attacks."""
+    """What a run uses: `device` as torch writes it, the arithmetic of training and attacks, the CPU `threads` of a job
+    (None: torch's default), and how many jobs run at a time."""
 
     device: str
     precision: str
+    threads: int | None = None
+    workers: int = 1
 
     @property
     def kind(self) -> str:
         """`cpu` or `cuda`, which enters job ids; the number of the card does not."""
         return self.device.partition(":")[0]
+
+
+def cpu_threads() -> int:
+    """How many threads a run may use: `OMP_NUM_THREADS` where it is set, or the processors this process may run on."""
+    pinned = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if pinned.isdecimal() and int(pinned):
+        return int(pinned)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Hardware:

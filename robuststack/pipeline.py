@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +14,25 @@ from robuststack.registry import Registry
 from robuststack.store import Busy, Store
 
 POLL_SECONDS = 0.5
+Report = Callable[..., None]
 
 
 class Executor(Protocol):
-    """What runs a job."""
+    """What runs jobs, up to `slots` at a time."""
 
-    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None: ...
+    slots: int
 
-    def run(self, job: Job, report: Callable[..., None]) -> dict[str, Any]: ...
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        """Find what cannot run before anything does. `done` are the finished train jobs that pending ones build on."""
+
+    def start(self, job: Job) -> None:
+        """Begin a job; no more than `slots` are begun and not returned by `finished`."""
+
+    def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
+        """Wait until one of the jobs that were started is over: its stored result, or why it failed.
+
+        `report(event, **facts)` is told of what happens meanwhile.
+        """
 
 
 @dataclass
@@ -55,33 +67,91 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
     if pending:
         needed = {need for job in pending for need in job.needs}
         executor.prepare(pending, [job for job in plan.jobs if job.id in needed and job.id in outcome.results])
+    with contextlib.ExitStack() as locks:
+        _Run(store, executor, hooks, outcome, locks).all(pending, time.monotonic() + wait)
+    return outcome
 
-    def report(event: str, **facts: Any) -> None:
-        getattr(hooks, event)(**facts)
 
-    deadline = time.monotonic() + wait
-    while pending:
+@dataclass
+class _Run:
+    """The jobs of a plan that are under way, and the locks that hold them."""
+
+    store: Store
+    executor: Executor
+    hooks: Any
+    outcome: Outcome
+    locks: contextlib.ExitStack
+    running: dict[str, tuple[Job, contextlib.ExitStack, float]] = field(default_factory=dict)
+
+    def all(self, pending: Sequence[Job], deadline: float) -> None:
+        """Run the pending jobs until none is left, or none can go on after the deadline."""
+        left = list(pending)
+        if self.executor.slots > 1:
+            # First what others wait for, so that they can share the end among them.
+            needed = {need for job in left for need in job.needs}
+            left.sort(key=lambda job: (job.kind == "measure", job.id not in needed))
+        while left or self.running:
+            left, busy = self._start(left)
+            if self.running:
+                self._finish()
+            elif busy and time.monotonic() >= deadline:
+                raise Busy(f"{busy}; the other jobs are done: run again when it has finished, or use --wait SECONDS")
+            elif busy:
+                time.sleep(POLL_SECONDS)
+            elif left and not self._ready(left):
+                raise StoreError(f"job {left[0].id} needs a job that the plan does not have")
+
+    def _ready(self, jobs: Sequence[Job]) -> bool:
+        over = {*self.outcome.results, *self.outcome.failed, *self.outcome.skipped}
+        return any(over.issuperset(job.needs) for job in jobs)
+
+    def _start(self, jobs: Sequence[Job]) -> tuple[list[Job], Busy | None]:
+        """Start what can be started now; the jobs that are left, and what holds one of them."""
         left: list[Job] = []
         busy: Busy | None = None
-        for job in pending:
-            if any(need in outcome.failed or need in outcome.skipped for need in job.needs):
-                outcome.skipped.append(job.id)
-            elif any(need not in outcome.results for need in job.needs):
+        for job in jobs:
+            if any(need in self.outcome.failed or need in self.outcome.skipped for need in job.needs):
+                self.outcome.skipped.append(job.id)
+            elif not self._room(job) or any(need not in self.outcome.results for need in job.needs):
                 left.append(job)
             else:
                 try:
-                    _run_job(job, store, executor, outcome, hooks, report)
+                    self._begin(job)
                 except Busy as error:
                     busy = error
                     left.append(job)
-        if left and busy:
-            if time.monotonic() >= deadline:
-                raise Busy(f"{busy}; the other jobs are done: run again when it has finished, or use --wait SECONDS")
-            time.sleep(POLL_SECONDS)
-        elif left:
-            raise StoreError(f"job {left[0].id} needs a job that the plan does not have")
-        pending = left
-    return outcome
+        return left, busy
+
+    def _room(self, job: Job) -> bool:
+        """Whether the job can start beside those that run: what is timed is alone on the machine."""
+        timed = job.kind == "measure" or any(one.kind == "measure" for one, _, _ in self.running.values())
+        return len(self.running) < (1 if timed else self.executor.slots)
+
+    def _begin(self, job: Job) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.store.lock(job.id))
+            found = _cached(job, self.store, self.outcome)
+            if found is not None:  # Another run finished it meanwhile, or its model came out as before.
+                self.outcome.results[job.id] = found
+                return
+            self.hooks.job_started(job=job)
+            self.executor.start(job)
+            lock = self.locks.enter_context(stack.pop_all())
+        self.running[job.id] = job, lock, time.perf_counter()
+
+    def _finish(self) -> None:
+        job, result = self.executor.finished(self._report)
+        _, lock, started = self.running.pop(job.id)
+        lock.close()
+        if isinstance(result, JobFailed):
+            self.outcome.failed[job.id] = result
+            self.hooks.job_failed(job=job, error=result)
+        else:
+            self.outcome.results[job.id] = result
+            self.hooks.job_finished(job=job, result=result, seconds=time.perf_counter() - started)
+
+    def _report(self, event: str, **facts: Any) -> None:
+        getattr(self.hooks, event)(**facts)
 
 
 def _cached(job: Job, store: Store, outcome: Outcome) -> dict[str, Any] | None:
@@ -94,23 +164,3 @@ def _cached(job: Job, store: Store, outcome: Outcome) -> dict[str, Any] | None:
         if model is None or model["files"].get("model.safetensors") != found.get("model_sha256"):
             return None
     return found
-
-
-def _run_job(
-    job: Job, store: Store, executor: Executor, outcome: Outcome, hooks: Any, report: Callable[..., None]
-) -> None:
-    with store.lock(job.id):
-        found = _cached(job, store, outcome)
-        if found is not None:  # Another run finished it meanwhile, or its model came out as before.
-            outcome.results[job.id] = found
-            return
-        hooks.job_started(job=job)
-        started = time.perf_counter()
-        try:
-            result = executor.run(job, report)
-        except JobFailed as error:
-            outcome.failed[job.id] = error
-            hooks.job_failed(job=job, error=error)
-            return
-        outcome.results[job.id] = result
-        hooks.job_finished(job=job, result=result, seconds=time.perf_counter() - started)

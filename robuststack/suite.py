@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from robuststack.errors import SuiteError
-from robuststack.hardware import Hardware, resolve
+from robuststack.hardware import Hardware, cpu_threads, resolve
 from robuststack.options import InvalidOptions, Options, PixelLength, option, parse
 from robuststack.report import Claim, Drawing, Reference, listed
 from robuststack.yaml_source import Source, merge, override, read
 
 T = TypeVar("T")
 RESERVED_LABELS = ("ca", "clean", "worst")
+MOST_WORKERS = 8
+"""Processes that a run starts unasked: each takes up to a gigabyte before it has done anything."""
 
 
 def _named(value: object) -> object:
@@ -242,6 +245,12 @@ class Suite(Options):
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "Where all of it is computed; a suite that says cpu or cuda refuses a `--device` that says otherwise."
     )
+    threads: int | None = option(
+        None,
+        "CPU threads of a job; as many jobs run at a time as the processors then allow, at most 8 unless `--workers` says"
+        " so. Default: one job with all of them. Figures on a CPU can depend on it in their last digits.",
+        ge=1,
+    )
 
     _source: Source = PrivateAttr(default_factory=lambda: Source({}))
     _file: Path = PrivateAttr(default=Path("suite.yaml"))
@@ -263,8 +272,8 @@ class Suite(Options):
         """The `--set` assignments, as given."""
         return self._overrides
 
-    def hardware(self, device: str = "auto") -> Hardware:
-        """What a run of it on `device` gets.
+    def hardware(self, device: str = "auto", workers: int | None = None) -> Hardware:
+        """What a run of it on `device` gets, with `workers` jobs at a time (None: what `threads` leaves room for).
 
         Raises:
             SuiteError: a device other than the one that the suite is for.
@@ -277,7 +286,14 @@ class Suite(Options):
                 f"the suite is for device {self.device}, not {device}; leave --device out, or add --set device=auto",
                 "device",
             )
-        return resolve(device, self.precision)
+        found = resolve(device, self.precision)
+        threads = self.threads
+        if workers is None:
+            room = cpu_threads() // threads if threads and found.kind == "cpu" else 1
+            workers = min(max(room, 1), MOST_WORKERS)
+        elif workers > 1:
+            threads = threads or max(cpu_threads() // workers, 1)
+        return replace(found, threads=threads, workers=workers)
 
     def error(self, message: object, *path: str | int) -> SuiteError:
         """An error about the key at `path`, with the file and line it was written at."""

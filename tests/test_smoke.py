@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,15 @@ def test_every_suite_is_valid_whole_and_shrunk(path: Path, registry: Registry) -
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The paper's figures are different views of the same models."""
-    return tmp_path_factory.mktemp("paper") / "store"
+    """The paper's figures are different views of the same models, also for processes that share the work."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "paper" / "store"
 
 
 @pytest.mark.paper
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
 def test_every_paper_suite_runs(path: Path, shared_store: Path, tmp_path: Path) -> None:
-    result = rs.run(path, store=shared_store, leaderboard=tmp_path, smoke=True)
+    result = rs.run(path, store=shared_store, leaderboard=tmp_path, smoke=True, wait=600)
     assert not result.failed
     assert len(result.rows) == len(result.plan.rows)
     board = files.read(tmp_path / f"{path.stem}.smoke.json")

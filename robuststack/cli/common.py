@@ -35,6 +35,15 @@ def suite_arguments(function: F) -> F:
     return function
 
 
+def workers_option(function: F) -> F:
+    """[--workers N]."""
+    decorate = click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N",
+        help="How many jobs run at a time, each in its own process.  [default: what the suite's `threads` leaves room for]",
+    )  # fmt: skip
+    return decorate(function)
+
+
 def registry_with_warnings() -> Registry:
     """The installed plugins; what is wrong with some of them goes to standard error."""
     registry = Registry()

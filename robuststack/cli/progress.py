@@ -21,7 +21,9 @@ class Progress:
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
-        self.position = 0
+        self.numbers: dict[str, int] = {}
+        """Of the jobs that were started, in that order."""
+        self.workers = 1
         self.spent: dict[str, list[float]] = {}
 
     def __enter__(self) -> Progress:
@@ -42,15 +44,17 @@ class Progress:
     @hookimpl
     def run_started(self, plan: Plan, cached: frozenset[str]) -> None:
         self.jobs = {job.id: job for job in plan.jobs if job.id not in cached}
+        self.workers = plan.hardware.workers
         if self.jobs:
             where = f"{plan.hardware.device}, {plan.hardware.precision}"
+            where += f", {self.workers} at a time" if self.workers > 1 else ""
             self.say(f"{plan.suite.name}: {len(self.jobs)} jobs to run, {len(cached)} done before ({where})", done=True)
         else:
             self.say(f"{plan.suite.name}: all {len(cached)} jobs were done before", done=True)
 
     @hookimpl
     def job_started(self, job: Job) -> None:
-        self.position += 1
+        self.numbers[job.id] = len(self.numbers) + 1
         self.update(job, "")
 
     @hookimpl
@@ -89,7 +93,8 @@ class Progress:
             pace[1] += job.work
 
     def _head(self, job: Job) -> str:
-        return f"[{self.position}/{self.position + len(self.jobs) - (job.id in self.jobs)}] {job.kind} {job.label}"
+        total = len(self.numbers.keys() | self.jobs.keys())
+        return f"[{self.numbers[job.id]}/{total}] {job.kind} {job.label}"
 
     def _remaining(self, running: Job | None = None, share: float = 0.0) -> str:
         """`, 40 s left`, from the seconds a unit of work took so far; of a kind not seen yet, the mean of the others."""
@@ -101,7 +106,7 @@ class Progress:
             pace = self.spent.get(job.kind)
             rate = pace[0] / pace[1] if pace and pace[1] else seconds / work
             total += rate * job.work * (1 - share if running and job.id == running.id else 1)
-        return f", {duration(total)} left" if self.jobs else ""
+        return f", {duration(total / self.workers)} left" if self.jobs else ""
 
 
 def duration(seconds: float) -> str:

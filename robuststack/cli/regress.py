@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
-from robuststack.cli.common import registry_with_warnings
+from robuststack.cli.common import registry_with_warnings, workers_option
 from robuststack.cli.progress import make_progress
 from robuststack.errors import LeaderboardError
 from robuststack.paths import LEADERBOARD
@@ -25,11 +25,12 @@ from robuststack.paths import LEADERBOARD
 @click.option("--set", "overrides", metavar="K=V", multiple=True, help="Replace a key of the suite; repeatable.")
 @click.option("--store", metavar="DIR", help="Take finished jobs from here.  [default: none, everything is run]")
 @click.option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.  [default: the suite's, else cpu]")
+@workers_option
 @click.option("--update", is_flag=True, help="Accept what the suite gives now as the baseline.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
 def command(
-    suite: str, baseline: str | None, overrides: Sequence[str], store: str | None, device: str | None, update: bool,
-    as_json: bool,
+    suite: str, baseline: str | None, overrides: Sequence[str], store: str | None, device: str | None,
+    workers: int | None, update: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run SUITE from scratch and hold its leaderboard against a committed one.
 
@@ -59,7 +60,7 @@ def command(
             registry.hooks.register(progress, name="progress")
             result = run(
                 suite, store=store or Path(scratch, "store"), leaderboard=path.parent if update else Path(scratch, "new"),
-                device=device, overrides=overrides, registry=registry,
+                device=device, overrides=overrides, workers=workers, registry=registry,
             )  # fmt: skip
         if result.failed:
             label, reason = next(iter(result.failed.items()))

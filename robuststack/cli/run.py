@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.cli.common import planned, print_result, registry_with_warnings, suite_arguments
+from robuststack.cli.common import planned, print_result, registry_with_warnings, suite_arguments, workers_option
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
@@ -20,13 +20,14 @@ from robuststack.paths import LEADERBOARD, STORE
 )
 @click.option("--wait", default=0.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0),
               help="How long to wait for jobs that another run holds.")  # fmt: skip
+@workers_option
 @click.option(
     "--track", metavar="DIR", help="Write how the run goes for TensorBoard, or for another installed tracker."
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 def command(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, leaderboard: str,
-    wait: float, track: str | None, dry_run: bool,
+    wait: float, workers: int | None, track: str | None, dry_run: bool,
 ) -> int:  # fmt: skip
     """Train, attack and measure what SUITE declares, and write its leaderboard.
 
@@ -43,6 +44,6 @@ def command(
     with progress:
         result = run(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,
-            wait=wait, track=track, registry=registry,
+            wait=wait, workers=workers, track=track, registry=registry,
         )  # fmt: skip
     return print_result(result)

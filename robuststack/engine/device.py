@@ -51,6 +51,17 @@ def keep_memory() -> None:
             library.mallopt(parameter, value)
 
 
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Compute with this many CPU threads for a while; None leaves it to torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where a model lies; the CPU for one without parameters and buffers."""
     return next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))

@@ -240,6 +240,5 @@ def versions() -> dict[str, str]:
 
 def machine(hardware: Hardware) -> dict[str, Any]:
     """What hardware a figure was computed with."""
-    if hardware.kind == "cuda":
-        return {"device": torch.cuda.get_device_name(hardware.device), "threads": torch.get_num_threads()}
-    return {"device": cpu_name(), "threads": torch.get_num_threads()}
+    name = torch.cuda.get_device_name(hardware.device) if hardware.kind == "cuda" else cpu_name()
+    return {"device": name, "threads": torch.get_num_threads(), "workers": hardware.workers}

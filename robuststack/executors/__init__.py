@@ -1,1 +1,20 @@
 """Where jobs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robuststack.executors.local import LocalExecutor
+from robuststack.executors.workers import WorkersExecutor
+from robuststack.hardware import Hardware
+from robuststack.registry import Registry
+from robuststack.store import Store
+
+
+def executor(
+    registry: Registry, store: Store, data_folder: Path, hardware: Hardware
+) -> LocalExecutor | WorkersExecutor:
+    """This process for one job at a time, processes of their own for several."""
+    if hardware.workers == 1:
+        return LocalExecutor(registry, store, data_folder, hardware)
+    return WorkersExecutor(store.root, data_folder, hardware)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
+from robuststack.pipeline import Report
 from robuststack.plan import Job
 from robuststack.registry import Registry
 from robuststack.store import Store
@@ -25,20 +28,31 @@ def _model_of(job: Job) -> Mapping[str, Any] | None:
 
 
 class LocalExecutor:
-    """One process, one device, one job at a time."""
+    """One process, one device, one job at a time. A context: what it sets in this process, it puts back."""
+
+    slots = 1
 
     def __init__(self, registry: Registry, store: Store, data_folder: Path, hardware: Hardware) -> None:
         self._make = (registry, store, data_folder, hardware)
         self._workspace: Workspace | None = None
+        self._job: Job | None = None
+        self._left = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._left.close()
 
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
-            from robuststack.engine.device import keep_memory
+            from robuststack.engine.device import keep_memory, threads
             from robuststack.engine.jobs import Workspace
 
             keep_memory()
             self._workspace = Workspace(*self._make)
+            self._left.enter_context(threads(self._workspace.hardware.threads))
         return self._workspace
 
     def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
@@ -67,8 +81,16 @@ class LocalExecutor:
             return True
         return attack is not None and bool(self.workspace.component("attack", attack).needs_gradients)
 
-    def run(self, job: Job, report: Callable[..., None]) -> dict[str, Any]:
-        """Run a job and store its result."""
+    def start(self, job: Job) -> None:
+        self._job = job
+
+    def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
+        """Run the job that was started and store its result."""
         from robuststack.engine.jobs import execute
 
-        return execute(job, self.workspace, report)
+        job, self._job = self._job, None
+        assert job is not None, "no job was started"
+        try:
+            return job, execute(job, self.workspace, report)
+        except JobFailed as error:
+            return job, error

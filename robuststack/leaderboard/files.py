@@ -157,9 +157,12 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     lines += [f"**Suspicious:** {row['label']}: {', '.join(found)}." for row in rows if (found := suspicions(row))]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     machine = first["machine"]
+    workers = machine.get("workers", "1")  # Leaderboards of earlier versions have none.
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] != '1' else ''}"
+    beside = "" if workers == "1" else f", up to {workers} jobs at a time, latency alone"
     lines.append(
-        f"{versions}; {board['device']} ({machine['device']}, {machine['threads']} threads), training and attacks in"
-        f" {board['precision']}. Latency: one float32 forward pass, median and quartiles, and its ratio"
+        f"{versions}; {board['device']} ({machine['device']}, {threads} a job{beside}), training and"
+        f" attacks in {board['precision']}. Latency: one float32 forward pass, median and quartiles, and its ratio"
         " to that of the same architecture undefended, measured in turn with it."
     )
     if any("seeds" in row["ca"] for row in rows):

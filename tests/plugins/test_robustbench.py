@@ -20,6 +20,7 @@ import robuststack as rs
 from robuststack.errors import ModelError
 from robuststack.registry import Registry
 from robuststack_plugins.robustbench import zoo
+from robuststack_plugins.robustbench.loading import importable_autoattack
 from robuststack_plugins.robustbench.zoo import entries
 
 REGISTRY = Registry()
@@ -37,8 +38,9 @@ def library() -> dict[str, dict[str, dict[str, object]]]:
     """dataset -> name -> the zoo's own entry."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from robustbench.model_zoo import model_dicts
-        from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
+        with importable_autoattack():
+            from robustbench.model_zoo import model_dicts
+            from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
     return {name: model_dicts[BenchmarkDataset(name)][ThreatModel.Linf] for name in ("cifar10", "cifar100")}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import pickle
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -43,13 +46,32 @@ def load(model: str, dataset: str, threat: str, folder: Path, files: Mapping[Pat
 
 
 def _zoo() -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), importable_autoattack():
         warnings.simplefilter("ignore")  # It imports pkg_resources, which warns of its own end.
         try:
             import robustbench.utils
         except ImportError as error:
             raise rs.PluginError(f"the robustbench library cannot be imported ({error}): {INSTALL}") from error
     return robustbench.utils
+
+
+@contextmanager
+def importable_autoattack() -> Iterator[None]:
+    """Let `import autoattack` find `pyautoattack`, its name on the index, where nothing else has that name.
+
+    robustbench 1.1.1 imports it so; the copy that torchattacks 3.5.1 lays over it, where that is installed later, does not.
+    """
+    if "autoattack" in sys.modules or importlib.util.find_spec("autoattack") is not None:
+        yield
+        return
+    names = ("", ".state")
+    for name in names:
+        sys.modules[f"autoattack{name}"] = importlib.import_module(f"pyautoattack{name}")
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[f"autoattack{name}"]
 
 
 def _fetch(url: str, path: Path) -> None:
