@@ -94,7 +94,7 @@ class WorkersExecutor:
         try:
             kind, fact = first.receive()
         except EOFError:
-            raise JobFailed(f"nothing could be prepared: {first.epitaph()}") from None
+            raise RobustStackError(f"nothing could be prepared: {first.epitaph()}") from None
         if kind == "error":
             raise fact
 
