@@ -60,7 +60,7 @@ class StandIn(Dataset):
 
 
 def shrunk(suite: Suite, registry: Registry) -> Suite:
-    """The suite with one seed, one epoch, one batch of made-up images, two points a defense, and cheap attacks.
+    """The suite with narrow networks, one seed, one epoch, one made-up batch, two points a defense, and cheap attacks.
 
     It is named `<suite>.smoke`, so that its leaderboard never stands for the real one.
 

@@ -50,16 +50,22 @@ class Store:
     def __init__(self, folder: str | Path, *, create: bool = True) -> None:
         self.root = Path(folder)
         marker = self.root / MARKER
+        # First what lies there, then the marker: another run that makes the same store writes the marker before all else.
+        if self._holds_something() and not marker.is_file():
+            raise StoreError(f"{self.root} is not a RobustStack store; name an empty or absent folder with --store")
+        if create and not marker.is_file():
+            with _writing(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                _replace(marker, json.dumps({"schema": SCHEMA}).encode())
         if marker.is_file():
             schema = self._json(marker).get("schema")
             if schema != SCHEMA:
                 raise StoreError(f"{self.root}: a store of schema {schema!r}; this version reads {SCHEMA}")
-        elif self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise StoreError(f"{self.root} is not a RobustStack store; name an empty or absent folder with --store")
-        elif create:
-            with _writing(self.root):
-                self.root.mkdir(parents=True, exist_ok=True)
-                _replace(marker, json.dumps({"schema": SCHEMA}).encode())
+
+    def _holds_something(self) -> bool:
+        if not self.root.is_dir():
+            return self.root.exists()
+        return any(MARKER not in one.name for one in self.root.iterdir())
 
     def folder(self, job: str) -> Path:
         """Where a job's files lie."""

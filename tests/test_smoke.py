@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,21 @@ def test_two_points_two_steps_two_draws(plan: Plan) -> None:
         "steps": 2, "step": "relative", "restarts": 1, "draws": 2, "early_stop": True,
     }  # fmt: skip
     assert {spec["draws"] for spec in specs(plan, "attack")} <= {1, 2}
+
+
+def test_networks_are_narrow_and_as_deep_as_before(registry: Registry) -> None:
+    for name, path in (("resnet34", "fig01"), ("wrn40_2", "table1")):
+        plan = make_plan(
+            shrunk(load_suite(SUITES / "paper" / f"{path}.yaml"), registry), registry, Hardware("cpu", "float32")
+        )
+        whole = registry.create("architecture", name).resolved()["options"]
+        (small,) = {
+            json.dumps(spec["architecture"]["options"]): spec["architecture"]["options"]
+            for spec in specs(plan, "train")
+            if spec["architecture"]["name"] == name
+        }.values()
+        assert small["width"] == whole["width"] / 4
+        assert {**small, "width": whole["width"]} == whole
 
 
 def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def suite_arguments(function: F) -> F:
                      help="Replace a key of the suite, for example --set train.epochs=3; repeatable."),
         click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N."),
         click.option("--only", metavar="PATTERN", help="Only the rows whose label contains or matches this."),
-        click.option("--smoke", is_flag=True, help="One epoch, one batch of made-up images, two points, cheap attacks."),
+        click.option("--smoke", is_flag=True, help="Narrow networks, one made-up batch, two points, cheap attacks."),
     ]):  # fmt: skip
         function = decorate(function)
     return function

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
+from robuststack.layers.pointwise import avoid_fault
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # Parameters of glibc's mallopt.
 ROUNDING = {"float32": 1e-4, "bf16": 2.0**-5}
@@ -36,7 +37,10 @@ class Runtime:
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, convolution weights laid out channels-last, the layout of the images."""
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cpu":
+            avoid_fault(model)
+        return model
 
 
 def keep_memory() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from robuststack.layers.condition import View
 from robuststack.layers.flow import operations
 from robuststack.layers.noise import NoisyConv2d, WeightNoise
+from robuststack.layers.pointwise import in_order
 
 AGREEMENT = 1e-3
 """Largest difference of folded and plain logits, relative to the largest logit: far above rounding, far below a layer that
@@ -203,4 +204,5 @@ def _plain(conv: nn.Conv2d) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    before = any(hook is not in_order for hook in module._forward_pre_hooks.values())
+    return bool(before or module._forward_hooks or module._backward_hooks)

@@ -89,7 +89,8 @@ def test_show_prints_options_with_types_defaults_and_meanings(robuststack):
 
 def test_show_as_json_holds_the_same(robuststack):
     facts = json.loads(printed(robuststack("show", "architecture", "wrn-16-4", "--json")))
-    assert {one["name"]: one["default"] for one in facts["options"]} == {"depth": 16, "widen": 4, "dropout": 0.3}
+    defaults = {one["name"]: one["default"] for one in facts["options"]}
+    assert defaults == {"depth": 16, "widen": 4, "width": 16, "dropout": 0.3}
     assert "knobs" not in facts
 
 

@@ -38,7 +38,7 @@ def scored(trained: Trained) -> Callable[[str, float], torch.Tensor]:
 
 def test_the_louder_the_noise_the_more_the_published_protocol_flatters(scored):
     adaptive = scored("adaptive", 1.0)
-    assert 0.05 < float(adaptive.mean()) < 0.8
+    assert 0.02 < float(adaptive.mean()) < 0.8
     assert torch.equal(scored("adaptive", 8.0), adaptive), "no noise is deployed at lambda_n = 0"
     gaps = [100 * float((scored("published", factor) - adaptive).mean()) for factor in (1.0, 3.0, 8.0)]
     assert gaps == sorted(gaps)

@@ -180,12 +180,12 @@ class PreActivationBlock(nn.Module):
 class WideResNetwork(nn.Module):
     """Three stages of pre-activation blocks, a final norm, global average pooling, linear classifier."""
 
-    def __init__(self, depth: int, widen: int, dropout: float, channels: int, num_classes: int) -> None:
+    def __init__(self, depth: int, widen: int, thin: int, dropout: float, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.stem = conv3x3(channels, 16)
+        self.stem = conv3x3(channels, thin)
         layers: list[nn.Module] = []
-        inputs = 16
-        for stage, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
+        inputs = thin
+        for stage, width in enumerate((thin * widen, 2 * thin * widen, 4 * thin * widen)):
             for position in range((depth - 4) // 6):
                 stride = 2 if stage > 0 and position == 0 else 1
                 layers.append(PreActivationBlock(inputs, width, stride, dropout))

@@ -17,7 +17,9 @@ class ResNet(rs.Architecture):
 
     class Options(rs.Options):
         depth: Literal[18, 34, 50] = rs.option(34, "Layers; 50 uses bottleneck blocks.")
-        width: int = rs.option(64, "Channels of the first stage; the stages have 1, 2, 4 and 8 times as many.", ge=1)
+        width: int = rs.option(
+            64, "Channels of the first stage; the stages have 1, 2, 4 and 8 times as many.", ge=1, smoke=16
+        )
 
     def build(self, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack_plugins.architectures.networks import FourStageResNet

@@ -19,7 +19,8 @@ class WideResNet(rs.Architecture):
 
     class Options(rs.Options):
         depth: int = rs.option(16, "Layers: 6n + 4.", ge=10)
-        widen: int = rs.option(8, "The widening factor K; the stages have 16K, 32K and 64K channels.", ge=1)
+        widen: int = rs.option(8, "The widening factor K; the stages have K, 2K and 4K times `width` channels.", ge=1)
+        width: int = rs.option(16, "Channels of the stem.", ge=1, smoke=4)
         dropout: float = rs.option(0.3, "Dropout between the two convolutions of a block.", ge=0, lt=1)
 
         @field_validator("depth")
@@ -32,4 +33,5 @@ class WideResNet(rs.Architecture):
     def build(self, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack_plugins.architectures.networks import WideResNetwork
 
-        return WideResNetwork(self.options.depth, self.options.widen, self.options.dropout, shape[0], num_classes)
+        one = self.options
+        return WideResNetwork(one.depth, one.widen, one.width, one.dropout, shape[0], num_classes)
