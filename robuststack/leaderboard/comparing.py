@@ -21,7 +21,7 @@ class Change:
 
     label: str
     figure: str
-    """`CA`, or `RA` and the attack."""
+    """`CA`, or `RA` and the attack; behind it the protocol, in brackets, where it is not the headline's."""
     old: float
     new: float
     difference: Difference
@@ -66,37 +66,68 @@ def _changes(old: Row, new: Row, old_outcomes: Outcomes, new_outcomes: Outcomes)
     for key in ("dataset", "dataset_options", "n"):
         if old[key] != new[key]:
             raise LeaderboardError(f"{old['label']}: {key} is {old[key]!r} in the one and {new[key]!r} in the other")
-    attacks = [name for name in old["ra"] if name in new["ra"]]
-    found = [("CA", old["ca"], new["ca"], ["ca"])]
+    return [
+        Change(old["label"], figure, first["value"], second["value"], _difference(before, after, first, second, jobs))
+        for before in _scored(old, old_outcomes)
+        for after in _scored(new, new_outcomes)
+        if before.protocol == after.protocol
+        for figure, first, second, jobs in _figures(before, after)
+    ]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A row by one protocol, and the per-sample outcomes of its leaderboard."""
+
+    protocol: str
+    headline: bool
+    scores: Mapping[str, Any]
+    """`ca` and `ra`."""
+    jobs: Mapping[str, Mapping[str, str]]
+    """Of clean accuracy and of each attack: pair of seeds -> job."""
+    stochastic: bool
+    outcomes: Outcomes
+
+
+def _scored(row: Row, outcomes: Outcomes) -> list[_Scored]:
+    """The headline first. Whether another protocol's victim draws noise is not on record: it is taken to."""
+    one, jobs = row["protocol"], row["jobs"]
+    return [
+        _Scored(one, True, row, jobs[one], bool(row["stochastic"]), outcomes),
+        *(_Scored(name, False, scores, jobs[name], True, outcomes) for name, scores in row["protocols"].items()),
+    ]
+
+
+Figure = tuple[str, Mapping[str, float], Mapping[str, float], Sequence[str]]
+
+
+def _figures(old: _Scored, new: _Scored) -> list[Figure]:
+    """What both have: its name, the figures, and which jobs they are made of."""
+    attacks = [name for name in old.scores["ra"] if name in new.scores["ra"]]
+    found: list[Figure] = [("CA", old.scores["ca"], new.scores["ca"], ["ca"])]
     for name in attacks:
         jobs = [one for one in attacks if one != "worst"] if name == "worst" else [name]
-        found.append((f"RA {name}", old["ra"][name], new["ra"][name], jobs))
-    return [
-        Change(
-            old["label"], figure, first["value"], second["value"],
-            _difference((old, first, old_outcomes), (new, second, new_outcomes), jobs),
-        )
-        for figure, first, second, jobs in found
-    ]  # fmt: skip
+        found.append((f"RA {name}", old.scores["ra"][name], new.scores["ra"][name], jobs))
+    if old.headline and new.headline:
+        return found
+    return [(f"{figure} ({old.protocol})", *rest) for figure, *rest in found]  # type: ignore[misc]
 
 
-Side = tuple[Row, Mapping[str, float], Outcomes]
+def _difference(
+    old: _Scored, new: _Scored, first: Mapping[str, float], second: Mapping[str, float], jobs: Sequence[str]
+) -> Difference:
+    before, after = (_runs(one, jobs) for one in (old, new))
+    if before and after:
+        return paired(before, after, stochastic=(old.stochastic, new.stochastic))
+    return unpaired(first, second)
 
 
-def _difference(old: Side, new: Side, jobs: Sequence[str]) -> Difference:
-    runs = [_runs(row, outcomes, jobs) for row, _, outcomes in (old, new)]
-    first, second = runs
-    if first and second:
-        return paired(first, second, stochastic=(bool(old[0]["stochastic"]), bool(new[0]["stochastic"])))
-    return unpaired(old[1], new[1])
-
-
-def _runs(row: Row, outcomes: Outcomes, jobs: Sequence[str]) -> list[list[np.ndarray]]:
-    """The outcomes of a row, for each pair of seeds those of each attack; empty where one is not there."""
-    of_attacks = [row["jobs"][row["protocol"]][name] for name in jobs]
+def _runs(scored: _Scored, jobs: Sequence[str]) -> list[list[np.ndarray]]:
+    """The outcomes, for each pair of seeds those of each attack; empty where one is not there."""
+    of_attacks = [scored.jobs[name] for name in jobs]
     ids = [[one[pair] for one in of_attacks] for pair in of_attacks[0]]
     # Clean accuracy of a deterministic model is one job for all attack seeds: it counts once.
     ids = [list(one) for one in dict.fromkeys(tuple(one) for one in ids)]
-    if not all(job in outcomes for one in ids for job in one):
+    if not all(job in scored.outcomes for one in ids for job in one):
         return []
-    return [[outcomes[job] for job in one] for one in ids]
+    return [[scored.outcomes[job] for job in one] for one in ids]

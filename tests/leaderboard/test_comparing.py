@@ -57,6 +57,20 @@ def test_without_outcomes_the_printed_intervals_decide(board, found):
     assert [one.figure for one in changes if one.difference.verdict == "worse"] == ["CA"]
 
 
+def test_every_protocol_is_compared_with_itself():
+    path = Path(__file__).parents[2] / "leaderboard" / "cpu_fig07.json"
+    board = files.read(path)
+    (row, *_) = board["rows"] = [next(one for one in board["rows"] if one["defense"] == "float")]
+    found = outcomes.load(path, board["rows"])
+    published = row["jobs"]["published"]["PGD-7"].values()
+    changed = {**found, **{job: np.zeros_like(found[job]) for job in published}}
+    worse = {one.figure: one.difference for one in compare(board, board, found, changed).changes}
+    assert {"CA", "CA (published)", "RA PGD-7", "RA PGD-7 (published)"} <= worse.keys()
+    verdicts = {figure for figure, one in worse.items() if one.verdict == "worse"}
+    assert verdicts == {"RA PGD-7 (published)", "RA worst (published)"}
+    assert worse["RA PGD-7 (published)"].value == pytest.approx(-row["protocols"]["published"]["ra"]["PGD-7"]["value"])
+
+
 def test_rows_of_only_one_side_are_named(board, found):
     shorter = {**board, "rows": board["rows"][1:]}
     assert compare(board, shorter, found, found).only_old == [board["rows"][0]["label"]]
