@@ -90,6 +90,10 @@ def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Pa
     # In one process, since each would import torch again; without the long test of the TRADES package.
     tested = environment.run("pytest", "-q", *packages, "-k", "not more_robust_than_no_defense or my_defense")
     assert tested.returncode == 0, tested.stdout
+    # A package lies in another project, whose options of pytest are not for it.
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nminversion = "99"\n')
+    alone = environment.run("pytest", "-q", "--collect-only", packages[-1])
+    assert alone.returncode == 0, alone.stdout + alone.stderr
     (tmp_path / "mine.yaml").write_text(NEW_SUITE)
     run = environment.run("robuststack", "run", tmp_path / "mine.yaml")
     assert run.returncode == 0, run.stderr
