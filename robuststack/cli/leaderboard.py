@@ -49,7 +49,8 @@ def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: st
     """Compare the leaderboard NEW with OLD: each a JSON file, a suite's name, or REVISION:FILE as git has it there.
 
     Where per-sample outcomes lie beside both, images are paired: a bootstrap over them gives the interval, and McNemar's
-    exact test stands beside it at deterministic points. Elsewhere the interval comes from the two printed ones.
+    exact test stands beside it at deterministic points. Elsewhere the interval comes from the two printed ones. A figure
+    by another protocol than the headline's is compared with its own kind, and named after it.
     """
     from robuststack.leaderboard import comparing
     from robuststack.leaderboard.opening import open_board
