@@ -58,6 +58,12 @@ def test_a_folder_with_other_things_is_no_store(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
+def test_another_run_may_be_making_the_same_store(tmp_path: Path) -> None:
+    (tmp_path / f".{MARKER}.4711").write_text("{")
+    Store(tmp_path)
+    assert (tmp_path / MARKER).is_file()
+
+
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text('{"schema": 99}')
     with pytest.raises(StoreError, match="schema 99; this version reads 1"):

@@ -12,8 +12,9 @@ FAULTY_BELOW = 8  # Channels of the input: the floats of a register of AVX2.
 def avoid_fault(model: nn.Module) -> None:
     """Lay out the operands of strided 1 x 1 convolutions so that torch computes them right, where they are narrow.
 
-    With AVX2 and channels-last, the gradient of such a convolution for an input of less than 8 channels is wrong, and is
-    written past its end (oneDNN's `brgconv_strided`, torch 2.15). A shortcut of a slim network can be as narrow as that.
+    With AVX2 and channels-last, the gradient of such a convolution for an input of less than 8 channels is written past
+    its end, and can be wrong (oneDNN's `brgconv_strided`, torch 2.15, seen on a processor without AVX512). A shortcut of a
+    slim network can be as narrow as that.
     """
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and max(conv.stride) > 1:
@@ -24,10 +25,9 @@ def avoid_fault(model: nn.Module) -> None:
 
 def in_order(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The hook: a narrow input in the default layout, any other as it is."""
-    x: Tensor = arguments[0]
-    if x.shape[1] >= FAULTY_BELOW:
+    if not arguments or arguments[0].shape[1] >= FAULTY_BELOW:
         return None
-    return (_in_order(x), *arguments[1:])
+    return (_in_order(arguments[0]), *arguments[1:])
 
 
 def _in_order(x: Tensor) -> Tensor:

@@ -73,10 +73,10 @@ def _problems(row: Any) -> Iterator[str]:
         for key in ("median", "low", "high"):
             if not _number(_mapping(timed).get(key)):
                 yield f"has no number at {f'latency_ms.{batch}.{key}'!r}"
-    jobs = _mapping(_mapping(row["jobs"]).get(row["protocol"]))
-    yield from (
-        f"has no jobs of {key!r}" for key in ("ca", *row["ra"]) if key != "worst" and not _mapping(jobs.get(key))
-    )
+    for protocol, score in {row["protocol"]: row, **_mapping(row["protocols"])}.items():
+        jobs = _mapping(_mapping(row["jobs"]).get(protocol))
+        attacks = (key for key in _mapping(_mapping(score).get("ra")) if key != "worst")
+        yield from (f"has no jobs of {key!r}" for key in ("ca", *attacks) if not _mapping(jobs.get(key)))
 
 
 def _figures(prefix: str, score: Any) -> Iterator[str]:

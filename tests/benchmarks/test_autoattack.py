@@ -1,4 +1,4 @@
-"""APGD and AutoAttack-rand against pyautoattack: 1,000 images; on FLOAT 300 of them, 5 seeds and 20 draws (an hour)."""
+"""APGD and AutoAttack-rand against pyautoattack: 1,000 images; on FLOAT 300 of them, 5 seeds, 20 draws."""
 
 from __future__ import annotations
 
