@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,13 @@ def source_digest(modules: Iterable[str], alone: Iterable[str] = ()) -> str:
 
     Of the modules in `alone` only their own source counts, not what they import.
     """
+    return _source_digest(frozenset(modules), frozenset(alone))
+
+
+@cache
+def _source_digest(modules: frozenset[str], alone: frozenset[str]) -> str:
     files = {name: _read(name)[0] for name in alone}
-    pending = sorted(set(modules))
+    pending = sorted(modules)
     while pending:
         name = pending.pop()
         if name in files:
@@ -73,7 +78,7 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
         tree = ast.parse(text)
     except SyntaxError:  # A module that is only imported when it is needed; importing it will say so.
         tree = ast.Module([], [])
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             imported += [one.name for one in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -82,6 +87,14 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
             # `from package import module`: a name that is a module counts too.
             imported += [base, *(f"{base}.{one.name}" for one in node.names)]
     return hashlib.sha256(text.encode()).hexdigest(), tuple(imported)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node. Imports are statements: expressions, most of a tree, need not be looked at."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for one in getattr(node, block, ()):
+            yield one
+            yield from _statements(one)
 
 
 @cache

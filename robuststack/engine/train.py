@@ -55,7 +55,8 @@ class Step:
         self.x = self.y = torch.empty(0)
         self.loss = torch.zeros((), device=runtime.device)
         self.seen: dict[str, tuple[Tensor, int]] = {}
-        self._attack, self._threat, self._runtime, self._seed = attack, threat, runtime, seed
+        self.runtime, self.seed = runtime, seed
+        self._attack, self._threat = attack, threat
         self._number = self._attacks = 0
         self._folding = Folding()
 
@@ -72,10 +73,10 @@ class Step:
         start: Literal["uniform", "normal", "zero"] | None = None,
     ) -> Tensor:
         self._attacks += 1
-        source = generator(x.device, self._seed, "start", self.epoch, self._number, self._attacks)
+        source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
         with still(view):
             first = STARTS[start] if start else None
-            fast = Fast(self._folding.of(view, x), self._runtime)
+            fast = Fast(self._folding.of(view, x), self.runtime)
             return self._attack.perturb(
                 fast, x, y, self._threat, source, loss=loss, start=first, early_stop=False
             ).detach()
@@ -107,6 +108,20 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     return recipe.lr
 
 
+def learn(
+    step: Step, defense: Defense, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, epoch: int, number: int
+) -> None:
+    """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]."""
+    step.begin(x, y, epoch, number)
+    optimizer.zero_grad(set_to_none=True)
+    with seeded(x.device, step.seed, "step", epoch, number), step.runtime.autocast():
+        defense.training_step(step)
+    optimizer.step()
+    # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
+    torch.autograd.graph.increment_version([one for group in optimizer.param_groups for one in group["params"]])
+    defense.after_step(step.model, optimizer)
+
+
 def train(
     state: State,
     defense: Defense,
@@ -129,7 +144,6 @@ def train(
         JobFailed: a loss that is not finite, with epoch and step.
     """
     model, optimizer = state.model, state.optimizer
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     step = Step(model, attack, threat, runtime, recipe.epochs, seed)
     for epoch in range(state.epoch, recipe.epochs):
         started = time.perf_counter()
@@ -140,14 +154,7 @@ def train(
         losses = []
         batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
         for number, (x, y) in enumerate(batches):
-            step.begin(x, y, epoch, number)
-            optimizer.zero_grad(set_to_none=True)
-            with seeded(x.device, seed, "step", epoch, number), runtime.autocast():
-                defense.training_step(step)
-            optimizer.step()
-            # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
-            torch.autograd.graph.increment_version(parameters)
-            defense.after_step(model, optimizer)
+            learn(step, defense, optimizer, x, y, epoch, number)
             losses.append(step.loss)
         # One synchronisation an epoch: the losses stay on the device until here.
         values = torch.stack(losses).cpu()

@@ -14,6 +14,7 @@ from torch.nn import functional
 from robuststack.errors import PluginError
 from robuststack.layers.adopt import adopt
 from robuststack.layers.condition import Condition, View
+from robuststack.layers.normal import standard_normal
 from robuststack.layers.roles import rewrite
 
 ALPHA_INIT = 0.25
@@ -81,18 +82,6 @@ class WeightNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scale = float(self.condition.read("noise") or 0.0)
         return self.operate(x, self.noisy_weight(scale) if scale != 0.0 else self.weight)
-
-
-def standard_normal(like: Tensor) -> Tensor:
-    """A standard normal draw of the shape and memory order of `like`.
-
-    Filling a channels-last tensor in its logical order takes four times as long as filling a contiguous one, and adding two
-    tensors of different orders five times as long as of one: so it is drawn in memory order.
-    """
-    if like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
-        ordered = like.permute(0, 2, 3, 1).shape
-        return torch.randn(ordered, device=like.device, dtype=like.dtype).permute(0, 3, 1, 2)
-    return torch.randn(like.shape, device=like.device, dtype=like.dtype)
 
 
 def alpha_shape(weight: Tensor, granularity: Granularity) -> tuple[int, ...]:

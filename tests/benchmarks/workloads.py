@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -128,20 +129,17 @@ def step_of(name: str, architecture: str, batch: int, steps: int, runtime: Runti
         "defense", name, {"pgd_at": {"lambda": 0.5}, "pni": {"warmup_epochs": 0}}.get(name, {})
     )
     model = built(defense, architecture, (3, 32, 32), runtime)
-    images, labels = torch.rand(batch, 3, 32, 32), torch.randint(10, (batch,))
-    one = data.Data(images.to(runtime.device), labels.to(runtime.device))
+    x, y = torch.rand(batch, 3, 32, 32, device=runtime.device), torch.randint(10, (batch,), device=runtime.device)
+    x = x.contiguous(memory_format=torch.channels_last)
     attack = REGISTRY.create("attack", "pgd", {"steps": steps, "draws": 1})
-    state = training.begin(defense, model, Recipe(batch_size=batch, lr=0.01))
+    optimizer = training.begin(defense, model, Recipe(batch_size=batch, lr=0.01)).optimizer
+    step = training.Step(model.train(), attack, rs.Threat(eps=EPS), runtime, epochs=1, seed=0)
+    numbers = itertools.count()
 
-    def step() -> None:
-        # One more epoch, which is one step long.
-        once = Recipe(epochs=state.epoch + 1, batch_size=batch, lr=0.01)
-        training.train(
-            state, defense, one, attack, rs.Threat(eps=EPS), once, runtime,
-            seed=0, augmentation=rs.Augmentation(), epoch_done=lambda *_: None,
-        )  # fmt: skip
+    def one() -> None:
+        training.learn(step, defense, optimizer, x, y, epoch=0, number=next(numbers))
 
-    return step
+    return one
 
 
 def here(device: str = "auto", precision: str = "auto") -> Runtime:

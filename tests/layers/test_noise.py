@@ -6,7 +6,6 @@ import copy
 import pickle
 
 import pytest
-import scipy.stats
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +19,6 @@ from robuststack.layers.noise import (
     bake,
     noise_scales,
     noisy,
-    standard_normal,
 )
 
 
@@ -185,32 +183,13 @@ def test_the_noise_has_the_standard_deviation_of_the_papers(alpha, scale):
         assert float(half.std()) == pytest.approx(expected, rel=0.03)
 
 
-def test_layers_and_draws_are_independent():
+@pytest.mark.parametrize("width", [16, 192])
+def test_layers_and_draws_are_independent(width):
     torch.manual_seed(0)
-    first, second = (NoisyConv2d(nn.Conv2d(16, 16, 3), Condition("noise")) for _ in range(2))
+    first, second = (NoisyConv2d(nn.Conv2d(width, width, 3), Condition("noise")) for _ in range(2))
     draws = [(one.noisy_weight(1.0) - one.weight).detach().flatten() for one in (first, second, first)]
     correlation = torch.corrcoef(torch.stack(draws))
     assert float((correlation - torch.eye(3)).abs().max()) < 5 / draws[0].numel() ** 0.5
-
-
-@pytest.mark.parametrize("shape", [(32, 16, 3, 3), (64, 32, 1, 1), (10, 64)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_noise_is_standard_normal_in_the_memory_order_of_the_weight(shape, layout):
-    weight = torch.zeros(shape)
-    if len(shape) == 4:
-        weight = weight.contiguous(memory_format=layout)
-    torch.manual_seed(0)
-    draws = torch.stack([standard_normal(weight).flatten() for _ in range(50)])
-    assert standard_normal(weight).shape == weight.shape
-    in_order = [one for one, size in zip(weight.stride(), shape, strict=True) if size > 1]
-    assert [one for one, size in zip(standard_normal(weight).stride(), shape, strict=True) if size > 1] == in_order
-    count = draws.numel()
-    assert abs(float(draws.mean())) < 5 / count**0.5
-    assert float(draws.var()) == pytest.approx(1, abs=5 * (2 / count) ** 0.5)
-    assert float(draws.pow(4).mean()) == pytest.approx(3, abs=5 * (96 / count) ** 0.5)
-    assert scipy.stats.kstest(draws.flatten().numpy(), "norm").pvalue > 1e-4
-    correlation = torch.corrcoef(draws) - torch.eye(50)
-    assert float(correlation.abs().max()) < 6 / draws.shape[1] ** 0.5
 
 
 def test_every_forward_pass_has_fresh_noise(net, x):

@@ -1,0 +1,78 @@
+"""Normal draws: their distribution, their order in memory, and what they depend on; few numbers and many."""
+
+from __future__ import annotations
+
+import pytest
+import scipy.stats
+import torch
+
+from robuststack.layers.normal import BLOCK, MANY, standard_normal
+
+MANY_SHAPES = [(512, 64, 3, 3), (513, 521), (1024, 2 * BLOCK // 1024 + 3)]
+"""More than one block, and counts that no block and no word of random bits divides."""
+
+
+@pytest.mark.parametrize("shape", [(32, 16, 3, 3), (64, 32, 1, 1), (10, 64), *MANY_SHAPES])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_draws_are_standard_normal_and_lie_in_the_memory_order_of_the_weight(shape, layout):
+    weight = torch.zeros(shape)
+    if len(shape) == 4:
+        weight = weight.contiguous(memory_format=layout)
+    torch.manual_seed(0)
+    draws = torch.stack([standard_normal(weight).flatten() for _ in range(50 if weight.numel() < MANY else 12)])
+    one = standard_normal(weight)
+    assert one.shape == weight.shape
+    in_order = [stride for stride, size in zip(weight.stride(), shape, strict=True) if size > 1]
+    assert [stride for stride, size in zip(one.stride(), shape, strict=True) if size > 1] == in_order
+    count = draws.numel()
+    assert abs(float(draws.mean())) < 5 / count**0.5
+    assert float(draws.var()) == pytest.approx(1, abs=5 * (2 / count) ** 0.5)
+    assert float(draws.pow(4).mean()) == pytest.approx(3, abs=5 * (96 / count) ** 0.5)
+    assert scipy.stats.kstest(draws.flatten().numpy(), "norm").pvalue > 1e-4
+    correlation = torch.corrcoef(draws) - torch.eye(len(draws))
+    assert float(correlation.abs().max()) < 6 / draws.shape[1] ** 0.5
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 4, 5, 8, 9, 512, BLOCK])
+def test_numbers_of_one_draw_do_not_depend_on_each_other(lag):
+    torch.manual_seed(1)
+    draw = standard_normal(torch.empty(8 * BLOCK))
+    for one in (draw, draw.square() - 1, draw.abs() - draw.abs().mean()):
+        correlation = float((one[lag:] * one[:-lag]).mean() / one.square().mean())
+        assert abs(correlation) < 5 / (len(draw) - lag) ** 0.5
+
+
+def test_tails_reach_as_far_as_those_of_a_normal_distribution_but_for_fifteen_in_a_million():
+    torch.manual_seed(2)
+    draw = standard_normal(torch.empty(1 << 24)).abs()
+    for bound in (2.0, 3.0, 3.5, 4.0):
+        expected = 2 * scipy.stats.norm.sf(bound)
+        found = float((draw > bound).double().mean())
+        # A bound falls somewhere within a share of 2^-16, on either side.
+        assert abs(found - expected) < 5 * (expected / len(draw)) ** 0.5 + 2**-16
+    assert float(draw.max()) == pytest.approx(4.325, abs=0.001)
+
+
+@pytest.mark.parametrize("count", [1000, MANY])
+def test_a_draw_is_that_of_torchs_seed_whatever_the_threads(count):
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    try:
+        torch.manual_seed(3)
+        first = standard_normal(torch.empty(count))
+        second = standard_normal(torch.empty(count))
+        torch.set_num_threads(1 if threads > 1 else 2)
+        torch.manual_seed(3)
+        assert torch.equal(standard_normal(torch.empty(count)), first)
+        assert not torch.equal(first, second)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(before)
+
+
+def test_other_types_are_drawn_in_their_own():
+    assert standard_normal(torch.empty(MANY, dtype=torch.float64)).dtype == torch.float64
+    with torch.inference_mode():
+        standard_normal(torch.empty(MANY))
+    weight = torch.ones(MANY, requires_grad=True)
+    (weight * standard_normal(weight)).sum().backward()
+    assert weight.grad is not None
