@@ -122,7 +122,7 @@ def test_pgd(target: Target, table: Any, benchmark: Any) -> None:
                 ProjectedGradientDescent, target, eps_step=STEP / 2, max_iter=steps, num_random_init=1, verbose=False
             ),
         },
-        targets={"torchattacks": "3.5 (5 as it evaluates)"}, shares={whole: passes},
+        targets={"torchattacks": "3.5 (5 as it evaluates)"}, shares={whole: passes}, rounds=2,
     )  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def test_apgd(target: Target, table: Any, benchmark: Any) -> None:
             "robuststack": lambda: target.ours("apgd_ce", iterations=iterations),
             "pyautoattack": lambda: official(target, "ce", iterations, 1),
         },
+        rounds=2,
     )  # fmt: skip
 
 
