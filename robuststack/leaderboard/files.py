@@ -196,9 +196,11 @@ def _by_heading(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mappi
 
 def _recipe(recipe: Mapping[str, Any]) -> str:
     attack = recipe["attack"]
+    # Training attacks to the end whatever its attack's `early_stop` says.
+    options = {key: value for key, value in attack["options"].items() if key != "early_stop"}
     return (
         f"{recipe['epochs']} epochs of batches of {recipe['batch_size']}, lr {recipe['lr']:g} ({recipe['schedule']}),"
-        f" weight decay {recipe['weight_decay']:g}, training attack {attack['name']} {_options(attack['options'])}"
+        f" weight decay {recipe['weight_decay']:g}, training attack {attack['name']} {_options(options)}"
     )
 
 

@@ -54,8 +54,8 @@ class Table:
             "# Benchmarks",
             "Written by `tox -e bench`; all of a group in one process, in turn, medians of the rounds. `times ours` above 1"
             " means slower than RobustStack. RA: robust accuracy of the same model on the same images, judged in float32"
-            " by the same code. The convolutions' rate: the time that the network's convolutions take alone, as many"
-            " passes, divided by the time of the whole.",
+            " by the same code. Other libraries get the model in torch's default layout, as users do. The convolutions'"
+            " rate: the time that the network's convolutions take alone, as many passes, divided by the time of the whole.",
             tabulate(rows, HEADER, tablefmt="github", disable_numparse=True),
             machine,
         ]) + "\n"  # fmt: skip

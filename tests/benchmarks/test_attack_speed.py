@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import foolbox
@@ -33,12 +35,24 @@ class Target:
     view: View
     x: Tensor
     y: Tensor
+    folding: Folding = field(default_factory=Folding)
+
+    @cached_property
+    def unprepared(self) -> View:
+        """The model as its user has it, in torch's default layout: what the other libraries get."""
+        model = copy.deepcopy(self.view.model).to(memory_format=torch.contiguous_format)
+        return View(model, self.view.values, stochastic=self.view.stochastic)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """`x` in torch's default layout."""
+        return self.x.contiguous()
 
     def ours(self, name: str, **options: Any) -> Tensor:
-        """Images by an attack of ours, set up as the engine does it for every batch."""
+        """Images by an attack of ours, set up as the engine does it for every batch but the first."""
         attack = REGISTRY.create("attack", name, options)
         with still(self.view):
-            fast = Fast(Folding().of(self.view, self.x), RUNTIME, Tally(self.x.device))
+            fast = Fast(self.folding.of(self.view, self.x), RUNTIME, Tally(self.x.device))
             return attack.perturb(fast, self.x, self.y, rs.Threat(eps=EPS), generator(self.x.device, 0))
 
     def right(self, adversarial: Tensor) -> Tensor:
@@ -90,13 +104,13 @@ def compare(
 
 
 def foolbox_run(attack: Any, target: Target) -> Callable[[], Tensor]:
-    model = foolbox.PyTorchModel(target.view, bounds=(0, 1), device=target.x.device)
-    return lambda: attack(model, target.x, target.y, epsilons=EPS)[1]
+    model = foolbox.PyTorchModel(target.unprepared, bounds=(0, 1), device=target.x.device)
+    return lambda: attack(model, target.images, target.y, epsilons=EPS)[1]
 
 
 def art_run(kind: Any, target: Target, **options: Any) -> Callable[[], Tensor]:
     classifier = PyTorchClassifier(
-        target.view, loss=nn.CrossEntropyLoss(), input_shape=tuple(target.x.shape[1:]), nb_classes=10,
+        target.unprepared, loss=nn.CrossEntropyLoss(), input_shape=tuple(target.x.shape[1:]), nb_classes=10,
         clip_values=(0, 1), device_type="gpu" if target.x.is_cuda else "cpu",
     )  # fmt: skip
     attack = kind(classifier, eps=EPS, batch_size=len(target.x), **options)
@@ -114,7 +128,10 @@ def test_pgd(target: Target, table: Any, benchmark: Any) -> None:
         {
             whole: lambda: target.ours("pgd", early_stop=False, **options),
             early: lambda: target.ours("pgd", **options),
-            "torchattacks": lambda: torchattacks.PGD(target.view, EPS, STEP / 2, steps)(target.x, target.y),
+            "torchattacks": lambda: torchattacks.PGD(target.unprepared, EPS, STEP / 2, steps)(target.images, target.y),
+            "torchattacks, channels-last as ours": lambda: torchattacks.PGD(target.view, EPS, STEP / 2, steps)(
+                target.x, target.y
+            ),
             "foolbox": foolbox_run(
                 foolbox.attacks.LinfPGD(abs_stepsize=STEP / 2, steps=steps, rel_stepsize=None), target
             ),
@@ -131,7 +148,7 @@ def test_fgsm(target: Target, table: Any, benchmark: Any) -> None:
         table, benchmark, f"FGSM, ResNet-18, batch {len(target.y)}", target,
         {
             "robuststack": lambda: target.ours("fgsm"),
-            "torchattacks": lambda: torchattacks.FGSM(target.view, EPS)(target.x, target.y),
+            "torchattacks": lambda: torchattacks.FGSM(target.unprepared, EPS)(target.images, target.y),
             "foolbox": foolbox_run(foolbox.attacks.LinfFastGradientAttack(random_start=False), target),
             "adversarial-robustness-toolbox": art_run(FastGradientMethod, target),
         },
@@ -139,11 +156,10 @@ def test_fgsm(target: Target, table: Any, benchmark: Any) -> None:
 
 
 def official(target: Target, loss: str, iterations: int, draws: int) -> Tensor:
-    attack = APGDAttack(
-        target.view, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=target.x.device
-    )
-    with still(target.view):
-        found: Tensor = attack.perturb(target.x.contiguous(), target.y, best_loss=target.view.stochastic)
+    model = target.unprepared
+    attack = APGDAttack(model, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=target.x.device)
+    with still(model):
+        found: Tensor = attack.perturb(target.images, target.y, best_loss=model.stochastic)
     return found
 
 
