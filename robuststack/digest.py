@@ -17,7 +17,8 @@ ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "
 
 
 ENGINE_REVISION = 2
-"""Raised when a change of the engine changes results, as a component's `revision` is; a part of every job id."""
+"""Raised when a change of the engine changes what results mean, as a component's `revision` is; a part of every job id.
+Other rounding, or other random numbers of the same distribution, does not count: processors differ by as much."""
 
 
 def job_id(kind: str, spec: Mapping[str, Any]) -> str:

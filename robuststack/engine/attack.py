@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from robuststack.contracts import Attack, Loss, Threat
 from robuststack.engine.data import Data
-from robuststack.engine.device import Fast, Runtime, Tally, exact, generator, seeded
+from robuststack.engine.device import Fast, Runtime, Tally, generator, seeded
 from robuststack.errors import PluginError
 from robuststack.layers.condition import View
+from robuststack.layers.exact import exact
 from robuststack.layers.folding import Folding
 
 Start = Callable[[Tensor, Threat, torch.Generator], Tensor]
@@ -306,7 +307,7 @@ def judge(view: View, x: Tensor, y: Tensor, draws: int) -> Tensor:
 
     Logits that are not finite are wrong: argmax would call them class 0.
     """
-    with still(view), exact():
+    with still(view), exact(x.device):
         return torch.stack([_right(view(x), y) for _ in range(draws)])
 
 

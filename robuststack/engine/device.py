@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
+from robuststack.layers.exact import exact
 from robuststack.layers.pointwise import avoid_fault
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # Parameters of glibc's mallopt.
@@ -28,9 +29,10 @@ class Runtime:
         self.precision = hardware.precision
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Lower precision for the operations that tolerate it; nothing in float32."""
+        """Lower precision for the operations that tolerate it; float32 as it is in float32."""
         if self.precision == "float32":
-            return nullcontext()
+            # A processor has no other; a CUDA card has TF32, whose rounding `ROUNDING` would not cover.
+            return nullcontext() if self.device.type == "cpu" else exact(self.device)
         # No cache of casts: torch before about 2.10 keeps those made under no_grad, and a later pass that needs their
         # gradient trains nothing. The other precision casts each weight once a pass anyway.
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
@@ -69,13 +71,6 @@ def threads(count: int | None) -> Iterator[None]:
 def device_of(model: nn.Module) -> torch.device:
     """Where a model lies; the CPU for one without parameters and buffers."""
     return next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))
-
-
-def exact() -> AbstractContextManager[object]:
-    """Float32 that is float32: CUDA convolutions would round to TF32, ten bits, unless told not to."""
-    return torch.backends.cudnn.flags(  # type: ignore[no-any-return,no-untyped-call]
-        enabled=torch.backends.cudnn.enabled, benchmark=torch.backends.cudnn.benchmark, allow_tf32=False
-    )
 
 
 class Tally:

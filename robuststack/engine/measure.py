@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from robuststack.contracts import Architecture, Defense, Setting
 from robuststack.engine.attack import still
 from robuststack.engine.building import network
-from robuststack.engine.device import Runtime, device_of, exact
+from robuststack.engine.device import Runtime, device_of
+from robuststack.layers.exact import exact
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -51,7 +52,7 @@ def latency(
     """
     images = torch.rand(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
     times: list[list[float]] = [[], []]
-    with still(view), still(plain or nn.Identity()), exact():
+    with still(view), still(plain or nn.Identity()), exact(device):
         for number in range(warmup + repeats):
             for module, seen in zip((view, plain), times, strict=True):
                 if module is not None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.layers.condition import View
+from robuststack.layers.exact import exact
 from robuststack.layers.flow import operations
 from robuststack.layers.noise import NoisyConv2d, WeightNoise
 from robuststack.layers.pointwise import in_order
@@ -130,7 +131,9 @@ class Folding:
         if isinstance(view.values.get("branch"), Tensor):
             return view
         if key not in self._layers:
-            self._layers[key] = _foldable(view, images[:2])
+            # Training attacks come here inside of autocast, whose rounding is far above what a fold may differ by.
+            with exact(images.device):
+                self._layers[key] = _foldable(view, images[:2])
         layers = self._layers[key]
         for layer in layers:
             layer.fold()
@@ -142,6 +145,8 @@ def _foldable(view: View, images: Tensor) -> tuple[FoldedConv2d, ...]:
     with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
         try:
             pairs = _pairs(_for_images(view, 1), (images.shape[1], images.shape[2], images.shape[3]))
+        except torch.OutOfMemoryError:
+            raise
         except Exception:
             return ()  # A network that gives no gradients, say: it is attacked as it is.
         if not pairs:

@@ -21,7 +21,9 @@ def standard_normal(like: Tensor) -> Tensor:
     """
     last = like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
     shape = like.permute(0, 2, 3, 1).shape if last else like.shape
-    if like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY:
+    # Numbers that are looked up would be constants of an exported program.
+    exported = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    if not exported and like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY:
         drawn = _looked_up(like.numel()).view(shape)
     else:
         drawn = torch.randn(shape, device=like.device, dtype=like.dtype)
@@ -32,8 +34,8 @@ def _looked_up(count: int) -> Tensor:
     """Normal numbers [count]: quantiles at random places, of 16 bits each. No number is beyond 4.33, where 15 in a million
     would be."""
     # A stream of its own, named by torch's: numpy's bits cost a third of torch's.
-    bits = np.random.SFC64(int(torch.randint(2**62, ())))
-    drawn, quantiles = torch.empty(count), _quantiles()
+    bits = np.random.SFC64(int(torch.randint(2**62, (), device="cpu")))
+    drawn, quantiles = torch.empty(count, dtype=torch.float32, device="cpu"), _quantiles()
     for block in drawn.split(BLOCK):
         places = torch.from_numpy(bits.random_raw(-(-len(block) // 4)).view(np.int16))[: len(block)]
         torch.index_select(quantiles, 0, places.to(torch.int32).add_(1 << 15), out=block)
@@ -43,5 +45,7 @@ def _looked_up(count: int) -> Tensor:
 @cache
 def _quantiles() -> Tensor:
     """The normal distribution's quantiles at the middle of 2^16 equal shares, scaled to variance 1: float32 [65536]."""
-    quantiles: Tensor = torch.special.ndtri((torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16))
+    quantiles: Tensor = torch.special.ndtri(
+        (torch.arange(1 << 16, dtype=torch.float64, device="cpu") + 0.5) / (1 << 16)
+    )
     return (quantiles / quantiles.square().mean().sqrt()).float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,17 @@ if not all(importlib.util.find_spec(name) for name in ("art", "foolbox", "pytest
     # The extra `bench` is not installed: these comparisons have nobody to compare with.
     collect_ignore_glob = ["test_*.py"]
 
-HEADER = ["work", "by", "seconds", "RA %", "times ours", "of the convolutions' rate", "target"]
+HEADER = ["by", "seconds", "RA %", "times ours", "of the convolutions' rate", "target"]
+INTRODUCTION = """# Benchmarks
+
+Written by `tox -e bench`, each table with the machine below it; a part that is run alone replaces its own tables only.
+
+Seconds are medians of rounds, in each of which all of a table run in turn in one process. "Times ours" above 1 means slower
+than RobustStack, which computes in `precision: auto`; other libraries compute in float32 and get the model in torch's
+default layout, as users do. RA is the robust accuracy of the same model on the same images, judged in float32 by the same
+code. The convolutions' rate: the time that the network's convolutions take alone, measured in turn with it, divided by that
+of the whole.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,22 +53,23 @@ class Table:
         share: float | None = None,
         target: str = "",
     ) -> None:
-        cells = [work, by, f"{seconds:.3g}", *("-" if one is None else form.format(one) for one, form in (
+        cells = [by, f"{seconds:.3g}", *("-" if one is None else form.format(one) for one, form in (
             (ra, "{:.1f}"), (ratio, "{:.2f}"), (share, "{:.0%}")
         )), target]  # fmt: skip
         self.groups.setdefault(work, []).append(cells)
 
-    def markdown(self, machine: str) -> str:
-        rows = [row for group in self.groups.values() for row in group]
-        return "\n\n".join([
-            "# Benchmarks",
-            "Written by `tox -e bench`; all of a group in one process, in turn, medians of the rounds. `times ours` above 1"
-            " means slower than RobustStack. RA: robust accuracy of the same model on the same images, judged in float32"
-            " by the same code. Other libraries get the model in torch's default layout, as users do. The convolutions'"
-            " rate: the time that the network's convolutions take alone, as many passes, divided by the time of the whole.",
-            tabulate(rows, HEADER, tablefmt="github", disable_numparse=True),
-            machine,
-        ]) + "\n"  # fmt: skip
+    def sections(self, machine: str) -> dict[str, str]:
+        """Work -> its table under a heading."""
+        return {
+            work: f"## {work}\n\n{tabulate(rows, HEADER, tablefmt='github', disable_numparse=True)}\n\n{machine}\n"
+            for work, rows in self.groups.items()
+        }
+
+
+def merged(before: str, sections: Mapping[str, str]) -> str:
+    """A file's text with these sections in place of its own of the same work."""
+    kept = {one.partition("\n")[0]: f"## {one.strip()}\n" for one in before.split("\n## ")[1:]}
+    return "\n".join([INTRODUCTION, *{**kept, **sections}.values()])
 
 
 def machine() -> str:
@@ -76,10 +87,13 @@ def machine() -> str:
 def table(request: pytest.FixtureRequest) -> Iterator[Table]:
     rows = Table()
     yield rows
+    sections = rows.sections(machine())
+    print("\n" + "\n".join(sections.values()))
     path = request.config.getoption("--table", default=None)
-    print(f"\n{rows.markdown(machine())}")
     if path and not request.session.testsfailed:
-        Path(path).write_text(rows.markdown(machine()), encoding="utf-8")
+        file = Path(path)
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        file.write_text(merged(before, sections), encoding="utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)

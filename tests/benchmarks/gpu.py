@@ -73,6 +73,12 @@ def ours(view: View, x: Tensor, y: Tensor, runtime: Runtime, name: str, **option
         return attack.perturb(fast, x, y, rs.Threat(eps=EPS), generator(x.device, 0))
 
 
+def right(view: View, x: Tensor, y: Tensor, draws: int, seed: int) -> Tensor:
+    """How often the view is right about each image [N], in float32."""
+    torch.manual_seed(seed)
+    return judge(view, x, y, draws).float().mean(0)
+
+
 def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, draws: int) -> list[list[str]]:
     """Rows of throughput in images a second, with robust accuracy beside it."""
     rows = []
@@ -101,23 +107,25 @@ def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, dr
                 from pyautoattack.autopgd_base import APGDAttack
 
                 def official(v: View = view, y: Tensor = y) -> Tensor:
-                    found = x
+                    found = []
                     for loss in ("ce", "dlr"):
                         attack = APGDAttack(
                             v, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=x.device
                         )
                         with still(v):
-                            found = attack.perturb(x.contiguous(), y, best_loss=True)
-                    return found
+                            found.append(attack.perturb(x.contiguous(), y, best_loss=True))
+                    # The better of the two, told by as many draws as ours tells it by.
+                    ce, dlr = (right(v, one, y, draws, seed=1) for one in found)
+                    return torch.where((ce > dlr)[:, None, None, None], found[1], found[0])
 
                 tasks["pyautoattack"] = official
         found: dict[str, Tensor] = {}
         timed = {name: (lambda f=found, n=name, t=task: f.__setitem__(n, t())) for name, task in tasks.items()}
         seconds = in_turn(timed, runtime.device, rounds=2)
         for name, one in seconds.items():
-            right = 100 * float(judge(view, found[name], y, 20 if view.stochastic else 1).float().mean())
+            ra = 100 * float(right(view, found[name], y, 20 if view.stochastic else 1, seed=0).mean())
             ratio = one / seconds["robuststack"]
-            rows.append([work, name, f"{batch / one:.1f} images/s", f"{ratio:.2f}", f"{right:.1f}"])
+            rows.append([work, name, f"{batch / one:.1f} images/s", f"{ratio:.2f}", f"{ra:.1f}"])
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from robuststack.engine.attack import judge, still
 from robuststack.engine.device import Fast, Tally, generator
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
-from workloads import EPS, REGISTRY, STEP, adversarially_trained, convolutions, here, in_turn
+from workloads import EPS, REGISTRY, STEP, ConvolutionRate, adversarially_trained, here, in_turn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 RUNTIME = here()
@@ -35,7 +35,6 @@ class Target:
     view: View
     x: Tensor
     y: Tensor
-    folding: Folding = field(default_factory=Folding)
 
     @cached_property
     def unprepared(self) -> View:
@@ -49,19 +48,19 @@ class Target:
         return self.x.contiguous()
 
     def ours(self, name: str, **options: Any) -> Tensor:
-        """Images by an attack of ours, set up as the engine does it for every batch but the first."""
+        """Images by an attack of ours, set up as the engine does it for every batch."""
         attack = REGISTRY.create("attack", name, options)
         with still(self.view):
-            fast = Fast(self.folding.of(self.view, self.x), RUNTIME, Tally(self.x.device))
+            fast = Fast(Folding().of(self.view, self.x), RUNTIME, Tally(self.x.device))
             return attack.perturb(fast, self.x, self.y, rs.Threat(eps=EPS), generator(self.x.device, 0))
 
-    def right(self, adversarial: Tensor) -> Tensor:
+    def right(self, adversarial: Tensor, draws: int, seed: int) -> Tensor:
         """How often the model is right about each image, in float32."""
-        return judge(self.view, adversarial, self.y, 20 if self.view.stochastic else 1).float().mean(0)
+        torch.manual_seed(seed)
+        return judge(self.view, adversarial, self.y, draws if self.view.stochastic else 1).float().mean(0)
 
     def ra(self, adversarial: Tensor) -> float:
-        torch.manual_seed(0)
-        return 100 * float(self.right(adversarial).mean())
+        return 100 * float(self.right(adversarial, draws=20, seed=0).mean())
 
 
 @pytest.fixture(scope="module")
@@ -80,23 +79,29 @@ def compare(
     target: Target,
     tasks: dict[str, Callable[[], Tensor]],
     targets: dict[str, str] | None = None,
-    shares: dict[str, float] | None = None,
+    passes: dict[str, int] | None = None,
     rounds: int = 3,
 ) -> dict[str, float]:
-    """Run in turn, note time and robust accuracy, and return how many times as long as ours each took."""
+    """Run in turn, note time and robust accuracy, and return how many times as long as ours each took.
+
+    `passes`: how many times an attack goes forward and back through the network.
+    """
+    rate = ConvolutionRate(target.view, target.x, RUNTIME)
     found: dict[str, Tensor] = {}
 
     def kept(name: str, task: Callable[[], Tensor]) -> Callable[[], None]:
         return lambda: found.__setitem__(name, task())
 
-    seconds = in_turn({name: kept(name, task) for name, task in tasks.items()}, target.x.device, rounds)
+    timed = {name: kept(name, task) for name, task in tasks.items()}
+    seconds = in_turn({**timed, "rate": rate} if passes else timed, target.x.device, rounds)
+    seconds.pop("rate", None)
     first = next(iter(tasks))
     ratios = {name: one / seconds[first] for name, one in seconds.items()}
     for name, one in seconds.items():
-        share = (shares or {}).get(name)
+        count = (passes or {}).get(name)
         table.add(
             work, name, one, ratio=ratios[name], ra=target.ra(found[name]),
-            share=share / one if share else None, target=(targets or {}).get(name, ""),
+            share=rate.found().passes(count, count, 0) / one if count else None, target=(targets or {}).get(name, ""),
         )  # fmt: skip
     benchmark.extra_info.update({"seconds": seconds})
     benchmark.pedantic(tasks[first], rounds=1)
@@ -120,7 +125,6 @@ def art_run(kind: Any, target: Target, **options: Any) -> Callable[[], Tensor]:
 
 def test_pgd(target: Target, table: Any, benchmark: Any) -> None:
     steps = 20
-    passes = convolutions(target.view, target.x, RUNTIME).passes(steps, steps, 0)
     whole, early = "robuststack, every image to the end", "robuststack, as it evaluates"
     options = {"steps": steps, "step": STEP / 2}
     compare(
@@ -139,7 +143,7 @@ def test_pgd(target: Target, table: Any, benchmark: Any) -> None:
                 ProjectedGradientDescent, target, eps_step=STEP / 2, max_iter=steps, num_random_init=1, verbose=False
             ),
         },
-        targets={"torchattacks": "3.5 (5 as it evaluates)"}, shares={whole: passes}, rounds=2,
+        targets={"torchattacks": "3.5 (5 as it evaluates)"}, passes={whole: steps}, rounds=2,
     )  # fmt: skip
 
 
@@ -168,7 +172,10 @@ def test_apgd(target: Target, table: Any, benchmark: Any) -> None:
     compare(
         table, benchmark, f"APGD-CE, {iterations} iterations, ResNet-18, batch {len(target.y)}", target,
         {
-            "robuststack": lambda: target.ours("apgd_ce", iterations=iterations),
+            "robuststack, every image to the end": lambda: target.ours(
+                "apgd_ce", early_stop=False, iterations=iterations
+            ),
+            "robuststack, as it evaluates": lambda: target.ours("apgd_ce", iterations=iterations),
             "pyautoattack": lambda: official(target, "ce", iterations, 1),
         },
         rounds=2,
@@ -183,10 +190,9 @@ def test_autoattack_rand(table: Any, benchmark: Any) -> None:
     target = Target(defense.view(model, defense.most_robust()), *test.batch(slice(0, 128)))
 
     def both() -> Tensor:
-        # The better of the two losses' images, as ours keeps it.
+        # The better of the two losses' images, told by as many draws as ours tells it by.
         ce, dlr = official(target, "ce", iterations, draws), official(target, "dlr", iterations, draws)
-        torch.manual_seed(0)
-        worse = target.right(ce) > target.right(dlr)
+        worse = target.right(ce, draws, seed=1) > target.right(dlr, draws, seed=1)
         return torch.where(worse[:, None, None, None], dlr, ce)
 
     compare(

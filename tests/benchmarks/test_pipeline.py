@@ -29,6 +29,13 @@ attacks: {name: fgsm, options: {draws: 1}}
 measure: {latency: false}
 """
 
+IMPORT = """
+import time, torch
+started = time.perf_counter()
+torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+print(time.perf_counter() - started)
+"""
+
 
 class Clock:
     """Seconds of train jobs from start to finish, and of their epochs alone."""
@@ -52,9 +59,8 @@ class Clock:
 
 def test_overhead(table: Any, benchmark: Any, tmp_path: Path) -> None:
     """With the progress lines of the command. torch's optimisers import its compiler, once a process: a row of its own."""
-    started = time.perf_counter()
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    imported = time.perf_counter() - started
+    imported = float(subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True).stdout)
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)  # Not to be counted again.
     suite = tmp_path / "overhead.yaml"
     suite.write_text(SUITE)
     registry, clock = Registry(), Clock()
@@ -64,9 +70,11 @@ def test_overhead(table: Any, benchmark: Any, tmp_path: Path) -> None:
         benchmark.pedantic(
             rs.run, args=(suite,), kwargs={"store": tmp_path / "s", "leaderboard": None, "registry": registry}, rounds=1
         )
-    work = f"training job of {clock.job:.0f} s"
-    table.add(work, "all of it, relative to its epochs", clock.job, ratio=clock.job / clock.epochs, target="below 1.03")
-    table.add(work, "of it: checkpoints, progress, store", clock.job - clock.epochs)
+    work = "a training job: resnet8 of width 24, 120 epochs"
+    table.add(work, "its epochs", clock.epochs, ratio=1)
+    table.add(
+        work, "all of it, with checkpoints, progress, store", clock.job, ratio=clock.job / clock.epochs, target="1.03"
+    )
     table.add(work, "before it, once a process: import of torch's optimisers", imported)
 
 
@@ -80,5 +88,5 @@ def test_start_up(words: str, table: Any, benchmark: Any) -> None:
         subprocess.run(command, check=True, cwd=ROOT, capture_output=True, env=environment)
 
     seconds = in_turn({"start": start}, torch.device("cpu"), rounds=5)["start"]
-    table.add(f"robuststack {words}", "robuststack", seconds, target="below 0.4 s")
+    table.add("start-up of the command", f"robuststack {words}", seconds, target="below 0.4 s")
     benchmark.pedantic(start, rounds=1)

@@ -69,39 +69,53 @@ class Convolutions:
         return forward * self.forward + to_input * self.to_input + to_weight * self.to_weight
 
 
-def convolutions(model: nn.Module, x: Tensor, runtime: Runtime, rounds: int = 5) -> Convolutions:
-    """Every convolution that `model` runs on `x`, timed alone on tensors of the job's precision, channels-last."""
-    calls: Counter[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], int]] = Counter()
+class ConvolutionRate:
+    """Every convolution that `model` runs on `x`, timed alone on tensors of the job's precision, channels-last.
 
-    def note(conv: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)
-        padding = tuple(int(one) for one in conv.padding)
-        calls[tuple(args[0].shape), tuple(conv.weight.shape), tuple(conv.stride), padding, conv.groups] += 1
+    Calling it takes the times once more: as one of the tasks that run in turn, it sees the machine as they do.
+    """
 
-    hooks = [one.register_forward_hook(note) for one in model.modules() if isinstance(one, nn.Conv2d)]
-    with torch.no_grad():
-        model(x)
-    for hook in hooks:
-        hook.remove()
-    kind = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
-    totals = [0.0, 0.0, 0.0]
-    for (shape, weight_shape, stride, padding, groups), count in calls.items():
-        layout = {"memory_format": torch.channels_last}
-        image = torch.randn(shape, device=x.device).to(kind).contiguous(**layout)
-        weight = torch.randn(weight_shape, device=x.device).to(kind).contiguous(**layout)
-        out = nn.functional.conv2d(image, weight, None, stride, padding, 1, groups)
-        backward = partial(
-            torch.ops.aten.convolution_backward,
-            out, image, weight, None, stride, padding, (1, 1), False, (0, 0), groups,
-        )  # fmt: skip
-        tasks: dict[str, Task] = {
-            "forward": partial(nn.functional.conv2d, image, weight, None, stride, padding, 1, groups),
-            "to_input": partial(backward, (True, False, False)),
-            "to_weight": partial(backward, (False, True, False)),
-        }
-        seconds = in_turn(tasks, x.device, rounds)
-        totals = [total + count * seconds[name] for total, name in zip(totals, tasks, strict=True)]
-    return Convolutions(*totals)
+    def __init__(self, model: nn.Module, x: Tensor, runtime: Runtime) -> None:
+        self.device = x.device
+        self.kind = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+        self.calls: Counter[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], int]] = Counter()
+        self.seen: list[list[float]] = []
+
+        def note(conv: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
+            assert isinstance(conv, nn.Conv2d)
+            padding = tuple(int(one) for one in conv.padding)
+            key = (tuple(args[0].shape), tuple(conv.weight.shape), tuple(conv.stride), padding, conv.groups)
+            self.calls[key] += 1
+
+        hooks = [one.register_forward_hook(note) for one in model.modules() if isinstance(one, nn.Conv2d)]
+        with torch.no_grad():
+            model(x)
+        for hook in hooks:
+            hook.remove()
+
+    def __call__(self) -> None:
+        totals = [0.0, 0.0, 0.0]
+        for (shape, weight_shape, stride, padding, groups), count in self.calls.items():
+            layout = {"memory_format": torch.channels_last}
+            image = torch.randn(shape, device=self.device).to(self.kind).contiguous(**layout)
+            weight = torch.randn(weight_shape, device=self.device).to(self.kind).contiguous(**layout)
+            out = nn.functional.conv2d(image, weight, None, stride, padding, 1, groups)
+            backward = partial(
+                torch.ops.aten.convolution_backward,
+                out, image, weight, None, stride, padding, (1, 1), False, (0, 0), groups,
+            )  # fmt: skip
+            tasks: dict[str, Task] = {
+                "forward": partial(nn.functional.conv2d, image, weight, None, stride, padding, 1, groups),
+                "to_input": partial(backward, (True, False, False)),
+                "to_weight": partial(backward, (False, True, False)),
+            }
+            seconds = in_turn(tasks, self.device, rounds=1)
+            totals = [total + count * seconds[name] for total, name in zip(totals, tasks, strict=True)]
+        self.seen.append(totals)
+
+    def found(self) -> Convolutions:
+        """The medians so far."""
+        return Convolutions(*(statistics.median(one) for one in zip(*self.seen, strict=True)))
 
 
 def adversarially_trained(

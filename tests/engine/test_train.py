@@ -22,6 +22,7 @@ from robuststack.engine.jobs import Workspace, execute
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d
+from robuststack.layers.folding import FoldedView
 from robuststack.layers.noise import NoisyConv2d
 from robuststack.planner import make_plan
 from robuststack.registry import Registry
@@ -519,3 +520,22 @@ def test_every_parameter_learns_in_every_precision(name, precision):
     with runtime.autocast():
         defense.training_step(step)
     assert [path for path, one in model.named_parameters() if one.grad is None] == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_training_attack_is_on_the_folded_network_in_every_precision(precision):
+    """Autocast's rounding, far above what folding may differ by, must not look like a layer that cannot be folded."""
+    seen = []
+
+    class Watched:
+        def perturb(self, model, x, *others, **options):
+            seen.append(model.view)
+            return x
+
+    defense, runtime = defense_of("float"), Runtime(Hardware("cpu", precision))
+    step = training.Step(build(defense).train(), Watched(), THREAT, runtime, 1, 0)
+    data = make_data(BATCH)
+    step.begin(data.images, data.labels, 0, 0)
+    with runtime.autocast():
+        defense.training_step(step)
+    assert [type(view) for view in seen] == [FoldedView]

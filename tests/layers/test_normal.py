@@ -76,3 +76,39 @@ def test_other_types_are_drawn_in_their_own():
     weight = torch.ones(MANY, requires_grad=True)
     (weight * standard_normal(weight)).sum().backward()
     assert weight.grad is not None
+
+
+class Noise(torch.nn.Module):
+    """Noise of a layer with so many weights that it is looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(MANY))
+
+    def forward(self, x):
+        return x + standard_normal(self.weight)[: len(x)]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("how", ["exported", "traced"])
+def test_a_program_draws_anew_in_every_call(how):
+    x = torch.zeros(1000)
+    if how == "exported":
+        program = torch.export.export(Noise(), (x,), strict=False).module()
+    else:
+        program = torch.jit.trace(Noise(), (x,), check_trace=False)
+    first, second = program(x), program(x)
+    assert not torch.equal(first, second)
+    assert float(torch.cat([first, second]).std()) == pytest.approx(1, abs=0.1)
+
+
+def test_defaults_of_the_program_around_do_not_matter():
+    like = torch.empty(MANY)
+    torch.manual_seed(4)
+    expected = standard_normal(like)
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.manual_seed(4)
+        assert torch.equal(standard_normal(like), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
