@@ -654,6 +654,7 @@ def test_an_inherited_method_counts_in_the_digest(tmp_path, monkeypatch):
         import robuststack.digest
 
         robuststack.digest._read.cache_clear()
+        robuststack.digest._source_digest.cache_clear()
         registry = Registry([*installed_sources(), Source("derived", "derived", "1", Plugin)])
         plan = make_plan(load_suite(path), registry, Hardware("cpu", "float32"))
         return next(job.digest for job in plan.jobs if job.kind == "train")

@@ -80,7 +80,7 @@ def test_the_training_attack_sees_a_fresh_draw_each_step_in_eval_mode():
         lambda module, args, out: seen.append((module.training, module.condition.read("noise")))
     )
     step = training.Step(model.train(), REGISTRY.create("attack", "pgd", {"steps": 3, "draws": 1}), rs.Threat(eps=0.1),
-                         RecordedStep(model)._runtime, 1, 0)  # fmt: skip
+                         RecordedStep(model).runtime, 1, 0)  # fmt: skip
     step.begin(*images(), 0, 0)
     weights = []
     layer = next(one for one in model.modules() if isinstance(one, NoisyConv2d))
