@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from robuststack.layers.folding import Folding
 
 Start = Callable[[Tensor, Threat, torch.Generator], Tensor]
 Progress = Callable[[int, int, float], None]
+Run = Callable[[nn.Module, Tensor, Tensor], Iterable[Tensor]]
+"""(model, images, labels) -> candidates, each a batch of adversarial images of that shape."""
 
 
 @contextmanager
@@ -80,15 +82,15 @@ def ascend(
 ) -> Tensor:
     """Climb the loss by projected gradient steps: x [N, C, H, W] -> adversarial images of that shape.
 
-    Each step averages the loss gradient over `draws` forward passes (EOT). Of several restarts, each image keeps the one
-    with the largest margin of a wrong class over the right one. With `early_stop` an image that a deterministic model gets
-    wrong is kept as it is, and costs nothing more.
+    Each step averages the loss gradient over `draws` forward passes (EOT). Of several restarts, and of itself, each image
+    keeps what has the largest margin of a wrong class over the right one. With `early_stop` an image that a deterministic
+    model gets wrong is kept as it is, and costs nothing more, in this restart and in later ones.
     """
     leaves = early_stop and isinstance(model, Fast) and not model.stochastic
 
-    def climb(adversarial: Tensor) -> Tensor:
+    def climb(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
         bounds = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
-        batch = _Batch(model, adversarial.clamp(*bounds), y, *bounds)
+        batch = _Batch(model, start(x, threat, source).clamp(*bounds), y, *bounds)
         found = _Found(batch.images) if leaves else None
         for number in range(steps):
             gradient, logits = loss_gradient(batch.model, batch.images, batch.y, loss, draws)
@@ -100,22 +102,9 @@ def ascend(
                 if not len(batch.y):
                     break
             batch.images = update(batch.images, gradient, step).clamp(batch.lower, batch.upper)
-        return batch.images if found is None else found.whole(batch)
+        return [batch.images if found is None else found.whole(batch)]
 
-    kept: Tensor | None = None
-    hurt: Tensor | None = None
-    for _ in range(restarts):
-        adversarial = climb(start(x, threat, source))
-        if restarts == 1:
-            return adversarial
-        margins = mean_margin(model, adversarial, y, draws)
-        if kept is None or hurt is None:
-            kept, hurt = adversarial, margins
-        else:
-            kept = torch.where((margins > hurt)[:, None, None, None], adversarial, kept)
-            hurt = torch.maximum(margins, hurt)
-    assert kept is not None
-    return kept
+    return climb(model, x, y)[0] if restarts == 1 else worst([climb] * restarts, model, x, y, draws, narrow=leaves)
 
 
 @dataclass
@@ -147,8 +136,7 @@ class _Found:
     def leave(self, batch: _Batch, logits: Tensor) -> Tensor | None:
         """Keep the images that are wrong beyond rounding; the positions in `batch` of the others, None where all are."""
         assert isinstance(batch.model, Fast)
-        open_ = (margin(logits, batch.y) <= batch.model.slack(logits)) | ~torch.isfinite(logits).all(1)
-        left = open_.nonzero().flatten()
+        left = still_open(batch.model, logits, batch.y).nonzero().flatten()
         if len(left) == len(batch.y):
             return None
         self.images[self.places] = batch.images
@@ -200,6 +188,44 @@ def mean_logits(model: nn.Module, x: Tensor, draws: int) -> Tensor:
 def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
     """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by."""
     return judged_margin(mean_logits(model, x, draws), y)
+
+
+def still_open(model: nn.Module, logits: Tensor, y: Tensor) -> Tensor:
+    """Which images [N] are right, or wrong by no more than the rounding of the precision the attack runs in."""
+    slack = model.slack(logits) if isinstance(model, Fast) else 0.0
+    margins = judged_margin(logits, y)
+    return ~(margins > slack) | torch.isinf(margins)
+
+
+@torch.no_grad()
+def worst(runs: Sequence[Run], model: nn.Module, x: Tensor, y: Tensor, draws: int, *, narrow: bool = True) -> Tensor:
+    """Of itself and all that the runs find, each image keeps what has the largest margin over `draws` forward passes.
+
+    The first run attacks every image. Of a deterministic model the later ones take only those that nothing has fooled yet,
+    as AutoAttack does, unless `narrow` is false; of a randomised one they take all, since one success says little.
+    """
+    narrow = narrow and not getattr(model, "stochastic", False)
+    logits = mean_logits(model, x, draws)
+    kept, hurt, open_ = x.clone(), judged_margin(logits, y), still_open(model, logits, y)
+    for number, run in enumerate(runs):
+        if narrow and number:
+            left = open_.nonzero().flatten()
+            if not len(left):
+                break
+            narrowed = model.take(left) if isinstance(model, Fast) else model
+        else:
+            left, narrowed = torch.arange(len(y), device=y.device), model
+        images, labels = (x, y) if len(left) == len(y) else (x[left], y[left])
+        for found in run(narrowed, images, labels):
+            logits = mean_logits(narrowed, found, draws)
+            # Gradients that are no numbers make images that are none.
+            usable = torch.isfinite(found).flatten(1).all(1)
+            margins = torch.where(usable, judged_margin(logits, labels), -torch.inf)
+            better = margins > hurt[left]
+            kept[left] = torch.where(better[:, None, None, None], found, kept[left])
+            hurt[left] = torch.maximum(margins, hurt[left])
+            open_[left] &= still_open(narrowed, logits, labels) | ~usable
+    return kept
 
 
 @dataclass(frozen=True)

@@ -198,12 +198,41 @@ def test_restarts_keep_the_largest_margin():
         others = logits.masked_fill(nn.functional.one_hot(y, CLASSES).bool(), -torch.inf)
         return others.max(1).values - logits[range(len(y)), y]
 
-    attack, source = create("pgd", steps=2, restarts=3), generator(CPU, 0)
-    single = create("pgd", steps=2)
+    attack, source = create("pgd", steps=2, restarts=3, early_stop=False), generator(CPU, 0)
+    single = create("pgd", steps=2, early_stop=False)
     with still(net):
         each = [single.perturb(Fast(net, RUNTIME), x, y, THREAT, source) for _ in range(3)]
-        best = torch.stack([margin(one) for one in each]).max(0).values
+        best = torch.stack([margin(x), *(margin(one) for one in each)]).max(0).values
         torch.testing.assert_close(margin(perturb(attack, net)), best)
+
+
+def test_later_restarts_attack_what_is_still_right():
+    net, (x, y) = model(), images(200, seed=3)
+    attack = create("pgd", steps=4, restarts=3)
+    counts = []
+
+    class Counted(rs.GradientAttack):
+        steps, restarts, early_stop = attack.steps, attack.restarts, attack.early_stop
+
+        def step_size(self, threat):
+            return attack.step_size(threat)
+
+        def start(self, x, threat, generator):
+            counts.append(len(x))
+            return super().start(x, threat, generator)
+
+    def right(found: Tensor) -> Tensor:
+        return judge(View(net), found, y, 1)[0]
+
+    threat = rs.Threat(eps=0.04)
+    with still(net):
+        # The first restart alone, from the same start.
+        once = create("pgd", steps=4).perturb(Fast(net, RUNTIME), x, y, threat, generator(CPU, 0))
+        found = Counted(rs.Options()).perturb(Fast(net, RUNTIME), x, y, threat, generator(CPU, 0))
+        clean, first, all_ = right(x), right(once), right(found)
+    assert counts[0] == 200
+    assert 0 < counts[1] == int((clean & first).sum()) < 200
+    assert 0 < counts[2] <= counts[1] and not bool((all_ & ~(clean & first)).any())
 
 
 def robust_accuracy(view: View, attack: rs.Attack) -> float:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 import robuststack as rs
 from peers import CPU, REGISTRY, RUNTIME, Numbered, fixed_start, images, rand_from_one_start, right, same_start, view
-from robuststack.engine.attack import judge, mean_margin, project, still
+from robuststack.engine.attack import judge, mean_margin, project, still, still_open
 from robuststack.engine.device import Fast, Runtime, Tally, generator, seeded
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View, attach
 from robuststack_plugins.attacks import auto_pgd
-from robuststack_plugins.attacks.worst import still_open
 from trained import Trained
 
 NAMES = ("apgd_ce", "apgd_dlr", "autoattack_rand")

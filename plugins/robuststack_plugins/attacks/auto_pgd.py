@@ -9,9 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from robuststack.contracts import Loss, Threat
-from robuststack.engine.attack import judged_margin, loss_gradient, margin
+from robuststack.engine.attack import Run, judged_margin, loss_gradient, margin, still_open
 from robuststack.engine.device import Fast
-from robuststack_plugins.attacks.worst import Run, still_open
 
 FIRST_STEP = 2.0
 """In radii."""

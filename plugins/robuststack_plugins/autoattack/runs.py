@@ -17,8 +17,7 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from robuststack.engine.attack import mean_logits
-from robuststack_plugins.attacks.worst import Run
+from robuststack.engine.attack import Run, mean_logits
 
 Start = Callable[[Tensor], Tensor]
 """Clean images -> the first iterates."""
