@@ -232,7 +232,8 @@ def test_later_restarts_attack_what_is_still_right():
         clean, first, all_ = right(x), right(once), right(found)
     assert counts[0] == 200
     assert 0 < counts[1] == int((clean & first).sum()) < 200
-    assert 0 < counts[2] <= counts[1] and not bool((all_ & ~(clean & first)).any())
+    assert 0 < counts[2] <= counts[1]
+    assert not bool((all_ & ~(clean & first)).any())
 
 
 def robust_accuracy(view: View, attack: rs.Attack) -> float:
