@@ -15,6 +15,8 @@ from typing import Any
 # Host code that decides what is computed. Presentation (cli, leaderboard, progress) can change without new results.
 ENGINE = ("robuststack.engine", "robuststack.layers", "robuststack.contracts", "robuststack.options")
 
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders in which what lies side by side has nothing to do with each other."""
 
 ENGINE_REVISION = 2
 """Raised when a change of the engine changes what results mean, as a component's `revision` is; a part of every job id.
@@ -35,7 +37,8 @@ def _placeless(spec: Any) -> Any:
 
 
 def source_digest(modules: Iterable[str], alone: Iterable[str] = ()) -> str:
-    """A hash of the source of `modules` and of every module they import from their own package or from the engine.
+    """A hash of the source of `modules` and of every module they import from the engine, from their own package, or from
+    what lies beside it in a folder of the user's.
 
     Of the modules in `alone` only their own source counts, not what they import.
     """
@@ -52,13 +55,27 @@ def _source_digest(modules: frozenset[str], alone: frozenset[str]) -> str:
             continue
         hashed, imported = _read(name)
         files[name] = hashed
-        package = name.partition(".")[0]
         for other in imported:
-            own = package != "robuststack" and other.partition(".")[0] == package
-            if (own or other.startswith(ENGINE)) and other not in files:
+            if other not in files and (other.startswith(ENGINE) or _belongs(other, name)):
                 pending.append(other)
     text = json.dumps(sorted(files.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _belongs(other: str, name: str) -> bool:
+    """Whether what a module imports is a part of the same work: of its package, or beside it where nothing is installed."""
+    own, package = name.partition(".")[0], other.partition(".")[0]
+    if "robuststack" in (own, package):
+        return False
+    folder = _folder(own)
+    return own == package or (folder is not None and folder.name not in INSTALLED and folder == _folder(package))
+
+
+@cache
+def _folder(package: str) -> Path | None:
+    """Where a top-level module or package lies."""
+    origin = _origin(package)
+    return origin and (origin.parent.parent if origin.name == "__init__.py" else origin.parent)
 
 
 def has_source(module: str) -> bool:

@@ -55,7 +55,8 @@ def _source_of(module: str) -> str:
     package = module.partition(".")[0]
     if os.getcwd() not in sys.path:  # As `python -m` does: the console script's own folder is there instead.
         sys.path.append(os.getcwd())
-    if importlib.util.find_spec(package) is None:
+    # The script that runs would be another module, run once more, where a job imports it.
+    if package == "__main__" or importlib.util.find_spec(package) is None:
         raise ModelError(f"no module {package!r} in {os.getcwd()} or among the installed packages")
     if not has_source(module):
         raise ModelError(f"package {package!r} has no module {module!r} with Python source")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
     outcome = Outcome()
     pending = []
     for job in plan.jobs:
-        found = _cached(job, store, outcome)
+        found = stored(job, store, outcome.results)
         if found is None:
             pending.append(job)
         else:
@@ -130,7 +130,7 @@ class _Run:
     def _begin(self, job: Job) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.store.lock(job.id))
-            found = _cached(job, self.store, self.outcome)
+            found = stored(job, self.store, self.outcome.results)
             if found is not None:  # Another run finished it meanwhile, or its model came out as before.
                 self.outcome.results[job.id] = found
                 return
@@ -154,13 +154,16 @@ class _Run:
         getattr(self.hooks, event)(**facts)
 
 
-def _cached(job: Job, store: Store, outcome: Outcome) -> dict[str, Any] | None:
-    """The stored result of a job, if it is of this source code and of the very weights that its model has now."""
-    if not store.has(job.id, job.digest, also=("images.safetensors",) if job.keep_images else ()):
+def stored(job: Job, store: Store, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The stored result of a job, if it is of this source code and of the very weights that its model has now.
+
+    `results` are those of the jobs before it. Of a job whose model a function returns, the executor knows.
+    """
+    if job.calls_function or not store.has(job.id, job.digest, also=job.also):
         return None
     found = store.result(job.id)
     for need in job.needs:
-        model = outcome.results.get(need)
+        model = results.get(need)
         if model is None or model["files"].get("model.safetensors") != found.get("model_sha256"):
             return None
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -33,6 +33,16 @@ class Job:
     """Forward passes of an image times its pixels: comparable within a suite, never across networks."""
     keep_images: bool = False
     """For an attack job: store the adversarial images too. It changes no result, so it is not in the id."""
+
+    @property
+    def also(self) -> Sequence[str]:
+        """Files that its result must have beside those that every such job writes."""
+        return ("images.safetensors",) if self.keep_images else ()
+
+    @property
+    def calls_function(self) -> bool:
+        """Whether its model is what a function of the user returns: only a call tells its weights."""
+        return "python" in self.spec.get("source", self.spec).get("given", {})
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import shutil
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
+from robuststack import digest
 from robuststack.engine import models
 from robuststack.errors import ModelError, SuiteError
 from robuststack.hardware import Hardware
@@ -311,24 +311,83 @@ def test_a_moved_file_is_scored_from_the_store(run, watch, here):
     assert watch.started == []
 
 
-def test_a_function_is_known_by_its_source_and_what_it_imports_beside_it(here, suite, registry):
-    def package(name: str, width: int) -> str:
-        (here / name).mkdir()
-        (here / name / "__init__.py").write_text("")
-        (here / name / "parts.py").write_text(f"WIDTH = {width}\n")
-        (here / name / "nets.py").write_text(f"from {name}.parts import WIDTH\n{NETWORK}")
-        (spec,) = {
-            job.spec["source"]["given"]["fingerprint"]
-            for job in make_plan(load_suite(suite(f"python: '{name}.nets:make'")), registry, CPU).jobs
-            if job.kind == "attack"
-        }
-        return spec
+def fingerprint(path: Path, registry: Registry) -> str:
+    """What a suite's function is known by, read anew."""
+    for one in vars(digest).values():
+        if hasattr(one, "cache_clear"):
+            one.cache_clear()
+    (found,) = {
+        job.spec["source"]["given"]["fingerprint"]
+        for job in make_plan(load_suite(path), registry, CPU).jobs
+        if job.kind == "attack"
+    }
+    assert found.startswith("source:")
+    return found
 
-    names = [f"package_{next(NUMBERS)}" for _ in range(2)]
-    fingerprints = [package(name, width) for name, width in zip(names, (1, 2), strict=True)]
-    assert all(one.startswith("source:") for one in fingerprints)
-    assert fingerprints[0] != fingerprints[1]
-    assert not {"package", *names} & set(sys.modules), "planning imports nothing of the user's"
+
+def test_a_function_is_known_by_its_source_and_what_it_imports_from_its_package(here, suite, registry):
+    name = f"package_{next(NUMBERS)}"
+    (here / name).mkdir()
+    (here / name / "__init__.py").write_text("")
+    (here / name / "parts.py").write_text("WIDTH = 1\n")
+    (here / name / "nets.py").write_text(f"from {name}.parts import WIDTH\n{NETWORK}")
+    path = suite(f"python: '{name}.nets:make'")
+    first = fingerprint(path, registry)
+    assert fingerprint(path, registry) == first
+    (here / name / "parts.py").write_text("WIDTH = 2\n")
+    assert fingerprint(path, registry) != first
+    assert not {name, f"{name}.nets"} & set(sys.modules), "planning imports nothing of the user's"
+
+
+@pytest.mark.parametrize("beside", ["FILE.py", "FILE/__init__.py", "FILE/nets.py"])
+def test_a_function_is_known_by_what_lies_beside_its_module_too(here, suite, registry, beside):
+    other = f"beside_{next(NUMBERS)}"
+    part = here / beside.replace("FILE", other)
+    part.parent.mkdir(exist_ok=True)
+    name = module(f"from {other}{'.nets' if part.stem == 'nets' else ''} import make\n")
+    (part.parent / "__init__.py").touch()
+    part.write_text(NETWORK)
+    path = suite(f"python: '{name}:make'")
+    first = fingerprint(path, registry)
+    part.write_text(NETWORK.replace("nn.Flatten()", "nn.Flatten(), nn.Dropout(0.5)"))
+    assert fingerprint(path, registry) != first
+
+
+LOADING = NETWORK.replace("return ", "model = ") + (
+    "    import torch\n    model.load_state_dict(torch.load('w.pt', weights_only=True))\n    return model\n"
+)
+
+
+def test_a_function_that_loads_other_weights_is_scored_anew(run, here):
+    def save(seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4)).state_dict(), "w.pt")
+
+    def times() -> dict[str, int]:
+        return {path.parent.name: path.stat().st_mtime_ns for path in (here / "store").glob("*/*/result.json")}
+
+    name = module(LOADING)
+    save(0)
+    (first,) = run(f"python: '{name}:make'").rows
+    before = times()
+    (again,) = run(f"python: '{name}:make'").rows
+    assert times() == before
+    assert again == first
+    save(1)
+    (other,) = run(f"python: '{name}:make'").rows
+    assert times().keys() == before.keys()
+    assert all(times()[job] != before[job] for job in before)
+    assert other["ca"] != first["ca"]
+
+
+def test_tied_weights_and_other_types_have_a_hash():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    net.register_buffer("scalar", torch.tensor(1.0, dtype=torch.bfloat16))
+    net.register_buffer("flags", torch.tensor([True, False]))
+    before = models.weights_hash(net)
+    net.flags[1] = True
+    assert models.weights_hash(net) != before
 
 
 def test_a_file_that_changes_between_plan_and_run_is_refused(here, suite, registry):
@@ -358,6 +417,7 @@ def test_a_function_that_changes_between_plan_and_run_is_refused(here, suite, re
         ("load: .", "mine.yaml:7:24: . cannot be read: Is a directory"),
         ("python: 'absent_package:make'", "mine.yaml:7:24: no module 'absent_package' in "),
         ("python: 'torch.absent:make'", "mine.yaml:7:24: package 'torch' has no module 'torch.absent' with Python source"),
+        ("python: '__main__:make'", "mine.yaml:7:24: no module '__main__' in "),
         ("python: mynetwork", "'mynetwork' names no function; write package.module:function"),
         ("python: '.x:make'", "'.x:make' names no function; write package.module:function"),
         ("python: 'a..b:make'", "'a..b:make' names no function; write package.module:function"),
@@ -619,14 +679,3 @@ def test_a_refused_model_stops_the_jobs_of_the_others_too(here, registry, watch)
     with pytest.raises(ModelError, match="returns probabilities"):
         rs.run(here / "mine.yaml", store=here / "store", leaderboard=here / "board", registry=registry)
     assert watch.started == []
-
-
-def test_what_is_in_the_store_is_not_called_again(run, watch, here):
-    """The whole run is cached: not even the module is imported."""
-    name = module(NETWORK)
-    first = run(f"python: '{name}:make'").rows
-    del sys.modules[name]
-    watch.started.clear()
-    again = run(f"python: '{name}:make'").rows
-    assert (watch.started, name in sys.modules) == ([], False)
-    assert json.dumps(again) == json.dumps(first)

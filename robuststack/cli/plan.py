@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
 from robuststack.paths import STORE
+from robuststack.pipeline import stored
 from robuststack.plan import Plan
 from robuststack.store import Store
 
@@ -27,7 +29,12 @@ def command(
 def show(plan: Plan, store: str, *, as_json: bool) -> None:
     """Print the jobs with their state in the store."""
     storage = Store(store, create=False)
-    done = {job.id: storage.has(job.id, job.digest) for job in plan.jobs}
+    results: dict[str, Any] = {}
+    for job in plan.jobs:
+        found = stored(job, storage, results)
+        if found is not None:
+            results[job.id] = found
+    done = {job.id: job.id in results for job in plan.jobs}
     if as_json:
         jobs = [
             {"id": job.id, "kind": job.kind, "label": job.label, "cached": done[job.id], "work": job.work,

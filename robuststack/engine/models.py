@@ -107,6 +107,16 @@ def packed_state(state: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in state.items()})
 
 
+def weights_hash(model: nn.Module) -> str:
+    """A hash of a model's state, whatever it is made of: tied weights and other types are no hindrance."""
+    found = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        found.update(f"{key} {getattr(value, 'dtype', None)} {list(getattr(value, 'shape', ()))}".encode())
+        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized
+        found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() if plain else b"")
+    return found.hexdigest()
+
+
 def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     """Load the state, or say in one line why it is that of another network."""
     own = model.state_dict()

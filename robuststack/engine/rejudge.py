@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from robuststack.contracts import Setting
+from robuststack.engine import models
 from robuststack.engine.attack import judge
 from robuststack.engine.data import Data
 from robuststack.engine.device import seeded
@@ -70,9 +71,15 @@ def rejudge(
 
     trained = workspace.trained(spec)
     source, weights = trained["spec"], trained["weights"]
-    if weights != result["model_sha256"]:
-        raise StoreError(f"{spec['model']} has been trained again since {job} attacked it; run the suite again")
     defense, model = workspace.model(spec["model"], source, weights)
+    function = source.get("given", {}).get("python")
+    if (models.weights_hash(model) if function else weights) != result["model_sha256"]:
+        changed = (
+            f"{function!r} returns other weights than it did when"
+            if function
+            else (f"{spec['model']} has been trained again since")
+        )
+        raise StoreError(f"{changed} {job} attacked it; run the suite again")
     setting = Setting(**spec["victim"])
     if point is not None:
         point = defense.whole_point(point)

@@ -46,15 +46,15 @@ class Table:
         self,
         work: str,
         by: str,
-        seconds: float,
+        seconds: float | None,
         *,
         ratio: float | None = None,
         ra: float | None = None,
         share: float | None = None,
         target: str = "",
     ) -> None:
-        cells = [by, f"{seconds:.3g}", *("-" if one is None else form.format(one) for one, form in (
-            (ra, "{:.1f}"), (ratio, "{:.2f}"), (share, "{:.0%}")
+        cells = [by, *("-" if one is None else form.format(one) for one, form in (
+            (seconds, "{:.3g}"), (ra, "{:.1f}"), (ratio, "{:.2f}"), (share, "{:.0%}")
         )), target]  # fmt: skip
         self.groups.setdefault(work, []).append(cells)
 

@@ -24,13 +24,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import robuststack as rs
 from robuststack.engine import data
 from robuststack.engine import train as training
-from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Runtime, Tally, generator, keep_memory
+from robuststack.engine.attack import still
+from robuststack.engine.device import Runtime, keep_memory
 from robuststack.engine.measure import macs
 from robuststack.layers.condition import View
-from robuststack.layers.folding import Folding
 from robuststack.suite import Recipe
-from workloads import EPS, REGISTRY, built, here, in_turn, synchronise
+from workloads import EPS, REGISTRY, built, here, in_turn, ours, right, synchronise
 
 STEPS = 7
 
@@ -64,19 +63,6 @@ def epoch(name: str, architecture: str, images: int, batch: int, runtime: Runtim
         synchronise(runtime.device)
         seconds = time.perf_counter() - started
     return seconds, operations * defense.image_passes(STEPS) * (images // batch * batch)
-
-
-def ours(view: View, x: Tensor, y: Tensor, runtime: Runtime, name: str, **options: Any) -> Tensor:
-    attack = REGISTRY.create("attack", name, options)
-    with still(view):
-        fast = Fast(Folding().of(view, x), runtime, Tally(x.device))
-        return attack.perturb(fast, x, y, rs.Threat(eps=EPS), generator(x.device, 0))
-
-
-def right(view: View, x: Tensor, y: Tensor, draws: int, seed: int) -> Tensor:
-    """How often the view is right about each image [N], in float32."""
-    torch.manual_seed(seed)
-    return judge(view, x, y, draws).float().mean(0)
 
 
 def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, draws: int) -> list[list[str]]:
@@ -123,7 +109,7 @@ def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, dr
         timed = {name: (lambda f=found, n=name, t=task: f.__setitem__(n, t())) for name, task in tasks.items()}
         seconds = in_turn(timed, runtime.device, rounds=2)
         for name, one in seconds.items():
-            ra = 100 * float(right(view, found[name], y, 20 if view.stochastic else 1, seed=0).mean())
+            ra = 100 * float(right(view, found[name], y, 20, seed=0).mean())
             ratio = one / seconds["robuststack"]
             rows.append([work, name, f"{batch / one:.1f} images/s", f"{ratio:.2f}", f"{ra:.1f}"])
     return rows

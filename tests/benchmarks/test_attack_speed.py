@@ -18,11 +18,9 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Tally, generator
+from robuststack.engine.attack import still
 from robuststack.layers.condition import View
-from robuststack.layers.folding import Folding
-from workloads import EPS, REGISTRY, STEP, ConvolutionRate, adversarially_trained, here, in_turn
+from workloads import EPS, REGISTRY, STEP, ConvolutionRate, adversarially_trained, here, in_turn, ours, right
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 RUNTIME = here()
@@ -48,26 +46,18 @@ class Target:
         return self.x.contiguous()
 
     def ours(self, name: str, **options: Any) -> Tensor:
-        """Images by an attack of ours, set up as the engine does it for every batch."""
-        attack = REGISTRY.create("attack", name, options)
-        with still(self.view):
-            fast = Fast(Folding().of(self.view, self.x), RUNTIME, Tally(self.x.device))
-            return attack.perturb(fast, self.x, self.y, rs.Threat(eps=EPS), generator(self.x.device, 0))
-
-    def right(self, adversarial: Tensor, draws: int, seed: int) -> Tensor:
-        """How often the model is right about each image, in float32."""
-        torch.manual_seed(seed)
-        return judge(self.view, adversarial, self.y, draws if self.view.stochastic else 1).float().mean(0)
+        return ours(self.view, self.x, self.y, RUNTIME, name, **options)
 
     def ra(self, adversarial: Tensor) -> float:
-        return 100 * float(self.right(adversarial, draws=20, seed=0).mean())
+        return 100 * float(right(self.view, adversarial, self.y, draws=20, seed=0).mean())
 
 
 @pytest.fixture(scope="module")
 def target() -> Target:
     model, test = adversarially_trained(
-        REGISTRY.create("defense", "pgd_at", {"lambda": 1.0}), "resnet18", 2560, 1, RUNTIME
-    )
+        REGISTRY.create("defense", "pgd_at", {"lambda": 1.0}), "resnet18", images=2560, epochs=1, runtime=RUNTIME,
+        robust_accuracy=0.8, robust_strength=0.12,
+    )  # fmt: skip
     x, y = test.batch(slice(0, 128))
     return Target(View(model), x, y)
 
@@ -81,6 +71,7 @@ def compare(
     targets: dict[str, str] | None = None,
     passes: dict[str, int] | None = None,
     rounds: int = 3,
+    warm_up: bool = True,
 ) -> dict[str, float]:
     """Run in turn, note time and robust accuracy, and return how many times as long as ours each took.
 
@@ -93,8 +84,9 @@ def compare(
         return lambda: found.__setitem__(name, task())
 
     timed = {name: kept(name, task) for name, task in tasks.items()}
-    seconds = in_turn({**timed, "rate": rate} if passes else timed, target.x.device, rounds)
+    seconds = in_turn({**timed, "rate": rate} if passes else timed, target.x.device, rounds, warm_up=warm_up)
     seconds.pop("rate", None)
+    table.add(work, "no attack", None, ra=target.ra(target.x))
     first = next(iter(tasks))
     ratios = {name: one / seconds[first] for name, one in seconds.items()}
     for name, one in seconds.items():
@@ -143,7 +135,7 @@ def test_pgd(target: Target, table: Any, benchmark: Any) -> None:
                 ProjectedGradientDescent, target, eps_step=STEP / 2, max_iter=steps, num_random_init=1, verbose=False
             ),
         },
-        targets={"torchattacks": "3.5 (5 as it evaluates)"}, passes={whole: steps}, rounds=2,
+        targets={"torchattacks": "3.5 (5 as it evaluates)"}, passes={whole: steps}, rounds=2, warm_up=False,
     )  # fmt: skip
 
 
@@ -178,7 +170,7 @@ def test_apgd(target: Target, table: Any, benchmark: Any) -> None:
             "robuststack, as it evaluates": lambda: target.ours("apgd_ce", iterations=iterations),
             "pyautoattack": lambda: official(target, "ce", iterations, 1),
         },
-        rounds=2,
+        rounds=2, warm_up=False,
     )  # fmt: skip
 
 
@@ -186,14 +178,16 @@ def test_autoattack_rand(table: Any, benchmark: Any) -> None:
     """On a FLOAT ResNet-20 at the robust end; cut to 10 iterations of each loss and 5 draws, on both sides alike."""
     iterations, draws = 10, 5
     defense: rs.Defense = REGISTRY.create("defense", "float")
-    model, test = adversarially_trained(defense, "resnet20", images=1280, epochs=4, runtime=RUNTIME)
+    model, test = adversarially_trained(
+        defense, "resnet20", images=1280, epochs=4, runtime=RUNTIME, robust_accuracy=0.7
+    )
     target = Target(defense.view(model, defense.most_robust()), *test.batch(slice(0, 128)))
 
     def both() -> Tensor:
         # The better of the two losses' images, told by as many draws as ours tells it by.
         ce, dlr = official(target, "ce", iterations, draws), official(target, "dlr", iterations, draws)
-        worse = target.right(ce, draws, seed=1) > target.right(dlr, draws, seed=1)
-        return torch.where(worse[:, None, None, None], dlr, ce)
+        by_ce, by_dlr = (right(target.view, one, target.y, draws, seed=1) for one in (ce, dlr))
+        return torch.where((by_ce > by_dlr)[:, None, None, None], dlr, ce)
 
     compare(
         table, benchmark, f"AutoAttack-rand, FLOAT ResNet-20, {iterations} iterations, {draws} draws", target,

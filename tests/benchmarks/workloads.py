@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,11 @@ from torch import Tensor, nn
 import robuststack as rs
 from robuststack.engine import data, models
 from robuststack.engine import train as training
-from robuststack.engine.device import Runtime
+from robuststack.engine.attack import judge, still
+from robuststack.engine.device import Fast, Runtime, Tally, generator
 from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
+from robuststack.layers.folding import Folding
 from robuststack.registry import Registry
 from robuststack.suite import Recipe
 
@@ -32,13 +36,16 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_turn(tasks: Mapping[str, Task], device: torch.device, rounds: int = 3) -> dict[str, float]:
+def in_turn(
+    tasks: Mapping[str, Task], device: torch.device, rounds: int = 3, *, warm_up: bool = True
+) -> dict[str, float]:
     """Median seconds of each task over `rounds` rounds, in each of which all run one after another.
 
-    A machine that slows down slows all of them: the ratios hold. The first round warms up and is not counted.
+    A machine that slows down slows all of them: the ratios hold. A round before them warms up and is not counted; tasks of
+    many alike passes can do without.
     """
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for name, task in tasks.items():
             synchronise(device)
             started = time.perf_counter()
@@ -119,13 +126,11 @@ class ConvolutionRate:
 
 
 def adversarially_trained(
-    defense: rs.Defense, architecture: str, images: int, epochs: int, runtime: Runtime
+    defense: rs.Defense, architecture: str, images: int, epochs: int, runtime: Runtime, **options: float
 ) -> tuple[nn.Module, data.Data]:
-    """A network with real robust accuracy between the extremes, and test images: `tradeoff` at 32 x 32, eps 8/255, trained
-    with a two-step attack, which is quick."""
-    dataset = REGISTRY.create(
-        "dataset", "tradeoff", {"images": images, "test_images": 500, "robust_accuracy": 0.7, "noise": 0.1}
-    )
+    """A network with real robust accuracy between the extremes, and test images: `tradeoff` with `options` at 32 x 32, eps
+    8/255, trained with a two-step attack, which is quick."""
+    dataset = REGISTRY.create("dataset", "tradeoff", {"images": images, "test_images": 500, "noise": 0.1, **options})
     splits = data.load(dataset, Path(), runtime.device)
     model = built(defense, architecture, dataset.shape, runtime)
     recipe = Recipe(epochs=epochs, batch_size=64, lr=0.05)
@@ -135,6 +140,20 @@ def adversarially_trained(
         seed=0, augmentation=rs.Augmentation(), epoch_done=lambda *_: None,
     )  # fmt: skip
     return model.eval(), splits["test"]
+
+
+def ours(view: View, x: Tensor, y: Tensor, runtime: Runtime, name: str, **options: Any) -> Tensor:
+    """Images by an attack of ours, set up as the engine does it for every batch."""
+    attack = REGISTRY.create("attack", name, options)
+    with still(view):
+        fast = Fast(Folding().of(view, x), runtime, Tally(x.device))
+        return attack.perturb(fast, x, y, rs.Threat(eps=EPS), generator(x.device, 0))
+
+
+def right(view: View, x: Tensor, y: Tensor, draws: int, seed: int) -> Tensor:
+    """How often a model is right about each image [N], in float32."""
+    torch.manual_seed(seed)
+    return judge(view, x, y, draws if view.stochastic else 1).float().mean(0)
 
 
 def step_of(name: str, architecture: str, batch: int, steps: int, runtime: Runtime) -> Callable[[], None]:
