@@ -148,7 +148,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = files.write(plan, rows, outcomes.collect(rows, storage), Path(leaderboard), curves)
+        written = files.write(plan, rows, outcomes.collect(rows, storage, outcome.results), Path(leaderboard), curves)
     return Result(plan, outcome, rows, written)
 
 

@@ -80,6 +80,9 @@ class InvalidOptions(PluginError):
         super().__init__(message)
         self.path = path
 
+    def __reduce__(self) -> tuple[type[InvalidOptions], tuple[str, tuple[str | int, ...]]]:
+        return InvalidOptions, (str(self), self.path)  # Workers send errors to the process that started them.
+
 
 Model = TypeVar("Model", bound=BaseModel)
 

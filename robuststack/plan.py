@@ -86,14 +86,16 @@ class Plan:
     by_id: Mapping[str, Job] = field(default_factory=dict, compare=False)
 
     def only(self, pattern: str) -> Plan:
-        """The rows whose label matches a shell pattern or has a word that begins with the text (`oat` is not in `float`),
-        and the jobs they need.
+        """The row of this label; else the rows whose label matches a shell pattern or has a word that begins with the text
+        (`oat` is not in `float`); and the jobs they need.
 
         Raises:
             RobustStackError: no row matches.
         """
         word = re.compile(("(?<![A-Za-z0-9_])" if pattern[:1].isalnum() else "") + re.escape(pattern))
-        rows = tuple(row for row in self.rows if word.search(row.label) or fnmatch.fnmatch(row.label, pattern))
+        rows = tuple(row for row in self.rows if row.label == pattern) or tuple(
+            row for row in self.rows if word.search(row.label) or fnmatch.fnmatch(row.label, pattern)
+        )
         if not rows:
             labels = ", ".join(repr(row.label) for row in self.rows[:3])
             raise RobustStackError(f"--only {pattern}: no row matches; rows are named like {labels}")

@@ -86,7 +86,8 @@ class _Planner:
             facts = {
                 "variant": variant,
                 "dataset": cell.dataset.component.name,
-                "dataset_options": cell.dataset.component.options.resolved(),
+                "dataset_options": {**cell.dataset.component.options.resolved(), **cell.dataset.made_up},
+                "split": suite.evaluate.split,
                 "architecture": network.component.name if network else None,
                 "architecture_options": network.component.options.resolved() if network else {},
                 "defense": defense.component.name,
@@ -94,6 +95,7 @@ class _Planner:
                 "options": defense.component.options.resolved(),
                 "shown": {
                     **{key: value for key, value in defense.shown.items() if key not in defense.swept},
+                    **defense.recipe(suite.defenses),
                     **several,
                 },
                 # The knobs, and the options swept by training one model for each value.

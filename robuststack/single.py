@@ -76,7 +76,8 @@ def single_suite(
     }
     source = Source(data, marks)
     for assignment in overrides:
-        override(source, assignment)
+        if override(source, assignment)[0] == "extends":
+            raise SuiteError(f"--set {assignment}: a model that is evaluated by itself extends no suite")
     return suite_of(source, Path(model))
 
 

@@ -14,6 +14,8 @@ from robuststack.suite import AttackPart, DatasetPart, DefensePart, Part, Recipe
 
 IMAGES = 8
 """Images a split, and a batch."""
+SUFFIX = ".smoke"
+SMOKE = "A smoke run, on a few made-up images and with one epoch of training: its figures say nothing."
 
 
 class StandIn(Dataset):
@@ -69,7 +71,8 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
     """
     return suite.model_copy(
         update={
-            "name": f"{suite.name}.smoke",
+            "name": f"{suite.name}{SUFFIX}",
+            "description": f"{SMOKE} {suite.description}".strip(),
             "datasets": [_dataset(one, registry) for one in suite.datasets],
             "architectures": [_part(one, "architecture", registry) for one in suite.architectures],
             "train": [_recipe(one, registry) for one in suite.train],

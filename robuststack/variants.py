@@ -21,10 +21,23 @@ class Variant:
 
     def named(self, siblings: Sequence[Part]) -> str:
         """The component in a label: what tells it apart from the other variants in the suite, and no more."""
-        twice = sum(other.name == self.part.name for other in siblings) > 1
+        twice = self._twice(siblings)
+        told = {**(self.shown if twice else self.swept), **self.recipe(siblings)}
+        return text({"name": self.component.name, **told, **self.made_up})
+
+    def recipe(self, siblings: Sequence[Part]) -> dict[str, Any]:
+        """The keys of a recipe that tell it apart from others of its name."""
         own = getattr(self.part, "train", None)
-        recipe = shown_recipe(own, own.model_fields_set) if twice and own else {}
-        return text({"name": self.component.name, **(self.shown if twice else self.swept), **recipe})
+        return shown_recipe(own, own.model_fields_set) if self._twice(siblings) and own else {}
+
+    @property
+    def made_up(self) -> dict[str, int]:
+        """How many images of a split stand in for a dataset's own; empty where they are its own."""
+        count = getattr(self.part, "stand_in", None)
+        return {"stand_in": count} if count else {}
+
+    def _twice(self, siblings: Sequence[Part]) -> bool:
+        return [other.name for other in siblings].count(self.part.name) > 1
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Literal
 
 import pytest
@@ -147,3 +148,8 @@ def test_a_number_is_finite(value):
     for key in ("lambda", "step"):
         with pytest.raises(InvalidOptions, match=f"^{key}: must be "):
             parse(Example, {key: value})
+
+
+def test_an_error_survives_the_way_from_a_worker():
+    error = pickle.loads(pickle.dumps(InvalidOptions("steps: must be greater", ("attacks", 0, "steps"))))
+    assert (str(error), error.path) == ("steps: must be greater", ("attacks", 0, "steps"))

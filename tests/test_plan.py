@@ -331,6 +331,34 @@ def test_only_matches_from_the_beginning_of_a_word(plan):
     assert {row.facts["defense"] for row in one.rows} == {"oat"}
 
 
+def test_a_whole_label_is_that_row_alone(plan):
+    whole = plan("defenses={name: pgd_at, sweep: {lambda: [0, 0.2]}}")
+    shorter, longer = (row.label for row in whole.rows)
+    assert longer.startswith(shorter)
+    assert [row.label for row in whole.only(shorter).rows] == [shorter]
+
+
+def test_recipes_of_one_defense_are_told_apart_in_rows_and_entries(plan):
+    two = "defenses=[{name: float, train: {epochs: 3}}, {name: float, train: {epochs: 5}}, none]"
+    rows = [row.facts for row in plan(two).rows]
+    assert [row["shown"] for row in rows] == [{"epochs": 3}] * 4 + [{"epochs": 5}] * 4 + [{}]
+    assert [row["shown"] for row in (row.facts for row in plan("defenses={name: none, train: {epochs: 3}}").rows)] == [
+        {}
+    ]
+
+
+def test_images_that_stand_in_are_told_in_label_and_options(plan):
+    (row,) = plan("defenses=none", "datasets={name: cifar10, stand_in: 200}", "threat.eps=0.1").rows
+    assert row.label.startswith("cifar10 stand_in=200/resnet8/none")
+    assert row.facts["variant"] == ["cifar10 stand_in=200", "resnet8"]
+    assert row.facts["dataset_options"]["stand_in"] == 200
+
+
+def test_the_split_is_a_fact_of_a_row(plan):
+    assert {row.facts["split"] for row in plan().rows} == {"test"}
+    assert {row.facts["split"] for row in plan("evaluate.split=validation").rows} == {"validation"}
+
+
 def test_only_without_a_match_shows_how_rows_are_named(plan):
     with pytest.raises(
         RobustStackError, match=r"^--only zzz: no row matches; rows are named like 'tradeoff/resnet8/float"

@@ -234,6 +234,64 @@ def test_a_part_of_a_suite_never_replaces_the_whole_leaderboard(trained: Trained
             path.unlink()
 
 
+def test_the_plan_shows_as_done_what_a_run_would_not_do_again(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def done(*overrides: str) -> dict[str, int]:
+        more = [word for one in overrides for word in ("--set", one)]
+        assert call(["plan", str(tiny), "--store", str(tiny.parent / "store"), "--device", "cpu", "--json", *more]) == 0
+        jobs = json.loads(capsys.readouterr().out)["jobs"]
+        return {
+            kind: sum(job["cached"] for job in jobs if job["kind"] == kind) for kind in ("train", "attack", "measure")
+        }
+
+    assert done() == {"train": 0, "attack": 0, "measure": 0}
+    rs.run(tiny, store=tiny.parent / "store", device="cpu")
+    assert done() == {"train": 2, "attack": 4, "measure": 2}
+    # The clean jobs have no images to keep.
+    assert done("evaluate.keep_images=true") == {"train": 2, "attack": 2, "measure": 2}
+    (model,) = (
+        one for one in (tiny.parent / "store" / "train").iterdir() if "float" in (one / "result.json").read_text()
+    )
+    result = json.loads((model / "result.json").read_text())
+    result["files"]["model.safetensors"] = "of another training"
+    (model / "result.json").write_text(json.dumps(result))
+    assert done() == {"train": 2, "attack": 2, "measure": 2}
+
+
+def test_a_whole_leaderboard_replaces_the_partial_one(tiny: Path) -> None:
+    def run(**more: Any) -> set[str]:
+        rs.run(tiny, store=tiny.parent / "store", leaderboard=tiny.parent / "board", device="cpu", **more)
+        return {path.name for path in (tiny.parent / "board").iterdir()}
+
+    ends = ("json", "md", "outcomes.safetensors")
+    other = tiny.parent / "board" / "tiny.partially.json"
+    assert run(only="none") == {f"tiny.partial.{end}" for end in ends}
+    other.write_text("another's")
+    assert run() == {*(f"tiny.{end}" for end in ends), other.name}
+
+
+def test_a_leaderboard_that_lacks_a_figure_is_written_whole_by_its_suite(tiny: Path) -> None:
+    board = tiny.parent / "board" / "tiny.json"
+
+    def run() -> None:
+        rs.run(tiny, store=tiny.parent / "store", leaderboard=board.parent, device="cpu")
+
+    run()
+    whole = board.read_text()
+    broken = json.loads(whole)
+    del broken["rows"][0]["inspected"]
+    board.write_text(json.dumps(broken))
+    with pytest.raises(rs.RobustStackError, match="has no 'inspected'; run its suite again to write it whole"):
+        files.read(board)
+    run()
+    assert board.read_text() == whole
+    board.write_text('{"mine": 1}')
+    with pytest.raises(
+        rs.RobustStackError, match=r"tiny\.json is not a leaderboard written by robuststack; use another"
+    ):
+        run()
+    assert board.read_text() == '{"mine": 1}'
+
+
 def test_a_job_that_another_run_holds_is_named_and_the_others_are_done(
     tiny: Path, capsys: pytest.CaptureFixture[str], uninterrupted: str
 ) -> None:

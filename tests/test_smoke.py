@@ -101,6 +101,12 @@ def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path
         "mine.smoke.outcomes.safetensors",
     }
     assert {row["n"] for row in result.rows} == {IMAGES}
+    # Nobody takes its figures for those of the data.
+    assert {row["dataset_options"]["stand_in"] for row in result.rows} == {IMAGES}
+    assert all(f" stand_in={IMAGES}/" in row["label"] for row in result.rows)
+    written = (tmp_path / "board" / "mine.smoke.md").read_text()
+    assert f" stand_in={IMAGES}, " in written
+    assert "A smoke run, on a few made-up images" in written
 
 
 def test_a_stand_in_is_of_the_datasets_kind(registry: Registry) -> None:

@@ -97,7 +97,7 @@ def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Pa
     (tmp_path / "mine.yaml").write_text(NEW_SUITE)
     run = environment.run("robuststack", "run", tmp_path / "mine.yaml")
     assert run.returncode == 0, run.stderr
-    assert "my_dataset, my_architecture, Linf eps 0.1" in run.stdout
+    assert "my_dataset stand_in=60, my_architecture, Linf eps 0.1" in run.stdout
     assert "my_defense weight=0.5" in run.stdout
     assert "RA my_attack-2 %" in run.stdout
     again = environment.run("robuststack", "new", "defense", "my-defense")

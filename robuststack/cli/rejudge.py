@@ -68,6 +68,7 @@ def _facts(again: Again, store: Store) -> dict[str, Any]:
         "label": again.result["label"],
         "n": again.result["n"],
         "point": again.point,
+        "stopped_early": again.stopped_early,
         "stored": stored,
         "new": new,
         "stored_inside": new["low"] <= stored["value"] <= new["high"],
@@ -109,6 +110,11 @@ def _show(facts: dict[str, Any]) -> None:
     low, high = facts["new"]["low"], facts["new"]["high"]
     lies = "lies inside" if facts["stored_inside"] else "does not lie inside"
     click.echo(f"\nthe stored {facts['stored']['value']:.1f} {lies} the new interval [{low:.1f}, {high:.1f}]")
+    if facts["stopped_early"]:
+        click.echo(
+            "these images were left as they were once they fooled the point they were made for: attacked here, or with"
+            " early_stop: false, they may hurt more"
+        )
     if rounding:
         click.echo(
             f"rounding to 8 bits moves RA by {rounding['moved']:+.2f} points:"

@@ -83,10 +83,10 @@ def ascend(
     """Climb the loss by projected gradient steps: x [N, C, H, W] -> adversarial images of that shape.
 
     Each step averages the loss gradient over `draws` forward passes (EOT). Of several restarts, and of itself, each image
-    keeps what has the largest margin of a wrong class over the right one. With `early_stop` an image that a deterministic
-    model gets wrong is kept as it is, and costs nothing more, in this restart and in later ones.
+    keeps what has the largest margin of a wrong class over the right one. With `early_stop` an image that a model `settles`
+    is kept as it is, and costs nothing more, in this restart and in later ones.
     """
-    leaves = early_stop and isinstance(model, Fast) and not model.stochastic
+    leaves = early_stop and isinstance(model, Fast) and model.settles
 
     def climb(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
         bounds = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
@@ -201,10 +201,10 @@ def still_open(model: nn.Module, logits: Tensor, y: Tensor) -> Tensor:
 def worst(runs: Sequence[Run], model: nn.Module, x: Tensor, y: Tensor, draws: int, *, narrow: bool = True) -> Tensor:
     """Of itself and all that the runs find, each image keeps what has the largest margin over `draws` forward passes.
 
-    The first run attacks every image. Of a deterministic model the later ones take only those that nothing has fooled yet,
-    as AutoAttack does, unless `narrow` is false; of a randomised one they take all, since one success says little.
+    The first run attacks every image. Where the model `settles`, later ones take only those that nothing has fooled yet, as
+    AutoAttack does, unless `narrow` is false; of a randomised model they take all, since one success says little.
     """
-    narrow = narrow and not getattr(model, "stochastic", False)
+    narrow = narrow and (model.settles if isinstance(model, Fast) else not getattr(model, "stochastic", False))
     logits = mean_logits(model, x, draws)
     kept, hurt, open_ = x.clone(), judged_margin(logits, y), still_open(model, logits, y)
     for number, run in enumerate(runs):
@@ -264,7 +264,9 @@ def evaluate(
     for number, (x, y) in enumerate(data.batches(batch_size)):
         judged = x
         if attack is not None and threat is not None:
-            judged, found, seen = _attacked(attacker, x, y, attack, threat, runtime, folding, seed, number)
+            # Images that are judged elsewhere are not done where they fool the attacker's model.
+            final = attacker is victim
+            judged, found, seen = _attacked(attacker, x, y, attack, threat, runtime, folding, seed, number, final)
             gradients += seen
             checks["clipped"] = max(float(checks["clipped"]), found["clipped"])
             checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
@@ -293,18 +295,20 @@ def _attacked(
     folding: Folding,
     seed: int,
     number: int,
+    final: bool,
 ) -> tuple[Tensor, dict[str, float], Tensor]:
     """The attack's images, clipped; how far they had to be; and what was counted of its gradients."""
     with still(view):
         tally = Tally(x.device)
-        fast = Fast(folding.of(view, x), runtime, tally)
+        fast = Fast(folding.of(view, x), runtime, tally, final=final)
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
         try:
             with seeded(x.device, seed, "attack", number):
                 source = generator(x.device, seed, "start", number)
                 # Copies: an attack that writes into its input must move neither the ball nor the data of later jobs.
-                raw = attack.perturb(fast, x.clone(), y.clone(), threat, source).detach().float()
+                with runtime.float32():
+                    raw = attack.perturb(fast, x.clone(), y.clone(), threat, source).detach().float()
             kept = not any(module.training for module in view.modules()) and all(
                 torch.equal(old, new) for old, new in zip(before, view.buffers(), strict=True)
             )

@@ -31,11 +31,15 @@ class Runtime:
     def autocast(self) -> AbstractContextManager[object]:
         """Lower precision for the operations that tolerate it; float32 as it is in float32."""
         if self.precision == "float32":
-            # A processor has no other; a CUDA card has TF32, whose rounding `ROUNDING` would not cover.
-            return nullcontext() if self.device.type == "cpu" else exact(self.device)
+            return self.float32()
         # No cache of casts: torch before about 2.10 keeps those made under no_grad, and a later pass that needs their
         # gradient trains nothing. The other precision casts each weight once a pass anyway.
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+
+    def float32(self) -> AbstractContextManager[object]:
+        """Where the precision is float32, no other: a CUDA card has TF32, whose rounding `ROUNDING` would not cover, and
+        takes a backward pass's arithmetic from where that pass runs."""
+        return exact(self.device) if self.precision == "float32" and self.device.type == "cuda" else nullcontext()
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, convolution weights laid out channels-last, the layout of the images."""
@@ -92,16 +96,22 @@ class Tally:
 class Fast(nn.Module):
     """A view as attacks see it: the job's precision inside, float32 logits outside.
 
-    Where it has a tally, the host's loop tells it of each gradient.
+    Where it has a tally, the host's loop tells it of each gradient. `final` says that the images are judged on this view.
     """
 
-    def __init__(self, view: nn.Module, runtime: Runtime, tally: Tally | None = None) -> None:
+    def __init__(self, view: nn.Module, runtime: Runtime, tally: Tally | None = None, *, final: bool = True) -> None:
         super().__init__()
         self.view = view
         self.training = view.training  # Attack libraries put back what they read here.
         self.runtime = runtime
         self.tally = tally
         self.stochastic = bool(getattr(view, "stochastic", False))
+        self.final = final
+
+    @property
+    def settles(self) -> bool:
+        """Whether an image that it gets wrong is won: it draws no noise, and no other view judges the image."""
+        return self.final and not self.stochastic
 
     def forward(self, x: Tensor) -> Tensor:
         if self.tally is not None:
@@ -112,7 +122,7 @@ class Fast(nn.Module):
     def take(self, index: Tensor) -> Fast:
         """The same model for a batch reindexed by `index` (positions [M], or a boolean mask [N]), with the same tally."""
         view = self.view.take(index) if isinstance(self.view, View) else self.view
-        return Fast(view, self.runtime, self.tally)
+        return Fast(view, self.runtime, self.tally, final=self.final)
 
     def slack(self, logits: Tensor) -> Tensor:
         """By how much, for each sample [N], a margin may be off in this precision: a verdict closer than this is open."""

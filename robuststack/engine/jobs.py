@@ -198,7 +198,8 @@ def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str,
     attack: Attack | None = workspace.component("attack", spec["attack"]) if spec["attack"] else None
     threat = Threat(**spec["threat"]) if attack else None
     victim = defense.view(model, Setting(**spec["victim"]))
-    attacker = defense.view(model, Setting(**spec["attacker"])) if attack else victim
+    other = attack is not None and spec["attacker"] != spec["victim"]
+    attacker = defense.view(model, Setting(**spec["attacker"])) if other else victim
 
     def progress(done: int, total: int, accuracy: float) -> None:
         report("batch_judged", job=job, done=done, total=total, metrics={"ra" if attack else "ca": accuracy})

@@ -65,10 +65,12 @@ def latency(
 
 def _timed(view: nn.Module, images: torch.Tensor, device: torch.device) -> float:
     if device.type == "cuda":
+        # The card's own stream: an event is recorded on that of the current card, which may be another.
+        stream = torch.cuda.current_stream(device)
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
+        begin.record(stream)
         view(images)
-        end.record()
+        end.record(stream)
         end.synchronize()
         return float(begin.elapsed_time(end))
     started = time.perf_counter()

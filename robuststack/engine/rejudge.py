@@ -37,6 +37,17 @@ class Again:
     """The other operating point they were scored on, whole."""
     stochastic: bool
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether another point judges images that were attacked only until they fooled their own."""
+        spec = self.result["spec"]
+        return (
+            self.point is not None
+            and not spec["attacker"]["stochastic"]
+            and spec["attacker"] == spec["victim"]
+            and bool(spec["attack"]["options"].get("early_stop"))
+        )
+
 
 def rejudge(
     workspace: Workspace,

@@ -26,7 +26,7 @@ def operations(model: nn.Module, shape: tuple[int, int, int], kinds: tuple[type[
     behind those it reads. Layers of `kinds` are named.
 
     Autograd records every network that runs, whatever its Python code does; symbolic tracing (torch.fx) stops at the
-    first branch that depends on a tensor. The pass is in eval mode, so that it leaves batch statistics alone and draws
+    first branch that depends on a tensor. The pass is in eval mode, so that it leaves batch statistics alone and drops
     nothing; the modes are restored.
 
     Raises:

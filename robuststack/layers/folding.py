@@ -128,7 +128,7 @@ class Folding:
         """
         key = tuple(sorted((name, value) for name, value in view.values.items() if not isinstance(value, Tensor)))
         # Samples that choose between batch norms within a batch: none can be folded.
-        if isinstance(view.values.get("branch"), Tensor):
+        if isinstance(view.values.get("branch"), Tensor) or view.values.get("split") is not None:
             return view
         if key not in self._layers:
             # Training attacks come here inside of autocast, whose rounding is far above what a fold may differ by.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard.keys import Row
+from robuststack.leaderboard.keys import Row, split_of
 from robuststack.statistics import Difference, paired, unpaired
 
 Outcomes = Mapping[str, np.ndarray]
@@ -63,9 +63,10 @@ def compare(
 
 
 def _changes(old: Row, new: Row, old_outcomes: Outcomes, new_outcomes: Outcomes) -> list[Change]:
-    for key in ("dataset", "dataset_options", "n"):
-        if old[key] != new[key]:
-            raise LeaderboardError(f"{old['label']}: {key} is {old[key]!r} in the one and {new[key]!r} in the other")
+    for key in ("dataset", "dataset_options", "split", "n"):
+        before, after = (split_of(row) if key == "split" else row[key] for row in (old, new))
+        if before != after:
+            raise LeaderboardError(f"{old['label']}: {key} is {before!r} in the one and {after!r} in the other")
     return [
         Change(old["label"], figure, first["value"], second["value"], _difference(before, after, first, second, jobs))
         for before in _scored(old, old_outcomes)

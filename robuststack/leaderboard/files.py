@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.checking import SCHEMA, checked
 from robuststack.leaderboard.drawing import draw, file_name
 from robuststack.leaderboard.entries import entries
+from robuststack.leaderboard.keys import split_of
 from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan import Plan
@@ -35,7 +37,11 @@ def claim(plan: Plan, folder: Path) -> None:
     path = folder / f"{plan.suite.name}.json"
     if not path.is_file():
         return
-    written = read(path).get("suite_file")
+    # Not `read`: a leaderboard that lacks a figure is what its suite is run again for.
+    board = _content(path)
+    written = board.get("suite_file") if isinstance(board, dict) else None
+    if not isinstance(written, str):
+        raise LeaderboardError(f"{path} is not a leaderboard written by robuststack; use another --leaderboard")
     own = _suite_file(plan, folder)
     if written != own:
         raise LeaderboardError(
@@ -50,11 +56,14 @@ def read(path: Path, name: str | None = None) -> dict[str, Any]:
     Raises:
         LeaderboardError: it is not one, of a newer schema, or lacks a figure.
     """
+    return checked(_content(path, name), name or str(path))
+
+
+def _content(path: Path, name: str | None = None) -> Any:
     try:
-        board = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LeaderboardError(f"{name or path} cannot be read as a leaderboard: {error}") from None
-    return checked(board, name or str(path))
 
 
 def write(
@@ -67,7 +76,7 @@ def write(
     """Write both files, the figures, and the per-sample outcomes (`outcomes.collect`); `training` are the curves of the
     train jobs (`training.training_curves`).
 
-    A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays.
+    A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays; a full one replaces it.
 
     Raises:
         StoreError: they cannot be written; the old ones are kept.
@@ -87,6 +96,9 @@ def write(
     for name, content in pictures.items():
         write_text(folder / name, content.decode())
     write_text(markdown_path, markdown(board, {name: titles[name] for name in pictures}))
+    if complete:
+        for old in folder.glob(f"{glob.escape(plan.suite.name)}.partial.*"):
+            old.unlink(missing_ok=True)
     return [json_path, markdown_path, outcomes_path, *(folder / name for name in pictures)]
 
 
@@ -141,7 +153,7 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         one = group[0]
         draws = max(row["draws"] for row in group)
         lines.append(
-            f"{heading}: {one['n']} images, {draws} draws at randomised points, training seeds"
+            f"{heading}: {one['n']} {split_of(one)} images, {draws} draws at randomised points, training seeds"
             f" {_listed(one['seeds']['train'])}, attack seeds {_listed(one['seeds']['attack'])}"
             + f"; dataset options {_options(one['dataset_options'])}; architecture options"
             f" {_options(one['architecture_options'])}."

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robuststack.errors import LeaderboardError, did_you_mean
-from robuststack.leaderboard.keys import Row, look_up, number
+from robuststack.leaderboard.keys import Row, look_up, number, split_of
 from robuststack.leaderboard.tables import heading_of, tables, words
 
 FORMATS = {"text": "simple", "markdown": "github", "latex": "latex_booktabs", "csv": "", "json": ""}
@@ -55,7 +55,7 @@ def ranked(rows: Sequence[Row], key: str) -> list[Row]:
 def _csv(board: Mapping[str, Any]) -> str:
     attacks = [*(one["label"] for one in board["attacks"]), "worst"]
     columns = {"CA": "ca", **{f"RA {name}": f"ra.{name}" for name in attacks}}
-    header = ["dataset", "network", "norm", "eps", "defense", "point", "protocol", "n", "draws"]
+    header = ["dataset", "network", "norm", "eps", "defense", "point", "protocol", "split", "n", "draws"]
     header += [part for name in columns for part in (name, f"{name} low", f"{name} high")]
     header += ["parameters", "nonzero_parameters", "macs", "train_seconds_per_epoch"]
     extra = list(dict.fromkeys(name for row in board["rows"] for name in row["extra"]))
@@ -67,7 +67,7 @@ def _csv(board: Mapping[str, Any]) -> str:
         figures = [look_up(row, key) or {} for key in columns.values()]
         writer.writerow([
             *row["variant"], row["threat"]["norm"], row["threat"]["eps"], words(row["defense"], row["shown"]),
-            words("", row["point"]), row["protocol"], row["n"], row["draws"],
+            words("", row["point"]), row["protocol"], split_of(row), row["n"], row["draws"],
             *(one.get(part, "") for one in figures for part in ("value", "low", "high")),
             *(row[key] for key in ("parameters", "nonzero_parameters", "macs", "train_seconds_per_epoch")),
             *(row["extra"].get(name) for name in extra),

@@ -12,13 +12,22 @@ def look_up(row: Row, key: str) -> Any:
     """What stands under a dotted key; None where the row has nothing there. `ra` alone is the worst case, and the length
     of a list stands for it."""
     found: Any = row
-    for part in key.split("."):
-        if not isinstance(found, Mapping) or part not in found:
+    rest = key
+    while rest:
+        # A key may hold dots itself, such as the attack `PGD-20 step=0.01`: the longest that fits.
+        fitting = [one for one in found if f"{rest}.".startswith(f"{one}.")] if isinstance(found, Mapping) else []
+        if not fitting:
             return None
-        found = found[part]
+        part = max(fitting, key=len)
+        found, rest = found[part], rest[len(part) + 1 :]
     if isinstance(found, Mapping) and "worst" in found:
         found = found["worst"]
     return len(found) if isinstance(found, list) else found
+
+
+def split_of(row: Row) -> str:
+    """The split that a row's figures are of. Leaderboards of earlier versions, which do not say, are of the test split."""
+    return str(row.get("split", "test"))
 
 
 def number(row: Row, key: str) -> float | None:

@@ -21,10 +21,17 @@ def attack_jobs(row: Row) -> list[str]:
     return list(dict.fromkeys(job for one in protocols for jobs in one.values() for job in jobs.values()))
 
 
-def collect(rows: Iterable[Row], store: Store) -> dict[str, np.ndarray]:
-    """The outcomes behind the rows as the store keeps them: job -> uint8 [draws, ceil(n / 8)], a bit an image."""
+def collect(
+    rows: Iterable[Row], store: Store, results: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, np.ndarray]:
+    """The outcomes behind the rows as the store keeps them: job -> uint8 [draws, ceil(n / 8)], a bit an image.
+
+    Raises:
+        StoreError: they are not those of `results`, which the rows were made from.
+    """
     jobs = dict.fromkeys(job for row in rows for job in attack_jobs(row))
-    return {job: np.load(io.BytesIO(store.read(job, "outcomes.npy")), allow_pickle=False) for job in jobs}
+    content = {job: store.read(job, "outcomes.npy", (results or {}).get(job)) for job in jobs}
+    return {job: np.load(io.BytesIO(one), allow_pickle=False) for job, one in content.items()}
 
 
 def path_of(board: Path) -> Path:

@@ -168,8 +168,16 @@ def _figure(runs: Mapping[tuple[int, int], list[np.ndarray]], stochastic: bool) 
     if len(runs) > 1:
         single = {pair: accuracy([run], stochastic=stochastic).value for pair, run in runs.items()}
         row["seeds"] = {f"{train}/{attack}": round(value, 4) for (train, attack), value in single.items()}
-        row["spread"] = round(float(np.std(list(single.values()), ddof=1)), 4)
+        row["spread"] = round(spread(single), 4)
     return row
+
+
+def spread(values: Mapping[tuple[int, int], float]) -> float:
+    """The standard deviation over training seeds, each the mean of its attack seeds: pairs of one model are no models of
+    their own. With a single training seed, over the attack seeds."""
+    trained = sorted({train for train, _ in values})
+    means = [float(np.mean([value for (train, _), value in values.items() if train == one])) for one in trained]
+    return float(np.std(means if len(means) > 1 else list(values.values()), ddof=1))
 
 
 def rounded(figure: Figure) -> dict[str, Any]:

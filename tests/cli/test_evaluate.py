@@ -277,6 +277,7 @@ def test_a_leaderboard_is_named_after_the_model(model, name):
         (["--limit", "0"], "--limit 0: evaluate.limit: must be greater than or equal to 1, not 0"),
         (["--draws", "many"], "Invalid value for '--draws': 'many' is not a valid integer"),
         (["--set", "evaluate.split=train"], "--set evaluate.split=train: evaluate.split: must be 'test' or 'validation'"),
+        (["--set", "extends=other.yaml"], "--set extends=other.yaml: a model that is evaluated by itself extends no suite"),
         (["--load", "gone.pt"], "--load gone.pt: gone.pt cannot be read: No such file or directory"),
         (["--python", "nets:make"],
          "--load w.safetensors: the model is either loaded or made by --python nets:make; leave one"),

@@ -221,6 +221,18 @@ def test_images_can_be_scored_on_another_point_of_the_same_model(trained, facts)
     assert found["point"] == {"lambda_n": 0.0, "lambda_th": 0.0}
 
 
+def test_images_that_stopped_at_their_own_point_are_called_so_at_another(trained, facts, rejudge):
+    words = "these images were left as they were once they fooled the point they were made for"
+    job = attack_job(trained, "oat", **{"lambda": 0})
+    assert facts(job, "--point", "lambda=1")["stopped_early"] is True
+    assert words in rejudge(job, "--point", "lambda=1")[1]
+    assert facts(job)["stopped_early"] is False
+    assert words not in rejudge(job)[1]
+    # At a randomised point nothing stops, and FGSM never does.
+    for other in (attack_job(trained, "float", lambda_n=1), attack_job(trained, "float", "FGSM", lambda_n=0)):
+        assert facts(other, "--point", "lambda_n=0.5")["stopped_early"] is False
+
+
 def test_images_of_a_deterministic_point_get_draws_at_a_randomised_one(trained, facts):
     job = attack_job(trained, "float", lambda_n=0)
     assert facts(job, "--point", "lambda_n=1")["new"]["draws"] == 20

@@ -533,6 +533,19 @@ def test_attacker_and_victim_can_be_different_views():
     assert not torch.equal(transfer.correct, own.correct)
 
 
+@pytest.mark.parametrize("options", [{}, {"restarts": 2}])
+@pytest.mark.parametrize("name", ["pgd", "apgd_ce"])
+def test_images_that_another_view_judges_are_attacked_to_the_end(name, options):
+    view, other = View(model()), View(model())
+    length = {"steps": 8} if name == "pgd" else {"iterations": 8}
+    early, whole = (create(name, **length, **options, early_stop=stop) for stop in (True, False))
+    stopped, own, transfer = run(view, early), run(view, whole), run(view, early, victim=other)
+    assert stopped.checks["calls"] < transfer.checks["calls"]
+    assert not torch.equal(stopped.images, transfer.images)
+    if not options:
+        assert torch.equal(own.images, transfer.images)
+
+
 def test_progress_reports_every_image():
     seen = []
     outcome = run(View(model()), None, progress=lambda *facts: seen.append(facts))

@@ -206,9 +206,10 @@ def test_what_is_no_pair_is_left_alone(model, x):
 
 def test_a_norm_that_samples_choose_is_left_alone(x):
     defense: rs.Defense = REGISTRY.create("defense", "advprop")
-    view = View(trained(defense, width=8), {"branch": torch.tensor([True, False] * 3)})
-    with still(view):
-        assert Folding().of(view, x) is view
+    for values in ({"branch": torch.tensor([True, False] * 3)}, {"split": 3}):
+        view = View(trained(defense, width=8), values)
+        with still(view):
+            assert Folding().of(view, x) is view
 
 
 def test_dropped_samples_keep_what_is_theirs(x):

@@ -85,6 +85,10 @@ def test_other_suites_and_other_data_are_refused(board, found):
     other["rows"][0]["n"] = 7
     with pytest.raises(LeaderboardError, match="n is 200 in the one and 7 in the other"):
         compare(board, other, found, found)
+    other = copy.deepcopy(board)
+    other["rows"][0]["split"] = "validation"
+    with pytest.raises(LeaderboardError, match="split is 'test' in the one and 'validation' in the other"):
+        compare(board, other, found, found)
 
 
 # --- statistics

@@ -12,6 +12,7 @@ from robuststack.cli import call
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import files
 from robuststack.leaderboard.formats import FORMATS, ranked, written
+from robuststack.leaderboard.keys import look_up
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,24 @@ def test_csv_has_bare_numbers(board):
         assert float(cells["RA worst low"]) == row["ra"]["worst"]["low"]
         assert int(cells["parameters"]) == row["parameters"]
         assert float(cells["eps"]) == row["threat"]["eps"]
+
+
+def test_attacks_whose_names_have_dots_keep_their_figures(board):
+    name = "PGD-20 step=0.01"
+    rows = [{**row, "ra": {name: row["ra"]["FGSM"], "worst": row["ra"]["worst"]}} for row in board["rows"]]
+    dotted = {**board, "rows": rows, "attacks": [{"label": name}]}
+    cells = list(csv.DictReader(io.StringIO(written(dotted, "csv"))))
+    assert [float(one[f"RA {name}"]) for one in cells] == [row["ra"]["FGSM"]["value"] for row in board["rows"]]
+    assert ranked(rows, f"ra.{name}")[0]["ra"] == max(rows, key=lambda row: row["ra"][name]["value"])["ra"]
+    assert look_up({"point": {"lambda": 1}}, "point.lambda_n") is None
+
+
+def test_the_split_is_told_and_older_leaderboards_are_of_the_test_split(board):
+    older = {**board, "rows": [{key: value for key, value in row.items() if key != "split"} for row in board["rows"]]}
+    other = {**board, "rows": [{**row, "split": "validation"} for row in board["rows"]]}
+    for one, split in ((board, "test"), (older, "test"), (other, "validation")):
+        assert {cells["split"] for cells in csv.DictReader(io.StringIO(written(one, "csv")))} == {split}
+        assert f"200 {split} images" in files.markdown(one, {})
 
 
 def test_latex_is_booktabs(board):

@@ -132,10 +132,10 @@ def test_every_image_is_attacked_robust_or_wrong_already(name, noise):
     for one in (x, found):
         torch.manual_seed(0)
         margins.append(mean_margin(view(noise), one, y, 50))
-    # Square stops at an image that it has fooled, so the clean image may be what hurts most.
     assert bool((margins[1] >= margins[0] - 1e-6).all() if noise == 0 else (margins[1].mean() > margins[0].mean()))
     moved = (found != x).flatten(1).any(1).float().mean()
-    assert float(moved) > (0.9 if name == "square" else 0.99)
+    # At a deterministic point Square is done with an image that it has fooled: the clean one may be what hurts most.
+    assert float(moved) > (0.9 if name == "square" and noise == 0 else 0.99)
 
 
 def test_on_a_randomised_point_images_that_one_draw_calls_robust_or_wrong_are_attacked_all_the_same():
@@ -174,8 +174,8 @@ def test_only_randomised_points_average_over_draws(noise, draws):
 def test_square_averages_the_logits_of_a_query():
     attacked = view(0.1)
     perturb(create("square", queries=1, draws=4), attacked)
-    # The clean images, the start, a query of the images that it did not fool, and the comparison.
-    assert 1 + COUNT * 4 * 3 < attacked.model.passes <= 1 + COUNT * 4 * 4
+    # The clean images, the start, a query of every image, also of those that a draw called fooled, and the comparison.
+    assert attacked.model.passes == 1 + COUNT * 4 * 4
     assert create("square", queries=1, draws=4).image_passes(True) == 4 * 4
 
 

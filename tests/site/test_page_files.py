@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pages import COMMITTED, full_board
 from robuststack.cli import call
 from robuststack.leaderboard import site
 from robuststack.leaderboard.site import building
+from robuststack.leaderboard.site.payload import payload
 
 PACKAGE = Path(building.__file__).parent
 AGAIN = "the committed page is stale: run `robuststack leaderboard build` and commit leaderboard/"
@@ -118,9 +120,38 @@ def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: P
     first = pages[0]["rows"][0]["site"]
     assert first["id"] == "digits-resnet8-float-lambda_n=0-lambda_th=0"
     assert first["command"] == (
-        "robuststack run suites/float_vs_oat.yaml --device cpu --only 'digits/resnet8/float lambda_n=0 lambda_th=0'"
+        f"robuststack run suites/float_vs_oat.yaml --set precision={pages[0]['precision']} --device cpu"
+        " --only 'digits/resnet8/float lambda_n=0 lambda_th=0'"
     )
-    assert pages[1]["command"] == "robuststack run suites/cpu/fig07.yaml --set train.epochs=3 --device cpu"
+    assert pages[1]["command"] == (
+        "robuststack run suites/cpu/fig07.yaml --set train.epochs=3 --set precision=float32 --device cpu"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "command"),
+    [
+        ({"suite": "a.smoke"}, "robuststack run suites/a.yaml --set precision=bf16 --device cpu --smoke"),
+        ({"overrides": ["precision=bf16"]}, "robuststack run suites/a.yaml --set precision=bf16 --device cpu"),
+        (
+            {"description": "robuststack evaluate --load w.pt --dataset digits", "suite_file": "../w.pt"},
+            "robuststack evaluate --load w.pt --dataset digits --set precision=bf16 --device cpu",
+        ),
+        (
+            {"description": "robuststack evaluate --dataset digits --set precision=bf16", "suite_file": "../w.pt"},
+            "robuststack evaluate --dataset digits --set precision=bf16 --device cpu",
+        ),
+    ],
+)
+def test_the_command_runs_what_was_run(tmp_path: Path, changed: dict, command: str) -> None:
+    board = {**full_board(), "suite": "a", "suite_file": "../suites/a.yaml", "description": "", "overrides": [],
+             "device": "cpu", "precision": "bf16", **changed}  # fmt: skip
+    (tmp_path / "leaderboard").mkdir()
+    page = payload("a", board, tmp_path / "leaderboard", [])
+    assert page["command"] == command
+    for row in page["rows"]:
+        whole = f"{command} --only {shlex.quote(row['label'])}" if " run " in command else command
+        assert row["site"]["command"] == whole
 
 
 def payload_of(file: tuple[str, bytes]) -> dict:

@@ -61,14 +61,14 @@ def auto_pgd(
 
     Of a deterministic model it finds for each image the iterate of largest margin. Of a randomised one it finds the iterate
     of highest loss and the last that was misclassified, each by a single draw, as pyautoattack does: which of them is worse
-    takes more draws to tell. With `early_stop` an image that a deterministic model gets wrong is attacked no further.
+    takes more draws to tell. With `early_stop` an image that a model `settles` is attacked no further.
     """
     checks = windows(iterations)
 
     @torch.no_grad()
     def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         stochastic = bool(getattr(model, "stochastic", False))
-        leaves = early_stop and not stochastic and isinstance(model, Fast)
+        leaves = early_stop and isinstance(model, Fast) and model.settles
         climb = _Climb.begin(model, x, y, start(x), threat)
         found, places = climb.worst, torch.arange(len(y), device=y.device)
         for number in range(iterations + 1):

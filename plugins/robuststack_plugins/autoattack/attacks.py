@@ -123,8 +123,12 @@ class AutoAttackRand(APGD):
 
 
 class Square(Official):
-    """Square Attack, a random search that only calls the model, with AutoAttack's settings."""
+    """Square Attack, a random search that only calls the model, with AutoAttack's settings.
 
+    On a randomised point it spends all queries on every image: the library's own stops at the first that fools it.
+    """
+
+    revision = 2  # The first stopped there too.
     paper = "Andriushchenko et al., Square Attack: a Query-efficient Black-box Adversarial Attack, ECCV 2020"
     needs_gradients = False
 
@@ -158,6 +162,7 @@ class AutoAttackStandard(Official):
     It averages over no draws, so on a randomised point it is the weaker attack: use autoattack_rand there.
     """
 
+    revision = 2  # Of Square, which is a part of it.
     min_classes = 4  # The targeted ratio's denominator has the fourth largest logit.
 
     class Options(rs.Options):

@@ -13,6 +13,8 @@ from robuststack.leaderboard.entries import entry_of, grouped, is_tuned, pareto,
 from robuststack.leaderboard.files import SUSPICIOUS_ZERO_GRADIENTS, suspicions
 from robuststack.leaderboard.keys import Row
 from robuststack.leaderboard.tables import heading_of, words
+from robuststack.single import COMMAND
+from robuststack.smoke import SUFFIX as SMOKE_SUFFIX
 
 
 def payload(name: str, board: Mapping[str, Any], folder: Path, colours: Sequence[str]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _facts(board: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
             "tuned": is_tuned(row),
             "front": _point(row) in fronts[heading_of(row)],
             "suspicions": suspicions(row),
-            "command": f"{_command(board, folder)} --only {shlex.quote(row['label'])}",
+            "command": _command(board, folder, row),
         }
         for row in rows
     ]
@@ -82,8 +84,18 @@ def _address(label: str, taken: set[str]) -> str:
     return found
 
 
-def _command(board: Mapping[str, Any], folder: Path) -> str:
-    """What ran the suite, from the folder that the leaderboards lie in."""
+def _command(board: Mapping[str, Any], folder: Path, row: Row | None = None) -> str:
+    """What ran the suite, or what runs one row of it, from the folder that the leaderboards lie in."""
+    if board["description"].startswith(COMMAND):  # Without a suite file, its own words are what it was asked for.
+        parts = shlex.split(board["description"])
+        return shlex.join([*parts, *_pinned(board, parts), "--device", board["device"]])
     suite = posixpath.normpath(posixpath.join(folder.resolve().name, board.get("suite_file") or "SUITE.yaml"))
     parts = ["robuststack", "run", suite, *(part for one in board["overrides"] for part in ("--set", one))]
-    return shlex.join([*parts, "--device", board["device"]])
+    parts += [*_pinned(board, board["overrides"]), "--device", board["device"]]
+    parts += ["--smoke"] if board["suite"].endswith(SMOKE_SUFFIX) else []
+    return shlex.join([*parts, *(["--only", row["label"]] if row else [])])
+
+
+def _pinned(board: Mapping[str, Any], told: Sequence[str]) -> list[str]:
+    """The precision, which `auto` would choose anew on another machine: jobs of another one are other jobs."""
+    return [] if any(one.startswith("precision=") for one in told) else ["--set", f"precision={board['precision']}"]
