@@ -58,22 +58,25 @@ def regressions(
     both = [(before[label], after[label]) for label in before if label in after]
     tests = sum(len(_ids(row)) for row, _ in both)
     for first, second in both:
+        here = same_platform(first, second)
         found += [
             Regression(first["label"], key, _short(before), _short(after))
             for key in EXACT
             # A baseline of an earlier version may not have recorded it.
-            if key in first and (before := _exact(first, key)) != (after := _exact(second, key))
+            if key in first and (before := _exact(first, key, here)) != (after := _exact(second, key, here))
         ]
         found += _figures(first, second, old_outcomes, new_outcomes, tests)
         found += _times(first, second, old["rows"], new["rows"])
     return found
 
 
-def _exact(row: Row, key: str) -> Any:
-    """What has to be equal wherever a row is computed. How often an attack calls the model is not: it ends where rounding
-    lets the last image break; outcomes, and on the same platform every one of them, tell whether it fell short."""
+def _exact(row: Row, key: str, here: bool) -> Any:
+    """What has to be equal wherever a row is computed. How often an attack calls the model is so only `here`, on the same
+    platform: it ends where rounding lets the last image break."""
     found = row.get(key)
-    return {name: one for name, one in found.items() if name != "calls"} if key == "effort" and found else found
+    if here or not isinstance(found, Mapping):
+        return found
+    return {name: one for name, one in found.items() if (key, name) != ("effort", "calls")}
 
 
 def refuse_unusable(old: Mapping[str, Any], kept: Outcomes, suite: str, hardware: Hardware) -> None:

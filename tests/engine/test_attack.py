@@ -540,7 +540,6 @@ def test_images_that_another_view_judges_are_attacked_to_the_end(name, options):
     length = {"steps": 8} if name == "pgd" else {"iterations": 8}
     early, whole = (create(name, **length, **options, early_stop=stop) for stop in (True, False))
     stopped, own, transfer = run(view, early), run(view, whole), run(view, early, victim=other)
-    assert stopped.checks["calls"] < transfer.checks["calls"]
     assert not torch.equal(stopped.images, transfer.images)
     if not options:
         assert torch.equal(own.images, transfer.images)

@@ -147,7 +147,7 @@ def test_the_markdown_file_holds_every_row_and_how_it_was_obtained(trained, boar
     (heading, table), *_ = tables(board, "github")
     assert text.startswith("# small\n")
     assert f"## {heading}\n\n{table}\n" in text
-    for part in ("200 images", "4 draws", "training seeds 0", "FGSM, deterministic", "FGSM, randomised", "torch "):
+    for part in ("200 test images", "4 draws", "training seeds 0", "FGSM, deterministic", "FGSM, randomised", "torch "):
         assert part in text
     assert "Partial" not in text
 

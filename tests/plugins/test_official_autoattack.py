@@ -134,8 +134,9 @@ def test_every_image_is_attacked_robust_or_wrong_already(name, noise):
         margins.append(mean_margin(view(noise), one, y, 50))
     assert bool((margins[1] >= margins[0] - 1e-6).all() if noise == 0 else (margins[1].mean() > margins[0].mean()))
     moved = (found != x).flatten(1).any(1).float().mean()
-    # At a deterministic point Square is done with an image that it has fooled: the clean one may be what hurts most.
-    assert float(moved) > (0.9 if name == "square" and noise == 0 else 0.99)
+    # The margins that Square lowers are of few draws or, at a deterministic point, end with the first success: of what it
+    # finds and the clean image, either may be what hurts more.
+    assert float(moved) > (0.9 if name == "square" else 0.99)
 
 
 def test_on_a_randomised_point_images_that_one_draw_calls_robust_or_wrong_are_attacked_all_the_same():
