@@ -45,7 +45,7 @@
     const pairs = unique(figures.flatMap(([, one]) => Object.keys(one.seeds)));
     return [head, plainTable("Accuracy of each pair of seeds", ["Figure", ...pairs.map((one) => `seeds ${one}`), "Mean", "Spread"],
       figures.map(([name, one]) => [name, ...pairs.map((pair) => fixed(one.seeds[pair])), fixed(one.value), fixed(one.spread, 2)]), [...pairs, 0, 0].map((_, i) => i + 1)),
-      h("p", { class: "note" }, "Seeds are written training/attack; the spread is the standard deviation over them.")];
+      h("p", { class: "note" }, "Seeds are written training/attack; the spread is the standard deviation over training seeds, or over attack seeds where there is one training seed.")];
   };
 
   const TRAINING = { loss: "Training loss", validation_ra: "Robust accuracy on the validation split (%)" };
