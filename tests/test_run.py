@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -177,10 +178,15 @@ def test_killed_from_outside_the_next_run_resumes_at_the_last_epoch(tiny: Path, 
 
 
 def test_interrupted_by_ctrl_c_it_says_so_in_one_line_and_goes_on_next_time(tiny: Path, uninterrupted: str) -> None:
-    process = subprocess.Popen(command(tiny), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Time to see a checkpoint: the run itself is over in a moment.
+    slower = (
+        "import time\nfrom robuststack.store import Store\nsave = Store.save_checkpoint\n"
+        "Store.save_checkpoint = lambda *args: (save(*args), time.sleep(2))"
+    )
+    process = subprocess.Popen(command(tiny, before=slower), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     store = tiny.parent / "store"
     while process.poll() is None and not list(store.glob("train/*/checkpoints/epoch-*")):
-        pass
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
@@ -244,17 +250,17 @@ def test_the_plan_shows_as_done_what_a_run_would_not_do_again(tiny: Path, capsys
         }
 
     assert done() == {"train": 0, "attack": 0, "measure": 0}
-    rs.run(tiny, store=tiny.parent / "store", device="cpu")
-    assert done() == {"train": 2, "attack": 4, "measure": 2}
+    no_images = "evaluate.keep_images=false"
+    rs.run(tiny, store=tiny.parent / "store", leaderboard=None, device="cpu", overrides=[no_images])
+    assert done(no_images) == {"train": 2, "attack": 4, "measure": 2}
     # The clean jobs have no images to keep.
-    assert done("evaluate.keep_images=true") == {"train": 2, "attack": 2, "measure": 2}
-    (model,) = (
-        one for one in (tiny.parent / "store" / "train").iterdir() if "float" in (one / "result.json").read_text()
-    )
-    result = json.loads((model / "result.json").read_text())
-    result["files"]["model.safetensors"] = "of another training"
-    (model / "result.json").write_text(json.dumps(result))
     assert done() == {"train": 2, "attack": 2, "measure": 2}
+    results = (tiny.parent / "store" / "train").glob("*/result.json")
+    (path,) = (one for one in results if json.loads(one.read_text())["spec"]["defense"]["name"] == "float")
+    result = json.loads(path.read_text())
+    result["files"]["model.safetensors"] = "of another training"
+    path.write_text(json.dumps(result))
+    assert done(no_images) == {"train": 2, "attack": 2, "measure": 2}
 
 
 def test_a_whole_leaderboard_replaces_the_partial_one(tiny: Path) -> None:

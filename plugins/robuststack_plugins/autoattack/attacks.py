@@ -149,7 +149,7 @@ class Square(Official):
     def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import square
 
-        return [square(threat.eps, self.options.queries, draws)] * int(self.options.restarts)
+        return [square(threat.eps, self.options.queries, draws, to_the_end=True)] * int(self.options.restarts)
 
     def image_passes(self, stochastic: bool) -> float:
         # One for the start of a run, one to compare what was found, and one for the clean image.
@@ -162,7 +162,6 @@ class AutoAttackStandard(Official):
     It averages over no draws, so on a randomised point it is the weaker attack: use autoattack_rand there.
     """
 
-    revision = 2  # Of Square, which is a part of it.
     min_classes = 4  # The targeted ratio's denominator has the fourth largest logit.
 
     class Options(rs.Options):

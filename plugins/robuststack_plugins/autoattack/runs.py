@@ -88,12 +88,14 @@ class _ToTheEnd(SquareAttack):  # type: ignore[misc]
         return torch.ones_like(loss), loss
 
 
-def square(eps: float, queries: int, draws: int) -> Run:
-    """Square Attack with AutoAttack's settings; each query sees the mean logits over `draws` forward passes."""
+def square(eps: float, queries: int, draws: int, *, to_the_end: bool = False) -> Run:
+    """Square Attack with AutoAttack's settings; each query sees the mean logits over `draws` forward passes. A randomised
+    point is attacked `to_the_end`, or as the library does it.
+    """
 
     def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         x = x.contiguous()
-        attack = (_ToTheEnd if getattr(model, "stochastic", False) else SquareAttack)(
+        attack = (_ToTheEnd if to_the_end and getattr(model, "stochastic", False) else SquareAttack)(
             # A new tensor, into which the library may write.
             partial(mean_logits, model, draws=draws),
             p_init=0.8,
