@@ -429,7 +429,9 @@ class GradientAttack(Attack):
         return {**super().figures(threat, stochastic), **resolved, "step": self.step_size(threat)}
 
     def image_passes(self, stochastic: bool) -> float:
-        return 2.0 * self.steps * self.restarts * self.draws(stochastic)
+        # Restarts are compared with each other and with the clean image.
+        compared = 1 + self.restarts if self.restarts > 1 else 0
+        return float((2 * self.steps * self.restarts + compared) * self.draws(stochastic))
 
     def perturb(
         self,

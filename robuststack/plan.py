@@ -42,7 +42,13 @@ class Job:
     @property
     def calls_function(self) -> bool:
         """Whether its model is what a function of the user returns: only a call tells its weights."""
-        return "python" in self.spec.get("source", self.spec).get("given", {})
+        return function_of(self.spec) is not None
+
+
+def function_of(spec: Mapping[str, Any]) -> str | None:
+    """The function of the user, `package.module:function`, that returns the model of a job with this specification."""
+    found: str | None = spec.get("source", spec).get("given", {}).get("python")
+    return found
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 import robuststack as rs
 from robuststack import digest
 from robuststack.engine import models
-from robuststack.errors import ModelError, SuiteError
+from robuststack.engine.jobs import Workspace
+from robuststack.engine.rejudge import rejudge
+from robuststack.errors import ModelError, StoreError, SuiteError
 from robuststack.hardware import Hardware
 from robuststack.planner import make_plan
 from robuststack.registry import Registry, Source, installed_sources
+from robuststack.store import Store
 from robuststack.suite import load_suite
 
 CPU = Hardware("cpu", "float32")
@@ -373,7 +376,13 @@ def test_a_function_that_loads_other_weights_is_scored_anew(run, here):
     (again,) = run(f"python: '{name}:make'").rows
     assert times() == before
     assert again == first
+    (job,) = first["jobs"]["adaptive"]["FGSM"].values()
+    workspace = Workspace(Registry(), Store(here / "store"), here, CPU)
+    assert 100 * rejudge(workspace, job).correct.mean() == pytest.approx(first["ra"]["FGSM"]["value"], abs=1e-3)
     save(1)
+    changed = f"'{name}:make' returns other weights since {job} attacked it; run the suite again"
+    with pytest.raises(StoreError, match=changed):
+        rejudge(Workspace(Registry(), Store(here / "store"), here, CPU), job)
     (other,) = run(f"python: '{name}:make'").rows
     assert times().keys() == before.keys()
     assert all(times()[job] != before[job] for job in before)

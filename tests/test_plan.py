@@ -221,6 +221,13 @@ def test_the_revision_of_a_component_changes_its_ids(plan, monkeypatch):
     assert ids(before) & ids(after) == kept
 
 
+def test_the_digest_of_an_attack_job_holds_that_of_its_model(plan):
+    one = plan()
+    for job in one.jobs:
+        for need in job.needs:
+            assert job.digest.endswith(one.by_id[need].digest)
+
+
 # --- which jobs
 
 
@@ -303,6 +310,27 @@ def test_a_defense_lacking_a_protocol_is_scored_by_the_headline(plan):
     assert [list(row.clean) for row in one.rows] == [["published"], ["published"], ["adaptive"]]
 
 
+def test_recipes_of_one_defense_are_told_apart_in_rows_and_entries(plan):
+    two = "defenses=[{name: float, train: {epochs: 3}}, {name: float, train: {epochs: 5}}, none]"
+    rows = [row.facts for row in plan(two).rows]
+    assert [row["shown"] for row in rows] == [{"epochs": 3}] * 4 + [{"epochs": 5}] * 4 + [{}]
+    assert [row["shown"] for row in (row.facts for row in plan("defenses={name: none, train: {epochs: 3}}").rows)] == [
+        {}
+    ]
+
+
+def test_images_that_stand_in_are_told_in_label_and_options(plan):
+    (row,) = plan("defenses=none", "datasets={name: cifar10, stand_in: 200}", "threat.eps=0.1").rows
+    assert row.label.startswith("cifar10 stand_in=200/resnet8/none")
+    assert row.facts["variant"] == ["cifar10 stand_in=200", "resnet8"]
+    assert row.facts["dataset_options"]["stand_in"] == 200
+
+
+def test_the_split_is_a_fact_of_a_row(plan):
+    assert {row.facts["split"] for row in plan().rows} == {"test"}
+    assert {row.facts["split"] for row in plan("evaluate.split=validation").rows} == {"validation"}
+
+
 # --- only
 
 
@@ -336,27 +364,6 @@ def test_a_whole_label_is_that_row_alone(plan):
     shorter, longer = (row.label for row in whole.rows)
     assert longer.startswith(shorter)
     assert [row.label for row in whole.only(shorter).rows] == [shorter]
-
-
-def test_recipes_of_one_defense_are_told_apart_in_rows_and_entries(plan):
-    two = "defenses=[{name: float, train: {epochs: 3}}, {name: float, train: {epochs: 5}}, none]"
-    rows = [row.facts for row in plan(two).rows]
-    assert [row["shown"] for row in rows] == [{"epochs": 3}] * 4 + [{"epochs": 5}] * 4 + [{}]
-    assert [row["shown"] for row in (row.facts for row in plan("defenses={name: none, train: {epochs: 3}}").rows)] == [
-        {}
-    ]
-
-
-def test_images_that_stand_in_are_told_in_label_and_options(plan):
-    (row,) = plan("defenses=none", "datasets={name: cifar10, stand_in: 200}", "threat.eps=0.1").rows
-    assert row.label.startswith("cifar10 stand_in=200/resnet8/none")
-    assert row.facts["variant"] == ["cifar10 stand_in=200", "resnet8"]
-    assert row.facts["dataset_options"]["stand_in"] == 200
-
-
-def test_the_split_is_a_fact_of_a_row(plan):
-    assert {row.facts["split"] for row in plan().rows} == {"test"}
-    assert {row.facts["split"] for row in plan("evaluate.split=validation").rows} == {"validation"}
 
 
 def test_only_without_a_match_shows_how_rows_are_named(plan):
@@ -507,68 +514,6 @@ def test_a_defense_changes_defaults_of_the_recipe_and_the_suite_wins(plan, wider
     assert (recipe["lr"], recipe["momentum"]) == (0.2, 0.3)
 
 
-# --- digests of source code
-
-
-def digest(folder: Path) -> str:
-    code = "from robuststack.digest import source_digest; print(source_digest(['theirs.defense']))"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-@pytest.fixture
-def package(tmp_path):
-    folder = tmp_path / "theirs"
-    folder.mkdir()
-    for name in ("__init__", "defense", "helper", "deeper", "unused"):
-        (folder / f"{name}.py").write_text(f"# {name}\n")
-    return folder
-
-
-def edit(path: Path) -> None:
-    path.write_text(f"{path.read_text()}# edited\n")
-
-
-IMPORTS = [
-    "from theirs.helper import f",
-    "from theirs import helper",
-    "from theirs import (\n    helper,\n)",
-    "from theirs import other, helper as known",
-    "import theirs.helper",
-    "import theirs.helper as known",
-    "from .helper import f",
-    "from . import helper",
-    "from . import (  # why\n    helper,\n)",
-    "def f():\n    from theirs.helper import f",
-    "if True: from theirs.helper import f",
-]
-
-
-@pytest.mark.parametrize("line", IMPORTS)
-def test_a_digest_changes_with_the_module_and_with_every_module_it_imports(tmp_path, package, line):
-    (package / "defense.py").write_text(f"import torch\n{line}\n")
-    (package / "helper.py").write_text("from .deeper import g\n")
-    seen = [digest(tmp_path)]
-    edit(package / "unused.py")
-    assert digest(tmp_path) == seen[0], "what is not imported does not matter"
-    for name in ("defense", "helper", "deeper"):
-        edit(package / f"{name}.py")
-        seen.append(digest(tmp_path))
-    assert len(set(seen)) == len(seen)
-
-
-def test_the_digest_of_an_attack_job_holds_that_of_its_model(plan):
-    one = plan()
-    for job in one.jobs:
-        for need in job.needs:
-            assert job.digest.endswith(one.by_id[need].digest)
-
-
 # --- committed leaderboards
 
 
@@ -657,36 +602,3 @@ def test_one_model_serves_several_radii_when_the_training_radius_is_said(tmp_pat
     plan = make_plan(load_suite(path), Registry(), Hardware("cpu", "float32"))
     assert len(plan.rows) == 2
     assert len([job for job in plan.jobs if job.kind == "train"]) == 1
-
-
-def test_an_inherited_method_counts_in_the_digest(tmp_path, monkeypatch):
-    """A component's base class in another package is a part of what computes its results."""
-    for package in ("basepackage", "derivedpackage"):
-        (tmp_path / package).mkdir()
-    base = tmp_path / "basepackage" / "__init__.py"
-    base.write_text("import robuststack as rs\nclass Base(rs.Defense):\n    value = 1\n")
-    (tmp_path / "derivedpackage" / "__init__.py").write_text(
-        "from basepackage import Base\nclass Derived(Base):\n    '''A defense.'''\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-
-    class Plugin:
-        @rs.hookimpl
-        def register_defense(self, register):
-            register("derived", "derivedpackage:Derived")
-
-    path = tmp_path / "suite.yaml"
-    path.write_text("datasets: digits\narchitectures: resnet8\ndefenses: derived\nattacks: fgsm")
-
-    def digest() -> str:
-        import robuststack.digest
-
-        robuststack.digest._read.cache_clear()
-        robuststack.digest._source_digest.cache_clear()
-        registry = Registry([*installed_sources(), Source("derived", "derived", "1", Plugin)])
-        plan = make_plan(load_suite(path), registry, Hardware("cpu", "float32"))
-        return next(job.digest for job in plan.jobs if job.kind == "train")
-
-    before = digest()
-    base.write_text(base.read_text().replace("1", "2"))
-    assert digest() != before

@@ -18,6 +18,7 @@ from robuststack.engine.device import seeded
 from robuststack.engine.jobs import Workspace
 from robuststack.errors import RobustStackError, StoreError
 from robuststack.layers.condition import View
+from robuststack.plan import function_of
 from robuststack.suite import Evaluate
 
 IMAGES = "images.safetensors"
@@ -83,14 +84,10 @@ def rejudge(
     trained = workspace.trained(spec)
     source, weights = trained["spec"], trained["weights"]
     defense, model = workspace.model(spec["model"], source, weights)
-    function = source.get("given", {}).get("python")
+    function = function_of(spec)
     if (models.weights_hash(model) if function else weights) != result["model_sha256"]:
-        changed = (
-            f"{function!r} returns other weights than it did when"
-            if function
-            else (f"{spec['model']} has been trained again since")
-        )
-        raise StoreError(f"{changed} {job} attacked it; run the suite again")
+        again = f"{function!r} returns other weights" if function else f"{spec['model']} has been trained again"
+        raise StoreError(f"{again} since {job} attacked it; run the suite again")
     setting = Setting(**spec["victim"])
     if point is not None:
         point = defense.whole_point(point)
