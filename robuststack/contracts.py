@@ -9,9 +9,10 @@ Tensors: images are float32 [N, C, H, W] in [0, 1]; logits are [N, K]; labels ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
 
 from pydantic import Field
 
@@ -63,6 +64,8 @@ class Scoring:
     clean: Setting
     attacker: Setting
     victim: Setting
+    draws: int | None = None
+    """How many noise draws attacks average over where the attacker's model is randomised; None: as the suite sets each."""
 
 
 class Component:
@@ -356,6 +359,8 @@ class Attack(Component):
     """False for an attack that only calls the model."""
     min_classes: ClassVar[int] = 2
     norms: ClassVar[tuple[str, ...]] = ("linf",)
+    draws_option: ClassVar[str] = "draws"
+    """The option that says how many noise draws it averages over, which a scoring protocol may set."""
 
     @property
     def label(self) -> str:
@@ -365,6 +370,14 @@ class Attack(Component):
     def figures(self, threat: Threat, stochastic: bool) -> dict[str, Any]:
         """The options as they come out for this threat and this kind of point, as they are printed: eps, step, draws."""
         return {**self.options.resolved(), "eps": threat.eps}
+
+    def with_draws(self, draws: int) -> Self:
+        """This attack, averaging over `draws` noise draws; itself where it has no option for them."""
+        if self.draws_option not in self.options.resolved():
+            return self
+        other = copy(self)
+        other.options = self.options.model_copy(update={self.draws_option: draws})
+        return other
 
     def image_passes(self, stochastic: bool) -> float:
         """Work per image, in forward passes (a gradient with respect to the input counts 1 more)."""

@@ -71,6 +71,8 @@ class RowPlan:
     """protocol -> the jobs of its clean accuracy."""
     robust: Mapping[str, Mapping[str, Score]]
     """protocol -> attack label -> jobs."""
+    attacks: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """protocol -> attack label -> its options as they come out at this row's point, as they are printed."""
 
     def jobs(self) -> set[str]:
         scores = [*self.clean.values(), *(one for some in self.robust.values() for one in some.values())]

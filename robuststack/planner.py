@@ -122,20 +122,25 @@ class _Planner:
         wanted = [one for one in self.suite.evaluate.protocols if one in protocols] or [HEADLINE]
         self.protocols.update(protocols)
         clean = {one: self._score(f"{label} clean", None, cell, protocols[one], models) for one in wanted}
+        used = {one: _as_scored(attacks, protocols[one]) for one in wanted}
         robust = {
             one: {
-                name: self._score(f"{label} {name}", attack.component, cell, protocols[one], models)
-                for name, attack in attacks.items()
+                name: self._score(f"{label} {name}", attack, cell, protocols[one], models)
+                for name, attack in used[one].items()
             }
             for one in wanted
         }
+        figures = {
+            one: {
+                name: attack.figures(cell.threat, protocols[one].attacker.stochastic) for name, attack in some.items()
+            }
+            for one, some in used.items()
+        }
         headline = protocols[HEADLINE if HEADLINE in wanted else wanted[0]]
         measured = self._measure_job(label, cell, headline.victim)
-        stochastic = headline.attacker.stochastic
-        figures = {name: one.component.figures(cell.threat, stochastic) for name, one in attacks.items()}
-        facts = {**facts, "stochastic": headline.victim.stochastic, "attacks": figures}
+        facts = {**facts, "stochastic": headline.victim.stochastic}
         train = {seed: model.id for seed, model in models.items() if model.job}
-        return RowPlan(label, facts, train, measured.id, clean, robust)
+        return RowPlan(label, facts, train, measured.id, clean, robust, figures)
 
     def _model(self, cell: Cell, seed: int) -> _Model:
         suite, dataset, defense = self.suite, cell.dataset.component, cell.defense.component
@@ -251,6 +256,12 @@ class _Planner:
             required = (needs.id,) if needs else ()
             self.jobs[identity] = Job(identity, kind, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
+
+
+def _as_scored(attacks: Mapping[str, Variant], scoring: Scoring) -> dict[str, Attack]:
+    """The attacks by label, with the draws of the protocol where it says how many."""
+    fixed = scoring.draws if scoring.attacker.stochastic else None
+    return {name: one.component if fixed is None else one.component.with_draws(fixed) for name, one in attacks.items()}
 
 
 def _siblings(cell: Cell, suite: Suite) -> Sequence[Part]:

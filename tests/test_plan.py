@@ -310,6 +310,27 @@ def test_a_defense_lacking_a_protocol_is_scored_by_the_headline(plan):
     assert [list(row.clean) for row in one.rows] == [["published"], ["published"], ["adaptive"]]
 
 
+def test_the_published_protocol_attacks_with_one_draw_a_step_where_its_attacker_is_random(plan):
+    protocols = "evaluate.protocols=[adaptive, published]"
+    attacks = "attacks=[{name: pgd, options: {steps: 3, draws: 5}}, noise, {name: fgsm, options: {draws: 1}}]"
+    one = plan(protocols, attacks, "defenses={name: float, points: {lambda_n: [0, 1]}}")
+
+    def draws(row, protocol, attack):
+        (job,) = row.robust[protocol][attack].jobs.values()
+        return one.by_id[job].spec["attack"]["options"]["draws"]
+
+    for row in one.rows:
+        assert [draws(row, "adaptive", name) for name in ("PGD-3", "Noise", "FGSM")] == [5, 20, 1]
+        assert [draws(row, "published", name) for name in ("PGD-3", "Noise", "FGSM")] == [1, 1, 1]
+        assert {name: figures["draws"] for name, figures in row.attacks["published"].items()} == {
+            "PGD-3": 1, "Noise": 1, "FGSM": 1,
+        }  # fmt: skip
+    # Where both protocols come to the same work it is done once.
+    noisy = one.rows[1]
+    assert noisy.robust["adaptive"]["FGSM"] == noisy.robust["published"]["FGSM"]
+    assert noisy.robust["adaptive"]["PGD-3"] != noisy.robust["published"]["PGD-3"]
+
+
 def test_recipes_of_one_defense_are_told_apart_in_rows_and_entries(plan):
     two = "defenses=[{name: float, train: {epochs: 3}}, {name: float, train: {epochs: 5}}, none]"
     rows = [row.facts for row in plan(two).rows]

@@ -165,7 +165,8 @@ def loss_gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, 
     if isinstance(model, Fast) and model.tally is not None:
         # A capped loss is flat where the model is fooled already, which is no masking.
         model.tally.watch(total, logits.argmax(1) == y)
-    return total, logits
+    # An image whose logits are infinite has fooled the model: without a gradient it stays, and is judged so.
+    return total.nan_to_num(), logits
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

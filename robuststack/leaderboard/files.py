@@ -166,6 +166,14 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         for kind, randomised in (("deterministic", False), ("randomised", True)):
             shown: Mapping[str, Any] = next((row["attacks"] for row in group if row["stochastic"] is randomised), {})
             lines += [f"{name}, {kind} points: {_options(values)}." for name, values in shown.items()]
+        otherwise = [
+            f"{name}, protocol `{protocol}`: {_options(values)}."
+            for row in group
+            for protocol, scores in row["protocols"].items()
+            # Leaderboards of earlier versions tell the headline's only.
+            for name, values in scores.get("attacks", {}).items()
+        ]
+        lines += list(dict.fromkeys(otherwise))
     lines += [f"**Suspicious:** {row['label']}: {', '.join(found)}." for row in rows if (found := suspicions(row))]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     machine = first["machine"]

@@ -23,7 +23,10 @@ def make_rows(plan: Plan, outcome: Outcome, store: Store) -> list[dict[str, Any]
 
 
 def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> dict[str, Any]:
-    scores = {name: _protocol(row.clean[name], row.robust[name], results, store) for name in row.clean}
+    scores = {
+        name: {**_protocol(row.clean[name], row.robust[name], results, store), "attacks": row.attacks[name]}
+        for name in row.clean
+    }
     protocol = HEADLINE if HEADLINE in scores else next(iter(scores))
     headline = scores.pop(protocol)
     clean = row.clean[protocol]

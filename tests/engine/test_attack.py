@@ -601,6 +601,38 @@ def test_logits_that_are_not_finite_are_wrong():
     assert not judge(View(net), x, first, draws=1).any()
 
 
+class Overflowing(nn.Module):
+    """Always right about class 0, but that its logits are infinite, without a gradient, where most pixels are not grey."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = model()
+
+    def forward(self, x: Tensor) -> Tensor:
+        far = (x - 0.5).abs().mean((1, 2, 3)) > 0.7 * THREAT.eps
+        return (self.net(x) + torch.tensor([8.0, 0.0, 0.0])) * torch.where(far, torch.inf, 1.0)[:, None]
+
+
+class Scaled(type(create("pgd"))):
+    """Steps along the gradient itself, its largest entry the step: what is no number there would be none in the image."""
+
+    def update(self, x, gradient, step):
+        return x + step * gradient / (gradient.abs().amax((1, 2, 3), keepdim=True) + 1e-12)
+
+
+@pytest.mark.parametrize("attack", [create("pgd"), create("apgd_ce"), Scaled()])
+def test_an_image_whose_logits_become_infinite_stays_as_it_is_and_is_wrong(attack):
+    net = View(Overflowing().eval())
+    grey = torch.full((N, 3, 6, 6), 0.5)
+    data = Data(grey, torch.zeros(N, dtype=torch.long))
+    assert run(net, None, data=data).correct.all()
+    # A random start is half of eps from grey in the mean; the corners, where an attack ends, are all of it.
+    outcome = run(net, attack, data=data)
+    assert outcome.checks["gradients_not_finite"] > 0
+    assert outcome.checks["not_finite"] == 0
+    assert not outcome.correct.any()
+
+
 @pytest.mark.parametrize("step", [-0.01, 0.0, 2.0, "8/1"])
 def test_a_step_outside_of_the_pixel_range_is_refused(step):
     with pytest.raises(PluginError, match=r"step: .* is outside \(0, 1\], the range of a pixel"):

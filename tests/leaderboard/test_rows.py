@@ -230,6 +230,7 @@ def test_the_adaptive_protocol_is_the_headline_in_whatever_order_they_are_asked_
         assert row["protocols"].keys() == {"published"}
         # What is printed of the attacks is what the headline was attacked with: no noise, no averaging.
         assert row["attacks"]["PGD-2"]["draws"] == (20 if row is noisy else 1)
+        assert row["protocols"]["published"]["attacks"]["PGD-2"]["draws"] == 1
         assert row["stochastic"] is (row is noisy)
         assert row["draws"] == (3 if row is noisy else 1)
 

@@ -86,6 +86,7 @@ def test_the_published_protocol_is_the_reference_codes(lambda_n, lambda_th, clea
     scoring = FLOAT.protocols({"lambda_n": lambda_n, "lambda_th": lambda_th})["published"]
     found = [one.values["noise"] for one in (scoring.clean, scoring.attacker, scoring.victim)]
     assert found == [pytest.approx(clean), 1.0, pytest.approx(victim)]
+    assert scoring.draws == 1
     assert {one.values["branch"] for one in (scoring.clean, scoring.attacker, scoring.victim)} == {branch}
     assert [one.stochastic for one in (scoring.clean, scoring.attacker, scoring.victim)] == [
         clean > 0, True, victim > 0,

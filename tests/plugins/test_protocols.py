@@ -30,7 +30,8 @@ def scored(trained: Trained) -> Callable[[str, float], torch.Tensor]:
                 if name.endswith(".alpha"):
                     parameter.mul_(factor)
         scoring = defense.protocols({"lambda_n": 0.0, "lambda_th": 0.0})[protocol]
-        attacked = perturb(attack, defense.view(model, scoring.attacker), x, y, EPS)
+        used = attack if scoring.draws is None else attack.with_draws(scoring.draws)
+        attacked = perturb(used, defense.view(model, scoring.attacker), x, y, EPS)
         return right(defense.view(model, scoring.victim), attacked, y)
 
     return score

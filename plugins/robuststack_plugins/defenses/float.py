@@ -60,12 +60,13 @@ class Float(rs.Defense):
         return self._setting(point, CLEAN, knob / threshold if threshold > 0 else 0.0)
 
     def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
-        """`published` is how the reference code scores: the attacker always faces full noise and only the branch follows
-        the knob, and robust accuracy between the ends is scored at full noise too."""
+        """`published` is how the reference code scores: the attacker always faces full noise, one draw a step, and only the
+        branch follows the knob, and robust accuracy between the ends is scored at full noise too."""
         deployed = self.setting(point)
         noisy = self._setting(point, deployed.values["branch"], 1.0)
         victim = deployed if point["lambda_n"] in (0.0, 1.0) else noisy
-        return {**super().protocols(point), "published": rs.Scoring(clean=deployed, attacker=noisy, victim=victim)}
+        published = rs.Scoring(clean=deployed, attacker=noisy, victim=victim, draws=1)
+        return {**super().protocols(point), "published": published}
 
     def _setting(self, point: rs.Point, branch: int, noise: float) -> rs.Setting:
         noise = round(noise, 12)  # 0.6 / 0.8 and 0.75 are one setting, whose jobs are shared.

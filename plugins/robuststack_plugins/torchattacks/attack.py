@@ -35,6 +35,7 @@ class TorchAttack(rs.Attack):
     """
 
     paper = "Kim, Torchattacks: A PyTorch Repository for Adversarial Attacks, 2020, arXiv 2010.01950"
+    draws_option = "eot_iter"
 
     class Options(rs.Options):
         model_config = ConfigDict(extra="allow")
