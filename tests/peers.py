@@ -88,7 +88,7 @@ def same_start(
     for one, number in ((name, in_theirs), (f"pyautoattack:{name}", lambda k: k - 1)):
         attack = REGISTRY.create("attack", one, {"iterations": iterations, "draws": draws})
         model = Numbered(attacked, number, seed) if attacked.stochastic else attacked
-        with still(attacked), seeded(CPU, seed):
+        with still(attacked), seeded(seed):
             source = generator(CPU, seed)
             found.append(attack.perturb(Fast(model, RUNTIME), x, y, rs.Threat(eps=eps), source, start=fixed_start))
     return found[0], found[1]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import robuststack as rs
 from robuststack.cli import call
@@ -24,6 +25,7 @@ from robuststack.planner import make_plan
 from robuststack.registry import Registry
 from robuststack.store import Store
 from robuststack.suite import load_suite
+from robuststack_plugins.attacks.pgd import PGD
 from trained import Trained
 
 TINY_SUITE = """
@@ -209,6 +211,26 @@ def test_a_full_disk_is_one_line_and_what_was_finished_stays(tiny: Path, uninter
     assert not [path for path in store.rglob("*") if path.name.startswith((".", "partial"))]
     assert run(tiny).returncode == 0
     assert figures(board(tiny)) == uninterrupted
+
+
+def test_a_job_that_a_card_has_no_memory_for_fails_alone(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perturb = PGD.perturb
+
+    def greedy(self: PGD, model: Any, *rest: Any, **named: Any) -> Any:
+        if model.stochastic and "early_stop" not in named:  # As it is evaluated, not as it is trained.
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB.")
+        return perturb(self, model, *rest, **named)
+
+    monkeypatch.setattr(PGD, "perturb", greedy)
+    folder = tiny.parent
+    code = call(["run", str(tiny), "--store", str(folder / "s"), "--leaderboard", str(folder / "board")])
+    errors = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert "cpu is out of memory; a smaller evaluate.batch_size or fewer --workers may help" in errors[0]
+    partial = files.read(folder / "board" / "tiny.partial.json")
+    assert "none" in [row["defense"] for row in partial["rows"]]
 
 
 def test_a_loss_that_is_not_finite_stops_that_job_alone(

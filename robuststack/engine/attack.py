@@ -231,7 +231,8 @@ def worst(runs: Sequence[Run], model: nn.Module, x: Tensor, y: Tensor, draws: in
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack job found: `correct` bool [draws, N], the images it was judged on, and what the host checked."""
+    """What an attack job found: `correct` bool [draws, N], the images it was judged on, in host memory, where they were to
+    be kept, and what the host checked."""
 
     correct: Tensor
     images: Tensor | None
@@ -249,6 +250,7 @@ def evaluate(
     seed: int,
     draws: int,
     batch_size: int,
+    keep: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Attack each batch through `attacker` in the job's precision, and judge it on `victim` in float32.
@@ -273,8 +275,9 @@ def evaluate(
             checks["not_finite"] = float(checks["not_finite"]) + found["not_finite"]
             checks["calls"] += found["calls"]
             checks["state_kept"] = bool(checks["state_kept"]) and bool(found["state_kept"])
-            images.append(judged)
-        with seeded(x.device, seed, "judge", number):
+            if keep:
+                images.append(judged.cpu())
+        with seeded(seed, "judge", number):
             correct.append(judge(victim, judged, y, draws))
         if progress:
             right += float(correct[-1].float().mean(0).sum())
@@ -305,13 +308,15 @@ def _attacked(
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
         try:
-            with seeded(x.device, seed, "attack", number):
+            with seeded(seed, "attack", number):
                 source = generator(x.device, seed, "start", number)
                 # Copies: an attack that writes into its input must move neither the ball nor the data of later jobs.
                 with runtime.float32():
                     raw = attack.perturb(fast, x.clone(), y.clone(), threat, source).detach().float()
-            kept = not any(module.training for module in view.modules()) and all(
-                torch.equal(old, new) for old, new in zip(before, view.buffers(), strict=True)
+            changed = [(old != new).any() for old, new in zip(before, view.buffers(), strict=True)]
+            # One look at the device, not one for each buffer.
+            kept = not any(module.training for module in view.modules()) and not (
+                changed and bool(torch.stack(changed).any())
             )
         finally:
             for old, new in zip(before, view.buffers(), strict=True):

@@ -105,7 +105,7 @@ def training_batches(
     for number in range(len(data) // size):
         x, y = data.batch(order[number * size : (number + 1) * size])
         if augmentation != Augmentation():
-            with seeded(device, seed, "augmentation", epoch, number):
+            with seeded(seed, "augmentation", epoch, number):
                 x = augment(x, augmentation)
         yield x, y
 

@@ -11,9 +11,11 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.layers.exact import exact
+from robuststack.layers.generators import forked
 from robuststack.layers.pointwise import avoid_fault
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # Parameters of glibc's mallopt.
@@ -70,6 +72,32 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def card(device: torch.device) -> Iterator[None]:
+    """Make a CUDA card the current one for a while, which a user's function may call by `cuda` alone, and let cuDNN take
+    only algorithms that repeat themselves bit for bit. Nothing on a CPU.
+
+    Raises:
+        RobustStackError: torch cannot use the card.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    try:
+        before = torch.cuda.current_device()
+        torch.cuda.set_device(device.index or 0)
+    except (RuntimeError, AssertionError) as error:  # A driver that is too old for this torch, say.
+        reason = str(error).strip().partition("\n")[0]
+        raise RobustStackError(f"--device {device}: torch cannot use it: {reason}; valid: cpu") from error
+    deterministic, cudnn.deterministic = cudnn.deterministic, True
+    try:
+        yield
+    finally:
+        cudnn.deterministic = deterministic
+        torch.cuda.set_device(before)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -141,13 +169,13 @@ def generator(device: torch.device, *parts: object) -> torch.Generator:
 
 
 @contextmanager
-def seeded(device: torch.device, *parts: object) -> Iterator[None]:
+def seeded(*parts: object) -> Iterator[None]:
     """Seed the default generators from a stream's name, and put their state back afterwards.
 
     Layers draw from the default generators: a generator object inside a layer breaks compilation, dropout ignores it,
     and this way a resumed run needs no saved random state.
     """
-    with _forked(device, stream_seed(*parts)):
+    with forked(stream_seed(*parts)):
         yield
 
 
@@ -158,12 +186,5 @@ def seeded_from(source: torch.Generator) -> Iterator[int]:
     For libraries that take no generator: what they draw is a function of it, and their own seeding ends here.
     """
     seed = int(torch.randint(2**31, (1,), generator=source, device=source.device))
-    with _forked(source.device, seed):
+    with forked(seed):
         yield seed
-
-
-@contextmanager
-def _forked(device: torch.device, seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

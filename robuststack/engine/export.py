@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import robuststack
 from robuststack.errors import ModelError, RobustStackError
 from robuststack.layers.condition import View
+from robuststack.layers.generators import forked
 
 if TYPE_CHECKING:
     from robuststack.api import Trained
@@ -36,8 +37,7 @@ def export(trained: Trained, point: Mapping[str, Any], form: str, *, frozen: boo
     Raises:
         RobustStackError: no such point, a package that is not installed, or a model that the format cannot represent.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked(seed):
         model = trained.at(frozen=frozen, **point)
     facts = metadata(trained, point, frozen=frozen, seed=seed)
     if form == "safetensors":

@@ -147,7 +147,7 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
     saved = store.load_checkpoint(job.id, job.digest)
     if saved:
         models.restore(model, saved.files["model.safetensors"], saved.folder / "model.safetensors")
-        optimizer_state = torch.load(io.BytesIO(saved.files["optimizer.pt"]), weights_only=True)
+        optimizer_state = torch.load(io.BytesIO(saved.files["optimizer.pt"]), weights_only=True, map_location="cpu")
         state.optimizer.load_state_dict(optimizer_state)
         state.epoch, state.history = saved.epoch, list(saved.meta["history"])
         if "best.safetensors" in saved.files:
@@ -206,15 +206,15 @@ def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str,
 
     outcome = attacking.evaluate(
         attacker, victim, data, attack, threat, workspace.runtime,
-        seed=spec["seed"], draws=spec["draws"], batch_size=spec["batch_size"], progress=progress,
+        seed=spec["seed"], draws=spec["draws"], batch_size=spec["batch_size"], keep=job.keep_images, progress=progress,
     )  # fmt: skip
     correct = outcome.correct.cpu().numpy()
     result = {"n": correct.shape[1], "accuracy": 100 * float(correct.mean()), "checks": outcome.checks}
     # Which weights were scored: a model that is trained again need not come out the same.
     result["model_sha256"] = models.weights_hash(model) if job.calls_function else weights
     files = {"outcomes.npy": _array_bytes(np.packbits(correct, axis=1))}
-    if job.keep_images and outcome.images is not None:
-        files["images.safetensors"] = safetensors.torch.save({"images": outcome.images.cpu().contiguous()})
+    if outcome.images is not None:
+        files["images.safetensors"] = safetensors.torch.save({"images": outcome.images.contiguous()})
     return result, files
 
 
@@ -237,7 +237,7 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     if "architecture" in spec:
         architecture: Architecture = workspace.component("architecture", spec["architecture"])
         plain = workspace.runtime.place(architecture.build(shape, spec["num_classes"])).eval()
-    with seeded(workspace.runtime.device, "measure"):
+    with seeded("measure"):
         setting = Setting(**spec["setting"])
         result = measuring.measure(defense, model, setting, shape, workspace.runtime, dict(spec["measure"]), plain)
     # How many parameters are zero depends on the weights too.

@@ -43,7 +43,7 @@ def build(
     defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int, seed: int
 ) -> nn.Module:
     """The untrained model of a seed. It is built on the CPU, so that every device starts from the same weights."""
-    with seeded(torch.device("cpu"), seed, "initialisation"):
+    with seeded(seed, "initialisation"):
         return network(defense, architecture, shape, num_classes)
 
 
@@ -178,7 +178,7 @@ def _called(target: str, fingerprint: str) -> nn.Module:
         raise ModelError(f"the source of {target!r} has changed since the run was planned; run again")
     module, _, function = target.partition(":")
     try:
-        with seeded(torch.device("cpu"), "given"):  # Whatever the function draws, every job gets the same model.
+        with seeded("given"):  # Whatever the function draws, every job gets the same model.
             model = getattr(importlib.import_module(module), function)()
     except (Exception, SystemExit) as error:
         raise ModelError(f"model {target!r} cannot be made: {type(error).__name__}: {error}") from error

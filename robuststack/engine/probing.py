@@ -29,7 +29,7 @@ def probe(
     except Exception as error:
         raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from error
     device = device_of(model)
-    with seeded(device, "probe"), still(view):
+    with seeded("probe"), still(view):
         images = torch.rand(2, *shape, device=device, requires_grad=True)
         try:
             logits = view(images)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from robuststack.contracts import Setting
 from robuststack.engine import models
@@ -97,13 +98,12 @@ def rejudge(
     elif draws is None:
         draws = spec["draws"] if spec["victim"]["stochastic"] else Evaluate().draws
     labels = workspace.data(source["dataset"])[spec["split"]].labels[: len(images)]
-    data = Data(images.to(labels.device), labels)
 
-    def judged(data: Data) -> np.ndarray:
-        return _judged(defense.view(model, setting), data, draws, seed, spec["batch_size"])
+    def judged(images: Tensor) -> np.ndarray:
+        return _judged(defense.view(model, setting), Data(images, labels), draws, seed, spec["batch_size"])
 
-    exact = judged(data)
-    rounded = judged(Data((data.images * 255).round() / 255, labels)) if eight_bit else None
+    exact = judged(images)
+    rounded = judged((images * 255).round() / 255) if eight_bit else None
     correct, unrounded = (exact, None) if rounded is None else (rounded, exact)
     return Again(job, result, correct, unrounded, point, setting.stochastic)
 
@@ -111,6 +111,6 @@ def rejudge(
 def _judged(view: View, data: Data, draws: int, seed: int, batch_size: int) -> np.ndarray:
     found = []
     for number, (x, y) in enumerate(data.batches(batch_size)):
-        with seeded(x.device, seed, "rejudge", number):
+        with seeded(seed, "rejudge", number):
             found.append(judge(view, x, y, draws))
     return torch.cat(found, 1).cpu().numpy()

@@ -114,7 +114,7 @@ def learn(
     """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]."""
     step.begin(x, y, epoch, number)
     optimizer.zero_grad(set_to_none=True)
-    with seeded(x.device, step.seed, "step", epoch, number), step.runtime.autocast():
+    with seeded(step.seed, "step", epoch, number), step.runtime.autocast():
         defense.training_step(step)
     optimizer.step()
     # The fused step changes weights without counting a version, which caches and autograd's checks rely on.

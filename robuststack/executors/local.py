@@ -22,6 +22,10 @@ MODEL_KEYS = ("dataset", "architecture", "defense", "given")
 """What a model's layers depend on: models that agree in them are called once."""
 
 
+BATCH = {"train": "train.batch_size", "attack": "evaluate.batch_size", "measure": "measure.batch_size"}
+"""What the memory that a job needs grows with."""
+
+
 def _model_of(job: Job) -> Mapping[str, Any] | None:
     """The model that a job makes, or that is brought to it; None for one that scores the model of another job."""
     return job.spec if job.kind == "train" else job.spec.get("source")
@@ -47,12 +51,14 @@ class LocalExecutor:
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
-            from robuststack.engine.device import keep_memory, threads
+            from robuststack.engine.device import card, keep_memory, threads
             from robuststack.engine.jobs import Workspace
 
+            workspace = Workspace(*self._make)
+            self._left.enter_context(card(workspace.runtime.device))
+            self._left.enter_context(threads(workspace.hardware.threads))
             keep_memory()
-            self._workspace = Workspace(*self._make)
-            self._left.enter_context(threads(self._workspace.hardware.threads))
+            self._workspace = workspace
         return self._workspace
 
     def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
@@ -85,7 +91,9 @@ class LocalExecutor:
         self._job = job
 
     def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
-        """Run the job that was started and store its result."""
+        """Run the job that was started and store its result. A job that needs more memory than a card has fails alone."""
+        import torch
+
         from robuststack.engine.jobs import execute
 
         job, self._job = self._job, None
@@ -94,3 +102,9 @@ class LocalExecutor:
             return job, execute(job, self.workspace, report)
         except JobFailed as error:
             return job, error
+        except torch.OutOfMemoryError:
+            device = self.workspace.hardware.device
+            failed = JobFailed(f"{device} is out of memory; a smaller {BATCH[job.kind]} or fewer --workers may help")
+        # Here nothing holds the job's tensors any more.
+        torch.cuda.empty_cache()
+        return job, failed

@@ -2,7 +2,8 @@
 
 With s = gamma / sqrt(var + eps) and t = beta - s * mean, BN(conv(x; w) + b) = conv(x; s w) + s b + t. An attack runs a
 network dozens of times between two changes of its weights, and each batch norm costs it two more passes over the
-activations, one forward and one backward.
+activations, one forward and one backward. On a card only the backward one is saved: there another kernel adds the bias of
+cuDNN's convolution.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from robuststack.layers.condition import View
 from robuststack.layers.exact import exact
 from robuststack.layers.flow import operations
+from robuststack.layers.generators import forked
 from robuststack.layers.noise import NoisyConv2d, WeightNoise
 from robuststack.layers.pointwise import in_order
 
@@ -48,14 +50,25 @@ class FoldedConv2d:
         if conv.bias is not None:
             shift = shift + scale * conv.bias[: len(scale)]
         self.bias = shift
+        self._casts: dict[tuple[str, torch.dtype], Tensor] = {}
         # A narrow norm of a slimmed network belongs to the first rows of the weight.
         self._scale(conv.weight[: len(scale)], scale[:, None, None, None])
 
     def _scale(self, weight: Tensor, scale: Tensor) -> None:
         self.weight = weight * scale
 
+    def cast(self, name: Literal["weight", "bias"], x: Tensor) -> Tensor:
+        """The weight or bias in the type that autocast would give it beside `x`, cast once a fold and not in every pass."""
+        kind, tensor = x.device.type, getattr(self, name)
+        if not torch.is_autocast_enabled(kind):
+            return tensor  # type: ignore[no-any-return]
+        key = name, torch.get_autocast_dtype(kind)
+        if key not in self._casts:
+            self._casts[key] = tensor.to(key[1])
+        return self._casts[key]
+
     def __call__(self, x: Tensor) -> Tensor:
-        return self.conv._conv_forward(x, self.weight, self.bias)  # type: ignore[no-any-return]
+        return self.conv._conv_forward(x, self.cast("weight", x), self.cast("bias", x))  # type: ignore[no-any-return]
 
 
 class FoldedNoisyConv2d(FoldedConv2d):
@@ -73,10 +86,11 @@ class FoldedNoisyConv2d(FoldedConv2d):
         self.sigma = alpha * self.conv.weight_std() * scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        weight, scale = self.weight, float(self.conv.condition.read("noise") or 0.0)
-        if scale != 0.0:
-            weight = torch.addcmul(weight, self.conv.eta()[: len(weight)], self.sigma, value=scale)
-        return self.conv._conv_forward(x, weight, self.bias)  # type: ignore[no-any-return]
+        scale = float(self.conv.condition.read("noise") or 0.0)
+        if scale == 0.0:
+            return super().__call__(x)
+        weight = torch.addcmul(self.weight, self.conv.eta()[: len(self.weight)], self.sigma, value=scale)
+        return self.conv._conv_forward(x, weight, self.cast("bias", x))  # type: ignore[no-any-return]
 
 
 class FoldedView(View):
@@ -142,7 +156,7 @@ class Folding:
 
 def _foldable(view: View, images: Tensor) -> tuple[FoldedConv2d, ...]:
     """The layers that can be folded; none where that would change what the model computes."""
-    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+    with forked(0):
         try:
             pairs = _pairs(_for_images(view, 1), (images.shape[1], images.shape[2], images.shape[3]))
         except torch.OutOfMemoryError:
@@ -173,8 +187,8 @@ def _for_images(view: View, count: int) -> View:
 
 @torch.no_grad()
 def _logits(view: View, images: Tensor) -> Tensor:
-    torch.manual_seed(0)  # The same noise on both sides.
-    return view(images).float()  # type: ignore[no-any-return]
+    with forked(0):  # The same noise on both sides.
+        return view(images).float()  # type: ignore[no-any-return]
 
 
 def _pairs(view: View, shape: tuple[int, int, int]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

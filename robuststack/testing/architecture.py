@@ -29,7 +29,7 @@ class ArchitectureConformance(ComponentConformance):
 
     @classmethod
     def build(cls, seed: int = 0) -> nn.Module:
-        with seeded(torch.device("cpu"), seed, "conformance"):
+        with seeded(seed, "conformance"):
             model = cls.create().build(cls.shape, cls.num_classes)
         assert isinstance(model, nn.Module), f"build returned {type(model).__name__}, not a torch.nn.Module"
         return model
@@ -84,7 +84,7 @@ class ArchitectureConformance(ComponentConformance):
     def test_gradients_reach_every_parameter(self) -> None:
         model = self.model().train()
         x, y = images(self.shape, self.num_classes, 4)
-        with seeded(torch.device("cpu"), "gradients"):
+        with seeded("gradients"):
             for one in model.parameters():
                 if not one.any():  # Some start a branch at zero, and nothing behind it learns in the first step.
                     nn.init.normal_(one, std=0.1)

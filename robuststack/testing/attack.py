@@ -44,14 +44,14 @@ class AttackConformance(ComponentConformance):
     def attacked(self, view: View, threat: Threat = THREAT, seed: int = 0) -> Tensor:
         """What the attack makes of eight images that `view` is right about."""
         x, y = self.right(view)
-        with still(view), seeded(x.device, seed, "conformance"):
+        with still(view), seeded(seed, "conformance"):
             found: Tensor = self.create().perturb(Fast(view, RUNTIME), x, y, threat, generator(x.device, seed))
             return found.detach()
 
     def right(self, view: View) -> tuple[Tensor, Tensor]:
         """Images, with what the model says of them as their labels."""
         x, _ = images(self.shape, self.num_classes)
-        with torch.no_grad(), seeded(x.device, "labels"):
+        with torch.no_grad(), seeded("labels"):
             return x, view(x).argmax(1)
 
     def views(self) -> list[View]:
@@ -76,7 +76,7 @@ class AttackConformance(ComponentConformance):
         for view in self.views():
             state, (x, y) = copy.deepcopy(view.state_dict()), self.right(view)
             clean = x.clone()
-            with still(view), seeded(x.device, "conformance"):
+            with still(view), seeded("conformance"):
                 self.create().perturb(Fast(view, RUNTIME), x, y, THREAT, generator(x.device, 0))
                 on = [path for path, one in view.named_parameters() if one.requires_grad]
                 assert not on, f"it turns gradients of {on[0]} on"
@@ -112,7 +112,7 @@ class AttackConformance(ComponentConformance):
         blind = View(_Blind(view.model))
         x, y = self.right(view)
         try:
-            with still(blind), seeded(x.device, "conformance"):
+            with still(blind), seeded("conformance"):
                 attack.perturb(Fast(blind, RUNTIME), x, y, THREAT, generator(x.device, 0))
         except RuntimeError as error:
             if "grad" not in str(error):

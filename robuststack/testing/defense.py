@@ -70,7 +70,7 @@ class DefenseConformance(ComponentConformance):
         """One training step's gradients; returns its loss."""
         step = training.Step(model.train(), TwoSteps(), THREAT, RUNTIME, 2, 0)
         step.begin(*cls.images(epoch), epoch, 0)
-        with seeded(torch.device("cpu"), epoch, "step"):
+        with seeded(epoch, "step"):
             defense.training_step(step)
         return float(step.loss)
 
@@ -86,7 +86,7 @@ class DefenseConformance(ComponentConformance):
         return [defense.whole_point(point) for point in defense.operating_points()]
 
     def logits(self, model: nn.Module, point: Point, x: Tensor, *, frozen: bool = False) -> Tensor:
-        with torch.no_grad(), seeded(x.device, "logits"):
+        with torch.no_grad(), seeded("logits"):
             return self.defense().deploy(model, point, frozen=frozen)(x)  # type: ignore[no-any-return]
 
     def documented(self) -> list[type[Options]]:
@@ -126,7 +126,7 @@ class DefenseConformance(ComponentConformance):
             setting = defense.setting(point)
             view = defense.deploy(model, point)
             assert getattr(view, "stochastic", None) == setting.stochastic, f"{point}: setting and view disagree"
-            with torch.no_grad(), seeded(x.device, "draws"):
+            with torch.no_grad(), seeded("draws"):
                 same = torch.equal(view(x), view(x))
             said = "stochastic" if setting.stochastic else "deterministic"
             assert same != setting.stochastic, f"{point}: it is called {said}, but two forward passes say otherwise"
@@ -188,7 +188,7 @@ class DefenseConformance(ComponentConformance):
         model, (x, _) = self.model(), self.images()
         before = copy.deepcopy(model)
         for point in self.points():
-            with seeded(x.device, "freeze"):
+            with seeded("freeze"):
                 frozen = self.defense().deploy(model, point, frozen=True)
             shared = {id(one) for one in frozen.parameters()} & {id(one) for one in model.parameters()}
             assert not shared, f"{point}: the frozen model shares weights with the trained one"

@@ -84,7 +84,7 @@ class _Noisy(nn.Module):
 
 def victim(shape: tuple[int, int, int], classes: int, *, stochastic: bool) -> View:
     """A network to attack, deterministic or with noise of its own, in eval mode."""
-    with seeded(torch.device("cpu"), "victim"):
+    with seeded("victim"):
         network = _Network(shape[0], classes)
     network(images(shape, classes, 32)[0])  # In train mode: statistics that are not the initial ones.
     return View(_Noisy(network, 0.05 if stochastic else 0.0).eval(), stochastic=stochastic)

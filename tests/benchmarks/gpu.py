@@ -25,7 +25,7 @@ import robuststack as rs
 from robuststack.engine import data
 from robuststack.engine import train as training
 from robuststack.engine.attack import still
-from robuststack.engine.device import Runtime, keep_memory
+from robuststack.engine.device import Runtime, card, keep_memory
 from robuststack.engine.measure import macs
 from robuststack.layers.condition import View
 from robuststack.suite import Recipe
@@ -56,10 +56,11 @@ def epoch(name: str, architecture: str, images: int, batch: int, runtime: Runtim
         state = training.begin(defense, model, recipe)
         synchronise(runtime.device)
         started = time.perf_counter()
-        training.train(
-            state, defense, part, attack, rs.Threat(eps=EPS), recipe, runtime,
-            seed=0, augmentation=rs.Augmentation(pad=4, flip=True), epoch_done=lambda *_: None,
-        )  # fmt: skip
+        with card(runtime.device):
+            training.train(
+                state, defense, part, attack, rs.Threat(eps=EPS), recipe, runtime,
+                seed=0, augmentation=rs.Augmentation(pad=4, flip=True), epoch_done=lambda *_: None,
+            )  # fmt: skip
         synchronise(runtime.device)
         seconds = time.perf_counter() - started
     return seconds, operations * defense.image_passes(STEPS) * (images // batch * batch)
@@ -124,8 +125,8 @@ def main() -> None:
     runtime = here()
     architecture, images, batch = ("resnet20", 256, 64) if small else ("resnet34", 50_000, 128)
     rate = matmul_rate(runtime, 1024 if small else 8192)
-    card = torch.cuda.get_device_name() if runtime.device.type == "cuda" else "CPU"
-    print(f"{card}, torch {torch.__version__}, {runtime.precision}: matrix product {rate / 1e12:.3g} TFLOP/s")
+    name = torch.cuda.get_device_name() if runtime.device.type == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}, {runtime.precision}: matrix product {rate / 1e12:.3g} TFLOP/s")
     if small:
         print(f"miniature: {architecture}, {images} images; these are no figures of a card")
     rows = []
@@ -137,6 +138,8 @@ def main() -> None:
     body = attacks(architecture, 32 if small else 512, runtime, *((3, 2) if small else (20, 20)))
     header = ["attack", "by", "throughput", "times ours", "RA %"]
     print("\n" + tabulate(body, header, tablefmt="github", disable_numparse=True))
+    if runtime.device.type == "cuda":
+        print(f"\nmost memory held at a time: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
 
 if __name__ == "__main__":

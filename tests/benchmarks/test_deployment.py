@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import robuststack as rs
+from robuststack.layers.exact import exact
 from workloads import REGISTRY, built, here, in_turn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -52,7 +53,7 @@ def test_frozen(table: Any, benchmark: Any) -> None:
         x = torch.rand(batch, 3, 32, 32, device=RUNTIME.device).contiguous(memory_format=torch.channels_last)
 
         def forward(network: torch.nn.Module, x: torch.Tensor = x) -> None:
-            with torch.no_grad():
+            with torch.no_grad(), exact(RUNTIME.device):
                 network(x)
 
         tasks = {name: (lambda network=network: forward(network)) for name, network in networks.items()}

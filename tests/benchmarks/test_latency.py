@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import robuststack as rs
-from workloads import REGISTRY, built, here
+from robuststack.layers.exact import exact
+from workloads import REGISTRY, built, here, synchronise
 
 pytestmark = pytest.mark.bench
 RUNTIME = here(precision="float32")
@@ -28,5 +29,7 @@ def test_forward_pass(name: str, batch: int, benchmark: Any) -> None:
     @torch.no_grad()
     def forward() -> None:
         view(x)
+        synchronise(RUNTIME.device)
 
-    benchmark(forward)
+    with exact(RUNTIME.device):
+        benchmark(forward)

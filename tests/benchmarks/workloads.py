@@ -19,7 +19,7 @@ import robuststack as rs
 from robuststack.engine import data, models
 from robuststack.engine import train as training
 from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Runtime, Tally, generator
+from robuststack.engine.device import Fast, Runtime, Tally, card, generator
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
@@ -145,7 +145,7 @@ def adversarially_trained(
 def ours(view: View, x: Tensor, y: Tensor, runtime: Runtime, name: str, **options: Any) -> Tensor:
     """Images by an attack of ours, set up as the engine does it for every batch."""
     attack = REGISTRY.create("attack", name, options)
-    with still(view):
+    with card(x.device), still(view):
         fast = Fast(Folding().of(view, x), runtime, Tally(x.device))
         return attack.perturb(fast, x, y, rs.Threat(eps=EPS), generator(x.device, 0))
 

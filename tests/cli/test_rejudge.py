@@ -147,7 +147,7 @@ def test_a_randomised_point_is_judged_on_noise_of_its_own(own, trained):
     assert not np.array_equal(first, other)
     view, run = rs.load_model(model, store=own.root).at(lambda_n=1.0), []
     for number, rows in enumerate((slice(0, 100), slice(100, 200))):
-        with seeded(torch.device("cpu"), seed, "judge", number):
+        with seeded(seed, "judge", number):
             run.append(judge(view, images_of(own, job)[rows], LABELS[rows], 4))
     assert not np.array_equal(first, torch.cat(run, 1).numpy()), "not the noise of the run, even with its seed"
 

@@ -86,7 +86,7 @@ def perturb(attack: rs.Attack, view: nn.Module, seed: int = 0, threat: rs.Threat
 def run(view: View, attack: rs.Attack | None, **changes: object) -> Outcome:
     data = changes.pop("data", None) or Data(*images())
     victim = changes.pop("victim", view)
-    settings_ = {"seed": 0, "draws": 1, "batch_size": 10, **changes}
+    settings_ = {"seed": 0, "draws": 1, "batch_size": 10, "keep": True, **changes}
     return evaluate(view, victim, data, attack, THREAT if attack else None, RUNTIME, **settings_)
 
 

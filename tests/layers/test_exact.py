@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -47,3 +50,37 @@ def test_a_choice_of_deterministic_kernels_stays_and_an_error_puts_everything_ba
         assert cudnn.allow_tf32
     assert chosen == [True]
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+NEWER = """
+import pytest, torch
+from robuststack.layers.exact import exact
+
+B = torch.backends
+places = (B.cuda.matmul, B.cudnn.conv, B.cudnn.rnn, B.mkldnn.matmul, B.mkldnn.conv, B.mkldnn.rnn)
+for change in (
+    lambda: None,
+    lambda: setattr(B.mkldnn.matmul, "fp32_precision", "bf16"),
+    lambda: setattr(B.mkldnn.conv, "fp32_precision", "bf16"),
+    lambda: setattr(B.cudnn.conv, "fp32_precision", "ieee"),
+    lambda: setattr(B.cudnn, "fp32_precision", "ieee"),
+    lambda: setattr(B.cuda.matmul, "fp32_precision", "tf32"),
+    lambda: setattr(B, "fp32_precision", "tf32"),
+):
+    change()
+    before = [one.fp32_precision for one in places]
+    for _ in range(2):
+        with exact(torch.device("cpu")):
+            assert {one.fp32_precision for one in places} <= {"ieee", "none"}
+            with exact(torch.device("cpu")):
+                pass
+            assert {one.fp32_precision for one in places} <= {"ieee", "none"}
+        assert [one.fp32_precision for one in places] == before
+"""
+
+
+def test_what_a_program_has_set_in_the_newer_way_is_overruled_and_put_back():
+    if not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("torch before 2.9 has no such settings")
+    # A process of its own: torch does not forget that a program has set them.
+    subprocess.run([sys.executable, "-c", NEWER], check=True)

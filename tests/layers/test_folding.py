@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import robuststack as rs
 from robuststack.engine.attack import still
@@ -140,6 +141,43 @@ def test_new_weights_are_taken_over(x):
             layer.alpha.mul_(0.5)
     with still(view):
         torch.testing.assert_close(gradient(view, x)[0], gradient(folding.of(view, x), x)[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "point"), [("advprop", {"lambda": 1.0}), ("float", {"lambda_n": 0.7})])
+def test_under_autocast_weights_are_cast_once_a_fold_to_the_same_numbers(name, point, x, monkeypatch):
+    defense: rs.Defense = REGISTRY.create("defense", name)
+    model = trained(defense, width=8)
+    view, folding = defense.view(model, defense.setting(defense.whole_point(point))), Folding()
+    casts = []
+
+    class Counted(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            casts.append(func is torch.ops.aten._to_copy.default)
+            return func(*args, **(kwargs or {}))
+
+    def twice() -> tuple[Tensor, Tensor, int, int]:
+        counts = []
+        with still(view), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            folded = folding.of(view, x)
+            for _ in range(2):
+                with Counted():
+                    logits, found = gradient(folded, x)
+                counts.append(sum(casts))
+                casts.clear()
+        return logits, found, *counts
+
+    logits, _, first, second = twice()
+    assert second < first
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    changed = twice()
+    assert not torch.equal(changed[0], logits), "new weights are cast anew"
+    monkeypatch.setattr(FoldedConv2d, "cast", lambda self, name, x: getattr(self, name))
+    in_every_pass = twice()
+    assert torch.equal(in_every_pass[0], changed[0])
+    assert torch.equal(in_every_pass[1], changed[1])
+    assert in_every_pass[2] == in_every_pass[3] == first
 
 
 def test_the_default_generator_is_left_as_it_was(x):

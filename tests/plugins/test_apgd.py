@@ -61,7 +61,7 @@ def create(name: str, **options: object) -> rs.Attack:
 
 
 def perturb(attack: rs.Attack, attacked: nn.Module, seed: int = 0, runtime: Runtime = RUNTIME) -> Tensor:
-    with still(attacked), seeded(CPU, seed):
+    with still(attacked), seeded(seed):
         return attack.perturb(Fast(attacked, runtime), *toys(), THREAT, generator(CPU, seed))
 
 
@@ -294,7 +294,7 @@ def test_more_iterations_and_restarts_find_no_less():
 def test_it_stays_in_the_ball_and_hurts_no_less_than_the_clean_image(name, eps, iterations, noise, early_stop):
     attacked, (x, y), threat = toy(noise), toys(), rs.Threat(eps=eps)
     attack = create(name, iterations=iterations, draws=2, early_stop=early_stop)
-    with still(attacked), seeded(CPU, 0):
+    with still(attacked), seeded(0):
         found = attack.perturb(Fast(attacked, RUNTIME), x, y, threat, generator(CPU, 0))
     torch.testing.assert_close(project(found, x, threat), found, atol=1e-6, rtol=0)
     if not noise:

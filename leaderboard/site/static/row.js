@@ -37,6 +37,10 @@
        ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
   };
 
+  /** Each attack as it was resolved for the headline, then for the other protocols. */
+  const resolvedAttacks = (row) => [["", row], ...Object.entries(row.protocols).map(([protocol, one]) => [` (${protocol})`, one])]
+    .flatMap(([protocol, one]) => Object.entries(one.attacks ?? {}).map(([name, resolved]) => [name + protocol, options(resolved)]));
+
   const seeds = (board, row) => {
     const figures = [["CA", row.ca], ...board.attacks.map((one) => [`RA ${one.label}`, row.ra[one.label]]), ["RA worst", row.ra.worst]].filter(([, one]) => one?.seeds);
     const head = listed({ "training seeds": row.seeds.train.join(", "), "attack seeds": row.seeds.attack.join(", "), images: count(row.n),
@@ -120,7 +124,7 @@
         "threat model": `${row.threat.norm}, eps ${radius(row.threat.eps)}`, precision: `training and attacks in ${row.precision}; judged in float32`,
         ...(row.given ? { given: options(row.given) } : {}) }),
       row.recipe && [h("h3", {}, "Training"), listed({ ...recipe, ...(attack ? { attack: `${attack.name} (${options(attack.options)})` } : {}) })],
-      h("h3", {}, "Attacks, as resolved"), plainTable("Attacks", ["Attack", "Options"], Object.entries(row.attacks).map(([name, one]) => [name, options(one)])),
+      h("h3", {}, "Attacks, as resolved"), plainTable("Attacks", ["Attack", "Options"], resolvedAttacks(row)),
       h("h3", {}, "Computed with"), listed({ ...row.versions, ...row.machine }),
       h("details", {}, h("summary", {}, "Jobs in the store"), h("pre", { tabindex: "0" }, JSON.stringify(row.jobs, null, 1))),
     ];

@@ -98,7 +98,8 @@ class TorchAttack(rs.Attack):
         if name in THREE_CHANNELS and x.shape[1] != 3:
             raise rs.PluginError(f"attack 'torchattacks:{name}' knows images of 3 channels only, not of {x.shape[1]}")
         cls = getattr(torchattacks, name)
-        with torch.enable_grad(), seeded_from(generator) as seed:
+        # UPGD's margin loss makes a matrix on the default device, and indexes it by the labels.
+        with torch.enable_grad(), torch.device(x.device), seeded_from(generator) as seed:
             supplied = {
                 "eps": threat.eps,
                 "max_epsilon": threat.eps,

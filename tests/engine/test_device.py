@@ -1,0 +1,76 @@
+"""What jobs set in this process: the card, the generators. Both are put back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from robuststack.engine.device import card, seeded, seeded_from
+from robuststack.errors import RobustStackError
+
+CPU = torch.device("cpu")
+
+
+def test_a_card_that_torch_cannot_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    monkeypatch.setattr(torch.cuda, "current_device", refuse)
+    with pytest.raises(RobustStackError) as caught, card(torch.device("cuda:1")):
+        pass
+    assert str(caught.value) == (
+        "--device cuda:1: torch cannot use it: The NVIDIA driver on your system is too old (found version 11040).;"
+        " valid: cpu"
+    )
+    with card(CPU):
+        pass
+
+
+def test_a_card_is_the_current_one_and_repeats_itself_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = [3]
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[-1])
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic
+
+    def fail() -> None:
+        with card(torch.device("cuda:1")):
+            assert cudnn.deterministic
+            assert current[-1] == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert cudnn.deterministic is before
+    assert current == [3, 1, 3]
+
+
+def test_a_stream_is_a_function_of_its_name_and_leaves_the_default_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with seeded(1, "attack", 2):
+        first = torch.rand(3)
+    with seeded_from(torch.Generator().manual_seed(1)) as seed:
+        drawn = torch.rand(3)
+    with seeded(1, "attack", 2):
+        again = torch.rand(3)
+    with seeded(1, "attack", 3):
+        other = torch.rand(3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(seed)))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_generators_of_all_cards_in_use_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    fork = torch.random.fork_rng
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: (seen.append(devices), fork(devices=[]))[1])
+    with seeded("probe"):
+        pass
+    assert seen == [[0, 1]]
