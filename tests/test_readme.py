@@ -99,6 +99,17 @@ def test_what_it_says_beside_the_tables_is_what_the_leaderboards_say() -> None:
     assert f"by {ahead['digits']} and {ahead['tradeoff'].replace(' points', '')}, means of three models" in README
 
 
+def test_what_the_guide_to_randomised_defenses_says_of_the_published_protocol_is_what_the_leaderboard_says() -> None:
+    guide = " ".join((ROOT / "docs" / "randomised-defenses.md").read_text(encoding="utf-8").split())
+    for dataset, text in (
+        ("digits", "worth {:.1f} points of robust accuracy on digits ({:.1f} against {:.1f}"),
+        ("tradeoff", "and {:.1f} on tradeoff ({:.1f} against {:.1f})"),
+    ):
+        (row,) = board("cpu_fig07", dataset=dataset, defense="float", point={"lambda_n": 1.0, "lambda_th": 0.0})
+        published = worst(row["protocols"]["published"])
+        assert text.format(published - worst(row), published, worst(row)) in guide
+
+
 def test_the_leaderboards_it_lists_are_the_committed_ones() -> None:
     listed = re.search(r"<!-- suites -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert listed
