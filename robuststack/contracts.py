@@ -9,7 +9,6 @@ Tensors: images are float32 [N, C, H, W] in [0, 1]; logits are [N, K]; labels ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
@@ -372,11 +371,16 @@ class Attack(Component):
         return {**self.options.resolved(), "eps": threat.eps}
 
     def with_draws(self, draws: int) -> Self:
-        """This attack, averaging over `draws` noise draws; itself where it has no option for them."""
-        if self.draws_option not in self.options.resolved():
+        """This attack, averaging over `draws` noise draws; itself where it has no option for them.
+
+        Raises:
+            InvalidOptions: the option does not allow so many.
+        """
+        options = self.options.resolved()
+        if self.draws_option not in options:
             return self
-        other = copy(self)
-        other.options = self.options.model_copy(update={self.draws_option: draws})
+        other = type(self)(parse(type(self.options), {**options, self.draws_option: draws}))
+        other.name, other.distribution = self.name, self.distribution
         return other
 
     def image_passes(self, stochastic: bool) -> float:

@@ -122,7 +122,7 @@ class _Planner:
         wanted = [one for one in self.suite.evaluate.protocols if one in protocols] or [HEADLINE]
         self.protocols.update(protocols)
         clean = {one: self._score(f"{label} clean", None, cell, protocols[one], models) for one in wanted}
-        used = {one: _as_scored(attacks, protocols[one]) for one in wanted}
+        used = {one: self._as_scored(attacks, one, protocols[one]) for one in wanted}
         robust = {
             one: {
                 name: self._score(f"{label} {name}", attack, cell, protocols[one], models)
@@ -141,6 +141,21 @@ class _Planner:
         facts = {**facts, "stochastic": headline.victim.stochastic}
         train = {seed: model.id for seed, model in models.items() if model.job}
         return RowPlan(label, facts, train, measured.id, clean, robust, figures)
+
+    def _as_scored(self, attacks: Mapping[str, Variant], protocol: str, scoring: Scoring) -> dict[str, Attack]:
+        """The attacks by label, with the draws of the protocol where it says how many."""
+        if scoring.draws is None or not scoring.attacker.stochastic:
+            return {label: one.component for label, one in attacks.items()}
+        used = {label: one.component.with_draws(scoring.draws) for label, one in attacks.items()}
+        labels: dict[str, str] = {}
+        for label, attack in used.items():
+            same = labels.setdefault(job_id("attack", attack.resolved()), label)
+            if same != label:
+                message = (
+                    f"protocol {protocol!r} sets draws to {scoring.draws}, so {same!r} and {label!r} are one attack"
+                )
+                raise self.suite.error(f"{message}; leave out one of them, or the protocol", "attacks")
+        return used
 
     def _model(self, cell: Cell, seed: int) -> _Model:
         suite, dataset, defense = self.suite, cell.dataset.component, cell.defense.component
@@ -256,12 +271,6 @@ class _Planner:
             required = (needs.id,) if needs else ()
             self.jobs[identity] = Job(identity, kind, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
-
-
-def _as_scored(attacks: Mapping[str, Variant], scoring: Scoring) -> dict[str, Attack]:
-    """The attacks by label, with the draws of the protocol where it says how many."""
-    fixed = scoring.draws if scoring.attacker.stochastic else None
-    return {name: one.component if fixed is None else one.component.with_draws(fixed) for name, one in attacks.items()}
 
 
 def _siblings(cell: Cell, suite: Suite) -> Sequence[Part]:

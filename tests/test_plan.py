@@ -331,6 +331,15 @@ def test_the_published_protocol_attacks_with_one_draw_a_step_where_its_attacker_
     assert noisy.robust["adaptive"]["PGD-3"] != noisy.robust["published"]["PGD-3"]
 
 
+def test_attacks_that_a_protocol_makes_one_are_refused(plan):
+    attacks = "attacks={name: pgd, options: {steps: 3}, sweep: {draws: [1, 20]}}"
+    float_ = "defenses={name: float, points: {lambda_n: [0, 1]}}"
+    assert len(plan(attacks, float_).rows) == 2
+    message = "protocol 'published' sets draws to 1, so 'PGD-3 draws=1' and 'PGD-3 draws=20' are one attack; leave out"
+    with pytest.raises(SuiteError, match=message):
+        plan(attacks, float_, "evaluate.protocols=[adaptive, published]")
+
+
 def test_recipes_of_one_defense_are_told_apart_in_rows_and_entries(plan):
     two = "defenses=[{name: float, train: {epochs: 3}}, {name: float, train: {epochs: 5}}, none]"
     rows = [row.facts for row in plan(two).rows]

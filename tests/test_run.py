@@ -228,9 +228,21 @@ def test_a_job_that_a_card_has_no_memory_for_fails_alone(
     code = call(["run", str(tiny), "--store", str(folder / "s"), "--leaderboard", str(folder / "board")])
     errors = capsys.readouterr().err.splitlines()
     assert code == 1
-    assert "cpu is out of memory; a smaller evaluate.batch_size or fewer --workers may help" in errors[0]
+    assert errors[0].endswith("cpu is out of memory; a smaller evaluate.batch_size may help")
     partial = files.read(folder / "board" / "tiny.partial.json")
     assert "none" in [row["defense"] for row in partial["rows"]]
+
+
+def test_a_model_that_there_is_no_memory_for_is_one_line(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB.")
+
+    monkeypatch.setattr(torch.nn.Conv2d, "_conv_forward", greedy)
+    assert call(["run", str(tiny), "--store", str(tiny.parent / "s"), "--leaderboard", "-"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "robuststack: error: cpu is out of memory before any job: the data or a model are too large"
 
 
 def test_a_loss_that_is_not_finite_stops_that_job_alone(

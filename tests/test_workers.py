@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import robuststack as rs
 from robuststack import suite as suites
 from robuststack.cli import call
-from robuststack.errors import JobFailed
+from robuststack.errors import JobFailed, RobustStackError
 from robuststack.executors import executor
 from robuststack.executors.local import LocalExecutor
-from robuststack.executors.workers import WorkersExecutor
+from robuststack.executors.workers import WorkersExecutor, placed
 from robuststack.hardware import Hardware, cpu_threads
 from robuststack.pipeline import Report, run_plan
 from robuststack.plan import Job, Plan
@@ -123,6 +125,28 @@ def test_a_job_whose_process_is_killed_fails_and_the_others_go_on(suite: Path, t
     }
     assert kinds == ["train", "train", "measure", "measure"], "the measure jobs need no trained model and go on"
     assert all(not one.is_alive() for one in processes)
+
+
+def test_a_card_that_torch_cannot_use_is_one_line_from_workers_too(suite: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a card")
+    plan = make_plan(load_suite(suite, ["device=auto"]), Registry(), Hardware("cuda", "float32", workers=2))
+    with (
+        WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers,
+        pytest.raises(RobustStackError, match=r"^--device cuda: torch cannot use it: .*; valid: cpu$"),
+    ):
+        run_plan(plan, Store(tmp_path / "store"), workers, Registry())
+
+
+def test_workers_take_the_cards_in_turn_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices(device: str, cards: int) -> list[str]:
+        monkeypatch.setattr("robuststack.executors.workers.cuda_capabilities", lambda: ((9, 0),) * cards)
+        return [one.device for one in itertools.islice(placed(Hardware(device, "bf16", workers=3)), 5)]
+
+    assert devices("cuda", 2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert devices("cuda", 1) == ["cuda"] * 5
+    assert devices("cuda:1", 2) == ["cuda:1"] * 5
+    assert devices("cpu", 2) == ["cpu"] * 5
 
 
 class Recording:

@@ -46,11 +46,13 @@ def command(
     computing = hardware.resolve(device, "float32")
     registry = registry_with_warnings()
     storage = Store(store, create=False)
+    from robuststack.engine.device import card
     from robuststack.engine.jobs import Workspace
     from robuststack.engine.rejudge import rejudge
 
     workspace = Workspace(registry, storage, data_folder(), computing)
-    again = rejudge(workspace, job, point=point, draws=draws, seed=seed, eight_bit=eight_bit)
+    with card(workspace.runtime.device):
+        again = rejudge(workspace, job, point=point, draws=draws, seed=seed, eight_bit=eight_bit)
     facts = _facts(again, storage)
     if as_json:
         click.echo(json.dumps({**facts, "seed": seed}, indent=1))

@@ -150,7 +150,9 @@ class _Found:
 
 def loss_gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
     """The gradient [N, C, H, W] of the loss, summed over the draws, and the last draw's logits [N, K]."""
+    tally = model.tally if isinstance(model, Fast) else None
     total: Tensor | None = None
+    seen: Tensor | None = None
     logits: Tensor | None = None
     with torch.enable_grad():
         point = adversarial.detach().requires_grad_()
@@ -158,15 +160,19 @@ def loss_gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, 
             logits = model(point)
             # The sum, so that each sample's gradient does not depend on how many others are in the batch.
             (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
+            seen = gradient if seen is None else seen + gradient
+            if tally is not None:
+                # What is no number moves no pixel, and spoils no other draw; it is counted as a failure below.
+                gradient = gradient.nan_to_num()
             total = gradient if total is None else total + gradient
     assert total is not None
+    assert seen is not None
     assert logits is not None
     logits = logits.detach()
-    if isinstance(model, Fast) and model.tally is not None:
+    if tally is not None:
         # A capped loss is flat where the model is fooled already, which is no masking.
-        model.tally.watch(total, logits.argmax(1) == y)
-    # An image whose logits are infinite has fooled the model: without a gradient it stays, and is judged so.
-    return total.nan_to_num(), logits
+        tally.watch(seen, logits.argmax(1) == y)
+    return total, logits
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -39,9 +40,9 @@ class Runtime:
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def float32(self) -> AbstractContextManager[object]:
-        """Where the precision is float32, no other: a CUDA card has TF32, whose rounding `ROUNDING` would not cover, and
-        takes a backward pass's arithmetic from where that pass runs."""
-        return exact(self.device) if self.precision == "float32" and self.device.type == "cuda" else nullcontext()
+        """Where the precision is float32, no other: `ROUNDING` would not cover a CUDA card's TF32, nor what a program lets
+        a processor round to. A backward pass takes its arithmetic from where that pass runs."""
+        return exact(self.device) if self.precision == "float32" else nullcontext()
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, convolution weights laid out channels-last, the layout of the images."""
@@ -77,7 +78,7 @@ def threads(count: int | None) -> Iterator[None]:
 @contextmanager
 def card(device: torch.device) -> Iterator[None]:
     """Make a CUDA card the current one for a while, which a user's function may call by `cuda` alone, and let cuDNN take
-    only algorithms that repeat themselves bit for bit. Nothing on a CPU.
+    only algorithms that repeat themselves bit for bit, and not by how fast each was just now. Nothing on a CPU.
 
     Raises:
         RobustStackError: torch cannot use the card.
@@ -92,12 +93,27 @@ def card(device: torch.device) -> Iterator[None]:
     except (RuntimeError, AssertionError) as error:  # A driver that is too old for this torch, say.
         reason = str(error).strip().partition("\n")[0]
         raise RobustStackError(f"--device {device}: torch cannot use it: {reason}; valid: cpu") from error
-    deterministic, cudnn.deterministic = cudnn.deterministic, True
+    chosen = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        cudnn.deterministic = deterministic
+        cudnn.deterministic, cudnn.benchmark = chosen
         torch.cuda.set_device(before)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device had no memory left. Libraries below torch say so by errors of their own."""
+    texts = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(one in str(error) for one in texts)
+    )
+
+
+def release() -> None:
+    """Give back the memory of tensors that nothing uses any more."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -33,7 +33,7 @@ def probe(
         images = torch.rand(2, *shape, device=device, requires_grad=True)
         try:
             logits = view(images)
-        except RobustStackError:
+        except (RobustStackError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             takes_colour = shape[0] == 1 and _runs(view, images.expand(-1, 3, -1, -1))

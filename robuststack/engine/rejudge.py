@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from robuststack.contracts import Setting
 from robuststack.engine import models
@@ -99,18 +98,20 @@ def rejudge(
         draws = spec["draws"] if spec["victim"]["stochastic"] else Evaluate().draws
     labels = workspace.data(source["dataset"])[spec["split"]].labels[: len(images)]
 
-    def judged(images: Tensor) -> np.ndarray:
-        return _judged(defense.view(model, setting), Data(images, labels), draws, seed, spec["batch_size"])
+    def judged(eight_bit: bool) -> np.ndarray:
+        data = Data(images, labels)
+        return _judged(defense.view(model, setting), data, draws, seed, spec["batch_size"], eight_bit)
 
-    exact = judged(images)
-    rounded = judged((images * 255).round() / 255) if eight_bit else None
+    exact = judged(False)
+    rounded = judged(True) if eight_bit else None
     correct, unrounded = (exact, None) if rounded is None else (rounded, exact)
     return Again(job, result, correct, unrounded, point, setting.stochastic)
 
 
-def _judged(view: View, data: Data, draws: int, seed: int, batch_size: int) -> np.ndarray:
+def _judged(view: View, data: Data, draws: int, seed: int, batch_size: int, eight_bit: bool) -> np.ndarray:
     found = []
     for number, (x, y) in enumerate(data.batches(batch_size)):
+        x = (x * 255).round() / 255 if eight_bit else x
         with seeded(seed, "rejudge", number):
             found.append(judge(view, x, y, draws))
     return torch.cat(found, 1).cpu().numpy()

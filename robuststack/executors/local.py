@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from robuststack.errors import JobFailed
+from robuststack.errors import JobFailed, RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.pipeline import Report
 from robuststack.plan import Job
@@ -68,7 +68,21 @@ class LocalExecutor:
         Raises:
             DatasetError: what was tried and where to put the file.
             ModelError: a model that cannot be evaluated, and why.
+            RobustStackError: there is no memory for them.
         """
+        from robuststack.engine.device import out_of_memory
+
+        try:
+            self._prepare(pending, done)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            device = self.workspace.hardware.device
+            raise RobustStackError(
+                f"{device} is out of memory before any job: the data or a model are too large"
+            ) from None
+
+    def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
         for job in (*pending, *done):
             if spec := _model_of(job):
                 self.workspace.data(spec["dataset"])
@@ -91,9 +105,8 @@ class LocalExecutor:
         self._job = job
 
     def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
-        """Run the job that was started and store its result. A job that needs more memory than a card has fails alone."""
-        import torch
-
+        """Run the job that was started and store its result. A job that needs more memory than there is fails alone."""
+        from robuststack.engine.device import out_of_memory, release
         from robuststack.engine.jobs import execute
 
         job, self._job = self._job, None
@@ -102,9 +115,12 @@ class LocalExecutor:
             return job, execute(job, self.workspace, report)
         except JobFailed as error:
             return job, error
-        except torch.OutOfMemoryError:
-            device = self.workspace.hardware.device
-            failed = JobFailed(f"{device} is out of memory; a smaller {BATCH[job.kind]} or fewer --workers may help")
-        # Here nothing holds the job's tensors any more.
-        torch.cuda.empty_cache()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            hardware = self.workspace.hardware
+            fewer = " or fewer --workers" if hardware.workers > 1 else ""
+            failed = JobFailed(f"{hardware.device} is out of memory; a smaller {BATCH[job.kind]}{fewer} may help")
+        # Out here the error, which holds the tensors of all it went through, is gone.
+        release()
         return job, failed

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from robuststack.errors import JobFailed, RobustStackError
 from robuststack.executors.local import LocalExecutor
-from robuststack.hardware import Hardware
+from robuststack.hardware import Hardware, cuda_capabilities
 from robuststack.pipeline import Report
 from robuststack.plan import Job
 from robuststack.registry import Registry
@@ -59,6 +59,13 @@ class _Worker:
         return f"its process was killed by {signal.Signals(-code).name}{reason}"
 
 
+def placed(hardware: Hardware) -> Iterator[Hardware]:
+    """What each process after the other gets: where the run is on `cuda`, and no card is named, the cards in turn."""
+    cards = len(cuda_capabilities()) if hardware.device == "cuda" else 0
+    while True:
+        yield from (replace(hardware, device=f"cuda:{card}") for card in range(cards)) if cards > 1 else (hardware,)
+
+
 class WorkersExecutor:
     """As many processes as `hardware.workers`, each a `LocalExecutor` with plugins found anew. A context: it ends them.
 
@@ -68,7 +75,8 @@ class WorkersExecutor:
 
     def __init__(self, store: Path, data_folder: Path, hardware: Hardware) -> None:
         self.slots = hardware.workers
-        self._make = (store, data_folder, hardware)
+        self._make = (store, data_folder)
+        self._places = placed(hardware)
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -134,7 +142,7 @@ class WorkersExecutor:
         context = multiprocessing.get_context("spawn")
         while len(self._workers) < count:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, *self._make), daemon=True)
+            process = context.Process(target=_work, args=(theirs, *self._make, next(self._places)), daemon=True)
             process.start()
             theirs.close()
             self._workers.append(_Worker(process, ours))
@@ -151,7 +159,11 @@ def _work(connection: Connection, store: Path, data_folder: Path, hardware: Hard
 
     with contextlib.suppress(EOFError, BrokenPipeError):
         executor = LocalExecutor(Registry(), Store(store, create=False), data_folder, hardware)
-        executor.workspace  # noqa: B018  # Imports torch, before there is anything to do.
+        try:
+            executor.workspace  # noqa: B018  # Imports torch, before there is anything to do.
+        except RobustStackError as error:
+            connection.send(("error", error))
+            return
         while True:
             kind, *facts = connection.recv()
             try:

@@ -64,7 +64,8 @@ class FoldedConv2d:
             return tensor  # type: ignore[no-any-return]
         key = name, torch.get_autocast_dtype(kind)
         if key not in self._casts:
-            self._casts[key] = tensor.to(key[1])
+            with torch.inference_mode(False):  # What an attack makes in inference mode could take part in no gradient.
+                self._casts[key] = tensor.to(key[1])
         return self._casts[key]
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,7 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         "CA is clean accuracy and RA robust accuracy, in percent, with 95 % intervals: Wilson's for deterministic points, a"
         " bootstrap over images and noise draws for randomised ones. RA worst is per image: the minimum over the attacks"
         " of its mean correctness over draws.",
-        f"Protocol `{first['protocol']}` (`adaptive`: the attacker sees exactly what is deployed); every adversarial"
+        f"Protocol {_headlines(rows)} (`adaptive`: the attacker sees exactly what is deployed); every adversarial"
         " image is judged in float32, on noise draws the attack did not see.",
     ]
     for heading, group in _by_heading(rows):
@@ -163,17 +163,7 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
             if row["recipe"]:
                 recipes.setdefault(_recipe(row["recipe"]), []).append(row["defense"])
         lines += [f"{', '.join(dict.fromkeys(names))}: trained for {text}." for text, names in recipes.items()]
-        for kind, randomised in (("deterministic", False), ("randomised", True)):
-            shown: Mapping[str, Any] = next((row["attacks"] for row in group if row["stochastic"] is randomised), {})
-            lines += [f"{name}, {kind} points: {_options(values)}." for name, values in shown.items()]
-        otherwise = [
-            f"{name}, protocol `{protocol}`: {_options(values)}."
-            for row in group
-            for protocol, scores in row["protocols"].items()
-            # Leaderboards of earlier versions tell the headline's only.
-            for name, values in scores.get("attacks", {}).items()
-        ]
-        lines += list(dict.fromkeys(otherwise))
+        lines += _attacks(group, first["protocol"])
     lines += [f"**Suspicious:** {row['label']}: {', '.join(found)}." for row in rows if (found := suspicions(row))]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     machine = first["machine"]
@@ -192,6 +182,31 @@ def _method(board: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         )
     lines.append("Job ids, resolved options and per-seed figures stand in the JSON file of the same name.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _headlines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The protocol of the rows' figures; where they have not all one, by defense."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        found.setdefault(f"`{row['protocol']}`", {})[row["defense"]] = None
+    return ", ".join(f"{name} ({_listed(defenses)})" if len(found) > 1 else name for name, defenses in found.items())
+
+
+def _attacks(group: Sequence[Mapping[str, Any]], headline: str) -> list[str]:
+    """What each attack was at the points of a group of rows, and by which protocol, where it is not the headline's."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in sorted(group, key=lambda row: row["stochastic"]):
+        for protocol, scores in {row["protocol"]: row, **row["protocols"]}.items():
+            kind = "randomised" if row["stochastic"] else "deterministic"
+            where = f"{kind} points" if protocol == headline else f"protocol `{protocol}`"
+            # Leaderboards of earlier versions tell the headline's only.
+            for name, values in scores.get("attacks", {}).items():
+                found.setdefault((where, name), {}).setdefault(_options(values), []).append(row["defense"])
+    return [
+        f"{name}, {where}{f' of {_listed(dict.fromkeys(defenses))}' if len(texts) > 1 else ''}: {text}."
+        for (where, name), texts in sorted(found.items(), key=lambda one: one[0][0].startswith("protocol"))
+        for text, defenses in texts.items()
+    ]
 
 
 def suspicions(row: Mapping[str, Any]) -> list[str]:
@@ -234,5 +249,5 @@ def _value(key: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _listed(values: Sequence[int]) -> str:
+def _listed(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)

@@ -65,6 +65,11 @@ def regressions(
             # A baseline of an earlier version may not have recorded it.
             if key in first and (before := _exact(first, key, here)) != (after := _exact(second, key, here))
         ]
+        found += [
+            Regression(first["label"], f"attacks ({name})", _short(one["attacks"]), _short(other.get("attacks")))
+            for name, one in first["protocols"].items()
+            if "attacks" in one and (other := second["protocols"].get(name, {})).get("attacks") != one["attacks"]
+        ]
         found += _figures(first, second, old_outcomes, new_outcomes, tests)
         found += _times(first, second, old["rows"], new["rows"])
     return found

@@ -129,17 +129,19 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {runtime.precision}: matrix product {rate / 1e12:.3g} TFLOP/s")
     if small:
         print(f"miniature: {architecture}, {images} images; these are no figures of a card")
+    if runtime.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     rows = []
     for name in ("float", "oat", "pgd_at"):
         seconds, operations = epoch(name, architecture, images, batch, runtime)
         rows.append([name, f"{seconds:.2f}", f"{seconds * 200 / 60:.1f}", f"{operations / seconds / rate:.1%}"])
     header = ["defense", "s an epoch", "min for 200 epochs", "of the matrix product's rate"]
     print("\n" + tabulate(rows, header, tablefmt="github", disable_numparse=True))
+    if runtime.device.type == "cuda":
+        print(f"\nmost memory held in training: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
     body = attacks(architecture, 32 if small else 512, runtime, *((3, 2) if small else (20, 20)))
     header = ["attack", "by", "throughput", "times ours", "RA %"]
     print("\n" + tabulate(body, header, tablefmt="github", disable_numparse=True))
-    if runtime.device.type == "cuda":
-        print(f"\nmost memory held at a time: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -53,11 +53,12 @@ def test_frozen(table: Any, benchmark: Any) -> None:
         x = torch.rand(batch, 3, 32, 32, device=RUNTIME.device).contiguous(memory_format=torch.channels_last)
 
         def forward(network: torch.nn.Module, x: torch.Tensor = x) -> None:
-            with torch.no_grad(), exact(RUNTIME.device):
+            with torch.no_grad():
                 network(x)
 
         tasks = {name: (lambda network=network: forward(network)) for name, network in networks.items()}
-        seconds = in_turn(tasks, RUNTIME.device, rounds=9)
+        with exact(RUNTIME.device):
+            seconds = in_turn(tasks, RUNTIME.device, rounds=9)
         for name, one in seconds.items():
             ratio = one / seconds["plain network"]
             table.add(f"latency, ResNet-34, batch {batch}, float32", name, one, ratio=ratio,

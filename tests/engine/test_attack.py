@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.attack import Outcome, evaluate, judge, margin, project, still
+from robuststack.engine.attack import Outcome, evaluate, judge, loss_gradient, margin, project, still
 from robuststack.engine.data import Data
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.engine.device import Fast, Runtime, Tally, generator
 from robuststack.errors import PluginError
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View, attach
@@ -599,6 +599,32 @@ def test_logits_that_are_not_finite_are_wrong():
         net.head.bias.fill_(torch.nan)
     assert net(x).argmax(1).eq(first).all()
     assert not judge(View(net), x, first, draws=1).any()
+
+
+class Sometimes(nn.Module):
+    """One forward pass of three gives logits that are no numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = model()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.net(x) * (torch.nan if self.calls == 2 else 1.0)
+
+
+def test_a_draw_without_a_gradient_is_counted_and_spoils_no_other():
+    x, y = images()
+    cross_entropy = create("pgd").loss
+    expected, _ = loss_gradient(model().eval(), x, y, cross_entropy, 2)
+    tally = Tally(CPU)
+    found, logits = loss_gradient(Fast(Sometimes().eval(), RUNTIME, tally), x, y, cross_entropy, 3)
+    torch.testing.assert_close(found, expected)
+    counted = int((logits.argmax(1) == y).sum())
+    assert tally.gradients.tolist() == [counted, 0, counted]
+    # In training nothing counts them, so that they are not hidden either.
+    assert loss_gradient(Sometimes().eval(), x, y, cross_entropy, 3)[0].isnan().all()
 
 
 class Overflowing(nn.Module):

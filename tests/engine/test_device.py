@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from robuststack.engine.device import card, seeded, seeded_from
+from robuststack.engine.device import Fast, Runtime, card, out_of_memory, seeded, seeded_from, stream_seed
 from robuststack.errors import RobustStackError
+from robuststack.hardware import Hardware
 
 CPU = torch.device("cpu")
 
@@ -33,17 +34,17 @@ def test_a_card_is_the_current_one_and_repeats_itself_until_the_end(monkeypatch:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current[-1])
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     cudnn = torch.backends.cudnn
-    before = cudnn.deterministic
+    before = cudnn.deterministic, cudnn.benchmark
 
     def fail() -> None:
         with card(torch.device("cuda:1")):
-            assert cudnn.deterministic
+            assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
             assert current[-1] == 1
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert cudnn.deterministic is before
+    assert (cudnn.deterministic, cudnn.benchmark) == before
     assert current == [3, 1, 3]
 
 
@@ -65,12 +66,49 @@ def test_a_stream_is_a_function_of_its_name_and_leaves_the_default_generator_alo
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_generators_of_all_cards_in_use_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_generators_of_all_cards_in_use_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     fork = torch.random.fork_rng
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: (seen.append(devices), fork(devices=[]))[1])
+    monkeypatch.setattr(torch, "manual_seed", seen.append)
     with seeded("probe"):
         pass
-    assert seen == [[0, 1]]
+    assert seen == [[0, 1], stream_seed("probe")]
+
+
+def test_attacks_in_float32_are_in_float32_whatever_a_program_has_lowered() -> None:
+    before = torch.get_float32_matmul_precision()
+    seen: list[str] = []
+
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_float32_matmul_precision())
+            return x
+
+    try:
+        torch.set_float32_matmul_precision("medium")
+        Fast(Net(), Runtime(Hardware("cpu", "float32")))(torch.rand(1, 2))
+        Fast(Net(), Runtime(Hardware("cpu", "bf16")))(torch.rand(1, 2))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == ["highest", "medium"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+            True,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_errors_that_say_that_memory_is_gone(error: Exception, expected: bool) -> None:
+    assert out_of_memory(error) is expected

@@ -25,7 +25,6 @@ def test_nothing_around_lowers_the_precision_and_everything_is_put_back():
             with exact(CPU):
                 found = a @ b
                 assert torch.get_float32_matmul_precision() == "highest"
-                assert not cudnn.allow_tf32
             assert (a @ b).dtype == rounded.dtype == torch.bfloat16
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
@@ -53,29 +52,40 @@ def test_a_choice_of_deterministic_kernels_stays_and_an_error_puts_everything_ba
 
 
 NEWER = """
-import pytest, torch
+import torch
 from robuststack.layers.exact import exact
 
 B = torch.backends
-places = (B.cuda.matmul, B.cudnn.conv, B.cudnn.rnn, B.mkldnn.matmul, B.mkldnn.conv, B.mkldnn.rnn)
-for change in (
-    lambda: None,
-    lambda: setattr(B.mkldnn.matmul, "fp32_precision", "bf16"),
-    lambda: setattr(B.mkldnn.conv, "fp32_precision", "bf16"),
-    lambda: setattr(B.cudnn.conv, "fp32_precision", "ieee"),
-    lambda: setattr(B.cudnn, "fp32_precision", "ieee"),
-    lambda: setattr(B.cuda.matmul, "fp32_precision", "tf32"),
-    lambda: setattr(B, "fp32_precision", "tf32"),
+PLACES = {
+    "cpu": (B.mkldnn.matmul, B.mkldnn.conv, B.mkldnn.rnn),
+    "cuda": (B.cudnn, B.cuda.matmul, B.cudnn.conv, B.cudnn.rnn),
+}
+everywhere = [one for places in PLACES.values() for one in places]
+
+def look():
+    before = [one.fp32_precision for one in everywhere]
+    for kind, places in PLACES.items():
+        for _ in range(2):
+            with exact(torch.device(kind)):
+                assert {one.fp32_precision for one in places} <= {"ieee", "none"}
+                with exact(torch.device(kind)):
+                    pass
+                assert {one.fp32_precision for one in places} <= {"ieee", "none"}
+            assert [one.fp32_precision for one in everywhere] == before, (kind, before)
+
+look()
+torch.set_float32_matmul_precision("medium")
+look()
+assert torch.get_float32_matmul_precision() == "medium"
+for place, precision in (
+    (B.mkldnn.matmul, "bf16"), (B.mkldnn.conv, "bf16"), (B.cudnn.conv, "ieee"), (B.cudnn, "tf32"), (B.cudnn, "ieee"),
+    (B.cuda.matmul, "tf32"), (B, "tf32"),
 ):
-    change()
-    before = [one.fp32_precision for one in places]
-    for _ in range(2):
-        with exact(torch.device("cpu")):
-            assert {one.fp32_precision for one in places} <= {"ieee", "none"}
-            with exact(torch.device("cpu")):
-                pass
-            assert {one.fp32_precision for one in places} <= {"ieee", "none"}
-        assert [one.fp32_precision for one in places] == before
+    place.fp32_precision = precision
+    look()
+# What was inherited is inherited still.
+B.fp32_precision = "ieee"
+assert B.mkldnn.rnn.fp32_precision == "ieee"
 """
 
 

@@ -186,3 +186,23 @@ def test_a_partial_leaderboard_says_so(board):
 
 def test_overrides_are_printed(board):
     assert "Overrides: `--set train.epochs=1`" in files.markdown({**board, "overrides": ["train.epochs=1"]}, {})
+
+
+def test_what_attacks_were_is_told_by_protocol_and_by_defense_where_defenses_differ(board):
+    last = copy.deepcopy(board["rows"][3])
+    assert (last["defense"], last["stochastic"]) == ("float", True)
+    other = {**copy.deepcopy(last), "defense": "pni", "label": "pni"}
+    # FLOAT's headline is `published` here, with one draw a step; PNI has no such protocol.
+    for attack in last["attacks"].values():
+        attack["draws"] = 1
+    last["protocol"] = "published"
+    text = files.markdown({**board, "rows": [last, other]}, {})
+    assert "- Protocol `published` (float), `adaptive` (pni) (" in text
+    assert "- FGSM, randomised points: draws 1," in text
+    assert "- FGSM, protocol `adaptive`: draws 20," in text
+    # Two defenses with one protocol, and attacks that differ.
+    other["protocol"] = "published"
+    text = files.markdown({**board, "rows": [last, other]}, {})
+    assert "- Protocol `published` (" in text
+    assert "- FGSM, randomised points of float: draws 1," in text
+    assert "- FGSM, randomised points of pni: draws 20," in text

@@ -204,3 +204,15 @@ def test_the_options_reach_the_library(monkeypatch):
     attack.perturb(Fast(network(), RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert seen == {"eps": 0.1, "steps": 3, "alpha": 1 / 255, "random_start": True}
     assert attack.figures(THREAT, False) == {"attack": "PGD", **seen}
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_a_protocols_draws_are_those_of_the_attacks_that_average(name: str) -> None:
+    attack = create(name)
+    other = attack.with_draws(7)
+    if "eot_iter" not in ATTACKS[name]:
+        assert other is attack
+        return
+    assert other.options.resolved() == {**attack.options.resolved(), "eot_iter": 7}
+    assert (other.name, other.distribution) == (attack.name, attack.distribution)
+    assert attack.options.resolved()["eot_iter"] != 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import math
+from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,7 +100,8 @@ class TorchAttack(rs.Attack):
             raise rs.PluginError(f"attack 'torchattacks:{name}' knows images of 3 channels only, not of {x.shape[1]}")
         cls = getattr(torchattacks, name)
         # UPGD's margin loss makes a matrix on the default device, and indexes it by the labels.
-        with torch.enable_grad(), torch.device(x.device), seeded_from(generator) as seed:
+        there = torch.device(x.device) if name == "UPGD" else nullcontext()
+        with torch.enable_grad(), there, seeded_from(generator) as seed:
             supplied = {
                 "eps": threat.eps,
                 "max_epsilon": threat.eps,
