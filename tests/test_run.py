@@ -180,10 +180,11 @@ def test_killed_from_outside_the_next_run_resumes_at_the_last_epoch(tiny: Path, 
 
 
 def test_interrupted_by_ctrl_c_it_says_so_in_one_line_and_goes_on_next_time(tiny: Path, uninterrupted: str) -> None:
-    # Time to see a checkpoint: the run itself is over in a moment.
+    # Time to see a checkpoint: the run itself is over in a moment. A job in the background of a script ignores Ctrl-C.
     slower = (
-        "import time\nfrom robuststack.store import Store\nsave = Store.save_checkpoint\n"
-        "Store.save_checkpoint = lambda *args: (save(*args), time.sleep(2))"
+        "import signal, time\nfrom robuststack.store import Store\nsave = Store.save_checkpoint\n"
+        "Store.save_checkpoint = lambda *args: (save(*args), time.sleep(2))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)"
     )
     process = subprocess.Popen(command(tiny, before=slower), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     store = tiny.parent / "store"
