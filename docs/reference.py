@@ -18,19 +18,21 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from tabulate import tabulate
 
-from robuststack import contracts, hookspecs
+import robuststack as rs
 from robuststack.cli import COMMANDS, commands
 from robuststack.leaderboard.tables import figure
-from robuststack.options import describe
-from robuststack.registry import KINDS, Registration, Registry
-from robuststack.suite import Suite
+from robuststack.plugin import hookspecs
+from robuststack.plugin.component import Component
+from robuststack.plugin.options import describe
+from robuststack.plugin.registry import KINDS, Registration, Registry
+from robuststack.suite.suite import Suite
 
 ROOT = Path(__file__).parent.parent
 OURS = "robuststack"
 PLACEHOLDER = "<!-- a row -->"
 CONTRACTS = (
-    contracts.Defense, contracts.Architecture, contracts.Dataset, contracts.Attack, contracts.GradientAttack,
-    contracts.TrainStep, contracts.Setting, contracts.Scoring, contracts.Component,
+    rs.Defense, rs.Architecture, rs.Dataset, rs.Attack, rs.GradientAttack,
+    rs.TrainStep, rs.Setting, rs.Scoring, Component,
 )  # fmt: skip
 
 
@@ -157,7 +159,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 def option_models(registration: Registration) -> list[tuple[str, type[BaseModel]]]:
     """The models whose fields users write for a component."""
     cls = registration.load()
-    knobs = [("Knobs", cls.Knobs)] if issubclass(cls, contracts.Defense) else []
+    knobs = [("Knobs", cls.Knobs)] if issubclass(cls, rs.Defense) else []
     return [("Options", cls.Options), *knobs]
 
 

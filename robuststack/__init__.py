@@ -12,38 +12,34 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from robuststack.api import Result, Trained, evaluate, load_model, load_suite, run
-    from robuststack.contracts import (
-        Architecture,
-        Attack,
-        Augmentation,
-        Dataset,
-        Defense,
-        Download,
-        GradientAttack,
-        Images,
-        Point,
-        Scoring,
-        Setting,
-        Split,
-        Threat,
-        TrainStep,
-    )
     from robuststack.errors import DatasetError, PluginError, RobustStackError
-    from robuststack.hookspecs import hookimpl
-    from robuststack.options import Number, Options, PixelLength, option
-    from robuststack.published_sizes import PublishedSize, Size
+    from robuststack.plugin.architecture import Architecture
+    from robuststack.plugin.attack import Attack, GradientAttack
+    from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
+    from robuststack.plugin.defense import Defense
+    from robuststack.plugin.download import Download
+    from robuststack.plugin.hookspecs import hookimpl
+    from robuststack.plugin.operating_point import Point, Scoring, Setting
+    from robuststack.plugin.options import Number, Options, PixelLength, option
+    from robuststack.plugin.published_size import PublishedSize, Size
+    from robuststack.plugin.threat import Threat
+    from robuststack.plugin.training_step import TrainStep
 
 _EXPORTS = {
     "robuststack.api": ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"],
-    "robuststack.contracts": [
-        "Architecture", "Attack", "Augmentation", "Dataset", "Defense", "Download", "GradientAttack", "Images",
-        "Point", "Scoring", "Setting", "Split", "Threat", "TrainStep",
-    ],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
-    "robuststack.hookspecs": ["hookimpl"],
-    "robuststack.options": ["Number", "Options", "PixelLength", "option"],
-    "robuststack.published_sizes": ["PublishedSize", "Size"],
-}  # fmt: skip
+    "robuststack.plugin.architecture": ["Architecture"],
+    "robuststack.plugin.attack": ["Attack", "GradientAttack"],
+    "robuststack.plugin.dataset": ["Augmentation", "Dataset", "Images", "Split"],
+    "robuststack.plugin.download": ["Download"],
+    "robuststack.plugin.defense": ["Defense"],
+    "robuststack.plugin.hookspecs": ["hookimpl"],
+    "robuststack.plugin.operating_point": ["Point", "Scoring", "Setting"],
+    "robuststack.plugin.options": ["Number", "Options", "PixelLength", "option"],
+    "robuststack.plugin.published_size": ["PublishedSize", "Size"],
+    "robuststack.plugin.threat": ["Threat"],
+    "robuststack.plugin.training_step": ["TrainStep"],
+}
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [

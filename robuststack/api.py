@@ -8,23 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robuststack.contracts import Dataset, Defense
 from robuststack.errors import PluginError, RobustStackError
-from robuststack.executors import executor
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import check_extra, make_rows
 from robuststack.leaderboard.tables import tables
 from robuststack.leaderboard.training import training_curves
 from robuststack.paths import LEADERBOARD, STORE, data_folder
-from robuststack.pipeline import Outcome, run_plan
-from robuststack.plan import Plan
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.single import single_suite
-from robuststack.smoke import shrunk
-from robuststack.store import Store
-from robuststack.suite import Suite, load_suite
-from robuststack.tracking import tracked
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.dataset import Dataset
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.registry import Registry
+from robuststack.plugin.tracker import tracked
+from robuststack.running.executors import executor
+from robuststack.running.pipeline import Outcome, run_plan
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
+from robuststack.suite.single_model import single_suite
+from robuststack.suite.smoke import shrunk
+from robuststack.suite.suite import Suite
 
 if TYPE_CHECKING:
     from torch import nn

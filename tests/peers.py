@@ -16,12 +16,15 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 import robuststack as rs
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
-from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed
+from robuststack.engine.evaluate import judge
+from robuststack.engine.random_streams import generator, seeded, stream_seed
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from trained import SMALL_SUITE, Trained
 
 REGISTRY = Registry()
@@ -45,8 +48,8 @@ def images(count: int) -> tuple[Tensor, Tensor]:
 
 def perturb(attack: rs.Attack, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0) -> Tensor:
     """What an attack of ours returns."""
-    with still(attacked):
-        return attack.perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed))
+    with frozen_eval(attacked):
+        return attack.perturb(AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed))
 
 
 def fixed_start(x: Tensor, threat: rs.Threat, source: torch.Generator) -> Tensor:
@@ -88,9 +91,11 @@ def same_start(
     for one, number in ((name, in_theirs), (f"pyautoattack:{name}", lambda k: k - 1)):
         attack = REGISTRY.create("attack", one, {"iterations": iterations, "draws": draws})
         model = Numbered(attacked, number, seed) if attacked.stochastic else attacked
-        with still(attacked), seeded(seed):
+        with frozen_eval(attacked), seeded(seed):
             source = generator(CPU, seed)
-            found.append(attack.perturb(Fast(model, RUNTIME), x, y, rs.Threat(eps=eps), source, start=fixed_start))
+            found.append(
+                attack.perturb(AttackedModel(model, RUNTIME), x, y, rs.Threat(eps=eps), source, start=fixed_start)
+            )
     return found[0], found[1]
 
 
@@ -115,14 +120,14 @@ class Rand:
     def runs(self, attacked: View, x: Tensor, y: Tensor, seed: int) -> list[Tensor]:
         """The library's APGD on each loss, asked for the point of highest loss of every image."""
         torch.manual_seed(seed)
-        with still(attacked), torch.no_grad():
+        with frozen_eval(attacked), torch.no_grad():
             return [self._apgd(attacked, loss).perturb(x.contiguous(), y, best_loss=True) for loss in ("ce", "dlr")]
 
     def protocol(self, attacked: View, x: Tensor, y: Tensor, seed: int) -> Tensor:
         """The library's whole evaluation: clean images where a single draw said that the model is robust, or wrong."""
         attack = AutoAttack(attacked, eps=self.eps, version="rand", seed=seed)
         attack.apgd = self._apgd(attacked, "ce")
-        with still(attacked):
+        with frozen_eval(attacked):
             return attack.run_standard_evaluation(x.contiguous(), y, batch_size=len(x))[0]
 
     def _apgd(self, attacked: View, loss: str) -> APGDAttack:

@@ -9,8 +9,8 @@ import torch
 import robuststack as rs
 from robuststack.errors import StoreError
 from robuststack.leaderboard.rows import load_outcomes
-from robuststack.registry import Registry
-from robuststack.store import Store
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
 from trained import Trained
 
 

@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 import robuststack as rs
-from robuststack import hookspecs
 from robuststack.cli import COMMANDS, call
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.checking import ROW_KEYS
-from robuststack.planner import make_plan
-from robuststack.registry import Registration, Registry
-from robuststack.suite import Suite, load_suite
+from robuststack.plan.planner import make_plan
+from robuststack.plugin import hookspecs
+from robuststack.plugin.registry import Registration, Registry
+from robuststack.suite.loading import load_suite
+from robuststack.suite.suite import Suite
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

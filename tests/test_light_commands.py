@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 HEAVY = (
     "torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "pyautoattack", "robustbench", "torchattacks",

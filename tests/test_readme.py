@@ -13,9 +13,9 @@ from tabulate import tabulate
 from robuststack.hardware import Hardware
 from robuststack.leaderboard import files
 from robuststack.leaderboard.tables import figure
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.suite import load_suite
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.suite.loading import load_suite
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

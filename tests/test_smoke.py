@@ -11,11 +11,11 @@ import pytest
 import robuststack as rs
 from robuststack.hardware import Hardware
 from robuststack.leaderboard import files
-from robuststack.plan import Plan
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.smoke import IMAGES, shrunk
-from robuststack.suite import load_suite
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.suite.loading import load_suite
+from robuststack.suite.smoke import IMAGES, shrunk
 
 SUITES = Path(__file__).parents[1] / "suites"
 PAPER = sorted((SUITES / "paper").glob("*.yaml"))

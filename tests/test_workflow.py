@@ -11,7 +11,7 @@ import yaml
 
 from robuststack.cli.regress import command
 from robuststack.leaderboard import files, outcomes
-from robuststack.suite import load_suite
+from robuststack.suite.loading import load_suite
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "robuststack-trades"
 WORKFLOW = yaml.safe_load((PACKAGE / ".github" / "workflows" / "regress.yml").read_text())

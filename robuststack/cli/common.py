@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from robuststack.errors import RobustStackError
-from robuststack.plan import Plan
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.single import point_of
-from robuststack.smoke import shrunk
-from robuststack.suite import load_suite
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.suite.loading import load_suite
+from robuststack.suite.single_model import point_of
+from robuststack.suite.smoke import shrunk
 
 if TYPE_CHECKING:
     from robuststack.api import Result

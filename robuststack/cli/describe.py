@@ -11,8 +11,8 @@ from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings
 from robuststack.errors import RobustStackError, did_you_mean
-from robuststack.registry import Registry
-from robuststack.yaml_source import value_of
+from robuststack.plugin.registry import Registry
+from robuststack.suite.yaml_source import value_of
 
 
 @click.command("describe", short_help="Count parameters and MACs.")

@@ -11,7 +11,7 @@ import click
 from robuststack import __version__, hardware
 from robuststack.errors import PluginError
 from robuststack.paths import data_folder
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 PACKAGES = (
     "torch",

@@ -42,8 +42,8 @@ def command(
     registry = registry_with_warnings()
     from robuststack.api import load_model
     from robuststack.engine.export import export
-    from robuststack.store import write_bytes
-    from robuststack.variants import text
+    from robuststack.running.atomic_files import write_bytes
+    from robuststack.suite.variant import text
 
     trained = load_model(job, store=store, registry=registry)
     resolved = trained.point(**point)

@@ -8,7 +8,7 @@ import click
 
 from robuststack.cli.common import registry_with_warnings
 from robuststack.errors import PluginError
-from robuststack.registry import KINDS, Registration
+from robuststack.plugin.registry import KINDS, Registration
 
 
 @click.command("list", short_help="List components.")

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from robuststack.cli.common import registry_with_warnings
-from robuststack.packages import named, write
-from robuststack.registry import KINDS
+from robuststack.plugin.registry import KINDS
+from robuststack.plugin.scaffold import named, write
 
 
 @click.command("new", short_help="Begin a plugin.")

@@ -10,9 +10,9 @@ import click
 
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
 from robuststack.paths import STORE
-from robuststack.pipeline import stored
-from robuststack.plan import Plan
-from robuststack.store import Store
+from robuststack.plan.plan import Plan
+from robuststack.running.pipeline import stored
+from robuststack.running.store import Store
 
 
 @click.command("plan", short_help="Show the jobs of a suite.")

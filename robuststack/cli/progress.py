@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from robuststack.hookspecs import hookimpl
-from robuststack.plan import Job, Plan
+from robuststack.plan.job import Job
+from robuststack.plan.plan import Plan
+from robuststack.plugin.hookspecs import hookimpl
 
 PLAIN_SECONDS = 5.0
 

@@ -39,7 +39,7 @@ def command(
     from robuststack.api import run
     from robuststack.leaderboard import files, outcomes
     from robuststack.leaderboard.regress import refuse_unusable, regressions
-    from robuststack.suite import load_suite
+    from robuststack.suite.loading import load_suite
 
     loaded = load_suite(suite, overrides)
     name = loaded.name

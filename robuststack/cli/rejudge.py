@@ -11,7 +11,7 @@ import click
 from robuststack import hardware
 from robuststack.cli.common import one_point, registry_with_warnings
 from robuststack.paths import STORE, data_folder
-from robuststack.store import Store
+from robuststack.running.store import Store
 
 if TYPE_CHECKING:
     from robuststack.engine.rejudge import Again
@@ -46,12 +46,12 @@ def command(
     computing = hardware.resolve(device, "float32")
     registry = registry_with_warnings()
     storage = Store(store, create=False)
-    from robuststack.engine.device import card
     from robuststack.engine.jobs import Workspace
     from robuststack.engine.rejudge import rejudge
+    from robuststack.engine.runtime import current_card
 
     workspace = Workspace(registry, storage, data_folder(), computing)
-    with card(workspace.runtime.device):
+    with current_card(workspace.runtime.device):
         again = rejudge(workspace, job, point=point, draws=draws, seed=seed, eight_bit=eight_bit)
     facts = _facts(again, storage)
     if as_json:
@@ -97,7 +97,7 @@ def _show(facts: dict[str, Any]) -> None:
     from tabulate import tabulate
 
     from robuststack.leaderboard.tables import figure
-    from robuststack.variants import text
+    from robuststack.suite.variant import text
 
     where = f" at {text(facts['point'], first=False)}" if facts["point"] else ""
     rows = [("stored", facts["stored"])]

@@ -7,7 +7,7 @@ import json
 import click
 
 from robuststack.cli.common import registry_with_warnings
-from robuststack.schema import suite_schema
+from robuststack.suite.json_schema import suite_schema
 
 
 @click.command("schema", short_help="Print the JSON schema of suites.")
@@ -21,7 +21,7 @@ def command(output: str | None) -> None:
     if output:
         from pathlib import Path
 
-        from robuststack.store import write_text
+        from robuststack.running.atomic_files import write_text
 
         write_text(Path(output), text + "\n")
     else:

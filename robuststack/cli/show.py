@@ -10,9 +10,9 @@ import click
 from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings
-from robuststack.contracts import Defense
-from robuststack.options import describe
-from robuststack.registry import KINDS
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.options import describe
+from robuststack.plugin.registry import KINDS
 
 
 @click.command("show", short_help="Show one component.")

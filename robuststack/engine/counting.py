@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from robuststack.contracts import Architecture, Defense
-from robuststack.engine.building import fitting, network
+from robuststack.engine.build import fitting, network
 from robuststack.engine.measure import blueprint, macs
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
-from robuststack.published_sizes import PublishedSize, Size, agreement
-from robuststack.registry import Registry
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.published_size import PublishedSize, Size, agreement
+from robuststack.plugin.registry import Registry
 
 
 def sizes(

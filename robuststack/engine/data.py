@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robuststack.contracts import Augmentation, Dataset, Images, Split
-from robuststack.engine.device import generator, seeded
+from robuststack.engine.random_streams import generator, seeded
 from robuststack.errors import DatasetError
+from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
 
 
 @dataclass(frozen=True)

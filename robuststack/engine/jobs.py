@@ -18,20 +18,27 @@ import torch
 from torch import nn
 
 import robuststack
-from robuststack.contracts import Architecture, Attack, Dataset, Defense, GradientAttack, Setting, Split, Threat
-from robuststack.engine import attack as attacking
 from robuststack.engine import data as data_module
+from robuststack.engine import evaluate as evaluating
 from robuststack.engine import measure as measuring
-from robuststack.engine import models, probing
+from robuststack.engine import models
+from robuststack.engine import probe as probing
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
-from robuststack.engine.device import Runtime, seeded
+from robuststack.engine.random_streams import seeded
+from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware, cpu_name
-from robuststack.plan import Job
-from robuststack.registry import Registry
-from robuststack.store import Store
-from robuststack.suite import Recipe
+from robuststack.plan.job import Job
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.attack import Attack, GradientAttack
+from robuststack.plugin.dataset import Dataset, Split
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.operating_point import Setting
+from robuststack.plugin.registry import Registry
+from robuststack.plugin.threat import Threat
+from robuststack.running.store import Store
+from robuststack.suite.recipe import Recipe
 
 Reporter = Callable[..., None]
 
@@ -204,7 +211,7 @@ def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str,
     def progress(done: int, total: int, accuracy: float) -> None:
         report("batch_judged", job=job, done=done, total=total, metrics={"ra" if attack else "ca": accuracy})
 
-    outcome = attacking.evaluate(
+    outcome = evaluating.evaluate(
         attacker, victim, data, attack, threat, workspace.runtime,
         seed=spec["seed"], draws=spec["draws"], batch_size=spec["batch_size"], keep=job.keep_images, progress=progress,
     )  # fmt: skip

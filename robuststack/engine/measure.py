@@ -11,11 +11,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robuststack.contracts import Architecture, Defense, Setting
-from robuststack.engine.attack import still
-from robuststack.engine.building import network
-from robuststack.engine.device import Runtime, device_of
-from robuststack.layers.exact import exact
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.build import network
+from robuststack.engine.runtime import Runtime, device_of
+from robuststack.layers.full_float32 import full_float32
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.operating_point import Setting
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -30,7 +32,7 @@ def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, in
 def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each)."""
     image = torch.zeros(1, *shape, device=device_of(view))
-    with still(view), FlopCounterMode(display=False) as counter:
+    with frozen_eval(view), FlopCounterMode(display=False) as counter:
         view(image)
     return int(counter.get_total_flops()) // 2
 
@@ -52,7 +54,7 @@ def latency(
     """
     images = torch.rand(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
     times: list[list[float]] = [[], []]
-    with still(view), still(plain or nn.Identity()), exact(device):
+    with frozen_eval(view), frozen_eval(plain or nn.Identity()), full_float32(device):
         for number in range(warmup + repeats):
             for module, seen in zip((view, plain), times, strict=True):
                 if module is not None:

@@ -17,15 +17,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from robuststack.contracts import Architecture, Dataset, Defense
-from robuststack.engine.building import network
-from robuststack.engine.device import seeded
+from robuststack.engine.build import network
+from robuststack.engine.random_streams import seeded
 from robuststack.errors import ModelError, RobustStackError, StoreError
-from robuststack.given import find_given
-from robuststack.registry import Registry
-from robuststack.smoke import StandIn
-from robuststack.store import Store
-from robuststack.suite import ModelSource
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.dataset import Dataset
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
+from robuststack.suite.parts import ModelSource
+from robuststack.suite.smoke import StandIn
+from robuststack.suite.user_model import find_given
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts put a state dict, one inside the other at times."""

@@ -10,16 +10,16 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from robuststack.contracts import Setting
 from robuststack.engine import models
-from robuststack.engine.attack import judge
 from robuststack.engine.data import Data
-from robuststack.engine.device import seeded
+from robuststack.engine.evaluate import judge
 from robuststack.engine.jobs import Workspace
+from robuststack.engine.random_streams import seeded
 from robuststack.errors import RobustStackError, StoreError
 from robuststack.layers.condition import View
-from robuststack.plan import function_of
-from robuststack.suite import Evaluate
+from robuststack.plan.job import function_of
+from robuststack.plugin.operating_point import Setting
+from robuststack.suite.suite import Evaluate
 
 IMAGES = "images.safetensors"
 

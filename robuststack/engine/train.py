@@ -11,14 +11,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from robuststack.contracts import Augmentation, Defense, GradientAttack, Loss, Threat
-from robuststack.engine.attack import STARTS, evaluate, still
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.starts import STARTS
 from robuststack.engine.data import Data, training_batches
-from robuststack.engine.device import Fast, Runtime, generator, seeded, stream_seed
+from robuststack.engine.evaluate import evaluate
+from robuststack.engine.random_streams import generator, seeded, stream_seed
+from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
-from robuststack.suite import Recipe
+from robuststack.plugin.attack import GradientAttack, Loss
+from robuststack.plugin.dataset import Augmentation
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.threat import Threat
+from robuststack.suite.recipe import Recipe
 
 EpochDone = Callable[[int, Mapping[str, float]], None]
 
@@ -74,9 +81,9 @@ class Step:
     ) -> Tensor:
         self._attacks += 1
         source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
-        with still(view):
+        with frozen_eval(view):
             first = STARTS[start] if start else None
-            fast = Fast(self._folding.of(view, x), self.runtime)
+            fast = AttackedModel(self._folding.of(view, x), self.runtime)
             return self._attack.perturb(
                 fast, x, y, self._threat, source, loss=loss, start=first, early_stop=False
             ).detach()

@@ -106,7 +106,7 @@ class View(nn.Module):
         with self.condition.holding(self.values):
             return self.model(x)  # type: ignore[no-any-return]
 
-    def take(self, index: Tensor) -> View:
+    def subset(self, index: Tensor) -> View:
         """The view for a batch reindexed by `index` (positions [M], or a boolean mask [N]): fields that hold one value
         a sample follow, fields that hold one value for all stay."""
         values = {

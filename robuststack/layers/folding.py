@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.layers.condition import View
-from robuststack.layers.exact import exact
 from robuststack.layers.flow import operations
+from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.generators import forked
 from robuststack.layers.noise import NoisyConv2d, WeightNoise
 from robuststack.layers.pointwise import in_order
@@ -105,8 +105,8 @@ class FoldedView(View):
         with _standing_in(self.layers):
             return super().forward(x)
 
-    def take(self, index: Tensor) -> View:
-        return FoldedView(super().take(index), self.layers)
+    def subset(self, index: Tensor) -> View:
+        return FoldedView(super().subset(index), self.layers)
 
 
 @contextmanager
@@ -147,7 +147,7 @@ class Folding:
             return view
         if key not in self._layers:
             # Training attacks come here inside of autocast, whose rounding is far above what a fold may differ by.
-            with exact(images.device):
+            with full_float32(images.device):
                 self._layers[key] = _foldable(view, images[:2])
         layers = self._layers[key]
         for layer in layers:

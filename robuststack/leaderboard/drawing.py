@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from robuststack.leaderboard.entries import is_tuned
 from robuststack.leaderboard.keys import Row, has, is_figure, look_up, number
 from robuststack.leaderboard.tables import heading_of, words
-from robuststack.report import Drawing
+from robuststack.suite.report import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

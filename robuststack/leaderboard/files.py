@@ -17,8 +17,8 @@ from robuststack.leaderboard.entries import entries
 from robuststack.leaderboard.keys import split_of
 from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
-from robuststack.plan import Plan
-from robuststack.store import make_folder, write_text
+from robuststack.plan.plan import Plan
+from robuststack.running.atomic_files import make_folder, write_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import LeaderboardError
-from robuststack.store import Store, write_bytes
+from robuststack.running.atomic_files import write_bytes
+from robuststack.running.store import Store
 
 Row = Mapping[str, Any]
 

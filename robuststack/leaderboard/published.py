@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from robuststack.leaderboard.keys import Row, has, look_up, number
-from robuststack.report import Claim
+from robuststack.suite.report import Claim
 
 TAKE: dict[str, Callable[[list[float]], float]] = {"max": max, "min": min, "mean": statistics.fmean}
 

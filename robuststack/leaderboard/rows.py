@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import PluginError
-from robuststack.pipeline import Outcome
-from robuststack.plan import HEADLINE, Plan, RowPlan, Score
+from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
+from robuststack.running.pipeline import Outcome
+from robuststack.running.store import Store
 from robuststack.statistics import Figure, accuracy
-from robuststack.store import Store
 
 
 def make_rows(plan: Plan, outcome: Outcome, store: Store) -> list[dict[str, Any]]:

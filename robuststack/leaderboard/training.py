@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from robuststack.pipeline import Outcome
-from robuststack.plan import Plan
+from robuststack.plan.plan import Plan
+from robuststack.running.pipeline import Outcome
 
 
 def training_curves(plan: Plan, outcome: Outcome) -> dict[str, dict[str, Any]]:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from robuststack.contracts import Architecture
-from robuststack.engine.device import seeded
+from robuststack.engine.random_streams import seeded
 from robuststack.errors import PluginError
 from robuststack.layers.roles import norms, role_of
+from robuststack.plugin.architecture import Architecture
 from robuststack.testing.component import ComponentConformance
 from robuststack.testing.network import images
 

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robuststack.contracts import Attack, Threat
-from robuststack.engine.attack import still
-from robuststack.engine.device import Fast, generator, seeded
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.random_streams import generator, seeded
 from robuststack.layers.condition import View
-from robuststack.options import marked
+from robuststack.plugin.attack import Attack
+from robuststack.plugin.options import marked
+from robuststack.plugin.threat import Threat
 from robuststack.testing.component import ComponentConformance
 from robuststack.testing.network import RUNTIME, THREAT, images, victim
 
@@ -44,8 +46,8 @@ class AttackConformance(ComponentConformance):
     def attacked(self, view: View, threat: Threat = THREAT, seed: int = 0) -> Tensor:
         """What the attack makes of eight images that `view` is right about."""
         x, y = self.right(view)
-        with still(view), seeded(seed, "conformance"):
-            found: Tensor = self.create().perturb(Fast(view, RUNTIME), x, y, threat, generator(x.device, seed))
+        with frozen_eval(view), seeded(seed, "conformance"):
+            found: Tensor = self.create().perturb(AttackedModel(view, RUNTIME), x, y, threat, generator(x.device, seed))
             return found.detach()
 
     def right(self, view: View) -> tuple[Tensor, Tensor]:
@@ -76,8 +78,8 @@ class AttackConformance(ComponentConformance):
         for view in self.views():
             state, (x, y) = copy.deepcopy(view.state_dict()), self.right(view)
             clean = x.clone()
-            with still(view), seeded("conformance"):
-                self.create().perturb(Fast(view, RUNTIME), x, y, THREAT, generator(x.device, 0))
+            with frozen_eval(view), seeded("conformance"):
+                self.create().perturb(AttackedModel(view, RUNTIME), x, y, THREAT, generator(x.device, 0))
                 on = [path for path, one in view.named_parameters() if one.requires_grad]
                 assert not on, f"it turns gradients of {on[0]} on"
                 assert not any(one.training for one in view.modules()), "it turns train mode on"
@@ -112,8 +114,8 @@ class AttackConformance(ComponentConformance):
         blind = View(_Blind(view.model))
         x, y = self.right(view)
         try:
-            with still(blind), seeded("conformance"):
-                attack.perturb(Fast(blind, RUNTIME), x, y, THREAT, generator(x.device, 0))
+            with frozen_eval(blind), seeded("conformance"):
+                attack.perturb(AttackedModel(blind, RUNTIME), x, y, THREAT, generator(x.device, 0))
         except RuntimeError as error:
             if "grad" not in str(error):
                 raise

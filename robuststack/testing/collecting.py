@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack.testing.architecture import ArchitectureConformance
 from robuststack.testing.attack import AttackConformance
 from robuststack.testing.component import ComponentConformance

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar
 
-from robuststack.contracts import Component
-from robuststack.options import Options, describe
-from robuststack.registry import Registration, Registry
+from robuststack.plugin.component import Component
+from robuststack.plugin.options import Options, describe
+from robuststack.plugin.registry import Registration, Registry
 from robuststack.testing.importing import heavy_imports
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, get_args
 import numpy as np
 import pytest
 
-from robuststack.contracts import Dataset, Images, Split
+from robuststack.plugin.dataset import Dataset, Images, Split
 from robuststack.testing.component import ComponentConformance
 
 SPLITS = get_args(Split)

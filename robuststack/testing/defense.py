@@ -13,13 +13,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from robuststack.contracts import Architecture, Defense, Point, Scoring, Setting
 from robuststack.engine import models
 from robuststack.engine import train as training
-from robuststack.engine.device import seeded
 from robuststack.engine.measure import blueprint
-from robuststack.options import Options
-from robuststack.suite import Recipe
+from robuststack.engine.random_streams import seeded
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.operating_point import Point, Scoring, Setting
+from robuststack.plugin.options import Options
+from robuststack.suite.recipe import Recipe
 from robuststack.testing.component import ComponentConformance
 from robuststack.testing.network import RUNTIME, THREAT, SmallResNet, TwoSteps, images
 

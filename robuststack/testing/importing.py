@@ -8,7 +8,7 @@ import subprocess
 import sys
 from functools import cache
 
-from robuststack.registry import Registration, Registry
+from robuststack.plugin.registry import Registration, Registry
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib")
 """What light commands must not import: half a second and more each."""
@@ -24,7 +24,7 @@ class Refuse:
             asked.append(name.partition(".")[0])
             raise ModuleNotFoundError(f"{name} is refused", name=name)
 sys.meta_path.insert(0, Refuse())
-from robuststack.registry import installed_sources
+from robuststack.plugin.registry import installed_sources
 found = {}
 def note(what, load):
     asked.clear()

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robuststack.contracts import Architecture, GradientAttack, Threat
-from robuststack.engine.device import Runtime, seeded
+from robuststack.engine.random_streams import seeded
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.layers.roles import mark
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.attack import GradientAttack
+from robuststack.plugin.threat import Threat
 
 RUNTIME = Runtime(Hardware("cpu", "float32"))
 THREAT = Threat(eps=0.1)

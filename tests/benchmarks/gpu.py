@@ -22,13 +22,14 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 
 import robuststack as rs
+from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
 from robuststack.engine import train as training
-from robuststack.engine.attack import still
-from robuststack.engine.device import Runtime, card, keep_memory
 from robuststack.engine.measure import macs
+from robuststack.engine.memory import keep_memory
+from robuststack.engine.runtime import Runtime, card
 from robuststack.layers.condition import View
-from robuststack.suite import Recipe
+from robuststack.suite.recipe import Recipe
 from workloads import EPS, REGISTRY, built, here, in_turn, ours, right, synchronise
 
 STEPS = 7
@@ -99,7 +100,7 @@ def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, dr
                         attack = APGDAttack(
                             v, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=x.device
                         )
-                        with still(v):
+                        with frozen_eval(v):
                             found.append(attack.perturb(x.contiguous(), y, best_loss=True))
                     # The better of the two, told by as many draws as ours tells it by.
                     ce, dlr = (right(v, one, y, draws, seed=1) for one in found)

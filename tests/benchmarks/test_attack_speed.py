@@ -18,7 +18,7 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.attack import still
+from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.layers.condition import View
 from workloads import EPS, REGISTRY, STEP, ConvolutionRate, adversarially_trained, here, in_turn, ours, right
 
@@ -154,7 +154,7 @@ def test_fgsm(target: Target, table: Any, benchmark: Any) -> None:
 def official(target: Target, loss: str, iterations: int, draws: int) -> Tensor:
     model = target.unprepared
     attack = APGDAttack(model, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=target.x.device)
-    with still(model):
+    with frozen_eval(model):
         found: Tensor = attack.perturb(target.images, target.y, best_loss=model.stochastic)
     return found
 

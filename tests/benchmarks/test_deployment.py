@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import robuststack as rs
-from robuststack.layers.exact import exact
+from robuststack.layers.full_float32 import full_float32
 from workloads import REGISTRY, built, here, in_turn
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -57,7 +57,7 @@ def test_frozen(table: Any, benchmark: Any) -> None:
                 network(x)
 
         tasks = {name: (lambda network=network: forward(network)) for name, network in networks.items()}
-        with exact(RUNTIME.device):
+        with full_float32(RUNTIME.device):
             seconds = in_turn(tasks, RUNTIME.device, rounds=9)
         for name, one in seconds.items():
             ratio = one / seconds["plain network"]

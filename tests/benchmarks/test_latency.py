@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import robuststack as rs
-from robuststack.layers.exact import exact
+from robuststack.layers.full_float32 import full_float32
 from workloads import REGISTRY, built, here, synchronise
 
 pytestmark = pytest.mark.bench
@@ -31,5 +31,5 @@ def test_forward_pass(name: str, batch: int, benchmark: Any) -> None:
         view(x)
         synchronise(RUNTIME.device)
 
-    with exact(RUNTIME.device):
+    with full_float32(RUNTIME.device):
         benchmark(forward)

@@ -16,15 +16,18 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
+from robuststack.attacks.attacked_model import AttackedModel, Tally
+from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data, models
 from robuststack.engine import train as training
-from robuststack.engine.attack import judge, still
-from robuststack.engine.device import Fast, Runtime, Tally, card, generator
+from robuststack.engine.evaluate import judge
+from robuststack.engine.random_streams import generator
+from robuststack.engine.runtime import Runtime, card
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
-from robuststack.registry import Registry
-from robuststack.suite import Recipe
+from robuststack.plugin.registry import Registry
+from robuststack.suite.recipe import Recipe
 
 REGISTRY = Registry()
 EPS, STEP = 8 / 255, 2 / 255
@@ -145,8 +148,8 @@ def adversarially_trained(
 def ours(view: View, x: Tensor, y: Tensor, runtime: Runtime, name: str, **options: Any) -> Tensor:
     """Images by an attack of ours, set up as the engine does it for every batch."""
     attack = REGISTRY.create("attack", name, options)
-    with card(x.device), still(view):
-        fast = Fast(Folding().of(view, x), runtime, Tally(x.device))
+    with card(x.device), frozen_eval(view):
+        fast = AttackedModel(Folding().of(view, x), runtime, Tally(x.device))
         return attack.perturb(fast, x, y, rs.Threat(eps=EPS), generator(x.device, 0))
 
 

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from robuststack.cli import COMMANDS, call
-from robuststack.registry import KINDS, Registry
+from robuststack.plugin.registry import KINDS, Registry
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def test_plan_as_json_has_ids_states_work_and_rows(robuststack):
 
 def test_a_finished_job_is_shown_as_done(robuststack, working_directory):
     from robuststack.hardware import Hardware
-    from robuststack.planner import make_plan
-    from robuststack.store import Store
-    from robuststack.suite import load_suite
+    from robuststack.plan.planner import make_plan
+    from robuststack.running.store import Store
+    from robuststack.suite.loading import load_suite
 
     plan = make_plan(load_suite("small.yaml"), Registry(), Hardware("cpu", "float32"))
     first = plan.jobs[0]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from robuststack.cli import call
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 PLUGIN = '''
 import torch

@@ -15,8 +15,8 @@ import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine import models
 from robuststack.leaderboard import files
-from robuststack.registry import Registry, Source, installed_sources
-from robuststack.single import single_suite
+from robuststack.plugin.registry import PluginSource, Registry, installed_sources
+from robuststack.suite.single_model import single_suite
 
 DATASET = "tradeoff images=60 test_images=30 size=8 classes=4"
 COMMON = [
@@ -187,7 +187,7 @@ class Plugin:
 
 
 def test_a_defense_that_brings_its_model_needs_nothing_else(here):
-    registry = Registry([*installed_sources(), Source("own", "own", "1", Plugin)])
+    registry = Registry([*installed_sources(), PluginSource("own", "own", "1", Plugin)])
     (row,) = rs.evaluate(dataset=DATASET, defense="own", attacks=["fgsm"], device="cpu", registry=registry).rows
     assert (row["defense"], row["shown"]) == ("own", {})
 

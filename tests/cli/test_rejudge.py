@@ -18,15 +18,15 @@ from torch import Tensor
 
 import robuststack as rs
 from robuststack.cli import call
-from robuststack.engine.attack import judge
-from robuststack.engine.device import seeded
+from robuststack.engine.evaluate import judge
 from robuststack.engine.jobs import Workspace
+from robuststack.engine.random_streams import seeded
 from robuststack.engine.rejudge import rejudge as judged_again
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.rows import load_outcomes
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
 from robuststack.statistics import accuracy
-from robuststack.store import Store
 from trained import Trained
 
 DATASET = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}

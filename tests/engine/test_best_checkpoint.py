@@ -16,11 +16,11 @@ from robuststack.engine import train as training
 from robuststack.engine.data import Data
 from robuststack.engine.jobs import Workspace, execute
 from robuststack.hardware import Hardware
-from robuststack.plan import Job
-from robuststack.planner import make_plan
-from robuststack.registry import Registry, Source, installed_sources
-from robuststack.store import Store
-from robuststack.suite import load_suite
+from robuststack.plan.job import Job
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import PluginSource, Registry, installed_sources
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
 
 CPU = Hardware("cpu", "float32")
 EPOCHS = 4
@@ -55,7 +55,7 @@ class Plugin:
         register("spoiling", f"{__name__}:Spoiling")
 
 
-REGISTRY = Registry([*installed_sources(), Source("spoiling", "spoiling", "1", Plugin)])
+REGISTRY = Registry([*installed_sources(), PluginSource("spoiling", "spoiling", "1", Plugin)])
 
 
 class Killed(Exception):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.device import Runtime
 from robuststack.engine.measure import latency, macs, measure
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine import models, probing
+from robuststack.engine import models
+from robuststack.engine import probe as probing
 from robuststack.errors import ModelError, StoreError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 DATASET = REGISTRY.create("dataset", "tradeoff", {"size": 8, "classes": 4})

@@ -17,17 +17,18 @@ import robuststack as rs
 from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
-from robuststack.engine.device import Runtime
 from robuststack.engine.jobs import Workspace, execute
+from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d
 from robuststack.layers.folding import FoldedView
 from robuststack.layers.noise import NoisyConv2d
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.store import Store
-from robuststack.suite import Recipe, load_suite
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
+from robuststack.suite.recipe import Recipe
 
 REGISTRY = Registry()
 HARDWARE = Hardware("cpu", "float32")

@@ -197,7 +197,7 @@ def conditions() -> dict[str, dict[str, object]]:
 def test_samples_keep_their_condition_when_they_are_picked_or_repeated(name, positions):
     view, index = View(make(), conditions()[name]), torch.tensor(positions)
     images = torch.rand(BATCH, 2, 5, 5, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(view.take(index)(images[index]), view(images)[index])
+    torch.testing.assert_close(view.subset(index)(images[index]), view(images)[index])
 
 
 @settings(max_examples=25, deadline=None)
@@ -206,7 +206,7 @@ def test_samples_keep_their_condition_when_they_are_picked_or_repeated(name, pos
 def test_samples_keep_their_condition_when_others_are_dropped(name, kept):
     view, mask = View(make(), conditions()[name]), torch.tensor(kept)
     images = torch.rand(BATCH, 2, 5, 5, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(view.take(mask)(images[mask]), view(images)[mask])
+    torch.testing.assert_close(view.subset(mask)(images[mask]), view(images)[mask])
 
 
 @settings(max_examples=40, deadline=None)
@@ -217,14 +217,14 @@ def test_samples_can_be_picked_from_what_was_picked(name, data):
     second = torch.tensor(data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1, max_size=BATCH)))
     view = View(make(), conditions()[name])
     images = torch.rand(BATCH, 2, 5, 5, generator=torch.Generator().manual_seed(1))
-    twice = view.take(first).take(second)
+    twice = view.subset(first).subset(second)
     torch.testing.assert_close(twice(images[first][second]), view(images)[first][second])
 
 
 def test_taking_leaves_the_view_as_it_was(net, x):
     view = View(net, conditions()["split"], stochastic=True)
     before = view(x)
-    taken = view.take(torch.tensor([5, 0]))
+    taken = view.subset(torch.tensor([5, 0]))
     assert taken.stochastic
     assert torch.equal(view(x), before)
 
@@ -232,7 +232,7 @@ def test_taking_leaves_the_view_as_it_was(net, x):
 def test_a_wrong_order_of_samples_would_be_noticed(net, x):
     view = View(net, conditions()["split"])
     index = torch.tensor([5, 0])
-    assert not torch.allclose(view.take(index)(x[index]), view(x)[index.flip(0)])
+    assert not torch.allclose(view.subset(index)(x[index]), view(x)[index.flip(0)])
 
 
 def test_train_and_eval_mode_belong_to_the_model(net):

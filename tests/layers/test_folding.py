@@ -11,12 +11,12 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import robuststack as rs
-from robuststack.engine.attack import still
-from robuststack.engine.building import network
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.build import network
 from robuststack.layers.condition import View
 from robuststack.layers.folding import FoldedConv2d, FoldedNoisyConv2d, FoldedView, Folding
 from robuststack.layers.noise import noisy_layers
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 SHAPE, CLASSES = (3, 8, 8), 5
@@ -75,7 +75,7 @@ def layers_of(view: View) -> list[FoldedConv2d]:
 def test_with_the_same_noise_a_folded_network_is_the_plain_one(name, options, point, x):
     defense: rs.Defense = REGISTRY.create("defense", name, options)
     view = defense.view(trained(defense, width=8), defense.setting(defense.whole_point(point)))
-    with still(view):
+    with frozen_eval(view):
         folded = Folding().of(view, x)
         assert len(layers_of(folded)) == 7, "the stem and two convolutions in each of three blocks"
         for one, other in zip(gradient(view, x), gradient(folded, x), strict=True):
@@ -88,7 +88,7 @@ def test_every_architecture(architecture, options):
     defense: rs.Defense = REGISTRY.create("defense", "float")
     x = torch.rand(2, 3, 32, 32)
     view = defense.view(trained(defense, architecture, (3, 32, 32), **options), defense.most_robust())
-    with still(view):
+    with frozen_eval(view):
         folded = Folding().of(view, x)
         convolutions = sum(isinstance(one, nn.Conv2d) for one in view.modules())
         # Where the norm comes first, as in these two, only some convolutions have one behind them.
@@ -103,7 +103,7 @@ def test_naive_folding_would_be_another_noise():
     model = trained(defense, width=8)
     x = torch.rand(2, *SHAPE)
     view = defense.view(model, defense.setting({"lambda_n": 1.0}))
-    with still(view):
+    with frozen_eval(view):
         ratios = []
         for layer in layers_of(Folding().of(view, x)):
             assert isinstance(layer, FoldedNoisyConv2d)
@@ -116,7 +116,7 @@ def test_the_model_is_untouched_outside_of_a_pass_and_after_an_error(x):
     model = trained(defense, width=8)
     view = defense.view(model, defense.setting(defense.whole_point({})))
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    with still(view):
+    with frozen_eval(view):
         folded = Folding().of(view, x)
         before = gradient(view, x)[0]
         folded(x)
@@ -132,14 +132,14 @@ def test_new_weights_are_taken_over(x):
     defense: rs.Defense = REGISTRY.create("defense", "pni")
     model = trained(defense, width=8)
     view, folding = defense.view(model, defense.setting({"lambda_n": 1.0})), Folding()
-    with still(view):
+    with frozen_eval(view):
         folding.of(view, x)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.3)
         for _, layer in noisy_layers(model):
             layer.alpha.mul_(0.5)
-    with still(view):
+    with frozen_eval(view):
         torch.testing.assert_close(gradient(view, x)[0], gradient(folding.of(view, x), x)[0], rtol=1e-3, atol=1e-3)
 
 
@@ -157,7 +157,7 @@ def test_under_autocast_weights_are_cast_once_a_fold_to_the_same_numbers(name, p
 
     def twice() -> tuple[Tensor, Tensor, int, int]:
         counts = []
-        with still(view), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        with frozen_eval(view), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
             folded = folding.of(view, x)
             for _ in range(2):
                 with Counted():
@@ -184,7 +184,7 @@ def test_the_default_generator_is_left_as_it_was(x):
     defense: rs.Defense = REGISTRY.create("defense", "float")
     view = defense.view(trained(defense, width=8), defense.most_robust())
     torch.manual_seed(7)
-    with still(view):
+    with frozen_eval(view):
         Folding().of(view, x)
     after = torch.rand(3)
     torch.manual_seed(7)
@@ -238,7 +238,7 @@ class Own(nn.Conv2d):
 )
 def test_what_is_no_pair_is_left_alone(model, x):
     view = View(model.eval())
-    with still(view):
+    with frozen_eval(view):
         assert Folding().of(view, x) is view
 
 
@@ -246,7 +246,7 @@ def test_a_norm_that_samples_choose_is_left_alone(x):
     defense: rs.Defense = REGISTRY.create("defense", "advprop")
     for values in ({"branch": torch.tensor([True, False] * 3)}, {"split": 3}):
         view = View(trained(defense, width=8), values)
-        with still(view):
+        with frozen_eval(view):
             assert Folding().of(view, x) is view
 
 
@@ -255,6 +255,6 @@ def test_dropped_samples_keep_what_is_theirs(x):
     codes = torch.linspace(0, 1, 6)[:, None]
     view = View(trained(defense, width=8), {"branch": 1, "code": codes})
     left = torch.tensor([4, 1])
-    with still(view):
+    with frozen_eval(view):
         folded = Folding().of(view, x)
-        torch.testing.assert_close(folded.take(left)(x[left]), view(x)[left], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(folded.subset(left)(x[left]), view(x)[left], rtol=1e-3, atol=1e-4)

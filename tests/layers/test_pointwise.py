@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robuststack.engine.device import Runtime
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View
 from robuststack.layers.folding import FoldedView, Folding

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robuststack.errors import PluginError
 from robuststack.layers.roles import mark, mark_by_structure, norms, rewrite, role_of
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 SHAPE = (3, 8, 8)
 

@@ -17,7 +17,7 @@ from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm
 from robuststack.layers.noise import add_noise, bake
 from robuststack.layers.roles import mark, role_of
 from robuststack.layers.slimmable import NoisySlimConv2d, SlimConv2d, SlimLinear, SwitchableBatchNorm2d, slim
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 WIDTHS = (0.5, 1.0)

@@ -10,7 +10,7 @@ import pytest
 
 from robuststack.leaderboard import files
 from robuststack.leaderboard.drawing import draw, file_name
-from robuststack.report import Drawing
+from robuststack.suite.report import Drawing
 
 PLANE = Drawing(title="CA against RA", x="ca", y=["ra"])
 

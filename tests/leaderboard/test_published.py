@@ -8,7 +8,7 @@ import pytest
 
 from robuststack.leaderboard.keys import has, look_up, number
 from robuststack.leaderboard.published import claim_cells, compared, reference_cells
-from robuststack.report import Claim, Reference
+from robuststack.suite.report import Claim, Reference
 
 
 def figure(value: float) -> dict[str, Any]:

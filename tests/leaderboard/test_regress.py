@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import robuststack as rs
+from robuststack.attacks import ascend as loop
 from robuststack.cli import call
-from robuststack.engine import attack as attacking
 from robuststack.engine import train as training
 from robuststack.errors import LeaderboardError
 from robuststack.hardware import Hardware
@@ -102,8 +102,8 @@ def test_swapped_branches_are_caught(old, again, monkeypatch):
 
 
 def test_an_attack_without_steps_is_caught(old, again, monkeypatch):
-    plain = attacking.ascend
-    monkeypatch.setattr(attacking, "ascend", lambda *args, **options: plain(*args, **{**options, "steps": 0}))
+    plain = loop.ascend
+    monkeypatch.setattr(loop, "ascend", lambda *args, **options: plain(*args, **{**options, "steps": 0}))
     new = again()
     assert {("none", "effort"), ("pgd_at", "effort"), ("float", "effort"), ("oat", "effort")} <= found(old, new)
     assert any(what.startswith("RA PGD-5") for _, what in found(elsewhere(old), new))

@@ -12,8 +12,8 @@ import robuststack as rs
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import load_outcomes, make_rows, spread
+from robuststack.running.store import Store
 from robuststack.statistics import accuracy
-from robuststack.store import Store
 
 ATTACKS = ["FGSM", "PGD-5"]
 

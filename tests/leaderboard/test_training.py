@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robuststack.leaderboard import files
 from robuststack.leaderboard.training import training_curves
-from robuststack.store import Store
+from robuststack.running.store import Store
 
 
 def test_every_trained_model_has_its_curve_once(trained):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 import robuststack as rs
 from robuststack.engine import models
 from robuststack.engine import train as training
-from robuststack.engine.device import Runtime
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 RUNTIME = Runtime(Hardware("cpu", "float32"))

@@ -14,8 +14,14 @@ from torch import Tensor, nn
 
 import robuststack as rs
 from peers import CPU, REGISTRY, RUNTIME, Numbered, fixed_start, images, rand_from_one_start, right, same_start, view
-from robuststack.engine.attack import judge, mean_margin, project, still, still_open
-from robuststack.engine.device import Fast, Runtime, Tally, generator, seeded
+from robuststack.attacks.attacked_model import AttackedModel, Tally
+from robuststack.attacks.ball import project
+from robuststack.attacks.eot import mean_margin
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.margins import still_open
+from robuststack.engine.evaluate import judge
+from robuststack.engine.random_streams import generator, seeded
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View, attach
 from robuststack_plugins.attacks import auto_pgd
@@ -61,8 +67,8 @@ def create(name: str, **options: object) -> rs.Attack:
 
 
 def perturb(attack: rs.Attack, attacked: nn.Module, seed: int = 0, runtime: Runtime = RUNTIME) -> Tensor:
-    with still(attacked), seeded(seed):
-        return attack.perturb(Fast(attacked, runtime), *toys(), THREAT, generator(CPU, seed))
+    with frozen_eval(attacked), seeded(seed):
+        return attack.perturb(AttackedModel(attacked, runtime), *toys(), THREAT, generator(CPU, seed))
 
 
 def accuracy(x: Tensor, noise: float = 0.0) -> float:
@@ -87,9 +93,11 @@ def agreement(trained: Trained, name: str, **options: object) -> float:
     """With pyautoattack at its own options, on images of which many are near the edge."""
     attacked, (x, y), eps = view(trained, "pgd_at"), images(500), RADII["pgd_at"]
     theirs = right(attacked, same_start(name, attacked, x, y, eps, iterations=20)[1], y)
-    with still(attacked):
+    with frozen_eval(attacked):
         attack = create(name, iterations=20, **options)
-        found = attack.perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, 0), start=fixed_start)
+        found = attack.perturb(
+            AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, 0), start=fixed_start
+        )
     return float((right(attacked, found, y) == theirs).float().mean())
 
 
@@ -124,7 +132,7 @@ def test_on_a_randomised_model_a_run_finds_pyautoattacks_images_from_the_same_no
         auto_pgd.LOSSES[loss], threat, lambda images: start,
         iterations=iterations, draws=draws, rho=0.75, early_stop=True,
     )  # fmt: skip
-    with still(attacked), torch.no_grad():
+    with frozen_eval(attacked), torch.no_grad():
         highest, _, _, misclassified = official.attack_single_run(x, y, x_init=start)
         found = list(run(models[1], x, y))
     for ours, theirs in zip(found, (highest, misclassified), strict=True):
@@ -179,8 +187,8 @@ def test_images_that_are_wrong_leave_the_batch_and_no_verdict_changes(name):
 
 def test_where_all_are_wrong_the_attack_ends():
     attacked, (x, y) = toy(), toys()
-    with still(attacked):
-        found = create("apgd_ce").perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=1.0), generator(CPU, 0))
+    with frozen_eval(attacked):
+        found = create("apgd_ce").perturb(AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=1.0), generator(CPU, 0))
     assert accuracy(found) == 0
     assert attacked.model.passes < 12 * COUNT
 
@@ -207,8 +215,8 @@ def test_what_the_model_holds_for_each_image_follows_it():
     outcomes = []
     for early_stop in (True, False):
         attack = create("autoattack_rand", iterations=10, early_stop=early_stop)
-        with still(attacked):
-            found = attack.perturb(Fast(attacked, RUNTIME), x, y, THREAT, generator(CPU, 0))
+        with frozen_eval(attacked):
+            found = attack.perturb(AttackedModel(attacked, RUNTIME), x, y, THREAT, generator(CPU, 0))
         outcomes.append(judge(attacked, found, y, 1))
     assert torch.equal(*outcomes)
     assert 0.05 < float(outcomes[0].float().mean()) < 0.95
@@ -219,7 +227,7 @@ def test_in_low_precision_a_verdict_within_rounding_is_open():
         torch.tensor([[2.0, 2.01, 0.0], [2.0, 3.0, 0.0], [3.0, 2.0, 0.0], [torch.nan] * 3]),
         torch.zeros(4).long(),
     )
-    models = [Fast(nn.Identity(), Runtime(Hardware("cpu", precision))) for precision in ("float32", "bf16")]
+    models = [AttackedModel(nn.Identity(), Runtime(Hardware("cpu", precision))) for precision in ("float32", "bf16")]
     assert [still_open(model, logits, y).tolist() for model in models] == [
         [False, False, True, True], [True, False, True, True]
     ]  # fmt: skip
@@ -294,8 +302,8 @@ def test_more_iterations_and_restarts_find_no_less():
 def test_it_stays_in_the_ball_and_hurts_no_less_than_the_clean_image(name, eps, iterations, noise, early_stop):
     attacked, (x, y), threat = toy(noise), toys(), rs.Threat(eps=eps)
     attack = create(name, iterations=iterations, draws=2, early_stop=early_stop)
-    with still(attacked), seeded(0):
-        found = attack.perturb(Fast(attacked, RUNTIME), x, y, threat, generator(CPU, 0))
+    with frozen_eval(attacked), seeded(0):
+        found = attack.perturb(AttackedModel(attacked, RUNTIME), x, y, threat, generator(CPU, 0))
     torch.testing.assert_close(project(found, x, threat), found, atol=1e-6, rtol=0)
     if not noise:
         assert bool((mean_margin(attacked, found, y, 1) >= mean_margin(attacked, x, y, 1) - 1e-5).all())
@@ -339,9 +347,9 @@ def test_gradients_that_vanish_are_counted(stochastic):
     x, y = toys()
     flat = View(Changed(lambda logits, x: logits.detach() + 0 * x.sum()).eval(), stochastic=stochastic)
     tally = Tally(CPU)
-    with still(flat):
+    with frozen_eval(flat):
         create("autoattack_rand", iterations=4, draws=2).perturb(
-            Fast(flat, RUNTIME, tally), x, y, THREAT, generator(CPU, 0)
+            AttackedModel(flat, RUNTIME, tally), x, y, THREAT, generator(CPU, 0)
         )
     counted, zero, not_finite = tally.gradients.tolist()
     assert counted > COUNT

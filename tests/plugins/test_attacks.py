@@ -7,11 +7,16 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.attack import judge, margin, mean_margin, still
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.eot import mean_margin
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.margins import margin
+from robuststack.engine.evaluate import judge
+from robuststack.engine.random_streams import generator
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 RUNTIME = Runtime(Hardware("cpu", "float32"))
@@ -36,8 +41,8 @@ def images(net: nn.Module, count: int = 64) -> tuple[Tensor, Tensor]:
 
 
 def perturb(attack: rs.Attack, net: nn.Module, seed: int = 0) -> Tensor:
-    with still(net):
-        return attack.perturb(Fast(net, RUNTIME), *images(net), THREAT, generator(CPU, seed))
+    with frozen_eval(net):
+        return attack.perturb(AttackedModel(net, RUNTIME), *images(net), THREAT, generator(CPU, seed))
 
 
 def right(net: nn.Module, x: Tensor) -> float:

@@ -17,7 +17,7 @@ import torchvision
 import robuststack as rs
 from robuststack.engine.data import load
 from robuststack.errors import DatasetError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 SIZES = {"train": 9, "validation": 1, "test": 4}
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import robuststack as rs
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack.testing import DefenseConformance, conformance
 
 REGISTRY = Registry()

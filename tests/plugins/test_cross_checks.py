@@ -12,8 +12,11 @@ from torch import Tensor
 
 import robuststack as rs
 from peers import REGISTRY, Difference, Rand, compare_rand, images, perturb, right, view
-from robuststack.engine.attack import still, zero_start
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.starts import zero_start
+from robuststack.engine.random_streams import generator
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from trained import Trained
@@ -36,14 +39,14 @@ def ours(name: str, attacked: View, eps: float, **options: object) -> Tensor:
     """Our attack from the clean image, since libraries draw their random starts in orders of their own."""
     attack: rs.GradientAttack = REGISTRY.create("attack", name, options)
     x, y = images(COUNT)
-    with still(attacked):
+    with frozen_eval(attacked):
         source = generator(x.device, 0)
-        return attack.perturb(Fast(attacked, RUNTIME), x, y, rs.Threat(eps=eps), source, start=zero_start)
+        return attack.perturb(AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), source, start=zero_start)
 
 
 def by_torchattacks(name: str, attacked: View, eps: float) -> Tensor:
     step = 2.5 * eps / STEPS
-    with still(attacked):
+    with frozen_eval(attacked):
         if name == "fgsm":
             attack = torchattacks.FGSM(attacked, eps=eps)
         else:
@@ -58,7 +61,7 @@ def by_foolbox(name: str, attacked: View, eps: float) -> Tensor:
         attack = foolbox.attacks.LinfFastGradientAttack(random_start=False)
     else:
         attack = foolbox.attacks.LinfPGD(abs_stepsize=step, steps=STEPS, random_start=False)
-    with still(attacked):
+    with frozen_eval(attacked):
         model = foolbox.PyTorchModel(attacked, bounds=(0, 1), device=x.device)
         return attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=eps)
 

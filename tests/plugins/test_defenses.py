@@ -14,14 +14,15 @@ import robuststack as rs
 from robuststack.engine import data as data_module
 from robuststack.engine import models
 from robuststack.engine import train as training
-from robuststack.engine.device import Runtime
 from robuststack.engine.jobs import Workspace, execute
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
-from robuststack.options import parse
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.store import Store
-from robuststack.suite import Recipe, load_suite
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.options import parse
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
+from robuststack.suite.recipe import Recipe
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "pgd_at": {"lambda": 0.5},

@@ -9,8 +9,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from robuststack.errors import DatasetError
-from robuststack.options import InvalidOptions
-from robuststack.registry import Registry
+from robuststack.plugin.options import InvalidOptions
+from robuststack.plugin.registry import Registry
 
 SPLITS_SHA256 = "c064d2d9091afdc4a40964b4095a037f83c90c315bdef7cb34c573c59d9b14e1"
 """Of each split's name, images and labels, as they have always been."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import robuststack as rs
-from robuststack.options import InvalidOptions, parse
-from robuststack.registry import Registry
+from robuststack.plugin.options import InvalidOptions, parse
+from robuststack.plugin.registry import Registry
 
 FLOAT = Registry().create("defense", "float")
 unit = st.floats(0, 1)

@@ -14,7 +14,7 @@ import robuststack as rs
 from robuststack.layers.condition import View
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.slimmable import NoisySlimConv2d, SwitchableBatchNorm2d
-from robuststack.options import InvalidOptions, parse
+from robuststack.plugin.options import InvalidOptions, parse
 
 FLOAT = REGISTRY.create("defense", "float")
 

@@ -15,8 +15,8 @@ from robuststack.engine import train as training
 from robuststack.engine.data import Data
 from robuststack.layers import sparse
 from robuststack.layers.noise import NoisyConv2d
-from robuststack.options import InvalidOptions
-from robuststack.suite import Recipe
+from robuststack.plugin.options import InvalidOptions
+from robuststack.suite.recipe import Recipe
 
 EPOCHS = 4
 

@@ -18,7 +18,7 @@ from torchvision.transforms import functional
 import robuststack as rs
 from robuststack.engine.data import load
 from robuststack.errors import DatasetError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 CPU = torch.device("cpu")
 COUNTS = {"train": {"cat": 10, "dog": 5, "newt": 2}, "test": {"cat": 2, "dog": 1, "newt": 3}}
@@ -189,7 +189,7 @@ def test_files_that_are_no_images_do_not_count(tree):
 
 def test_a_plan_imports_no_torch_and_no_image_library(tree):
     script = (
-        "import sys; from robuststack.registry import Registry;"
+        "import sys; from robuststack.plugin.registry import Registry;"
         f"one = Registry().create('dataset', 'folder', {{'path': {str(tree)!r}}});"
         "one.resolved(), one.shape, one.num_classes, one.size('train');"
         "print([name for name in ('torch', 'torchvision', 'PIL', 'numpy') if name in sys.modules])"

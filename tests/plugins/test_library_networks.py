@@ -13,12 +13,12 @@ from torch import nn
 import robuststack as rs
 from robuststack.engine import models
 from robuststack.engine import train as training
-from robuststack.engine.device import Runtime
 from robuststack.engine.measure import blueprint
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.film import FiLM
 from robuststack.layers.roles import norms, role_of
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 CLASSES, BATCH = 5, 8
@@ -244,8 +244,8 @@ def test_the_version_of_the_library_is_a_part_of_what_a_job_holds():
 
 def test_a_suite_names_them_like_any_other(small_suite):
     from robuststack.hardware import Hardware
-    from robuststack.planner import make_plan
-    from robuststack.suite import load_suite
+    from robuststack.plan.planner import make_plan
+    from robuststack.suite.loading import load_suite
 
     text = small_suite.read_text().replace(
         "{name: resnet8, options: {width: 8}}", "[timm:resnet10t, {name: torchvision:resnet18}]"

@@ -17,8 +17,8 @@ import torch
 import robuststack as rs
 from robuststack.engine.data import load
 from robuststack.errors import DatasetError
-from robuststack.options import InvalidOptions
-from robuststack.registry import Registry
+from robuststack.plugin.options import InvalidOptions
+from robuststack.plugin.registry import Registry
 
 CPU = torch.device("cpu")
 
@@ -170,7 +170,7 @@ def test_shape_and_sizes_come_from_the_headers_alone(tmp_path):
 
 def test_a_plan_imports_no_torch(tmp_path):
     script = (
-        "import sys; from robuststack.registry import Registry;"
+        "import sys; from robuststack.plugin.registry import Registry;"
         f"one = Registry().create('dataset', 'npz', {{'path': {str(written(tmp_path, arrays()))!r}}});"
         "one.resolved(), one.shape, one.num_classes, one.size('train');"
         "print([name for name in ('torch', 'torchvision', 'scipy') if name in sys.modules])"

@@ -12,8 +12,8 @@ import robuststack as rs
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.film import FiLM
 from robuststack.layers.roles import role_of
-from robuststack.options import InvalidOptions
-from robuststack.registry import Registry
+from robuststack.plugin.options import InvalidOptions
+from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
 

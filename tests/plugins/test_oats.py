@@ -16,7 +16,7 @@ from robuststack.layers.condition import View
 from robuststack.layers.film import FiLM
 from robuststack.layers.roles import role_of
 from robuststack.layers.slimmable import SwitchableBatchNorm2d
-from robuststack.options import InvalidOptions
+from robuststack.plugin.options import InvalidOptions
 
 
 def oats(**options: object) -> rs.Defense:

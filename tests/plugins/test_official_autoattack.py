@@ -11,14 +11,19 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine.attack import judge, mean_margin, project, still
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.ball import project
+from robuststack.attacks.eot import mean_margin
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.evaluate import judge
+from robuststack.engine.random_streams import generator
+from robuststack.engine.runtime import Runtime
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.suite import load_suite
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.suite.loading import load_suite
 
 REGISTRY = Registry()
 RUNTIME = Runtime(Hardware("cpu", "float32"))
@@ -67,8 +72,8 @@ def create(name: str, **options: object) -> rs.Attack:
 
 
 def perturb(attack: rs.Attack, attacked: View, seed: int = 0) -> Tensor:
-    with still(attacked):
-        return attack.perturb(Fast(attacked, RUNTIME), *images(), THREAT, generator(CPU, seed))
+    with frozen_eval(attacked):
+        return attack.perturb(AttackedModel(attacked, RUNTIME), *images(), THREAT, generator(CPU, seed))
 
 
 def official(version: str, attacked: View, iterations: int, queries: int = 1, seed: int = 0, eot: int = 1) -> Tensor:
@@ -83,7 +88,7 @@ def official(version: str, attacked: View, iterations: int, queries: int = 1, se
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = CLASSES - 1
     x, y = images()
     torch.manual_seed(seed)
-    with still(attacked):
+    with frozen_eval(attacked):
         return attack.run_standard_evaluation(x.contiguous(), y, batch_size=COUNT)[0]
 
 

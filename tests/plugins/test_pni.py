@@ -14,8 +14,8 @@ import robuststack as rs
 from robuststack.engine import train as training
 from robuststack.layers.condition import View
 from robuststack.layers.noise import NoisyConv2d, NoisyLinear
-from robuststack.options import InvalidOptions, marked, parse
-from robuststack.suite import Recipe
+from robuststack.plugin.options import InvalidOptions, marked, parse
+from robuststack.suite.recipe import Recipe
 
 
 def pni(**options: object) -> rs.Defense:

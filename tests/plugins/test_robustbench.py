@@ -18,7 +18,7 @@ from torch import nn
 
 import robuststack as rs
 from robuststack.errors import ModelError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack_plugins.robustbench import zoo
 from robuststack_plugins.robustbench.loading import importable_autoattack
 from robuststack_plugins.robustbench.zoo import entries

@@ -15,7 +15,7 @@ from robuststack.engine.counting import sizes
 from robuststack.layers.condition import Condition
 from robuststack.layers.roles import mark
 from robuststack.layers.slimmable import slim
-from robuststack.registry import Registry, Source, installed_sources
+from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 
 DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
@@ -91,7 +91,7 @@ class Plugin:
         register("chain", f"{__name__}:Chain")
 
 
-REGISTRY = Registry([*installed_sources(), Source("unseen", "tests", "1", lambda: Plugin)])
+REGISTRY = Registry([*installed_sources(), PluginSource("unseen", "tests", "1", lambda: Plugin)])
 
 
 def found(architecture: str, defense: str, size: int, classes: int, **options: Any) -> dict[str, int]:

@@ -15,7 +15,7 @@ import torchvision
 import robuststack as rs
 from robuststack.engine.data import load
 from robuststack.errors import DatasetError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack_plugins.datasets.stl10 import Stl10
 
 STL10 = torchvision.datasets.STL10

@@ -14,7 +14,7 @@ import torchvision
 import robuststack as rs
 from robuststack.engine.data import load
 from robuststack.errors import DatasetError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack_plugins.datasets.svhn import Svhn
 
 SIZES = {"train": 9, "validation": 3, "test": 4}

@@ -16,7 +16,7 @@ from PIL import Image
 import robuststack as rs
 from robuststack.engine.data import load
 from robuststack.errors import DatasetError
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack_plugins.datasets.tiny_imagenet import TinyImagenet
 
 ROOT = "tiny-imagenet-200"

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from torchattacks.attack import Attack
 
 import robuststack as rs
-from robuststack.engine.attack import project, still
-from robuststack.engine.device import Fast, Runtime, generator
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.ball import project
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.random_streams import generator
+from robuststack.engine.runtime import Runtime
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware
-from robuststack.planner import make_plan
-from robuststack.registry import Registry
-from robuststack.suite import load_suite
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.suite.loading import load_suite
 from robuststack_plugins.torchattacks.table import ATTACKS, EXCLUDED, GRADIENT_FREE, SUPPLIED, THREE_CHANNELS
 
 REGISTRY = Registry()
@@ -89,7 +92,9 @@ def test_the_table_has_the_librarys_options_and_defaults(name):
 def test_the_library_knows_the_choices_of_an_option(name, key):
     x, y = images()
     for choice in ATTACKS[name][key]:
-        found = create(name, **{key: choice}).perturb(Fast(network(), RUNTIME), x, y, THREAT, generator(x.device, 0))
+        found = create(name, **{key: choice}).perturb(
+            AttackedModel(network(), RUNTIME), x, y, THREAT, generator(x.device, 0)
+        )
         assert found.shape == x.shape
 
 
@@ -137,7 +142,7 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch):
 def test_attacks_whose_kernels_have_three_channels_say_so(name):
     x, y = images(channels=1)
     with pytest.raises(rs.PluginError, match=f"'torchattacks:{name}' knows images of 3 channels only, not of 1"):
-        cheap(name).perturb(Fast(network(1), RUNTIME), x, y, THREAT, generator(x.device, 0))
+        cheap(name).perturb(AttackedModel(network(1), RUNTIME), x, y, THREAT, generator(x.device, 0))
 
 
 @pytest.mark.parametrize(("name", "options", "least"), [("PGD", {}, 2), ("APGD", {"loss": "dlr"}, 3), ("APGDT", {}, 4)])
@@ -155,8 +160,8 @@ def test_each_attack_stays_in_the_ball_and_leaves_the_model_alone(name, channels
     model, (x, y) = network(channels), images(channels)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     given_x, given_y = x.clone(), y.clone()
-    with still(model):
-        attacked = Fast(model, RUNTIME)
+    with frozen_eval(model):
+        attacked = AttackedModel(model, RUNTIME)
         found = [cheap(name).perturb(attacked, x, y, THREAT, generator(x.device, 0)) for _ in range(2)]
         assert not any(one.training for one in attacked.modules())
     assert found[0].shape == x.shape
@@ -182,8 +187,8 @@ def test_each_attack_says_whether_it_needs_gradients(name):
 
     model, (x, y) = Counting().eval(), images()
     attack = cheap(name)
-    with still(model):
-        attack.perturb(Fast(model, RUNTIME), x, y, THREAT, generator(x.device, 0))
+    with frozen_eval(model):
+        attack.perturb(AttackedModel(model, RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert attack.needs_gradients == model.differentiated == (name not in GRADIENT_FREE)
     assert attack.image_passes(False) > 0
 
@@ -201,7 +206,7 @@ def test_the_options_reach_the_library(monkeypatch):
     monkeypatch.setattr(spy, "__signature__", inspect.signature(original), raising=False)
     x, y = images()
     attack = create("PGD", steps=3, alpha="1/255")
-    attack.perturb(Fast(network(), RUNTIME), x, y, THREAT, generator(x.device, 0))
+    attack.perturb(AttackedModel(network(), RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert seen == {"eps": 0.1, "steps": 3, "alpha": 1 / 255, "random_start": True}
     assert attack.figures(THREAT, False) == {"attack": "PGD", **seen}
 

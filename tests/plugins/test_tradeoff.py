@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import robuststack as rs
-from robuststack.options import InvalidOptions
-from robuststack.registry import Registry
+from robuststack.plugin.options import InvalidOptions
+from robuststack.plugin.registry import Registry
 
 NOWHERE = Path("nowhere")
 SMALL = {"images": 200, "test_images": 2000, "size": 8, "classes": 5}

@@ -17,7 +17,7 @@ from torch import nn
 
 import robuststack as rs
 from robuststack.layers.condition import Condition, attach
-from robuststack.registry import KINDS, Registry, Source
+from robuststack.plugin.registry import KINDS, PluginSource, Registry
 from robuststack.testing import (
     ArchitectureConformance,
     AttackConformance,
@@ -111,7 +111,7 @@ def suite(kit: type[ComponentConformance], component: type, **facts: Any) -> Com
         register("broken", "broken_component:Component")
 
     plugin = SimpleNamespace(**{f"register_{kit.kind}": rs.hookimpl(register)})
-    registry = Registry([Source("broken", "broken", "1", lambda: plugin)])
+    registry = Registry([PluginSource("broken", "broken", "1", lambda: plugin)])
     facts = {"component": "broken", "registry": classmethod(lambda cls: registry), **facts}
     return type("Broken", (kit,), facts)()
 

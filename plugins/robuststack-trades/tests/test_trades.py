@@ -1,7 +1,7 @@
 """The plugin's own tests: they need nothing but robuststack and pytest."""
 
 import robuststack as rs
-from robuststack.registry import Registry
+from robuststack.plugin.registry import Registry
 from robuststack.testing import DefenseConformance
 
 

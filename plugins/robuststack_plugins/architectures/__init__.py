@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from robuststack import PublishedSize, hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 HERE = "robuststack_plugins.architectures"
 

@@ -1,7 +1,7 @@
 """Gradient attacks on the host's loop, and the noise they have to beat."""
 
 from robuststack import hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 HERE = "robuststack_plugins.attacks"
 

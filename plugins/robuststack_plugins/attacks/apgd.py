@@ -68,7 +68,7 @@ class APGD(rs.Attack):
         start: Callable[[Tensor, rs.Threat, Generator], Tensor] | None = None,
     ) -> Tensor:
         """The worst of the runs for each image; `start` replaces this attack's own."""
-        from robuststack.engine.attack import worst
+        from robuststack.attacks.restarts import worst
         from robuststack_plugins.attacks.auto_pgd import LOSSES, auto_pgd
 
         first = start or self.start

@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Generator, Tensor, nn
 
-from robuststack.contracts import Loss, Threat
-from robuststack.engine.attack import Run, judged_margin, loss_gradient, margin, still_open
-from robuststack.engine.device import Fast
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.eot import loss_gradient
+from robuststack.attacks.margins import judged_margin, margin, still_open
+from robuststack.attacks.restarts import Run
+from robuststack.plugin.attack import Loss
+from robuststack.plugin.threat import Threat
 
 FIRST_STEP = 2.0
 """In radii."""
@@ -68,7 +71,7 @@ def auto_pgd(
     @torch.no_grad()
     def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         stochastic = bool(getattr(model, "stochastic", False))
-        leaves = early_stop and isinstance(model, Fast) and model.settles
+        leaves = early_stop and isinstance(model, AttackedModel) and model.settles
         climb = _Climb.begin(model, x, y, start(x), threat)
         found, places = climb.worst, torch.arange(len(y), device=y.device)
         for number in range(iterations + 1):
@@ -87,7 +90,7 @@ def auto_pgd(
                 if len(left) == len(climb.y):
                     continue
                 found = found.index_copy(0, places, climb.worst)
-                climb, places = climb.take(left), places[left]
+                climb, places = climb.subset(left), places[left]
                 if not len(left):
                     break
         found = found.index_copy(0, places, climb.worst) if len(places) < len(y) else climb.worst
@@ -191,9 +194,9 @@ class _Climb:
         self.now = torch.where(mask, self.best, self.now)
         self.gradient = torch.where(mask, self.best_gradient, self.gradient)
 
-    def take(self, left: Tensor) -> _Climb:
+    def subset(self, left: Tensor) -> _Climb:
         """The images at the positions `left` [M]."""
-        assert isinstance(self.model, Fast)
+        assert isinstance(self.model, AttackedModel)
         held = {one.name: getattr(self, one.name) for one in fields(self)}
         rows = {name: value[left] for name, value in held.items() if isinstance(value, Tensor)}
-        return replace(self, model=self.model.take(left), **rows)
+        return replace(self, model=self.model.subset(left), **rows)

@@ -38,6 +38,6 @@ class CWInf(PGD):
         return super().early_stop and not self.options.kappa
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        from robuststack.engine.attack import margin
+        from robuststack.attacks.margins import margin
 
         return margin(logits, y).clamp(max=float(self.options.kappa))

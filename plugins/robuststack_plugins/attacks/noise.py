@@ -45,7 +45,9 @@ class Noise(rs.Attack):
     def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         import torch
 
-        from robuststack.engine.attack import mean_margin, project, uniform_start
+        from robuststack.attacks.ball import project
+        from robuststack.attacks.eot import mean_margin
+        from robuststack.attacks.starts import uniform_start
 
         kept = project(uniform_start(x, threat, generator), x, threat)
         if self.options.samples == 1:

@@ -5,7 +5,7 @@ held against.
 """
 
 from robuststack import hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 HERE = "robuststack_plugins.autoattack.attacks"
 

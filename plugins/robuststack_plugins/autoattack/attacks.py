@@ -11,7 +11,7 @@ from robuststack_plugins.attacks.apgd import CROCE, RHO, APGDOptions
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from robuststack.engine.attack import Run
+    from robuststack.attacks.restarts import Run
     from robuststack_plugins.autoattack.runs import Start
 
 
@@ -50,8 +50,8 @@ class Official(rs.Attack):
         """The worst of the runs for each image; `start` replaces the random starts of Auto-PGD."""
         import torch
 
-        from robuststack.engine.attack import worst
-        from robuststack.engine.device import seeded_from
+        from robuststack.attacks.library_seed import seeded_from
+        from robuststack.attacks.restarts import worst
 
         draws = self.draws(bool(getattr(model, "stochastic", False)))
         first = None if start is None else lambda images: start(images, threat, generator)

@@ -17,7 +17,8 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from robuststack.engine.attack import Run, mean_logits
+from robuststack.attacks.eot import mean_logits
+from robuststack.attacks.restarts import Run
 
 Start = Callable[[Tensor], Tensor]
 """Clean images -> the first iterates."""

@@ -1,7 +1,7 @@
 """Embedded, procedural, downloaded and a user's own image sets."""
 
 from robuststack import hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 HERE = "robuststack_plugins.datasets"
 

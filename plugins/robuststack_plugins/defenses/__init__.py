@@ -1,7 +1,7 @@
 """Undefended training, adversarial training, weight noise, and defenses that are tuned at deployment."""
 
 from robuststack import hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 HERE = "robuststack_plugins.defenses"
 

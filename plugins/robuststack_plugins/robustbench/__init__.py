@@ -1,7 +1,7 @@
 """Models of RobustBench's zoo, to be evaluated as they are."""
 
 from robuststack import hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """Attacks of the torchattacks library."""
 
 from robuststack import hookimpl
-from robuststack.registry import Register
+from robuststack.plugin.registry import Register
 
 
 @hookimpl

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, create_model, model_validator
 
 import robuststack as rs
 from robuststack.errors import did_you_mean
-from robuststack.options import InvalidOptions, parse
+from robuststack.plugin.options import InvalidOptions, parse
 from robuststack_plugins.torchattacks.table import (
     ATTACKS,
     COUNTS,
@@ -92,7 +92,7 @@ class TorchAttack(rs.Attack):
         import torch
         import torchattacks
 
-        from robuststack.engine.device import seeded_from
+        from robuststack.attacks.library_seed import seeded_from
 
         options = self.options.resolved()
         name = options.pop("attack")

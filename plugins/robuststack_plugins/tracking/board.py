@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robuststack import hookimpl
-from robuststack.plan import Job, Plan
+from robuststack.plan.job import Job
+from robuststack.plan.plan import Plan
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter

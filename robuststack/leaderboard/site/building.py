@@ -13,7 +13,7 @@ from typing import Any
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import files
 from robuststack.leaderboard.site.payload import payload
-from robuststack.store import make_folder, write_bytes
+from robuststack.running.atomic_files import make_folder, write_bytes
 
 ASSETS = "site"
 """The folder beside index.html with what it loads."""

@@ -13,8 +13,8 @@ from robuststack.leaderboard.entries import entry_of, grouped, is_tuned, pareto,
 from robuststack.leaderboard.files import SUSPICIOUS_ZERO_GRADIENTS, suspicions
 from robuststack.leaderboard.keys import Row
 from robuststack.leaderboard.tables import heading_of, words
-from robuststack.single import COMMAND
-from robuststack.smoke import SUFFIX as SMOKE_SUFFIX
+from robuststack.suite.single_model import COMMAND
+from robuststack.suite.smoke import SUFFIX as SMOKE_SUFFIX
 
 
 def payload(name: str, board: Mapping[str, Any], folder: Path, colours: Sequence[str]) -> dict[str, Any]:

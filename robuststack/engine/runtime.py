@@ -1,0 +1,86 @@
+"""The device a job runs on, and its arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
+
+import torch
+from torch import nn
+
+from robuststack.errors import RobustStackError
+from robuststack.hardware import Hardware
+from robuststack.layers.full_float32 import full_float32
+from robuststack.layers.pointwise import avoid_fault
+
+
+class Runtime:
+    """Where and in which precision a job computes."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.device = torch.device(hardware.device)
+        self.precision = hardware.precision
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Lower precision for the operations that tolerate it; float32 as it is in float32."""
+        if self.precision == "float32":
+            return self.float32()
+        # No cache of casts: torch before about 2.10 keeps those made under no_grad, and a later pass that needs their
+        # gradient trains nothing. The other precision casts each weight once a pass anyway.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+
+    def float32(self) -> AbstractContextManager[object]:
+        """Where the precision is float32, no other: `ROUNDING` would not cover a CUDA card's TF32, nor what a program lets
+        a processor round to. A backward pass takes its arithmetic from where that pass runs."""
+        return full_float32(self.device) if self.precision == "float32" else nullcontext()
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device, convolution weights laid out channels-last, the layout of the images."""
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cpu":
+            avoid_fault(model)
+        return model
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Compute with this many CPU threads for a while; None leaves it to torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def current_card(device: torch.device) -> Iterator[None]:
+    """Make a CUDA card the current one for a while, which a user's function may call by `cuda` alone, and let cuDNN take
+    only algorithms that repeat themselves bit for bit, and not by how fast each was just now. Nothing on a CPU.
+
+    Raises:
+        RobustStackError: torch cannot use the card.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    try:
+        before = torch.cuda.current_device()
+        torch.cuda.set_device(device.index or 0)
+    except (RuntimeError, AssertionError) as error:  # A driver that is too old for this torch, say.
+        reason = str(error).strip().partition("\n")[0]
+        raise RobustStackError(f"--device {device}: torch cannot use it: {reason}; valid: cpu") from error
+    chosen = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = chosen
+        torch.cuda.set_device(before)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model lies; the CPU for one without parameters and buffers."""
+    return next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))

@@ -1,0 +1,81 @@
+"""A plan: the jobs of a suite in the order they run, and the rows that their results make.
+
+Train jobs make models, attack jobs score one setting of a model under one attack (or none: clean accuracy), measure
+jobs time and count. Rows say which jobs they are made of. Jobs that come to the same work are one job.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from robuststack.errors import RobustStackError
+from robuststack.hardware import Hardware
+from robuststack.plan.job import Job
+from robuststack.suite.suite import Suite
+
+HEADLINE = "adaptive"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The attack jobs of one figure: one for each pair of training seed and attack seed."""
+
+    jobs: Mapping[tuple[int, int], str]
+    stochastic: bool
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """One row of the leaderboard: what it is about, and the jobs its figures come from."""
+
+    label: str
+    facts: Mapping[str, Any]
+    train: Mapping[int, str]
+    measure: str
+    clean: Mapping[str, Score]
+    """protocol -> the jobs of its clean accuracy."""
+    robust: Mapping[str, Mapping[str, Score]]
+    """protocol -> attack label -> jobs."""
+    attacks: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """protocol -> attack label -> its options as they come out at this row's point, as they are printed."""
+
+    def jobs(self) -> set[str]:
+        scores = [*self.clean.values(), *(one for some in self.robust.values() for one in some.values())]
+        return {*self.train.values(), self.measure, *(job for score in scores for job in score.jobs.values())}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a suite in the order they run, and the rows they make."""
+
+    suite: Suite
+    hardware: Hardware
+    jobs: tuple[Job, ...]
+    rows: tuple[RowPlan, ...]
+    attacks: Mapping[str, Mapping[str, Any]]
+    """attack label -> its name and options."""
+    complete: bool = True
+    """False when `only` left rows out."""
+    by_id: Mapping[str, Job] = field(default_factory=dict, compare=False)
+
+    def only(self, pattern: str) -> Plan:
+        """The row of this label; else the rows whose label matches a shell pattern or has a word that begins with the text
+        (`oat` is not in `float`); and the jobs they need.
+
+        Raises:
+            RobustStackError: no row matches.
+        """
+        word = re.compile(("(?<![A-Za-z0-9_])" if pattern[:1].isalnum() else "") + re.escape(pattern))
+        rows = tuple(row for row in self.rows if row.label == pattern) or tuple(
+            row for row in self.rows if word.search(row.label) or fnmatch.fnmatch(row.label, pattern)
+        )
+        if not rows:
+            labels = ", ".join(repr(row.label) for row in self.rows[:3])
+            raise RobustStackError(f"--only {pattern}: no row matches; rows are named like {labels}")
+        wanted = set[str]().union(*(row.jobs() for row in rows))
+        jobs = tuple(job for job in self.jobs if job.id in wanted)
+        return replace(self, jobs=jobs, rows=rows, complete=self.complete and len(rows) == len(self.rows))

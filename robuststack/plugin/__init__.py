@@ -1,0 +1,1 @@
+"""What plugin authors implement, and how plugins are found."""

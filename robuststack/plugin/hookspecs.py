@@ -1,0 +1,93 @@
+"""The hooks a plugin can implement.
+
+An entry point of the group `robuststack` names a module (or object) with functions marked `@robuststack.hookimpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from robuststack.plan.job import Job
+    from robuststack.plan.plan import Plan
+    from robuststack.plugin.published_size import PublishedSize
+    from robuststack.plugin.registry import Register
+
+hookspec = pluggy.HookspecMarker("robuststack")
+hookimpl = pluggy.HookimplMarker("robuststack")
+
+
+@hookspec
+def register_defense(register: Register) -> None:
+    """Called once at start-up: call `register(name, "package.module:Class")` for each `Defense`; returns nothing."""
+
+
+@hookspec
+def register_architecture(register: Register) -> None:
+    """Called once at start-up: call `register(name, "package.module:Class")` for each `Architecture`."""
+
+
+@hookspec
+def register_dataset(register: Register) -> None:
+    """Called once at start-up: call `register(name, "package.module:Class")` for each `Dataset`."""
+
+
+@hookspec
+def register_attack(register: Register) -> None:
+    """Called once at start-up: call `register(name, "package.module:Class")` for each `Attack`."""
+
+
+@hookspec
+def published_sizes() -> Sequence[PublishedSize]:  # type: ignore[empty-body]
+    """Called by `robuststack describe --table1`: returns the sizes that a paper prints, to be shown beside ours."""
+
+
+@hookspec
+def start_tracking(folder: Path) -> object | None:
+    """Called before a run that the user asked to track (`run --track DIR`): returns an object with hooks of its own, which
+    are called for the length of that run, or None."""
+
+
+@hookspec
+def run_started(plan: Plan, cached: frozenset[str]) -> None:
+    """Called before the first job with the whole plan and the ids of the jobs whose results are in the store."""
+
+
+@hookspec
+def job_started(job: Job) -> None:
+    """Called when a job that is not cached begins."""
+
+
+@hookspec
+def epoch_finished(job: Job, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+    """Called after each epoch (1-based) of a training job with `loss`, `seconds` and what the defense observed."""
+
+
+@hookspec
+def batch_judged(job: Job, done: int, total: int, metrics: Mapping[str, float]) -> None:
+    """Called after each batch of an attack job: images done, images in all, and the accuracy so far in percent."""
+
+
+@hookspec
+def job_finished(job: Job, result: Mapping[str, Any], seconds: float) -> None:
+    """Called when a job's result is in the store, with that result and the seconds it took in this run."""
+
+
+@hookspec
+def job_failed(job: Job, error: Exception) -> None:
+    """Called when a job failed for a reason of its own; the jobs that do not need it go on."""
+
+
+@hookspec
+def rows_ready(rows: Sequence[dict[str, Any]]) -> None:
+    """Called with the rows of the leaderboard before they are written. A plugin may add columns: keys of `row["extra"]`,
+    whose values are numbers, texts or None."""
+
+
+@hookspec
+def run_finished() -> None:
+    """Called when a run is over, after its leaderboard was written or where an error ended it."""

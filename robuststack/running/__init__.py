@@ -1,0 +1,1 @@
+"""Runs a plan: the store, the order of the jobs, and where they run."""

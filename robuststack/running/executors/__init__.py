@@ -1,0 +1,20 @@
+"""Where jobs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robuststack.hardware import Hardware
+from robuststack.plugin.registry import Registry
+from robuststack.running.executors.local import LocalExecutor
+from robuststack.running.executors.workers import WorkersExecutor
+from robuststack.running.store import Store
+
+
+def executor(
+    registry: Registry, store: Store, data_folder: Path, hardware: Hardware
+) -> LocalExecutor | WorkersExecutor:
+    """This process for one job at a time, processes of their own for several."""
+    if hardware.workers == 1:
+        return LocalExecutor(registry, store, data_folder, hardware)
+    return WorkersExecutor(store.root, data_folder, hardware)

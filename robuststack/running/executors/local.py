@@ -1,0 +1,127 @@
+"""Runs jobs one after another in this process, and imports torch with the first of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from robuststack.errors import JobFailed, RobustStackError
+from robuststack.hardware import Hardware
+from robuststack.plan.job import Job
+from robuststack.plugin.registry import Registry
+from robuststack.running.pipeline import Report
+from robuststack.running.store import Store
+
+if TYPE_CHECKING:
+    from robuststack.engine.jobs import Workspace
+
+MODEL_KEYS = ("dataset", "architecture", "defense", "given")
+"""What a model's layers depend on: models that agree in them are called once."""
+
+
+BATCH = {"train": "train.batch_size", "attack": "evaluate.batch_size", "measure": "measure.batch_size"}
+"""What the memory that a job needs grows with."""
+
+
+def _model_of(job: Job) -> Mapping[str, Any] | None:
+    """The model that a job makes, or that is brought to it; None for one that scores the model of another job."""
+    return job.spec if job.kind == "train" else job.spec.get("source")
+
+
+class LocalExecutor:
+    """One process, one device, one job at a time. A context: what it sets in this process, it puts back."""
+
+    slots = 1
+
+    def __init__(self, registry: Registry, store: Store, data_folder: Path, hardware: Hardware) -> None:
+        self._make = (registry, store, data_folder, hardware)
+        self._workspace: Workspace | None = None
+        self._job: Job | None = None
+        self._left = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._left.close()
+
+    @property
+    def workspace(self) -> Workspace:
+        if self._workspace is None:
+            from robuststack.engine.jobs import Workspace
+            from robuststack.engine.memory import keep_memory
+            from robuststack.engine.runtime import current_card, threads
+
+            workspace = Workspace(*self._make)
+            self._left.enter_context(current_card(workspace.runtime.device))
+            self._left.enter_context(threads(workspace.hardware.threads))
+            keep_memory()
+            self._workspace = workspace
+        return self._workspace
+
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        """Load every dataset, and call every model once that is to be trained or was brought by the user, so that what
+        cannot run is found before any compute. `done` are the finished train jobs that pending ones build on.
+
+        Raises:
+            DatasetError: what was tried and where to put the file.
+            ModelError: a model that cannot be evaluated, and why.
+            RobustStackError: there is no memory for them.
+        """
+        from robuststack.engine.memory import out_of_memory
+
+        try:
+            self._prepare(pending, done)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            device = self.workspace.hardware.device
+            raise RobustStackError(
+                f"{device} is out of memory before any job: the data or a model are too large"
+            ) from None
+
+    def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        for job in (*pending, *done):
+            if spec := _model_of(job):
+                self.workspace.data(spec["dataset"])
+        probed: set[str] = set()
+        # Those that need gradients first: they are asked for more.
+        for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
+            if spec := _model_of(job):
+                model = json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True)
+                if model not in probed:
+                    probed.add(model)
+                    self.workspace.probe(job, gradients=self._needs_gradients(job))
+
+    def _needs_gradients(self, job: Job) -> bool:
+        attack = job.spec.get("attack")
+        if job.kind == "train":
+            return True
+        return attack is not None and bool(self.workspace.component("attack", attack).needs_gradients)
+
+    def start(self, job: Job) -> None:
+        self._job = job
+
+    def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
+        """Run the job that was started and store its result. A job that needs more memory than there is fails alone."""
+        from robuststack.engine.jobs import execute
+        from robuststack.engine.memory import out_of_memory, release
+
+        job, self._job = self._job, None
+        assert job is not None, "no job was started"
+        try:
+            return job, execute(job, self.workspace, report)
+        except JobFailed as error:
+            return job, error
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            hardware = self.workspace.hardware
+            fewer = " or fewer --workers" if hardware.workers > 1 else ""
+            failed = JobFailed(f"{hardware.device} is out of memory; a smaller {BATCH[job.kind]}{fewer} may help")
+        # Out here the error, which holds the tensors of all it went through, is gone.
+        release()
+        return job, failed

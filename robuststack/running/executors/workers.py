@@ -1,0 +1,190 @@
+"""Runs several jobs at a time, each in a process of its own; this process imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Self
+
+from robuststack.errors import JobFailed, RobustStackError
+from robuststack.hardware import Hardware, cuda_capabilities
+from robuststack.plan.job import Job
+from robuststack.plugin.registry import Registry
+from robuststack.running.executors.local import LocalExecutor
+from robuststack.running.pipeline import Report
+from robuststack.running.store import Store
+
+PR_SET_PDEATHSIG = 1  # Of Linux' prctl: a signal for when the parent is gone.
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    job: Job | None = None
+
+    def send(self, kind: str, *facts: Any) -> None:
+        with contextlib.suppress(OSError):  # It died: what is received next says so.
+            self.connection.send((kind, *facts))
+
+    def receive(self) -> tuple[str, Any]:
+        """What the worker says next.
+
+        Raises:
+            EOFError: it is gone.
+        """
+        try:
+            kind, fact = self.connection.recv()
+        except ConnectionError:
+            raise EOFError from None
+        return kind, fact
+
+    def epitaph(self) -> str:
+        """How the process ended."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        reason = "; was it out of memory? run with fewer --workers" if -code == signal.SIGKILL else ""
+        return f"its process was killed by {signal.Signals(-code).name}{reason}"
+
+
+def placed(hardware: Hardware) -> Iterator[Hardware]:
+    """What each process after the other gets: where the run is on `cuda`, and no card is named, the cards in turn."""
+    cards = len(cuda_capabilities()) if hardware.device == "cuda" else 0
+    while True:
+        yield from (replace(hardware, device=f"cuda:{card}") for card in range(cards)) if cards > 1 else (hardware,)
+
+
+class WorkersExecutor:
+    """As many processes as `hardware.workers`, each a `LocalExecutor` with plugins found anew. A context: it ends them.
+
+    Processes are spawned, not forked: one that has used threads or CUDA cannot be forked. A script that uses this
+    guards its beginning with `if __name__ == "__main__"`, as for any `multiprocessing`.
+    """
+
+    def __init__(self, store: Path, data_folder: Path, hardware: Hardware) -> None:
+        self.slots = hardware.workers
+        self._make = (store, data_folder)
+        self._places = placed(hardware)
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        self._workers = []
+
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        """Let one process load the data and call the models, while the others import torch.
+
+        Raises:
+            RobustStackError: what it found.
+        """
+        self._grow(min(self.slots, len(pending)))
+        first = self._workers[0]
+        first.send("prepare", pending, done)
+        try:
+            kind, fact = first.receive()
+        except EOFError:
+            raise RobustStackError(f"nothing could be prepared: {first.epitaph()}") from None
+        if kind == "error":
+            raise fact
+
+    def start(self, job: Job) -> None:
+        """Hand the job to a process that has none."""
+        free = next((one for one in self._workers if one.job is None), None)
+        if free is None:
+            self._grow(len(self._workers) + 1)
+            free = self._workers[-1]
+        free.job = job
+        free.send("run", job)
+
+    def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
+        """Wait until one of the jobs is over. A process that dies fails its job; the next job gets a new one."""
+        while True:
+            heard = wait([worker.connection for worker in self._workers])
+            for worker in [one for one in self._workers if one.connection in heard]:
+                job = worker.job
+                try:
+                    kind, fact = worker.receive()
+                except EOFError:
+                    self._workers.remove(worker)
+                    worker.connection.close()
+                    if job is not None:
+                        return job, JobFailed(worker.epitaph())
+                    continue
+                if kind == "report":
+                    event, facts = fact
+                    report(event, **facts)
+                elif kind == "error":
+                    raise fact
+                elif job is not None:
+                    worker.job = None
+                    return job, fact
+
+    def _grow(self, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        while len(self._workers) < count:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, *self._make, next(self._places)), daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(_Worker(process, ours))
+
+
+def _work(connection: Connection, store: Path, data_folder: Path, hardware: Hardware) -> None:
+    """A worker's life: take jobs until the other end is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C reaches the whole group; the parent ends its workers.
+    _die_with_parent()
+    sys.stdout = sys.stderr  # What libraries print must not mix with what the command prints.
+
+    def report(event: str, **facts: Any) -> None:
+        connection.send(("report", (event, facts)))
+
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        executor = LocalExecutor(Registry(), Store(store, create=False), data_folder, hardware)
+        try:
+            executor.workspace  # noqa: B018  # Imports torch, before there is anything to do.
+        except RobustStackError as error:
+            connection.send(("error", error))
+            return
+        while True:
+            kind, *facts = connection.recv()
+            try:
+                if kind == "prepare":
+                    executor.prepare(*facts)
+                    connection.send(("prepared", None))
+                else:
+                    executor.start(*facts)
+                    connection.send(("over", executor.finished(report)[1]))
+            except (EOFError, BrokenPipeError):
+                raise
+            except RobustStackError as error:
+                connection.send(("error", error))
+            except Exception:  # One of a library's may not survive the way to the other process.
+                connection.send(("error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
+
+
+def _die_with_parent() -> None:
+    """On Linux: end even where the parent was killed, so that nobody trains on without holding the job's lock."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
+            os._exit(1)  # It was gone before.

@@ -1,0 +1,170 @@
+"""Runs a plan: order, cache, locks, failures, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from robuststack.errors import JobFailed, StoreError
+from robuststack.plan.job import Job
+from robuststack.plan.plan import Plan
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Busy, Store
+
+POLL_SECONDS = 0.5
+Report = Callable[..., None]
+
+
+class Executor(Protocol):
+    """What runs jobs, up to `slots` at a time."""
+
+    slots: int
+
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        """Find what cannot run before anything does. `done` are the finished train jobs that pending ones build on."""
+
+    def start(self, job: Job) -> None:
+        """Begin a job; no more than `slots` are begun and not returned by `finished`."""
+
+    def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
+        """Wait until one of the jobs that were started is over: its stored result, or why it failed.
+
+        `report(event, **facts)` is told of what happens meanwhile.
+        """
+
+
+@dataclass
+class Outcome:
+    """What became of a plan's jobs."""
+
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, JobFailed] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    """Jobs that need a failed one."""
+
+
+def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *, wait: float = 0.0) -> Outcome:
+    """Run every job that the store does not have, in order. A job that fails does not stop those that do not need it.
+
+    A job that another run holds is left for last, then waited for up to `wait` seconds.
+
+    Raises:
+        Busy: another run still holds a job after that.
+        RobustStackError: whatever concerns the whole run; the jobs finished before it stay finished.
+    """
+    hooks = registry.hooks.hook
+    outcome = Outcome()
+    pending = []
+    for job in plan.jobs:
+        found = stored(job, store, outcome.results)
+        if found is None:
+            pending.append(job)
+        else:
+            outcome.results[job.id] = found
+    hooks.run_started(plan=plan, cached=frozenset(outcome.results))
+    if pending:
+        needed = {need for job in pending for need in job.needs}
+        executor.prepare(pending, [job for job in plan.jobs if job.id in needed and job.id in outcome.results])
+    with contextlib.ExitStack() as locks:
+        _Run(store, executor, hooks, outcome, locks).all(pending, time.monotonic() + wait)
+    return outcome
+
+
+@dataclass
+class _Run:
+    """The jobs of a plan that are under way, and the locks that hold them."""
+
+    store: Store
+    executor: Executor
+    hooks: Any
+    outcome: Outcome
+    locks: contextlib.ExitStack
+    running: dict[str, tuple[Job, contextlib.ExitStack, float]] = field(default_factory=dict)
+
+    def all(self, pending: Sequence[Job], deadline: float) -> None:
+        """Run the pending jobs until none is left, or none can go on after the deadline."""
+        left = list(pending)
+        if self.executor.slots > 1:
+            # First what others wait for, so that they can share the end among them.
+            needed = {need for job in left for need in job.needs}
+            left.sort(key=lambda job: (job.kind == "measure", job.id not in needed))
+        while left or self.running:
+            left, busy = self._start(left)
+            if self.running:
+                self._finish()
+            elif busy and time.monotonic() >= deadline:
+                raise Busy(f"{busy}; the other jobs are done: run again when it has finished, or use --wait SECONDS")
+            elif busy:
+                time.sleep(POLL_SECONDS)
+            elif left and not self._ready(left):
+                raise StoreError(f"job {left[0].id} needs a job that the plan does not have")
+
+    def _ready(self, jobs: Sequence[Job]) -> bool:
+        over = {*self.outcome.results, *self.outcome.failed, *self.outcome.skipped}
+        return any(over.issuperset(job.needs) for job in jobs)
+
+    def _start(self, jobs: Sequence[Job]) -> tuple[list[Job], Busy | None]:
+        """Start what can be started now; the jobs that are left, and what holds one of them."""
+        left: list[Job] = []
+        busy: Busy | None = None
+        for job in jobs:
+            if any(need in self.outcome.failed or need in self.outcome.skipped for need in job.needs):
+                self.outcome.skipped.append(job.id)
+            elif not self._room(job) or any(need not in self.outcome.results for need in job.needs):
+                left.append(job)
+            else:
+                try:
+                    self._begin(job)
+                except Busy as error:
+                    busy = error
+                    left.append(job)
+        return left, busy
+
+    def _room(self, job: Job) -> bool:
+        """Whether the job can start beside those that run: what is timed is alone on the machine."""
+        timed = job.kind == "measure" or any(one.kind == "measure" for one, _, _ in self.running.values())
+        return len(self.running) < (1 if timed else self.executor.slots)
+
+    def _begin(self, job: Job) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.store.lock(job.id))
+            found = stored(job, self.store, self.outcome.results)
+            if found is not None:  # Another run finished it meanwhile, or its model came out as before.
+                self.outcome.results[job.id] = found
+                return
+            self.hooks.job_started(job=job)
+            self.executor.start(job)
+            lock = self.locks.enter_context(stack.pop_all())
+        self.running[job.id] = job, lock, time.perf_counter()
+
+    def _finish(self) -> None:
+        job, result = self.executor.finished(self._report)
+        _, lock, started = self.running.pop(job.id)
+        lock.close()
+        if isinstance(result, JobFailed):
+            self.outcome.failed[job.id] = result
+            self.hooks.job_failed(job=job, error=result)
+        else:
+            self.outcome.results[job.id] = result
+            self.hooks.job_finished(job=job, result=result, seconds=time.perf_counter() - started)
+
+    def _report(self, event: str, **facts: Any) -> None:
+        getattr(self.hooks, event)(**facts)
+
+
+def stored(job: Job, store: Store, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The stored result of a job, if it is of this source code and of the very weights that its model has now.
+
+    `results` are those of the jobs before it. Of a job whose model a function returns, the executor knows.
+    """
+    if job.calls_function or not store.has(job.id, job.digest, also=job.also):
+        return None
+    found = store.result(job.id)
+    for need in job.needs:
+        model = results.get(need)
+        if model is None or model["files"].get("model.safetensors") != found.get("model_sha256"):
+            return None
+    return found

@@ -1,0 +1,238 @@
+"""Jobs and results on disk.
+
+One folder a job. `result.json` is written last and in one move: where it stands, the job is done. Checkpoints appear
+and disappear whole. A run that is killed at any moment leaves nothing that the next run could mistake for finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robuststack.errors import StoreError
+from robuststack.running.atomic_files import _remove, _replace, _write, _writing, uninterrupted
+
+SCHEMA = 1
+MARKER = "robuststack-store.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of the last finished epoch, verified."""
+
+    epoch: int
+    files: Mapping[str, bytes]
+    meta: Mapping[str, Any]
+    folder: Path
+
+
+class Busy(StoreError):
+    """Another run is working on the job."""
+
+
+class Store:
+    """A folder of jobs. Several runs may share it: each job has a lock.
+
+    Raises:
+        StoreError: the folder holds something else, belongs to a newer version, or cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, *, create: bool = True) -> None:
+        self.root = Path(folder)
+        marker = self.root / MARKER
+        # First what lies there, then the marker: another run that makes the same store writes the marker before all else.
+        if self._holds_something() and not marker.is_file():
+            raise StoreError(f"{self.root} is not a RobustStack store; name an empty or absent folder with --store")
+        if create and not marker.is_file():
+            with _writing(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                _replace(marker, json.dumps({"schema": SCHEMA}).encode())
+        if marker.is_file():
+            schema = self._json(marker).get("schema")
+            if schema != SCHEMA:
+                raise StoreError(f"{self.root}: a store of schema {schema!r}; this version reads {SCHEMA}")
+
+    def _holds_something(self) -> bool:
+        if not self.root.is_dir():
+            return self.root.exists()
+        return any(MARKER not in one.name for one in self.root.iterdir())
+
+    def folder(self, job: str) -> Path:
+        """Where a job's files lie."""
+        return self.root / job.partition("-")[0] / job
+
+    def has(self, job: str, digest: str, also: Sequence[str] = ()) -> bool:
+        """Whether the job is done, by the same source code, with all its files, `also` named ones among them."""
+        folder = self.folder(job)
+        if not (folder / "result.json").is_file():
+            return False
+        result = self.result(job)
+        files = result.get("files", {})
+        return (
+            result.get("digest") == digest
+            and all(name in files for name in also)
+            and all((folder / name).is_file() for name in files)
+        )
+
+    def result(self, job: str) -> dict[str, Any]:
+        """The result of a finished job.
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+        """
+        path = self.folder(job) / "result.json"
+        if not path.is_file():
+            raise StoreError(f"{self.root} has no finished job {job}{self._similar(job)}")
+        return self._json(path)
+
+    def _similar(self, job: str) -> str:
+        done = sorted(path.parent.name for path in self.root.glob("*/*/result.json"))
+        near = [one for one in done if one.startswith(job) or job in one]
+        return f"; did you mean {near[0]}?" if near else f"; it holds {len(done)} finished jobs"
+
+    def find(self, job: str) -> str:
+        """The full id of a finished job from its id or an unambiguous beginning of it.
+
+        Raises:
+            StoreError: none or several match.
+        """
+        done = sorted(path.parent.name for path in self.root.glob(f"*/{glob_escape(job)}*/result.json"))
+        if len(done) != 1:
+            several = f"{len(done)} jobs begin with {job}: {', '.join(done[:4])}" if done else None
+            raise StoreError(several or f"{self.root} has no finished job {job}{self._similar(job)}")
+        return done[0]
+
+    def read(self, job: str, name: str, result: Mapping[str, Any] | None = None) -> bytes:
+        """One file of a finished job, verified against its result (the stored one, if none is given).
+
+        Raises:
+            StoreError: absent, or not what the job wrote.
+        """
+        path = self.folder(job) / name
+        expected = (self.result(job) if result is None else result).get("files", {}).get(name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be read ({error.strerror}); delete {path.parent} to run the job again"
+            ) from None
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise StoreError(
+                f"{path} is truncated or not the file that this job wrote (its hash differs); delete {path.parent} to"
+                " run the job again"
+            )
+        return content
+
+    def finish(self, job: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Store a job's files and, last, its result; its checkpoints go. Returns the result as stored."""
+        folder = self.folder(job)
+        with _writing(folder), uninterrupted():
+            folder.mkdir(parents=True, exist_ok=True)
+            # A result that other source code left must not vouch for these files in between.
+            (folder / "result.json").unlink(missing_ok=True)
+            for name, content in files.items():
+                _replace(folder / name, content)
+            hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            text = json.dumps({**result, "files": hashes}, indent=1, sort_keys=True)
+            _replace(folder / "result.json", text.encode())
+            _remove(folder / "checkpoints")
+        # As a later run will read it: not even the order of keys may depend on who ran the job.
+        return dict(json.loads(text))
+
+    def save_checkpoint(self, job: str, epoch: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
+        """Keep the state after `epoch`; the one before it goes once this one is whole."""
+        folder = self.folder(job) / "checkpoints"
+        final = folder / f"epoch-{epoch:05d}"
+        partial = folder / f"partial-{os.getpid()}"
+        with _writing(folder), uninterrupted():
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            try:
+                for name, content in files.items():
+                    _write(partial / name, content)
+                hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+                _write(partial / "meta.json", json.dumps({**meta, "files": hashes}).encode())
+            except OSError:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            _remove(*(old for old in folder.iterdir() if old != final))
+
+    def load_checkpoint(self, job: str, digest: str) -> Checkpoint | None:
+        """The last whole checkpoint that the same source code wrote; None where there is none.
+
+        Raises:
+            StoreError: its files are truncated or foreign.
+        """
+        found = sorted((self.folder(job) / "checkpoints").glob("epoch-*"))
+        if not found:
+            return None
+        folder = found[-1]
+        meta = self._json(folder / "meta.json")
+        if meta.get("digest") != digest:
+            return None
+        files = {}
+        for name, expected in meta.get("files", {}).items():
+            path = folder / name
+            content = path.read_bytes() if path.is_file() else b""
+            if hashlib.sha256(content).hexdigest() != expected:
+                raise StoreError(
+                    f"{path} is truncated or not ours (its hash differs); delete {folder} to go on without it"
+                )
+            files[name] = content
+        return Checkpoint(int(folder.name.partition("-")[2]), files, meta, folder)
+
+    @contextlib.contextmanager
+    def lock(self, job: str) -> Iterator[None]:
+        """Hold a job, for as long as this process lives.
+
+        Raises:
+            Busy: another run holds it.
+        """
+        import filelock  # Here: `plan` reads stores and locks nothing.
+
+        folder = self.folder(job)
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / "lock")
+        with _writing(folder):
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:  # An OSError too, so it must not reach the block around it.
+                raise Busy(f"job {job} in {self.root} is being run by {self._owner(folder)}") from None
+        try:
+            for left in folder.glob(".*"):  # What a killed run was writing; nobody else writes here now.
+                left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / "owner").write_text(str(os.getpid()), encoding="utf-8")
+            yield
+        finally:
+            lock.release()
+
+    def _owner(self, folder: Path) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            return f"another run (process {int((folder / 'owner').read_text(encoding='utf-8'))})"
+        return "another run"
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            data = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); delete {path.parent} to run the job again") from None
+        if not isinstance(data, dict):
+            raise StoreError(f"{path} is not ours; delete {path.parent} to run the job again")
+        return data
+
+
+def glob_escape(text: str) -> str:
+    """`text` as a literal in a glob pattern."""
+    return re.sub(r"([*?[])", r"[\1]", text)

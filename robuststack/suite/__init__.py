@@ -1,0 +1,1 @@
+"""From a suite file to what it asks for, resolved and checked."""

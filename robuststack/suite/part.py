@@ -1,0 +1,34 @@
+"""A component by its name, with its options: what every part of a suite is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from robuststack.plugin.options import Options, option
+
+Sweep = dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Part(Options):
+    """A component by its name, with its options. A `sweep` lists values of options: one variant for each combination."""
+
+    name: str = Field(description="The registered name; `robuststack list` shows them all.")
+    options: dict[str, Any] = option({}, "The component's options; `robuststack show KIND NAME` explains them.")
+    sweep: Sweep = option({}, "Option -> list of values; the product of all lists is run.")
+
+
+One = Annotated[Part, BeforeValidator(_named, json_schema_input_type=str | Part)]
+
+
+def _named_list(value: object) -> object:
+    return [_named(one) for one in value] if isinstance(value, list) else [_named(value)]
+
+
+def many(part: type[Part]) -> Any:
+    return BeforeValidator(_named_list, json_schema_input_type=str | part | list[str | part])  # type: ignore[valid-type]

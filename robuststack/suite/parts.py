@@ -1,0 +1,94 @@
+"""The parts of a suite: a component by its name, with its options."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, field_validator, model_validator
+
+from robuststack.plugin.options import Options, PixelLength, option
+from robuststack.suite.part import Part, Sweep, many
+from robuststack.suite.recipe import Recipe
+from robuststack.suite.report import listed
+
+RESERVED_LABELS = ("ca", "clean", "worst")
+
+
+class ThreatSpec(Options):
+    """The threat model."""
+
+    norm: Literal["linf"] = option("linf", "The norm of the perturbation.")
+    eps: PixelLength | None = option(
+        None, "Radius in the [0, 1] pixel range, `8/255` is accepted; default: the dataset's."
+    )
+
+
+class DatasetPart(Part):
+    """A dataset, and what it changes of the suite's threat model and recipe."""
+
+    threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
+    train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
+    architectures: Annotated[list[Part], many(Part)] = option([], "Networks for this dataset, in place of the suite's.")
+    stand_in: int | None = option(
+        None, "Run on so many made-up images a split, of the dataset's shape, in place of its own; no download.", ge=1
+    )
+
+
+class ModelSource(Options):
+    """A finished model, evaluated in place of one that is trained here."""
+
+    load: str | None = option(
+        None, "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch state dict."
+    )
+    python: str | None = option(
+        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module."
+    )
+
+    @property
+    def text(self) -> str:
+        """The file or the function, as the suite writes it."""
+        return self.python or self.load or ""
+
+    @field_validator("python")
+    @classmethod
+    def _place(cls, python: str | None) -> str | None:
+        if python is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", python):
+            raise ValueError(f"{python!r} names no function; write package.module:function")
+        return python
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ModelSource:
+        if (self.load is None) == (self.python is None):
+            raise ValueError("give either load (a file of weights) or python (package.module:function)")
+        return self
+
+
+def _points(value: object) -> object:
+    if not isinstance(value, (dict, list)):
+        return value
+    return [{key: listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
+            for grid in (value if isinstance(value, list) else [value])]  # fmt: skip
+
+
+class DefensePart(Part):
+    """A defense, the operating points to evaluate it at, and what it changes of the recipe."""
+
+    points: Annotated[
+        list[Sweep], BeforeValidator(_points, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
+    ] = option([], "Knob -> value or list of values; the product is evaluated. A list of such mappings is their union.")
+    train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this defense.")
+    model: ModelSource | None = option(None, "A finished model, evaluated in place of one that is trained here.")
+
+
+class AttackPart(Part):
+    """An attack; `label` names its column."""
+
+    label: str | None = option(None, "The column's name in the leaderboard; default: the attack's own.", min_length=1)
+
+    @field_validator("label")
+    @classmethod
+    def _free(cls, label: str | None) -> str | None:
+        if label in RESERVED_LABELS:
+            raise ValueError(f"{label!r} is a name of the leaderboard's own; choose another")
+        return label

@@ -1,0 +1,121 @@
+"""The suite of one finished model, said in arguments in place of a file: what `robuststack evaluate` runs.
+
+Components are written as tables print them: `oat dim=1`, `pgd steps=50 restarts=5`. Everything after the name is KEY=VALUE,
+and the values are YAML, as in a suite.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robuststack.errors import SuiteError
+from robuststack.suite.loading import suite_of
+from robuststack.suite.suite import Suite
+from robuststack.suite.yaml_source import YamlSource, override, value_of
+
+COMMAND = "robuststack evaluate"
+
+
+def single_suite(
+    *,
+    dataset: str,
+    defense: str = "none",
+    architecture: str | None = None,
+    attacks: Sequence[str] = ("pgd",),
+    load: str | None = None,
+    python: str | None = None,
+    points: Sequence[str] = (),
+    eps: str | float | None = None,
+    draws: int | None = None,
+    limit: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Suite:
+    """A suite with one defense, whose model is loaded or made by a function, or is the defense's own.
+
+    Raises:
+        SuiteError: with the option that is wrong, as the command line writes it.
+    """
+    if load is not None and python is not None:
+        raise SuiteError(f"--load {load}: the model is either loaded or made by --python {python}; leave one out")
+    if python is not None and architecture is not None:
+        raise SuiteError(f"--architecture {architecture}: --python {python} brings its own network; leave one out")
+    if load is not None and architecture is None:
+        raise SuiteError(f"--load {load}: name the network that the weights are of with --architecture")
+    entry = _component("--defense", defense)
+    data: dict[str, Any] = {"datasets": [_component("--dataset", dataset)], "defenses": [entry]}
+    marks: dict[tuple[str | int, ...], str] = {
+        (): COMMAND,
+        ("datasets", 0): f"--dataset {dataset}",
+        ("defenses", 0): f"--defense {defense}",
+    }
+    if architecture is not None:
+        data["architectures"] = [_component("--architecture", architecture)]
+        marks["architectures", 0] = f"--architecture {architecture}"
+    if load is not None or python is not None:
+        entry["model"] = {"load": load} if load is not None else {"python": python}
+        marks["defenses", 0, "model"] = f"--load {load}" if load is not None else f"--python {python}"
+    entry["points"] = [_values(_words(point), f"--point {point}") for point in points]
+    marks |= {("defenses", 0, "points", index): f"--point {point}" for index, point in enumerate(points)}
+    data["attacks"] = [_component("--attack", attack) for attack in attacks]
+    marks |= {("attacks", index): f"--attack {attack}" for index, attack in enumerate(attacks)}
+    if eps is not None:
+        data["threat"] = {"eps": eps}
+        marks["threat", "eps"] = f"--eps {eps}"
+    data["evaluate"] = {key: value for key, value in (("draws", draws), ("limit", limit)) if value is not None}
+    marks |= {("evaluate", key): f"--{key} {value}" for key, value in data["evaluate"].items()}
+    model = load or python or defense
+    # Every option that was given, as the command line would have it.
+    told = [word for mark in marks.values() if mark != COMMAND for word in mark.split(" ", 1)]
+    told += [word for assignment in overrides for word in ("--set", assignment)]
+    data |= {
+        "name": _file_name(Path(load).stem if load else model),
+        "description": shlex.join([*COMMAND.split(), *told]),
+    }
+    source = YamlSource(data, marks)
+    for assignment in overrides:
+        if override(source, assignment)[0] == "extends":
+            raise SuiteError(f"--set {assignment}: a model that is evaluated by itself extends no suite")
+    return suite_of(source, Path(model))
+
+
+def point_of(text: str) -> dict[str, Any]:
+    """`lambda_n=0.2 lambda_th=0.5` -> the knobs of one operating point.
+
+    Raises:
+        SuiteError: it is not written so.
+    """
+    return _values(_words(text), f"--point {text}")
+
+
+def _component(option: str, text: str) -> dict[str, Any]:
+    """`pgd steps=50` -> its name and options."""
+    name, *options = _words(text) or [""]
+    if not re.fullmatch(r"[^\s=]+", name):
+        raise SuiteError(f'{option} {text}: write a name and its options, for example {option} "NAME KEY=VALUE"')
+    return {"name": name, "options": _values(options, f"{option} {text}")}
+
+
+def _values(words: Sequence[str], mark: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        key, sign, written = word.partition("=")
+        if not sign:
+            raise SuiteError(f"{mark}: write KEY=VALUE, several of them with spaces between")
+        if key in found:
+            raise SuiteError(f"{mark}: key {key!r} is written twice")
+        found[key] = value_of(written, mark)
+    return found
+
+
+def _words(text: str) -> list[str]:
+    # Only before KEY=, so that a value may hold spaces: `lambdas=[0, 1]`.
+    return re.split(r"\s+(?=\w+=)", text.strip()) if text.strip() else []
+
+
+def _file_name(model: str) -> str:
+    """What a leaderboard of this model is named."""
+    return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^\w.-]+", "-", model)) or "evaluate"

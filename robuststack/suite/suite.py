@@ -1,0 +1,158 @@
+"""Suite files: what to train, attack and measure, declared in YAML and checked strictly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
+
+from robuststack.errors import SuiteError
+from robuststack.hardware import Hardware, cpu_threads, resolve
+from robuststack.plugin.options import Options, option
+from robuststack.suite.part import Part, many
+from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart, ThreatSpec
+from robuststack.suite.recipe import Recipe
+from robuststack.suite.report import Claim, Drawing, Reference, listed
+from robuststack.suite.yaml_source import YamlSource
+
+T = TypeVar("T")
+MOST_WORKERS = 8
+"""Processes that a run starts unasked: each takes up to a gigabyte before it has done anything."""
+
+
+class Seeds(Options):
+    """Training and attack seeds, kept apart."""
+
+    train: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
+        [0], "One model is trained for each.", min_length=1
+    )
+    attack: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
+        [0], "Each model is attacked and judged once for each.", min_length=1
+    )
+
+    @field_validator("train", "attack")
+    @classmethod
+    def _all_different(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"{seeds} names a seed twice, which says nothing new")
+        return seeds
+
+
+class Evaluate(Options):
+    """How models are scored."""
+
+    split: Literal["test", "validation"] = option("test", "The images to score on.")
+    limit: int | None = option(None, "Score on the first so many images only.", ge=1)
+    batch_size: int = option(500, "Images a batch; one noise draw serves a whole batch.", ge=1)
+    draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
+    protocols: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
+        ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
+    )
+    points: Literal["all", "ends"] = option("all", "Score every operating point, or each defense's first and last.")
+    keep_images: bool = option(
+        True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts."
+    )
+
+
+class Measure(Options):
+    """What is measured beside accuracy."""
+
+    latency: bool = option(True, "Time forward passes at batch 1 and at `batch_size`.")
+    batch_size: int = option(128, "The larger of the two batches.", ge=1)
+    repeats: int = option(30, "Timed forward passes; median and quartiles are reported.", ge=3)
+    warmup: int = option(5, "Forward passes before them.", ge=0)
+
+
+def _seeds(value: object) -> object:
+    return {"train": value} if isinstance(value, (int, list)) and not isinstance(value, bool) else value
+
+
+def _of(model: type[Options]) -> Any:
+    return BeforeValidator(listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
+
+
+class Suite(Options):
+    """A suite. Any part may be a list; the product of all lists is the plan."""
+
+    name: str = option("", "Names the leaderboard; default: the file's name.")
+    description: str = option("", "What the suite shows; printed above the table.")
+    extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
+    datasets: Annotated[list[DatasetPart], many(DatasetPart)] = Field(description="Data.", min_length=1)
+    architectures: Annotated[list[Part], many(Part)] = option(
+        [], "Networks; may be left out where every defense brings its own."
+    )
+    threat: Annotated[list[ThreatSpec], _of(ThreatSpec)] = option([ThreatSpec()], "Threat models.", min_length=1)
+    train: Annotated[list[Recipe], _of(Recipe)] = option([Recipe()], "Training recipes.", min_length=1)
+    defenses: Annotated[list[DefensePart], many(DefensePart)] = Field(description="Defenses.", min_length=1)
+    attacks: Annotated[list[AttackPart], many(AttackPart)] = Field(description="Attacks.", min_length=1)
+    seeds: Annotated[Seeds, BeforeValidator(_seeds, json_schema_input_type=int | list[int] | Seeds)] = option(
+        Seeds(), "Seeds of training and attack; a bare number or list names training seeds."
+    )
+    evaluate: Evaluate = option(Evaluate(), "How models are scored.")
+    measure: Measure = option(Measure(), "What is measured beside accuracy.")
+    figures: list[Drawing] = option([], "Figures drawn beside the table, as SVG.")
+    reference: list[Reference] = option([], "Published rows to show beside ours.")
+    claims: list[Claim] = option([], "Published comparisons to show beside ours.")
+    precision: Literal["auto", "float32", "bf16"] = option(
+        "auto", "Arithmetic of training and attacks: bf16 where the hardware has it. Judging is always float32."
+    )
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "Where all of it is computed; a suite that says cpu or cuda refuses a `--device` that says otherwise."
+    )
+    threads: int | None = option(
+        None,
+        "CPU threads of a job; as many jobs run at a time as the processors then allow, at most 8 unless `--workers` says"
+        " so. Default: one job with all of them. Figures on a CPU can depend on it in their last digits.",
+        ge=1,
+    )
+
+    _source: YamlSource = PrivateAttr(default_factory=lambda: YamlSource({}))
+    _file: Path = PrivateAttr(default=Path("suite.yaml"))
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, name: str) -> str:
+        if name and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
+        return name
+
+    @property
+    def file(self) -> Path:
+        return self._file
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The `--set` assignments, as given."""
+        return self._overrides
+
+    def hardware(self, device: str = "auto", workers: int | None = None) -> Hardware:
+        """What a run of it on `device` gets, with `workers` jobs at a time (None: what `threads` leaves room for).
+
+        Raises:
+            SuiteError: a device other than the one that the suite is for.
+            RobustStackError: a device that this machine does not have.
+        """
+        if device == "auto":
+            device = self.device
+        elif self.device not in ("auto", device.partition(":")[0]):
+            raise self.error(
+                f"the suite is for device {self.device}, not {device}; leave --device out, or add --set device=auto",
+                "device",
+            )
+        found = resolve(device, self.precision)
+        threads = self.threads
+        if workers is None:
+            room = cpu_threads() // threads if threads and found.kind == "cpu" else 1
+            workers = min(max(room, 1), MOST_WORKERS)
+        elif workers > 1:
+            threads = threads or max(cpu_threads() // workers, 1)
+        return replace(found, threads=threads, workers=workers)
+
+    def error(self, message: object, *path: str | int) -> SuiteError:
+        """An error about the key at `path`, with the file and line it was written at."""
+        where = self._source.where(path)
+        return SuiteError(f"{where or self._file}: {message}")

@@ -1,0 +1,92 @@
+"""Variants of a suite's parts: one combination of a sweep each, and how labels tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robuststack.plugin.options import marked
+from robuststack.suite.part import Part
+from robuststack.suite.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A component with one combination of its sweep, and where the suite names it."""
+
+    component: Any
+    part: Any
+    path: tuple[str | int, ...]
+    swept: Mapping[str, Any]
+
+    def named(self, siblings: Sequence[Part]) -> str:
+        """The component in a label: what tells it apart from the other variants in the suite, and no more."""
+        twice = self._twice(siblings)
+        told = {**(self.shown if twice else self.swept), **self.recipe(siblings)}
+        return text({"name": self.component.name, **told, **self.made_up})
+
+    def recipe(self, siblings: Sequence[Part]) -> dict[str, Any]:
+        """The keys of a recipe that tell it apart from others of its name."""
+        own = getattr(self.part, "train", None)
+        return shown_recipe(own, own.model_fields_set) if self._twice(siblings) and own else {}
+
+    @property
+    def made_up(self) -> dict[str, int]:
+        """How many images of a split stand in for a dataset's own; empty where they are its own."""
+        count = getattr(self.part, "stand_in", None)
+        return {"stand_in": count} if count else {}
+
+    def _twice(self, siblings: Sequence[Part]) -> bool:
+        return [other.name for other in siblings].count(self.part.name) > 1
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The options worth printing: what the suite wrote, and what the component marks as always shown; and the model,
+        where the user brings one."""
+        resolved = self.component.options.resolved()
+        always = marked(self.component.options, "shown")
+        given = getattr(self.part, "model", None)
+        return {
+            **{
+                key: resolved[key] for key in resolved if key in always or key in self.part.options or key in self.swept
+            },
+            **({"model": given.text} if given else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Training:
+    """A cell's recipe, and the sections of the suite it comes from, the strongest first, with their paths."""
+
+    recipe: Recipe
+    sections: tuple[tuple[Recipe, tuple[str | int, ...]], ...]
+
+    def place(self, key: str) -> tuple[str | int, ...]:
+        """Where the suite writes `key`."""
+        written = (path for section, path in self.sections if key in section.model_fields_set)
+        return (*next(written, self.sections[-1][1]), key)
+
+
+def differing(recipes: Sequence[Recipe]) -> set[str]:
+    """The keys in which recipes differ."""
+    return {key for key in Recipe.model_fields if any(getattr(one, key) != getattr(recipes[0], key) for one in recipes)}
+
+
+def shown_recipe(recipe: Recipe, keys: Collection[str]) -> dict[str, Any]:
+    """Some keys of a recipe, as labels show them."""
+    found = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys}
+    if "attack" in found:
+        found["attack"] = text({"name": recipe.attack.name, **recipe.attack.options}).replace(" ", ",")
+    return found
+
+
+def text(values: Mapping[str, Any], first: bool = True) -> str:
+    """`digits size=8`: the first value bare (when it is a name), the others as key=value."""
+    items = list(values.items())
+    words = [str(items.pop(0)[1])] if first and items else []
+    return " ".join(words + [f"{key}={value_text(value)}" for key, value in items])
+
+
+def value_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -1,0 +1,206 @@
+"""YAML with the file, line and column of every key, with `extends` and `--set` merged in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robuststack.errors import SuiteError
+
+Path_ = tuple[str | int, ...]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML in which 5e-4 is a number, as in YAML 1.2 (PyYAML follows 1.1, where it is a string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+@dataclass
+class YamlSource:
+    """Plain data, and where each part of it was written: path of keys -> `file:line:column`."""
+
+    data: dict[str, Any]
+    marks: dict[Path_, str] = field(default_factory=dict)
+
+    def where(self, path: Iterable[str | int]) -> str:
+        """The mark of `path`, or of the nearest part above it that was written.
+
+        A place in a list of one that the file wrote without the list (`datasets: digits`) is found too.
+        """
+        at: Path_ = ()
+        value: Any = self.data
+        for part in path:
+            if isinstance(part, int) and not isinstance(value, list):
+                continue
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                # An unknown key of the model is a known key of the file; a missing one is not.
+                break
+            at = (*at, part)
+        while at and at not in self.marks:
+            at = at[:-1]
+        return self.marks.get(at, "")
+
+
+def read(path: Path) -> YamlSource:
+    """Read a YAML mapping.
+
+    Raises:
+        SuiteError: no such file, not YAML (with line and column), not a mapping, or a key written twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = sorted(one.name for one in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        raise SuiteError(f"{path}: no such file{'; there: ' + ', '.join(near) if near else ''}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: cannot be read: {error}") from None
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            source = YamlSource({})
+            data = _construct(loader, root, (), str(path), source.marks) if root is not None else {}
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise SuiteError(f"{path}{at}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise SuiteError(f"{path}: a suite is a mapping of keys, not {type(data).__name__}")
+    source.data = data
+    return source
+
+
+MERGE = "tag:yaml.org,2002:merge"
+
+
+def _pairs(node: yaml.MappingNode, above: tuple[Any, ...]) -> list[tuple[Any, Any]]:
+    """The keys of a mapping, then those of the mappings it merges (`<<: *base`) that it does not write itself."""
+    pairs = [(key, value) for key, value in node.value if key.tag != MERGE]
+    written = {key.value for key, _ in pairs}
+    for _, value in (one for one in node.value if one[0].tag == MERGE):
+        for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(base, yaml.MappingNode) or base in above:
+                raise yaml.MarkedYAMLError(problem="`<<` merges another mapping", problem_mark=base.start_mark)
+            for key, merged in _pairs(base, (*above, base)):
+                if key.value not in written:
+                    written.add(key.value)
+                    pairs.append((key, merged))
+    return pairs
+
+
+def _construct(
+    loader: Any, node: Any, at: Path_, file: str, marks: dict[Path_, str], above: tuple[Any, ...] = ()
+) -> Any:
+    if node in above:
+        raise yaml.MarkedYAMLError(problem="a part contains itself", problem_mark=node.start_mark)
+    above = (*above, node)
+    marks[at] = f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in _pairs(node, above):
+            key = str(loader.construct_object(key_node))
+            if key in result:
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark)
+            result[key] = _construct(loader, value_node, (*at, key), file, marks, above)
+            marks[(*at, key)] = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, one, (*at, index), file, marks, above) for index, one in enumerate(node.value)]
+    try:
+        return loader.construct_object(node)
+    except ValueError as error:  # A date that is none, say.
+        raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
+
+
+def merge(base: YamlSource, top: YamlSource) -> YamlSource:
+    """`top` over `base`: mappings are merged key by key, everything else is replaced whole."""
+    marks = dict(base.marks)
+    data = _merge(base.data, top.data, (), marks, top.marks)
+    return YamlSource(data, marks)
+
+
+def _merge(base: Any, top: Any, at: Path_, marks: dict[Path_, str], top_marks: dict[Path_, str]) -> Any:
+    if isinstance(base, dict) and isinstance(top, dict):
+        if at in top_marks:
+            marks[at] = top_marks[at]  # What is missing in both is missing in the file that was named.
+        merged = dict(base)
+        for key, value in top.items():
+            merged[key] = _merge(base.get(key), value, (*at, key), marks, top_marks)
+        return merged
+    for old in [one for one in marks if one[: len(at)] == at]:
+        del marks[old]
+    marks.update({one: mark for one, mark in top_marks.items() if one[: len(at)] == at})
+    return top
+
+
+def override(source: YamlSource, assignment: str) -> tuple[str | int, ...]:
+    """Apply `a.b.0.c=value` (the value is YAML) in place; return the path.
+
+    Raises:
+        SuiteError: the assignment has no `=`, its value is not YAML, or its path leads through a value or past a list.
+    """
+    key, sign, text = assignment.partition("=")
+    mark = f"--set {assignment}"
+    if not sign or not key.strip():
+        raise SuiteError(f"{mark}: write KEY=VALUE, for example --set train.epochs=3")
+    value = value_of(text, mark)
+    names = key.strip().split(".")
+    parts: Path_ = ()
+    created: list[Path_] = []
+    target: Any = source.data
+    for position, name in enumerate(names):
+        here = ".".join(names[:position])
+        part: str | int = int(name) if isinstance(target, list) and name.isdecimal() else name
+        parts = (*parts, part)
+        if isinstance(target, list):
+            if not isinstance(part, int):
+                raise SuiteError(f"{mark}: {here} is a list; name one of its places, for example {here}.0.{part}")
+            if not target:
+                raise SuiteError(f"{mark}: {here} is an empty list; replace it whole, for example {here}=[...]")
+            if part >= len(target):
+                raise SuiteError(f"{mark}: {here} has {len(target)} entries, the last is {here}.{len(target) - 1}")
+        elif not isinstance(target, dict):
+            raise SuiteError(f"{mark}: {here} is {target!r}, which has no keys")
+        if position == len(names) - 1:
+            target[part] = value
+        else:
+            if isinstance(target, dict) and target.get(part) is None:
+                target[part] = {}
+                created.append(parts)
+            target = target[part]
+    for old in [one for one in source.marks if one[: len(parts)] == parts]:
+        del source.marks[old]
+    source.marks.update(dict.fromkeys([*created, parts], mark))
+    return parts
+
+
+def value_of(text: str, mark: str) -> Any:
+    """A value as a suite would write it.
+
+    Raises:
+        SuiteError: with `mark`, where it is not YAML.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _construct(loader, node, (), mark, {})
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise SuiteError(f"{mark}: the value is not valid YAML: {problem}") from None
+    finally:
+        loader.dispose()

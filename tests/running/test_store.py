@@ -1,0 +1,158 @@
+"""The store: what is finished is whole, what is damaged is named, what another run holds is left alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robuststack.errors import StoreError
+from robuststack.running.atomic_files import write_text
+from robuststack.running.store import MARKER, Busy, Store
+
+JOB = "train-0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def finish(store: Store, digest: str = "d", job: str = JOB) -> None:
+    store.finish(job, {"digest": digest, "value": 1}, {"model.bin": b"weights"})
+
+
+def test_a_job_is_done_when_its_result_stands_with_the_same_digest(store: Store) -> None:
+    assert not store.has(JOB, "d")
+    finish(store)
+    assert store.has(JOB, "d")
+    assert not store.has(JOB, "another source")
+    assert store.read(JOB, "model.bin") == b"weights"
+
+
+def test_a_job_whose_file_is_gone_is_not_done(store: Store) -> None:
+    finish(store)
+    (store.folder(JOB) / "model.bin").unlink()
+    assert not store.has(JOB, "d")
+
+
+def test_a_changed_file_is_refused_by_name(store: Store) -> None:
+    finish(store)
+    (store.folder(JOB) / "model.bin").write_bytes(b"weight")
+    with pytest.raises(StoreError, match=r"model\.bin is truncated or not the file .* delete .* to run the job again"):
+        store.read(JOB, "model.bin")
+
+
+def test_a_result_that_is_no_json_is_refused_by_name(store: Store) -> None:
+    finish(store)
+    (store.folder(JOB) / "result.json").write_text("{half")
+    with pytest.raises(StoreError, match=r"result\.json cannot be read"):
+        store.has(JOB, "d")
+
+
+def test_a_folder_with_other_things_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreError, match="is not a RobustStack store; name an empty or absent folder"):
+        Store(tmp_path)
+
+
+def test_another_run_may_be_making_the_same_store(tmp_path: Path) -> None:
+    (tmp_path / f".{MARKER}.4711").write_text("{")
+    Store(tmp_path)
+    assert (tmp_path / MARKER).is_file()
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text('{"schema": 99}')
+    with pytest.raises(StoreError, match="schema 99; this version reads 1"):
+        Store(tmp_path)
+
+
+def test_looking_into_an_absent_store_creates_nothing(tmp_path: Path) -> None:
+    assert not Store(tmp_path / "absent", create=False).has(JOB, "d")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_the_last_checkpoint_replaces_the_one_before(store: Store) -> None:
+    for epoch in (1, 2):
+        store.save_checkpoint(JOB, epoch, {"model": b"%d" % epoch}, {"digest": "d", "history": [epoch]})
+    found = store.load_checkpoint(JOB, "d")
+    assert found is not None
+    assert (found.epoch, found.files["model"], found.meta["history"]) == (2, b"2", [2])
+    assert [one.name for one in (store.folder(JOB) / "checkpoints").iterdir()] == ["epoch-00002"]
+
+
+def test_a_checkpoint_of_other_source_code_is_not_resumed(store: Store) -> None:
+    store.save_checkpoint(JOB, 1, {"model": b"1"}, {"digest": "old"})
+    assert store.load_checkpoint(JOB, "new") is None
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(store: Store) -> None:
+    store.save_checkpoint(JOB, 1, {"model": b"weights"}, {"digest": "d"})
+    (store.folder(JOB) / "checkpoints" / "epoch-00001" / "model").write_bytes(b"wei")
+    with pytest.raises(StoreError, match=r"model is truncated or not ours .* delete .*epoch-00001 to go on without it"):
+        store.load_checkpoint(JOB, "d")
+
+
+def test_a_checkpoint_that_was_being_written_when_the_run_died_does_not_count(store: Store) -> None:
+    store.save_checkpoint(JOB, 1, {"model": b"1"}, {"digest": "d"})
+    partial = store.folder(JOB) / "checkpoints" / "partial-1"
+    partial.mkdir()
+    (partial / "model").write_bytes(b"ha")
+    found = store.load_checkpoint(JOB, "d")
+    assert found is not None
+    assert found.epoch == 1
+    store.save_checkpoint(JOB, 2, {"model": b"2"}, {"digest": "d"})
+    assert not partial.exists()
+
+
+def test_finishing_a_job_removes_its_checkpoints(store: Store) -> None:
+    store.save_checkpoint(JOB, 1, {"model": b"1"}, {"digest": "d"})
+    finish(store)
+    assert not (store.folder(JOB) / "checkpoints").exists()
+
+
+def test_a_job_held_by_another_process_is_busy_and_the_process_is_named(store: Store) -> None:
+    script = (
+        "import sys; from robuststack.running.store import Store\n"
+        f"with Store({str(store.root)!r}).lock({JOB!r}):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match=rf"being run by another run \(process {holder.pid}\)"), store.lock(JOB):
+            pass
+        holder.kill()
+    # A lock dies with its holder, however it died.
+    with store.lock(JOB):
+        pass
+
+
+def test_a_beginning_of_an_id_finds_the_job_and_two_matches_do_not(store: Store) -> None:
+    finish(store)
+    assert store.find("train-0123") == JOB
+    with pytest.raises(StoreError, match="has no finished job train-9; it holds 1 finished jobs"):
+        store.find("train-9")
+    finish(store, job="train-0123000000000000")
+    with pytest.raises(StoreError, match="2 jobs begin with train-0123"):
+        store.find("train-0123")
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path) -> None:
+    path = tmp_path / "board.json"
+    write_text(path, "old")
+    script = (
+        "import resource; from pathlib import Path; from robuststack.running.atomic_files import write_text\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        f"write_text(Path({str(path)!r}), 'x' * 10_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "StoreError: cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["board.json"]

@@ -1,0 +1,207 @@
+"""Several jobs at a time: the same figures, alone where time is measured, and what becomes of a process that dies."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import robuststack as rs
+from robuststack.cli import call
+from robuststack.errors import JobFailed, RobustStackError
+from robuststack.hardware import Hardware, cpu_threads
+from robuststack.plan.job import Job
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.running.executors import executor
+from robuststack.running.executors.local import LocalExecutor
+from robuststack.running.executors.workers import WorkersExecutor, placed
+from robuststack.running.pipeline import Report, run_plan
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
+from robuststack.suite.suite import MOST_WORKERS
+
+SUITE = """
+datasets: {name: tradeoff, options: {images: 200, test_images: 60, size: 8, classes: 3, noise: 0.1}, threat: {eps: 0.1}}
+architectures: {name: resnet8, options: {width: 4}}
+train: {epochs: 2, batch_size: 50, attack: {name: pgd, options: {steps: 2, step: relative}}}
+defenses: [none, {name: float, points: {lambda_n: 1}}]
+attacks: {name: pgd, options: {steps: 2}}
+evaluate: {draws: 3}
+precision: float32
+device: cpu
+threads: 1
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+def figures(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [[row["label"], row["ca"], row["ra"], row["jobs"], row["effort"]] for row in rows]
+
+
+def test_several_at_a_time_give_the_figures_of_one_and_this_process_needs_no_torch(suite: Path) -> None:
+    script = (
+        "import sys; from robuststack.cli import call\n"
+        f"code = call(['run', {str(suite)!r}, '--workers', '2', '--store', {str(suite.parent / 'two')!r},"
+        f" '--leaderboard', {str(suite.parent / 'board')!r}])\n"
+        "assert 'torch' not in sys.modules\nsys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "small: 8 jobs to run" in done.stdout
+    assert "epoch" not in done.stderr
+    alone = rs.run(suite, store=suite.parent / "one", leaderboard=None)
+    both = rs.run(suite, store=suite.parent / "two", leaderboard=None)
+    assert figures(alone.rows) == figures(both.rows)
+    assert [row["machine"]["workers"] for row in (*alone.rows, *both.rows)] == ["1", "1", "2", "2"]
+    assert {row["machine"]["threads"] for row in (*alone.rows, *both.rows)} == {"1"}
+    assert "1 thread a job, up to 2 jobs at a time" in (suite.parent / "board" / "small.md").read_text()
+
+
+def test_what_concerns_the_whole_run_comes_back_as_it_is(suite: Path, tmp_path: Path, capsys: Any) -> None:
+    arguments = [
+        "run",
+        str(suite),
+        "--workers",
+        "2",
+        "--store",
+        str(tmp_path / "store"),
+        "--leaderboard",
+        str(tmp_path),
+    ]
+    assert call([*arguments, "--set", "datasets.name=npz", "--set", "datasets.options={path: none.npz}"]) == 2
+    assert "none.npz" in capsys.readouterr().err
+    assert not list(tmp_path.glob("store/*/*/result.json"))
+
+
+def test_a_job_that_fails_leaves_the_others(suite: Path, tmp_path: Path) -> None:
+    result = rs.run(
+        suite, store=tmp_path / "s", leaderboard=None, workers=2, overrides=["defenses=[none]", "train.lr=1e30"]
+    )
+    (reason,) = result.failed.values()
+    assert reason.startswith("the loss is nan in epoch 1")
+    assert len(result.outcome.results) == 1, "what is measured needs no training"
+    assert len(result.outcome.skipped) == 2
+
+
+def test_a_job_whose_process_is_killed_fails_and_the_others_go_on(suite: Path, tmp_path: Path) -> None:
+    loaded = load_suite(suite, ["train.epochs=2000"])
+    plan = make_plan(loaded, Registry(), loaded.hardware(workers=2))
+    kinds: list[str] = []
+
+    class Killer:
+        @rs.hookimpl
+        def epoch_finished(self, job: Job, epoch: int) -> None:
+            if epoch == 1:
+                (worker,) = (one for one in workers._workers if one.job and one.job.id == job.id)
+                os.kill(worker.process.pid, signal.SIGKILL)
+
+        @rs.hookimpl
+        def job_started(self, job: Job) -> None:
+            kinds.append(job.kind)
+
+    registry = Registry()
+    registry.hooks.register(Killer())
+    with WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers:
+        outcome = run_plan(plan, Store(tmp_path / "store"), workers, registry)
+        assert len(workers._workers) >= 1
+        processes = [one.process for one in workers._workers]
+    assert {str(error) for error in outcome.failed.values()} == {
+        "its process was killed by SIGKILL; was it out of memory? run with fewer --workers"
+    }
+    assert kinds == ["train", "train", "measure", "measure"], "the measure jobs need no trained model and go on"
+    assert all(not one.is_alive() for one in processes)
+
+
+def test_a_card_that_torch_cannot_use_is_one_line_from_workers_too(suite: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a card")
+    plan = make_plan(load_suite(suite, ["device=auto"]), Registry(), Hardware("cuda", "float32", workers=2))
+    with (
+        WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers,
+        pytest.raises(RobustStackError, match=r"^--device cuda: torch cannot use it: .*; valid: cpu$"),
+    ):
+        run_plan(plan, Store(tmp_path / "store"), workers, Registry())
+
+
+def test_workers_take_the_cards_in_turn_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices(device: str, cards: int) -> list[str]:
+        monkeypatch.setattr("robuststack.running.executors.workers.cuda_capabilities", lambda: ((9, 0),) * cards)
+        return [one.device for one in itertools.islice(placed(Hardware(device, "bf16", workers=3)), 5)]
+
+    assert devices("cuda", 2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert devices("cuda", 1) == ["cuda"] * 5
+    assert devices("cuda:1", 2) == ["cuda:1"] * 5
+    assert devices("cpu", 2) == ["cpu"] * 5
+
+
+class Recording:
+    """An executor that computes nothing and remembers what ran beside what."""
+
+    slots = 3
+
+    def __init__(self) -> None:
+        self.running: list[Job] = []
+        self.together: list[list[str]] = []
+
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+        pass
+
+    def start(self, job: Job) -> None:
+        self.running.append(job)
+        self.together.append([one.kind for one in self.running])
+
+    def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
+        return self.running.pop(0), {"files": {"model.safetensors": "0"}}
+
+
+def test_what_is_timed_runs_alone_and_trained_models_come_first(suite: Path, tmp_path: Path) -> None:
+    plan: Plan = make_plan(load_suite(suite, ["seeds=[0, 1]"]), Registry(), Hardware("cpu", "float32"))
+    recording = Recording()
+    outcome = run_plan(plan, Store(tmp_path / "store"), recording, Registry())
+    assert set(outcome.results) == {job.id for job in plan.jobs}
+    assert max(len(one) for one in recording.together) == 3
+    assert all(one == ["measure"] for one in recording.together if "measure" in one)
+    assert [one[-1] for one in recording.together[:4]] == ["train"] * 4
+
+
+def test_threads_of_the_suite_say_how_many_jobs_run(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert cpu_threads() == 6
+    loaded = load_suite(suite)
+    assert (loaded.hardware().threads, loaded.hardware().workers) == (1, 6)
+    assert load_suite(suite, ["threads=4"]).hardware().workers == 1
+    assert load_suite(suite, ["threads=9"]).hardware().workers == 1
+    assert loaded.hardware(workers=3).threads == 1
+    free = load_suite(suite, ["threads=null"])
+    assert (free.hardware().threads, free.hardware().workers) == (None, 1)
+    assert (free.hardware(workers=3).threads, free.hardware(workers=3).workers) == (2, 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert loaded.hardware().workers == MOST_WORKERS
+
+
+def test_one_job_at_a_time_stays_in_this_process_and_gives_its_threads_back(suite: Path, tmp_path: Path) -> None:
+    import torch
+
+    assert isinstance(executor(Registry(), Store(tmp_path / "s"), tmp_path, Hardware("cpu", "float32")), LocalExecutor)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with LocalExecutor(Registry(), Store(tmp_path / "s"), tmp_path, Hardware("cpu", "float32", threads=1)) as local:
+        assert local.workspace.hardware.threads == torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
