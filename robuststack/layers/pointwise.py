@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 NARROW = 16
-"""Below so many channels of the input a convolution is at fault: the floats of a register of AVX-512, and twice those of AVX2.
-Narrower processors are kept to it too, so that what a network computes does not depend on the limit of one."""
+"""Below so many channels of the input a convolution is at fault: the floats of a register of AVX-512, twice those of AVX2.
+Every processor is kept to it, so that a network computes in the same layout on each."""
 
 
 def avoid_fault(model: nn.Module) -> None:

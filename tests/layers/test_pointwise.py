@@ -1,5 +1,7 @@
-"""Narrow strided 1 x 1 convolutions leave channels-last. That they are right then, `tests/memory/` finds out: what would crash
-there ends a process of its own."""
+"""Narrow strided 1 x 1 convolutions leave channels-last.
+
+That they are right then, `tests/memory/` finds out: what would crash ends a process of its own there.
+"""
 
 from __future__ import annotations
 

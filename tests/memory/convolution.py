@@ -85,3 +85,15 @@ def images(case: Case) -> Tensor:
     if case.layout == "last":
         x = x.contiguous(memory_format=torch.channels_last)
     return x.requires_grad_()
+
+
+@torch.no_grad()
+def warm(case: Case) -> None:
+    """Load what torch loads with the first convolution, once for all the processes that are forked later. No gradient: the
+    threads of a backward pass do not survive a fork."""
+    module, exact = convolution(case, guarded=True)
+    x = torch.zeros(case.batch, case.inputs, *case.size)
+    with torch.autocast("cpu", torch.bfloat16):
+        module(x)
+    exact(x.double())
+    torch.jit.script(nn.Sequential(nn.Conv2d(1, 1, 1)))
