@@ -84,18 +84,16 @@ class Fault:
 
 
 def lattice(full: bool) -> Iterator[Case]:
-    """Each number of channels, in the convolutions that networks have."""
-    for inputs in range(1, 41):
+    """Each number of channels, in the convolutions that networks have; the fault shows on large images."""
+    for inputs in range(1, 41 if full else 18):
         for kernel in (1, 3) if full else (1,):
-            for stride in (1, 2, 3) if full else (2,):
-                for size in ((7, 9), (96, 96)) if full else ((33, 33),):
-                    for layout in ("last", "default"):
-                        for precision in ("float32", "bf16"):
-                            yield Case(
-                                inputs, 8 if inputs % 2 else 24, (kernel, kernel), (stride, stride),
-                                (kernel // 2, kernel // 2), (1, 1), 1, 2, size, layout, "last", layout, precision,
-                                "plain", False,
-                            )  # fmt: skip
+            for stride in (1, 2) if full else (2,):
+                for size in ((7, 9), (96, 96)) if full else ((96, 96),):
+                    for precision in ("float32", "bf16"):
+                        yield Case(
+                            inputs, 8, (kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1), 1, 4, size,
+                            "last", "last", "last", precision, "plain", False,
+                        )  # fmt: skip
 
 
 def drawn(count: int, seed: int) -> Iterator[Case]:
@@ -133,7 +131,7 @@ def drawn(count: int, seed: int) -> Iterator[Case]:
 
 def all_cases(full: bool, count: int | None, seed: int) -> list[Case]:
     """The lattice and the draws, of which the full search has more."""
-    return [*lattice(full), *drawn(count if count is not None else 4000 if full else 200, seed)]
+    return [*lattice(full), *drawn(count if count is not None else 1500 if full else 200, seed)]
 
 
 def run(case: Case, guarded: bool, tell: int) -> list[tuple[str, str]]:
@@ -297,7 +295,7 @@ def searched(instruction_set: str, arguments: argparse.Namespace) -> tuple[list[
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="thousands of cases: a quarter of an hour on two cores")
+    parser.add_argument("--full", action="store_true", help="2,140 cases instead of 234")
     parser.add_argument("--unguarded", action="store_true", help="as torch computes them by itself")
     parser.add_argument("--count", type=int, help="how many cases are drawn beside the lattice")
     parser.add_argument("--seed", type=int, default=0)

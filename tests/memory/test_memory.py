@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,11 +43,8 @@ def test_every_defense_and_network(instruction_set: str) -> None:
 
 
 def test_a_shortcut_that_is_not_guarded_is_seen() -> None:
-    """The tests above can fail: what they find without the guard are the faults of the search."""
-    if not watched():
-        return
-    sets = instruction_sets()
-    found = search("--unguarded", *(f"--isa={name}" for name in sets)).returncode
-    with ThreadPoolExecutor(2) as pool:
-        codes = list(pool.map(lambda name: ended("train_and_attack.py", name, "--unguarded").returncode, sets))
-    assert (found == 1) == any(codes)
+    """The tests above can fail: without the guard they find what the search finds of torch by itself."""
+    name = instruction_sets()[-1]
+    faulty = search("--unguarded", f"--isa={name}").returncode == 1
+    done = ended("train_and_attack.py", name, "--unguarded")
+    assert (done.returncode < 0) == faulty, done.stdout + done.stderr
