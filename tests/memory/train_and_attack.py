@@ -15,7 +15,7 @@ name: {name}
 precision: {precision}
 device: cpu
 threads: 1
-datasets: {{name: tradeoff, options: {{images: 27, test_images: 10, size: 32, classes: 3}}}}
+datasets: {{name: tradeoff, options: {{images: 27, test_images: 10, size: {size}, classes: 3}}}}
 architectures: [{networks}]
 train: {{epochs: 1, batch_size: 8, attack: {{name: pgd, options: {{steps: 2, step: relative}}}}}}
 defenses: [{defenses}]
@@ -28,16 +28,16 @@ NARROW = "{name: wrn-10-1, options: {width: 24}}"
 LIBRARIES = "'torchvision:resnet18'"
 
 
-def suites(registry: Registry) -> list[tuple[str, str, str, str]]:
-    """Name, precision, networks and defenses of what is run: each defense on narrow networks, and each network."""
+def suites(registry: Registry) -> list[tuple[str, str, int, str, str]]:
+    """Name, precision, size of the images, networks and defenses of what is run: every defense, and every network."""
     single = (name for name in registry.names("defense") if ":" not in name)
     defenses = [name for name in single if registry.create("defense", name).trains]
     networks = [name for name in registry.names("architecture") if ":" not in name and "-" not in name]
     narrow = ", ".join(f"{{name: {name}, options: {{width: 12}}}}" for name in networks)
     return [
-        ("defenses", "float32", NARROW, ", ".join(defenses)),
-        ("bf16", "bf16", NARROW, "pgd_at, floats"),
-        ("networks", "float32", f"{narrow}, {LIBRARIES}", "none"),
+        ("large", "bf16", 96, NARROW, "floats"),
+        ("defenses", "float32", 32, NARROW, ", ".join(defenses)),
+        ("networks", "float32", 32, f"{narrow}, {LIBRARIES}", "none"),
     ]
 
 
@@ -45,10 +45,12 @@ def main() -> int:
     if "--unguarded" in sys.argv:
         device.avoid_fault = lambda model: None
     registry = Registry()
-    for name, precision, networks, defenses in suites(registry):
+    for name, precision, size, networks, defenses in suites(registry):
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "suite.yaml")
-            path.write_text(SUITE.format(name=name, precision=precision, networks=networks, defenses=defenses))
+            path.write_text(
+                SUITE.format(name=name, precision=precision, size=size, networks=networks, defenses=defenses)
+            )
             result = rs.run(path, store=Path(scratch, "store"), leaderboard=None, device="cpu", registry=registry)
         for label, reason in result.failed.items():
             print(f"{label}: {reason}", file=sys.stderr)
