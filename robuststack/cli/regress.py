@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +16,11 @@ from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings, workers_option
 from robuststack.cli.progress import make_progress
+from robuststack.cli.run_log import RunLog
 from robuststack.errors import LeaderboardError
 from robuststack.paths import LEADERBOARD
+
+LOGS = ".regress"
 
 
 @click.command("regress", short_help="Run a suite again and compare.")
@@ -27,14 +31,16 @@ from robuststack.paths import LEADERBOARD
 @click.option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.  [default: the suite's, else cpu]")
 @workers_option
 @click.option("--update", is_flag=True, help="Accept what the suite gives now as the baseline.")
+@click.option("--log", "log_file", metavar="FILE", help="Where the log goes.  [default: one in .regress if it is red]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
 def command(
     suite: str, baseline: str | None, overrides: Sequence[str], store: str | None, device: str | None,
-    workers: int | None, update: bool, as_json: bool,
+    workers: int | None, update: bool, log_file: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run SUITE from scratch and hold its leaderboard against a committed one.
 
-    Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used.
+    Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used. A red run
+    says which rows, and keeps a log of its jobs.
     """
     from robuststack.api import run
     from robuststack.leaderboard import files, outcomes
@@ -55,32 +61,54 @@ def command(
         refuse_unusable(old, kept, name, computing)
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with tempfile.TemporaryDirectory() as scratch:
-        with quiet, (progress := make_progress()):
-            registry.hooks.register(progress, name="progress")
-            result = run(
-                suite, store=store or Path(scratch, "store"), leaderboard=path.parent if update else Path(scratch, "new"),
-                device=device, overrides=overrides, workers=workers, registry=registry,
-            )  # fmt: skip
-        if result.failed:
-            label, reason = next(iter(result.failed.items()))
-            click.echo(f"{len(result.failed)} job(s) failed, the first: {label}: {reason}", err=True)
-            return 1
-        if old is None:
-            click.echo(f"accepted as the baseline: {path}")
-            return 0
-        new = files.read(result.files[0])
-        found = regressions(old, new, kept, outcomes.load(result.files[0], new["rows"]))
+    log = RunLog(Path(log_file) if log_file else Path(LOGS, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"))
+    green = False
+    try:
+        with log, tempfile.TemporaryDirectory() as scratch:
+            with quiet, (progress := make_progress()):
+                registry.hooks.register(progress, name="progress")
+                registry.hooks.register(log, name="log")
+                result = run(
+                    suite, store=store or Path(scratch, "store"),
+                    leaderboard=path.parent if update else Path(scratch, "new"),
+                    device=device, overrides=overrides, workers=workers, registry=registry,
+                )  # fmt: skip
+            if old is None:
+                if not result.failed:
+                    click.echo(f"accepted as the baseline: {path}")
+                found, rows = [], len(result.rows)
+            else:
+                # Where jobs failed, the rows that are there are compared all the same.
+                new = files.read(result.files[0]) if result.files else {**old, "rows": []}
+                outcomes_now = outcomes.load(result.files[0], new["rows"]) if result.files else {}
+                found, rows = regressions(old, new, kept, outcomes_now), len(new["rows"])
+            green = not (result.failed or found)
+            for label, reason in result.failed.items():
+                log.write(f"red: {label} failed: {reason}")
+            for one in found:
+                log.write(f"red: {one.label}: {one.what}: {one.old} -> {one.new}")
+    finally:
+        if green and not log_file:
+            log.path.unlink()
+        elif not green:
+            click.echo(f"the log is kept in {log.path}", err=True)
     if as_json:
-        facts = {"suite": name, "baseline": str(path), "regressions": [asdict(one) for one in found]}
+        facts = {
+            "suite": name, "baseline": str(path), "failed": result.failed, "regressions": [asdict(one) for one in found]
+        }  # fmt: skip
         click.echo(json.dumps(facts, indent=1))
-        return 1 if found else 0
-    if not found:
-        click.echo(f"{name}: {len(new['rows'])} rows as in {path}")
-        return 0
-    body = [[one.label, one.what, one.old, one.new] for one in found]
-    header, widths = ["row", "what", "old", "new"], [50, 30, 60, 60]
-    click.echo("\n" + tabulate(body, header, disable_numparse=True, maxcolwidths=widths))
-    accept = f"robuststack regress {suite} --update" + (f" --baseline {baseline}" if baseline else "")
-    click.echo(f"\n{len(found)} regression(s) against {path}; if they are meant: {accept}", err=True)
-    return 1
+        return 0 if green else 1
+    if found:
+        body = [[one.label, one.what, one.old, one.new] for one in found]
+        header, widths = ["row", "what", "old", "new"], [50, 30, 60, 60]
+        click.echo("\n" + tabulate(body, header, disable_numparse=True, maxcolwidths=widths))
+    for label, reason in result.failed.items():
+        click.echo(f"failed: {label}: {reason}", err=True)
+    if result.failed:
+        click.echo(f"{len(result.failed)} job(s) failed, so that rows are missing", err=True)
+    elif found:
+        accept = f"robuststack regress {suite} --update" + (f" --baseline {baseline}" if baseline else "")
+        click.echo(f"\n{len(found)} regression(s) against {path}; if they are meant: {accept}", err=True)
+    elif old is not None:
+        click.echo(f"{name}: {rows} rows as in {path}")
+    return 0 if green else 1

@@ -4,30 +4,56 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-FAULTY_BELOW = 8  # Channels of the input: the floats of a register of AVX2.
+NARROW = 16
+"""Below so many channels of the input a convolution is at fault: the floats of a register of AVX-512, twice those of AVX2.
+Every processor is kept to it, so that a network computes in the same layout on each."""
 
 
 def avoid_fault(model: nn.Module) -> None:
     """Lay out the operands of strided 1 x 1 convolutions so that torch computes them right, where they are narrow.
 
-    With AVX2 and channels-last, the gradient of such a convolution for an input of less than 8 channels is written past
-    its end, and can be wrong (oneDNN's `brgconv_strided`, torch 2.15, seen on a processor without AVX512). A shortcut of a
-    slim network can be as narrow as that.
+    In channels-last the gradients of such a convolution are written past the end of memory, and can be wrong (oneDNN's
+    `jit_1x1` and `brgconv_strided`, torch 2.15; `tests/memory/search_convolutions.py` shows where). A shortcut of a slim
+    network can be as narrow as that. A module that calls the function with a weight of its own, and a program of
+    TorchScript, cannot be seen into: one that could hold such a convolution computes in the default layout throughout.
     """
-    for conv in model.modules():
-        if isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and max(conv.stride) > 1:
-            conv.weight.data = _in_order(conv.weight.data)
-            if in_order not in conv._forward_pre_hooks.values():
-                conv.register_forward_pre_hook(in_order)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            if module.kernel_size != (1, 1) or max(module.stride) == 1:
+                continue
+        elif not _opaque(module):
+            continue
+        for parameter in module.parameters():  # Those of parametrisations, too.
+            if parameter.dim() == 4:
+                parameter.data = _in_order(parameter.data)
+        hook = in_order if isinstance(module, nn.Conv2d) else all_in_order
+        if hook not in module._forward_pre_hooks.values():
+            nn.Module.register_forward_pre_hook(module, hook)  # A program of TorchScript hides its own.
 
 
 def in_order(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The hook: a narrow input in the default layout, any other as it is."""
-    if not arguments or arguments[0].shape[1] >= FAULTY_BELOW:
+    if not arguments or arguments[0].shape[1] >= NARROW:
         return None
     return (_in_order(arguments[0]), *arguments[1:])
+
+
+def all_in_order(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The hook of a module that cannot be seen into: every image in the default layout."""
+    return tuple(_in_order(value) if isinstance(value, Tensor) and value.dim() == 4 else value for value in arguments)
+
+
+def _opaque(module: nn.Module) -> bool:
+    """Whether it could call a narrow strided 1 x 1 convolution that is no module."""
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    own = list(module.parameters(recurse=scripted))
+    if scripted and not own:
+        return True  # Frozen: its weights are constants.
+    transposed = isinstance(module, nn.ConvTranspose2d)
+    return not transposed and any(one.dim() == 4 and one.shape[2:] == (1, 1) and one.shape[1] < NARROW for one in own)
 
 
 def _in_order(x: Tensor) -> Tensor:

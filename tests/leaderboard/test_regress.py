@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from robuststack.attacks import ascend as loop
 from robuststack.cli import call
 from robuststack.engine import train as training
 from robuststack.errors import LeaderboardError
+from robuststack.executors.workers import WorkersExecutor
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.noise import WeightNoise
@@ -236,3 +239,54 @@ def test_the_command_updates_passes_and_fails(trained, tmp_path, capsys, monkeyp
     assert f"if they are meant: robuststack regress {trained.suite} --update --baseline board/small.json" in shown.err
     assert call([*arguments, "--json"]) == 1
     assert [one["what"] for one in json.loads(capsys.readouterr().out)["regressions"]] == ["parameters"]
+
+
+def test_a_red_run_names_its_rows_and_keeps_its_log(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["regress", str(trained.suite), "--store", str(trained.store), "--baseline", "board/small.json"]
+    assert call([*arguments, "--update"]) == 0
+    assert call(arguments) == 0
+    assert list(Path(".regress").iterdir()) == [], "a green run leaves no log"
+    board = json.loads(Path("board/small.json").read_text())
+    row = board["rows"][0]
+    row["parameters"] += 1
+    Path("board/small.json").write_text(json.dumps(board))
+    assert call(arguments) == 1
+    (log,) = Path(".regress").iterdir()
+    assert f"the log is kept in {log}" in capsys.readouterr().err
+    changed = f"red: {row['label']}: parameters: {row['parameters']} -> {row['parameters'] - 1}"
+    assert changed in log.read_text()
+    assert call([*arguments, "--log", "mine.log"]) == 1
+    assert changed in Path("mine.log").read_text()
+
+
+def test_a_dead_worker_is_named_and_the_other_rows_are_compared(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["regress", str(trained.suite), "--baseline", "board/small.json", "--store"]
+    assert call([*arguments, str(trained.store), "--update"]) == 0
+    board = json.loads(Path("board/small.json").read_text())
+    for row in board["rows"]:
+        row["parameters"] += 1
+    Path("board/small.json").write_text(json.dumps(board))
+    store = tmp_path / "store"
+    shutil.copytree(trained.store, store)
+    shutil.rmtree(store / "train" / trained.job("none"))
+    capsys.readouterr()
+    plain = WorkersExecutor.finished
+
+    def shot(self, report):
+        for worker in self._workers:
+            if worker.job is not None and worker.job.kind == "train":
+                os.kill(worker.process.pid, signal.SIGSEGV)
+        return plain(self, report)
+
+    monkeypatch.setattr(WorkersExecutor, "finished", shot)
+    assert call([*arguments, str(store), "--workers", "2"]) == 1
+    shown = capsys.readouterr()
+    (log,) = Path(".regress").iterdir()
+    for text in (shown.err, log.read_text()):
+        assert "its process was killed by SIGSEGV" in text
+    assert ".py:" in shown.err.partition("SIGSEGV, in ")[2].partition("\n")[0], "and at which line it was"
+    labels = {row["defense"]: row["label"] for row in board["rows"]}
+    assert f"red: {labels['none']}: row: there -> missing" in log.read_text()
+    assert f"red: {labels['oat']}: parameters: " in log.read_text()

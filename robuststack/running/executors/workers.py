@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import multiprocessing
 import os
+import re
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +27,16 @@ from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.pipeline import Report
 from robuststack.running.store import Store
 
+INNERMOST = 6
+"""Lines that are told of a process that a signal killed."""
 PR_SET_PDEATHSIG = 1  # Of Linux' prctl: a signal for when the parent is gone.
 
 
 @dataclass
 class _Worker:
     process: SpawnProcess
+    trace: Path
+    """Where it writes at which line it was when a fault killed it."""
     connection: Connection
     job: Job | None = None
 
@@ -56,7 +63,17 @@ class _Worker:
         if code >= 0:
             return f"its process ended with exit code {code}"
         reason = "; was it out of memory? run with fewer --workers" if -code == signal.SIGKILL else ""
-        return f"its process was killed by {signal.Signals(-code).name}{reason}"
+        return f"its process was killed by {signal.Signals(-code).name}{reason}{self._place()}"
+
+    def _place(self) -> str:
+        """The innermost lines of Python that it was at, from what `faulthandler` wrote."""
+        with contextlib.suppress(OSError):
+            lines = re.findall(r'File "([^"]*)", line (\d+) in (\S+)', self.trace.read_text(errors="replace"))
+            if lines:
+                return ", in " + " < ".join(
+                    f"{Path(file).name}:{line} {name}" for file, line, name in lines[:INNERMOST]
+                )
+        return ""
 
 
 def placed(hardware: Hardware) -> Iterator[Hardware]:
@@ -78,6 +95,8 @@ class WorkersExecutor:
         self._make = (store, data_folder)
         self._places = placed(hardware)
         self._workers: list[_Worker] = []
+        self._traces = tempfile.TemporaryDirectory()
+        self._started = 0
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +108,7 @@ class WorkersExecutor:
             worker.process.join()
             worker.connection.close()
         self._workers = []
+        self._traces.cleanup()
 
     def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
         """Let one process load the data and call the models, while the others import torch.
@@ -142,16 +162,20 @@ class WorkersExecutor:
         context = multiprocessing.get_context("spawn")
         while len(self._workers) < count:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, *self._make, next(self._places)), daemon=True)
+            trace = Path(self._traces.name, str(self._started))
+            self._started += 1
+            process = context.Process(target=_work, args=(theirs, trace, *self._make, next(self._places)), daemon=True)
             process.start()
             theirs.close()
-            self._workers.append(_Worker(process, ours))
+            self._workers.append(_Worker(process, trace, ours))
 
 
-def _work(connection: Connection, store: Path, data_folder: Path, hardware: Hardware) -> None:
+def _work(connection: Connection, trace: Path, store: Path, data_folder: Path, hardware: Hardware) -> None:
     """A worker's life: take jobs until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C reaches the whole group; the parent ends its workers.
     _die_with_parent()
+    last_words = trace.open("w")  # Open as long as the process lives.
+    faulthandler.enable(last_words)
     sys.stdout = sys.stderr  # What libraries print must not mix with what the command prints.
 
     def report(event: str, **facts: Any) -> None:
