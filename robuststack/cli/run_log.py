@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from robuststack.hookspecs import hookimpl
-from robuststack.plan import Job, Plan
+from robuststack.plan.job import Job
+from robuststack.plan.plan import Plan
+from robuststack.plugin.hookspecs import hookimpl
 
 
 class RunLog:

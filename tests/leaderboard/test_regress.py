@@ -19,12 +19,12 @@ from robuststack.attacks import ascend as loop
 from robuststack.cli import call
 from robuststack.engine import train as training
 from robuststack.errors import LeaderboardError
-from robuststack.executors.workers import WorkersExecutor
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.noise import WeightNoise
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.regress import flip_rate, refuse_unusable, regressions
+from robuststack.running.executors.workers import WorkersExecutor
 
 Board = tuple[dict[str, Any], dict[str, np.ndarray]]
 

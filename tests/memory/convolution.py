@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robuststack.engine.device import Runtime
+from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View
 from robuststack.layers.folding import FoldedConv2d

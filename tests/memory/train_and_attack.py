@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import robuststack as rs
-from robuststack.engine import device
-from robuststack.registry import Registry
+from robuststack.engine import runtime
+from robuststack.plugin.registry import Registry
 
 SUITE = """
 name: {name}
@@ -43,7 +43,7 @@ def suites(registry: Registry) -> list[tuple[str, str, int, str, str]]:
 
 def main() -> int:
     if "--unguarded" in sys.argv:
-        device.avoid_fault = lambda model: None
+        runtime.avoid_fault = lambda model: None
     registry = Registry()
     for name, precision, size, networks, defenses in suites(registry):
         with tempfile.TemporaryDirectory() as scratch:
