@@ -76,7 +76,8 @@ class Reading:
         if self.kind == "any":
             return self._any_of(right.sum(0), len(labels))
         distinct, place, _ = class_counts(labels, truth)
-        return np.array([self.of_counts(counts) for counts in distinct])[place]
+        values = np.array([self.of_counts(counts) for counts in distinct])
+        return np.asarray(values[place])
 
     def without_each_draw(self, labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """The readings with each draw left out in turn, float [M, n].
@@ -181,7 +182,7 @@ def worst_over_attacks(reading: Reading, attacks: Sequence[np.ndarray], truth: n
     if len(attacks[0]) == 1:
         return np.asarray(np.min([reading.per_image(labels, truth) for labels in attacks], axis=0))
     even, odd = (np.array([reading.per_image(labels[half], truth) for labels in attacks]) for half in HALVES)
-    return (_chosen(even, odd) + _chosen(odd, even)) / 2
+    return np.asarray((_chosen(even, odd) + _chosen(odd, even)) / 2)
 
 
 HALVES = (slice(0, None, 2), slice(1, None, 2))
