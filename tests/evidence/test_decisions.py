@@ -1,0 +1,81 @@
+"""Falls and comparisons: one rule, and its edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from robuststack.evidence.decisions import compare, fall, holm, mcnemar_one_sided
+
+
+def outcomes(right: int, n: int = 200) -> list[np.ndarray]:
+    return [np.where(np.arange(n) < right, 0, 1)[None]]
+
+
+TRUTH = np.zeros(200, dtype=int)
+
+
+def test_a_large_fall_fires_and_none_holds():
+    assert fall(outcomes(150), outcomes(100), TRUTH).verdict == "fires"
+    assert fall(outcomes(150), outcomes(150), TRUTH).verdict == "holds"
+
+
+def test_200_images_leave_a_small_fall_open_with_its_limit():
+    result = fall(outcomes(150), outcomes(146), TRUTH)
+    assert result.verdict == "open"
+    assert result.limit > 0.03
+    # What 200 images can exclude at best.
+    assert fall(outcomes(150), outcomes(150), TRUTH).limit == pytest.approx(0.0149, abs=1e-3)
+
+
+def test_a_fall_below_a_point_never_fires():
+    n = 100_000
+    truth = np.zeros(n, dtype=int)
+    assert fall(outcomes(50_500, n), outcomes(50_000, n), truth).verdict == "holds"
+
+
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=60))
+def test_mcnemar_is_the_binomial_test(difference):
+    first, second = difference.count(1), difference.count(-1)
+    expected = binomtest(first, first + second, 0.5, alternative="greater").pvalue if first + second else 1.0
+    assert mcnemar_one_sided(np.array(difference)) == pytest.approx(expected)
+
+
+def test_labels_that_cannot_be_paired_are_refused():
+    with pytest.raises(ValueError, match="cannot be paired"):
+        fall(outcomes(10), outcomes(10, n=100), TRUTH)
+
+
+def test_three_seeds_that_disagree_are_undecided():
+    # Differences of +1.9, +7.6 and -2.7 points on 500 images.
+    truth = np.zeros(500, dtype=int)
+    first, second = ([outcomes(right, 500) for right in row] for row in ((300, 320, 280), (290, 282, 294)))
+    result = compare(first, second, truth)
+    assert result.verdict() == "undecided"
+    assert result.scope == "methods"
+    assert result.seeds[0] == pytest.approx((0.6, 0.64, 0.56))
+
+
+def test_one_seed_tells_of_these_models_only():
+    assert compare([outcomes(150)], [outcomes(100)], TRUTH).scope == "these two models"
+    assert compare([outcomes(150)], [outcomes(100)], TRUTH).verdict() == "better"
+    assert compare([outcomes(100)], [outcomes(150)], TRUTH).verdict() == "worse"
+
+
+def test_the_same_models_are_paired_seed_by_seed():
+    # Both rows move with the seed; their difference does not.
+    first, second = ([outcomes(right) for right in row] for row in ((60, 100, 140), (50, 90, 130)))
+    assert compare(first, second, TRUTH).verdict() == "undecided"
+    assert compare(first, second, TRUTH, same_models=True).verdict() == "better"
+
+
+def test_equal_rows_are_undecided():
+    assert compare([outcomes(100)], [outcomes(100)], TRUTH).verdict() == "undecided"
+
+
+def test_holm_corrects_the_smallest_most():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6]) == [0.6]

@@ -1,0 +1,66 @@
+"""Fronts: what the resamples agree on, and an interval that covers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robuststack.evidence.front import SettingLabels, dominated, front, hypervolume
+from simulation import World, truth
+
+
+def setting(clean: float, robust: float, n: int = 400, seeds: int = 1) -> SettingLabels:
+    def labels(accuracy: float) -> list[list[np.ndarray]]:
+        return [[np.where(np.arange(n) < round(accuracy * n), 0, 1)[None]] for _ in range(seeds)]
+
+    return SettingLabels(labels(clean), labels(robust))
+
+
+def test_a_clear_front_is_agreed_on():
+    result = front([setting(0.99, 0.05), setting(0.9, 0.6), setting(0.6, 0.65), setting(0.5, 0.3)], truth(400))
+    assert result.points[1].tolist() == pytest.approx([90, 60])
+    assert result.knee == 1
+    assert result.knee_share > 0.95
+    assert result.dominated.tolist() == [False, False, False, True]
+    assert result.dominated_share[3] > 0.95
+    assert result.dominated_share[0] == 0
+    assert result.low < result.hypervolume < result.high
+
+
+def test_settings_that_are_alike_are_not_agreed_on():
+    random = np.random.default_rng(0)
+    world = World(0.6)
+    images = world.images(300, random)
+    alike = [SettingLabels(world.models(images, 3, random), world.models(images, 3, random)) for _ in range(2)]
+    result = front(alike, truth(300))
+    assert max(result.dominated_share) < 0.95
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_of_the_hypervolume_covers(seeds):
+    random = np.random.default_rng(1)
+    worlds = [(World(0.95), World(0.3)), (World(0.8), World(0.6))]
+    target, covered, repeats = float(hypervolume(np.array([[95, 30], [80, 60]]))), 0, 100
+    for _ in range(repeats):
+        points = [
+            SettingLabels(
+                clean.models(clean.images(300, random), seeds, random),
+                robust.models(robust.images(300, random), seeds, random),
+            )
+            for clean, robust in worlds
+        ]
+        result = front(points, truth(300))
+        covered += result.low <= target <= result.high
+    assert covered / repeats >= 0.93 - 3 * (0.07 * 0.93 / repeats) ** 0.5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)), min_size=1, max_size=6))
+def test_the_area_is_that_of_the_cells_that_are_dominated(pairs):
+    points = 10.0 * np.array(pairs)
+    cells = [any(x < ca and y < ra for ca, ra in pairs) for x in range(10) for y in range(10)]
+    assert hypervolume(points) == pytest.approx(sum(cells))
+    expected = [any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in pairs) for p in pairs]
+    assert dominated(points).tolist() == expected
