@@ -272,7 +272,7 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     result = rs.evaluate(
         load="w.safetensors", architecture="resnet8 width=8", dataset=f"tradeoff {options}", attacks=["fgsm"],
         eps=0.1, limit=50,
-        overrides=["precision=float32", "measure.latency=false", "evaluate.batch_size=20"], store="given", device="cpu",
+        overrides=["precision=float32", "measure.latency=false", "evaluate.block=20"], store="given", device="cpu",
     )  # fmt: skip
     job = result.rows[0]["jobs"]["adaptive"]["FGSM"]["0/0"]
     found = facts(job, store=here / "given")
