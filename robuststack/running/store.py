@@ -70,7 +70,7 @@ class Store:
             if isinstance(schema, int) and schema < SCHEMA:
                 raise StoreError(
                     f"{self.root}: a store of schema {schema}, written by an earlier version; this one writes schema"
-                    f" {SCHEMA}: name another folder with --store, where all results are made anew (nothing was deleted here)"
+                    f" {SCHEMA}: name another folder with --store, where all results are made anew (nothing was deleted)"
                 )
             if schema != SCHEMA:
                 raise StoreError(f"{self.root}: a store of schema {schema!r}; this version reads {SCHEMA}")
