@@ -69,20 +69,21 @@ def attack_block(
     seed: int,
     number: int,
     early_stop: bool,
+    folding: Folding | None = None,
 ) -> tuple[Tensor, Seen]:
     """Adversarial images float32 [N, C, H, W] for the block `number` (0-based), clipped to the ball and to [0, 1].
 
     The attack runs in the job's precision, on random streams named by the block. A pixel that is not finite becomes the
     clean one. With `early_stop` an image that a deterministic `view` gets wrong may be done: it must then be judged on that
-    view, unrounded.
+    view, unrounded. `folding` remembers the model's structure from block to block.
 
     Raises:
         PluginError: the attack changed the model's weights, or returned images of another shape.
     """
     with frozen_eval(view):
         tally = Tally(x.device)
-        # Found anew for each block, so that a block's images do not depend on which were made before it.
-        folded = Folding().of(view, x[:2].clone())
+        # Verified for each block, so that its images do not depend on which blocks were made before it.
+        folded = (folding or Folding()).of(view, x[:2].clone(), verify=True)
         attacked = AttackedModel(folded, runtime, tally, final=early_stop)
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]

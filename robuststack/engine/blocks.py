@@ -73,16 +73,9 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
         x, y = data.batch(rows)
         attack: Attack = workspace.component("attack", spec.attack)
         images, seen = attack_block(
-            view,
-            x,
-            y,
-            attack,
-            spec.threat,
-            workspace.runtime,
-            seed=spec.seed,
-            number=number,
-            early_stop=spec.early_stop,
-        )
+            view, x, y, attack, spec.threat, workspace.runtime,
+            seed=spec.seed, number=number, early_stop=spec.early_stop, folding=workspace.folding,
+        )  # fmt: skip
         content = safetensors.torch.save({"images": images.cpu().contiguous()})
         facts: dict[str, Any] = asdict(seen)
     else:

@@ -12,6 +12,7 @@ from robuststack.engine.data import Data
 from robuststack.engine.judge import judge_block, predictions
 from robuststack.engine.runtime import Runtime
 from robuststack.layers.condition import View
+from robuststack.layers.folding import Folding
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.threat import Threat
 
@@ -46,13 +47,14 @@ def evaluate(
     correct: list[Tensor] = []
     images: list[Tensor] = []
     seen: list[Seen] = []
+    folding = Folding()
     for number, (x, y) in enumerate(data.batches(batch_size)):
         judged = x
         if attack is not None and threat is not None:
             judged, block = attack_block(
                 attacker, x, y, attack, threat, runtime,
                 # Images that are judged elsewhere are not done where they fool the attacker's model.
-                seed=seed, number=number, early_stop=attacker is victim,
+                seed=seed, number=number, early_stop=attacker is victim, folding=folding,
             )  # fmt: skip
             seen.append(block)
             if keep:

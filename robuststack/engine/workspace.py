@@ -16,6 +16,7 @@ from robuststack.engine.data import Data
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware
+from robuststack.layers.folding import Folding
 from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.specs import (
     AttackSpec,
@@ -53,6 +54,8 @@ class Workspace:
     _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
     _model: tuple[tuple[str, str | None], Defense, nn.Module] | None = None
     _images: tuple[str, Tensor] | None = None
+    folding: Folding = field(default_factory=Folding)
+    """What can be folded in the model that was loaded last."""
 
     @property
     def runtime(self) -> Runtime:
@@ -104,6 +107,7 @@ class Workspace:
                 self.store, self.registry, made.job, made.spec, self.data_folder, seed=made.seed
             )
             self._model = (made.job, made.weights), defense, self.runtime.place(model).eval()
+            self.folding = Folding()
         return self._model[1], self._model[2]
 
     def images(self, job: str) -> tuple[Tensor, str]:

@@ -34,6 +34,8 @@ def rejudge(rejudging: Rejudging, store: Store, registry: Registry, data_folder:
         JobFailed: a job's own failure.
     """
     plan = rejudging.plan
+    # First: where the images are other ones now, the job that scored them is run again.
+    stored = read_labels(store, rejudging.reference) if rejudging.reference else None
     with LocalExecutor(registry, store, data_folder, plan.hardware) as executor:
         _refuse_other_weights(rejudging, store, executor)
         outcome = run_plan(plan, store, executor, registry)
@@ -43,9 +45,8 @@ def rejudge(rejudging: Rejudging, store: Store, registry: Registry, data_folder:
     def read(job: str) -> Labels:
         return read_labels(store, job, outcome.results.get(job))
 
-    unrounded = rejudging.unrounded and read(rejudging.unrounded.id)
-    stored = rejudging.reference and read(rejudging.reference)
-    return Rejudged(plan, read(rejudging.judged.id), unrounded or None, stored or None)
+    unrounded = read(rejudging.unrounded.id) if rejudging.unrounded else None
+    return Rejudged(plan, read(rejudging.judged.id), unrounded, stored)
 
 
 def _refuse_other_weights(rejudging: Rejudging, store: Store, executor: LocalExecutor) -> None:

@@ -259,21 +259,39 @@ def test_a_specification_that_is_none_is_one_line(plan, broken):
 # --- images that were attacked only until they fooled their own point
 
 
-def test_an_attack_that_stops_early_is_never_judged_elsewhere(plan):
-    """FLOAT's `published` protocol attacks a noisy point without its noise: that attack stops nowhere."""
-    made = plan("evaluate.protocols=[adaptive, published]", "defenses={name: float, points: {lambda_n: [0, 0.5]}}")
-    judges = [job.spec for job in made.jobs if job.kind == "judge" and job.spec.images]
-    assert {made.by_id[spec.images].spec.early_stop for spec in judges} == {False, True}
-    elsewhere = 0
-    for spec in judges:
-        attack = made.by_id[spec.images].spec
-        if attack.early_stop:
-            assert attack.setting == spec.setting
-            assert not attack.setting.stochastic
-            assert not spec.eight_bit
-            assert attack.model == spec.model
-        elsewhere += attack.attack.name == "pgd" and not attack.setting.stochastic and attack.setting != spec.setting
-    assert elsewhere > 0, "the protocol judges images of a deterministic point at a noisy one"
+class Crossed(OnceForAll):
+    """Its protocol `crossed` judges at lambda 0 what was made at lambda 1."""
+
+    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
+        deployed, other = self.setting({**point, "lambda": 0.0}), self.setting({**point, "lambda": 1.0})
+        return {**super().protocols(point), "crossed": rs.Scoring(clean=deployed, attacker=other, victim=deployed)}
+
+
+@pytest.fixture(scope="module")
+def crossing():
+    def register_defense(register):
+        register("crossed", f"{__name__}:Crossed")
+
+    plugin = type("Plugin", (), {"register_defense": staticmethod(hookimpl(register_defense))})
+    return Registry([*installed_sources(), PluginSource("cross", "cross", "1.0", lambda: plugin)])
+
+
+def test_an_attack_that_stops_early_is_never_judged_elsewhere(plan, crossing):
+    both, defense = "evaluate.protocols=[adaptive, crossed]", "defenses={name: crossed, points: {lambda: [0, 1]}}"
+    made = plan(both, defense, registry=crossing)
+    crossed = 0
+    for job in made.jobs:
+        if job.kind == "judge" and job.spec.images:
+            attack = made.by_id[job.spec.images].spec
+            matched = attack.setting == job.spec.setting
+            assert attack.early_stop == (matched and attack.attack.name == "pgd")
+            assert attack.model == job.spec.model
+            crossed += not matched
+    assert crossed == 2, "FGSM and PGD, at both points the same"
+    # The headline's attacks are not others for it.
+    alone = plan(defense, registry=crossing)
+    assert ids(alone, "attack") < ids(made, "attack")
+    assert len(ids(made, "attack") - ids(alone, "attack")) == 1, "PGD to the end; FGSM stops nowhere"
 
 
 def test_a_planted_judge_of_another_point_gets_an_attack_that_goes_to_the_end():
