@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from robuststack.leaderboard.training import training_curves
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
+from robuststack.plan.specs import AttackSpec, JudgeSpec, TrainSpec, parse_spec
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
@@ -163,8 +164,8 @@ class Trained:
     defense: Defense
     dataset: Dataset
     model: nn.Module
-    spec: Mapping[str, Any]
-    """What it was trained on and how, as the job wrote it down."""
+    spec: TrainSpec
+    """What it was trained on and how."""
 
     def point(self, **knobs: Any) -> dict[str, Any]:
         """An operating point, whole: knobs that are not named keep their defaults; `lambda` is written `lambda_`.
@@ -197,12 +198,12 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     storage = Store(store, create=False)
     full = storage.find(job)
     result = storage.result(full)
-    spec = result["spec"]
-    if result["kind"] != "train":
-        model_of = spec.get("model", "")
-        hint = f", such as {model_of}, whose model it scores" if model_of.startswith("train-") else ""
+    spec = parse_spec(result)
+    if not isinstance(spec, TrainSpec):
+        scored = isinstance(spec, AttackSpec | JudgeSpec) and spec.foreign is None
+        hint = f", such as {spec.model}, whose model it scores" if scored else ""
         raise RobustStackError(f"{full} is a job of kind {result['kind']}; name a train job{hint}")
     registry = registry or Registry()
-    defense, model = models.finished(storage, registry, full, spec, data_folder())
-    dataset = models.component(registry, "dataset", spec["dataset"])
+    defense, model = models.finished(storage, registry, full, spec.model, data_folder(), seed=spec.seed)
+    dataset = models.component(registry, "dataset", spec.model.dataset)
     return Trained(full, result["label"], defense, dataset, model.eval(), spec)

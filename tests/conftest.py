@@ -33,4 +33,4 @@ def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     """No folding of batch norm, for tests that count forward passes or watch layers: it runs a model before it folds it."""
     from robuststack.layers.folding import Folding
 
-    monkeypatch.setattr(Folding, "of", lambda self, view, images: view)
+    monkeypatch.setattr(Folding, "of", lambda self, view, images, **_: view)

@@ -55,16 +55,16 @@ def test_one_epoch_of_one_batch_with_one_seed(plan: Plan) -> None:
     trained = specs(plan, "train")
     assert len(trained) == 3  # FLOAT, and the ends of PGD-AT's sweep.
     for spec in trained:
-        assert (spec["recipe"]["epochs"], spec["recipe"]["batch_size"], spec["seed"]) == (1, IMAGES, 3)
-        assert spec["recipe"]["attack"]["options"]["steps"] == 2
-        assert spec["dataset"]["stand_in"] == IMAGES
-    assert {spec["seed"] for spec in specs(plan, "attack") if spec["attack"]} == {5}
+        assert (spec.recipe.epochs, spec.recipe.batch_size, spec.seed) == (1, IMAGES, 3)
+        assert spec.attack.options["steps"] == 2
+        assert spec.model.dataset.stand_in == IMAGES
+    assert {spec.seed for spec in specs(plan, "attack")} == {5}
 
 
 def test_what_a_dataset_and_a_defense_say_of_the_recipe_still_counts(plan: Plan) -> None:
-    recipes = {spec["defense"]["name"]: spec["recipe"] for spec in specs(plan, "train")}
-    assert (recipes["float"]["lr"], recipes["float"]["weight_decay"]) == (0.05, 0)
-    assert recipes["pgd_at"]["weight_decay"] == 5e-4
+    recipes = {spec.model.defense.name: spec.recipe for spec in specs(plan, "train")}
+    assert (recipes["float"].lr, recipes["float"].weight_decay) == (0.05, 0)
+    assert recipes["pgd_at"].weight_decay == 5e-4
 
 
 def test_two_points_two_steps_two_draws(plan: Plan) -> None:
@@ -74,7 +74,8 @@ def test_two_points_two_steps_two_draws(plan: Plan) -> None:
     assert plan.attacks["PGD-2"]["options"] == {
         "steps": 2, "step": "relative", "restarts": 1, "draws": 2, "early_stop": True,
     }  # fmt: skip
-    assert {spec["draws"] for spec in specs(plan, "attack")} <= {1, 2}
+    assert {spec.draws for spec in specs(plan, "judge")} <= {1, 2}
+    assert {spec.block for spec in [*specs(plan, "attack"), *specs(plan, "judge")]} == {IMAGES}
 
 
 def test_networks_are_narrow_and_as_deep_as_before(registry: Registry) -> None:
@@ -83,8 +84,8 @@ def test_networks_are_narrow_and_as_deep_as_before(registry: Registry) -> None:
             shrunk(load_suite(SUITES / "paper" / f"{path}.yaml"), registry), registry, Hardware("cpu", "float32")
         )
         whole = registry.create("architecture", name).resolved()["options"]
-        built = (spec["architecture"] for spec in specs(plan, "train"))
-        small = next(one["options"] for one in built if one["name"] == name)
+        built = (spec.model.architecture for spec in specs(plan, "train"))
+        small = next(one.options for one in built if one.name == name)
         assert small["width"] == whole["width"] / 4
         assert {**small, "width": whole["width"]} == whole
 
@@ -98,7 +99,7 @@ def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path
     assert {one.name for one in (tmp_path / "board").iterdir()} == {
         "mine.smoke.json",
         "mine.smoke.md",
-        "mine.smoke.outcomes.safetensors",
+        "mine.smoke.labels.safetensors",
     }
     assert {row["n"] for row in result.rows} == {IMAGES}
     # Nobody takes its figures for those of the data.

@@ -20,7 +20,7 @@ defenses:
   - {name: float, points: {lambda_n: [0, 1]}}
   - {name: oat, options: {dim: 4}, points: {lambda: [0, 1]}}
 attacks: [fgsm, {name: pgd, options: {steps: 5, draws: 2}}]
-evaluate: {draws: 4, batch_size: 100}
+evaluate: {draws: 4, block: 100}
 measure: {repeats: 3, warmup: 1, batch_size: 8}
 precision: float32
 """

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
 from robuststack.paths import STORE
 from robuststack.plan.plan import Plan
-from robuststack.running.pipeline import stored
+from robuststack.running.cached import look_up
 from robuststack.running.store import Store
 
 
@@ -29,16 +28,12 @@ def command(
 def show(plan: Plan, store: str, *, as_json: bool) -> None:
     """Print the jobs with their state in the store."""
     storage = Store(store, create=False)
-    results: dict[str, Any] = {}
-    for job in plan.jobs:
-        found = stored(job, storage, results)
-        if found is not None:
-            results[job.id] = found
+    results = look_up(plan.jobs, storage)
     done = {job.id: job.id in results for job in plan.jobs}
     if as_json:
         jobs = [
             {"id": job.id, "kind": job.kind, "label": job.label, "cached": done[job.id], "work": job.work,
-             "needs": list(job.needs), "spec": job.spec}
+             "needs": list(job.needs), "spec": job.spec.plain()}
             for job in plan.jobs
         ]  # fmt: skip
         rows = [{"label": row.label, "jobs": sorted(row.jobs())} for row in plan.rows]

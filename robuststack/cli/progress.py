@@ -12,6 +12,7 @@ import click
 
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
+from robuststack.plan.specs import JudgeSpec
 from robuststack.plugin.hookspecs import hookimpl
 
 PLAIN_SECONDS = 5.0
@@ -64,16 +65,20 @@ class Progress:
         self.update(job, f"epoch {epoch}/{epochs}, loss {metrics['loss']:.3f}{accuracies}", epoch / epochs)
 
     @hookimpl
-    def batch_judged(self, job: Job, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        accuracies = ", ".join(f"{name.upper()} {value:.1f}" for name, value in metrics.items())
-        self.update(job, f"{done}/{total} images, {accuracies}", done / total)
+    def block_finished(self, job: Job, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        accuracies = "".join(f", {name.upper()} {value:.1f}" for name, value in metrics.items())
+        self.update(job, f"{done}/{total} images{accuracies}", done / total)
+
+    @hookimpl
+    def job_noticed(self, job: Job, text: str) -> None:
+        self.say(f"{job.kind} {job.label}: {text}", done=True)
 
     @hookimpl
     def job_finished(self, job: Job, result: Mapping[str, Any], seconds: float) -> None:
         self._account(job, seconds)
         found = ""
-        if "accuracy" in result:
-            found = f": {'RA' if job.spec['attack'] else 'CA'} {result['accuracy']:.1f} %"
+        if isinstance(job.spec, JudgeSpec):
+            found = f": {'RA' if job.spec.images else 'CA'} {result['accuracy']:.1f} %"
         elif result.get("history"):
             found = f": loss {result['history'][-1]['loss']:.3f}"
         self.say(f"{self._head(job)}{found} in {seconds:.1f} s{self._remaining()}", done=True)

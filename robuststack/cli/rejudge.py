@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from robuststack import hardware
 from robuststack.cli.common import one_point, registry_with_warnings
 from robuststack.paths import STORE, data_folder
+from robuststack.plan.job import Job
+from robuststack.plugin.hookspecs import hookimpl
 from robuststack.running.store import Store
 
 if TYPE_CHECKING:
-    from robuststack.engine.rejudge import Again
+    from robuststack.leaderboard.outcomes import Labels
+    from robuststack.plan.rejudge import Rejudging
+    from robuststack.running.rejudge import Rejudged
 
 
 @click.command("rejudge", short_help="Score kept adversarial images again.")
@@ -38,59 +43,85 @@ def command(
     device: str,
     store: str,
 ) -> None:
-    """Score the adversarial images that JOB, an attack job or the beginning of its id, has kept.
+    """Score the adversarial images of JOB again: an attack job, a judge job of its images, or the beginning of an id.
 
-    Randomised points are judged on noise that neither the attack nor the run has seen. Nothing in the store is changed.
+    Randomised points are judged on noise that neither the attack nor the run has seen. What is found is kept in the store
+    as a job of its own. On another point, or in 8 bits, images count that were attacked to the end: where JOB stopped at
+    those that fooled its own point, the attack is run again without that.
     """
     point = one_point(points) if points else None
-    computing = hardware.resolve(device, "float32")
     registry = registry_with_warnings()
     storage = Store(store, create=False)
-    from robuststack.engine.jobs import Workspace
-    from robuststack.engine.rejudge import rejudge
-    from robuststack.engine.runtime import current_card
+    from robuststack.plan.rejudge import plan_rejudging
+    from robuststack.running.rejudge import rejudge
 
-    workspace = Workspace(registry, storage, data_folder(), computing)
-    with current_card(workspace.runtime.device):
-        again = rejudge(workspace, job, point=point, draws=draws, seed=seed, eight_bit=eight_bit)
-    facts = _facts(again, storage)
+    rejudging = plan_rejudging(
+        storage, registry, job, point=point, draws=draws, seed=seed, eight_bit=eight_bit, device=device
+    )
+    registry.hooks.register(_Notices(rejudging), name="notices")
+    # Where facts are printed, nothing else may be; what data sets and plugins print neither.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        rejudged = rejudge(rejudging, storage, registry, data_folder())
+    facts = _facts(rejudging, rejudged)
     if as_json:
         click.echo(json.dumps({**facts, "seed": seed}, indent=1))
     else:
         _show(facts)
 
 
-def _facts(again: Again, store: Store) -> dict[str, Any]:
-    from robuststack.leaderboard.rows import load_outcomes
+class _Notices:
+    """What a reader should know of the jobs, on standard error."""
 
-    stored = _figure(load_outcomes(store, again.job, again.result), again.result["spec"]["victim"]["stochastic"])
-    new = _figure(again.correct, again.stochastic)
+    def __init__(self, rejudging: Rejudging) -> None:
+        self.rejudging = rejudging
+
+    @hookimpl
+    def job_started(self, job: Job) -> None:
+        if self.rejudging.to_the_end and job.id == self.rejudging.to_the_end.id:
+            attack = self.rejudging.attack.id
+            click.echo(
+                f"{attack} left images as they were once they fooled its own point: it is run to the end", err=True
+            )
+
+    @hookimpl
+    def job_noticed(self, job: Job, text: str) -> None:
+        click.echo(f"{job.id}: {text}", err=True)
+
+
+def _facts(rejudging: Rejudging, rejudged: Rejudged) -> dict[str, Any]:
+    new = _figure(rejudged.labels)
+    stored = _figure(rejudged.stored) if rejudged.stored else None
+    crafted = rejudging.to_the_end or rejudging.attack
     facts = {
-        "job": again.job,
-        "label": again.result["label"],
-        "n": again.result["n"],
-        "point": again.point,
-        "stopped_early": again.stopped_early,
+        "job": rejudging.attack.id,
+        "images": crafted.id,
+        "judged": rejudging.judged.id,
+        "label": rejudging.attack.label,
+        "n": rejudged.labels.labels.shape[1],
+        "point": rejudging.point,
+        "to_the_end": rejudging.to_the_end is not None,
         "stored": stored,
         "new": new,
-        "stored_inside": new["low"] <= stored["value"] <= new["high"],
+        "stored_inside": stored and new["low"] <= stored["value"] <= new["high"],
         "eight_bit": None,
     }
-    if again.unrounded is not None:
-        unrounded = _figure(again.unrounded, again.stochastic)
+    if rejudged.unrounded is not None:
+        unrounded = _figure(rejudged.unrounded)
         facts["eight_bit"] = {
             "unrounded": unrounded,
             "moved": round(new["value"] - unrounded["value"], 4),
-            "images_changed": int((again.unrounded != again.correct).any(0).sum()),
+            "images_changed": int((rejudged.unrounded.correct != rejudged.labels.correct).any(0).sum()),
         }
     return facts
 
 
-def _figure(outcomes: Any, stochastic: bool) -> dict[str, Any]:
+def _figure(labels: Labels) -> dict[str, Any]:
     from robuststack.leaderboard.rows import rounded
     from robuststack.statistics import accuracy
 
-    return {**rounded(accuracy([[outcomes]], stochastic=stochastic)), "draws": len(outcomes)}
+    correct = labels.correct
+    # A randomised point is judged on two draws at least.
+    return {**rounded(accuracy([[correct]], stochastic=len(correct) > 1)), "draws": len(correct)}
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -100,7 +131,7 @@ def _show(facts: dict[str, Any]) -> None:
     from robuststack.suite.variant import text
 
     where = f" at {text(facts['point'], first=False)}" if facts["point"] else ""
-    rows = [("stored", facts["stored"])]
+    rows = [("stored", facts["stored"])] if facts["stored"] else []
     rounding = facts["eight_bit"]
     if rounding:
         rows += [(f"again{where}", rounding["unrounded"]), (f"again{where}, 8 bits", facts["new"])]
@@ -110,12 +141,13 @@ def _show(facts: dict[str, Any]) -> None:
     body = [[name, figure(one), one["draws"]] for name, one in rows]
     click.echo(tabulate(body, ["", "RA %", "draws"], disable_numparse=True, colalign=("left", "right", "right")))
     low, high = facts["new"]["low"], facts["new"]["high"]
-    lies = "lies inside" if facts["stored_inside"] else "does not lie inside"
-    click.echo(f"\nthe stored {facts['stored']['value']:.1f} {lies} the new interval [{low:.1f}, {high:.1f}]")
-    if facts["stopped_early"]:
+    if facts["stored"]:
+        lies = "lies inside" if facts["stored_inside"] else "does not lie inside"
+        click.echo(f"\nthe stored {facts['stored']['value']:.1f} {lies} the new interval [{low:.1f}, {high:.1f}]")
+    if facts["to_the_end"]:
         click.echo(
-            "these images were left as they were once they fooled the point they were made for: attacked here, or with"
-            " early_stop: false, they may hurt more"
+            f"attacked to the end by {facts['images']}: the stored images were left as they were once they fooled the point"
+            " they were made for"
         )
     if rounding:
         click.echo(

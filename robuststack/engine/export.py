@@ -75,12 +75,16 @@ def metadata(trained: Trained, point: Mapping[str, Any], *, frozen: bool, seed: 
     }
     structured = {
         **{
-            key: {name: value for name, value in spec[key].items() if name != "places"}
-            for key in ("dataset", "defense")
+            key: part.identity()
+            for key, part in (
+                ("dataset", spec.model.dataset),
+                ("defense", spec.model.defense),
+                ("architecture", spec.model.architecture),
+            )
+            if part
         },
-        "architecture": spec["architecture"],
-        "threat": spec["threat"],
-        "seed": spec["seed"],
+        "threat": spec.threat.resolved(),
+        "seed": spec.seed,
         "point": resolved,
         "stochastic": trained.defense.setting(resolved).stochastic and not frozen,
         "frozen": {"seed": seed} if frozen else None,

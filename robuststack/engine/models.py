@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from robuststack.engine.build import network
 from robuststack.engine.random_streams import seeded
 from robuststack.errors import ModelError, RobustStackError, StoreError
+from robuststack.plan.specs import ComponentSpec, ModelSpec
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
@@ -27,7 +28,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.suite.parts import ModelSource
 from robuststack.suite.smoke import StandIn
-from robuststack.suite.user_model import find_given
+from robuststack.suite.user_model import find_user_model
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts put a state dict, one inside the other at times."""
@@ -35,10 +36,10 @@ PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
 """What torch.compile and DataParallel, either around the other, put before every key."""
 
 
-def component(registry: Registry, kind: str, spec: Mapping[str, Any]) -> Any:
+def component(registry: Registry, kind: str, spec: ComponentSpec) -> Any:
     """The component that a job wrote down."""
-    found = registry.create(kind, spec["name"], {**spec["options"], **spec.get("places", {})})
-    return StandIn(found, spec["stand_in"]) if "stand_in" in spec else found
+    created = registry.create(kind, spec.name, {**spec.options, **spec.places})
+    return StandIn(created, spec.stand_in) if spec.stand_in else created
 
 
 def build(
@@ -49,38 +50,42 @@ def build(
         return network(defense, architecture, shape, num_classes)
 
 
-def untrained(registry: Registry, spec: Mapping[str, Any], seed: int) -> nn.Module:
+def untrained(registry: Registry, spec: ModelSpec, seed: int) -> nn.Module:
     """The model that a train job of this specification starts from."""
-    architecture: Architecture = component(registry, "architecture", spec["architecture"])
-    defense: Defense = component(registry, "defense", spec["defense"])
-    dataset: Dataset = component(registry, "dataset", spec["dataset"])
+    assert spec.architecture is not None
+    architecture: Architecture = component(registry, "architecture", spec.architecture)
+    defense: Defense = component(registry, "defense", spec.defense)
+    dataset: Dataset = component(registry, "dataset", spec.dataset)
     return build(defense, architecture, dataset.shape, dataset.num_classes, seed)
 
 
 def finished(
-    store: Store, registry: Registry, job: str, spec: Mapping[str, Any], folder: Path
+    store: Store, registry: Registry, job: str, spec: ModelSpec, folder: Path, *, seed: int = 0
 ) -> tuple[Defense, nn.Module]:
     """The defense and its finished model, on the CPU: of a train job, of the user, or of a defense that does not train.
+
+    `seed` is the train job's: what a model draws when it is built need not all be in its state.
 
     Raises:
         StoreError: a train job's weights are not there or damaged.
         ModelError: the user's weights or function do not give the model.
     """
-    defense: Defense = component(registry, "defense", spec["defense"])
-    dataset: Dataset = component(registry, "dataset", spec["dataset"])
-    given = spec.get("given")
-    if given is None and not defense.trains:
+    defense: Defense = component(registry, "defense", spec.defense)
+    dataset: Dataset = component(registry, "dataset", spec.dataset)
+    own = spec.user_model
+    if own is None and not defense.trains:
         return defense, defense.load(folder, dataset.shape, dataset.num_classes)
-    if given is not None and "python" in given:
-        return defense, _called(given["python"], given["fingerprint"])
-    model = untrained(registry, spec, spec.get("seed", 0))
-    if given is None:
+    if own is not None and own.python:
+        return defense, _called(own.python, own.fingerprint)
+    model = untrained(registry, spec, seed)
+    if own is None:
         restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
     else:
-        path = Path(given["places"]["load"])
-        misfit = _misfit(model, _user_state(path, given["fingerprint"]))
+        path = Path(own.places["load"])
+        misfit = _misfit(model, _user_state(path, own.fingerprint))
         if misfit:
-            wanted = f"{spec['architecture']['name']} under {defense.name} with {dataset.num_classes} classes"
+            assert spec.architecture is not None
+            wanted = f"{spec.architecture.name} under {defense.name} with {dataset.num_classes} classes"
             raise ModelError(f"{path} does not fit {wanted}: {misfit}")
     return defense, model
 
@@ -176,11 +181,11 @@ def _unreadable(error: Exception) -> str:
 
 
 def _called(target: str, fingerprint: str) -> nn.Module:
-    if find_given(ModelSource(python=target)).fingerprint != fingerprint:
+    if find_user_model(ModelSource(python=target)).fingerprint != fingerprint:
         raise ModelError(f"the source of {target!r} has changed since the run was planned; run again")
     module, _, function = target.partition(":")
     try:
-        with seeded("given"):  # Whatever the function draws, every job gets the same model.
+        with seeded("user model"):  # Whatever the function draws, every job gets the same model.
             model = getattr(importlib.import_module(module), function)()
     except (Exception, SystemExit) as error:
         raise ModelError(f"model {target!r} cannot be made: {type(error).__name__}: {error}") from error

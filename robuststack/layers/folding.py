@@ -134,38 +134,50 @@ class Folding:
     """What can be folded in one model, found once for each way its views run it (branch, width)."""
 
     def __init__(self) -> None:
+        self._candidates: dict[Hashable, Pairs] = {}
         self._layers: dict[Hashable, tuple[FoldedConv2d, ...]] = {}
 
-    def of(self, view: View, images: Tensor) -> View:
+    def of(self, view: View, images: Tensor, *, verify: bool = False) -> View:
         """`view` with folded layers, or itself where there are none. `images` [N, C, H, W] are any that it takes.
 
+        What is folded is verified on the first images that come and, with `verify`, on these: it then depends on no others.
         The model is in eval mode with frozen parameters, and stays so while the result is used.
         """
         key = tuple(sorted((name, value) for name, value in view.values.items() if not isinstance(value, Tensor)))
         # Samples that choose between batch norms within a batch: none can be folded.
         if isinstance(view.values.get("branch"), Tensor) or view.values.get("split") is not None:
             return view
-        if key not in self._layers:
+        if verify or key not in self._layers:
             # Training attacks come here inside of autocast, whose rounding is far above what a fold may differ by.
             with full_float32(images.device):
-                self._layers[key] = _foldable(view, images[:2])
+                if key not in self._candidates:
+                    self._candidates[key] = _candidates(view, images)
+                self._layers[key] = _foldable(view, images[:2], self._candidates[key])
         layers = self._layers[key]
         for layer in layers:
             layer.fold()
         return FoldedView(view, layers) if layers else view
 
 
-def _foldable(view: View, images: Tensor) -> tuple[FoldedConv2d, ...]:
-    """The layers that can be folded; none where that would change what the model computes."""
+Pairs = Sequence[tuple[nn.Conv2d, nn.BatchNorm2d]]
+
+
+def _candidates(view: View, images: Tensor) -> Pairs:
+    """What can be folded by the network's structure; nothing of the images but their shape counts."""
     with forked(0):
         try:
-            pairs = _pairs(_for_images(view, 1), (images.shape[1], images.shape[2], images.shape[3]))
+            return _pairs(_for_images(view, 1), (images.shape[1], images.shape[2], images.shape[3]))
         except torch.OutOfMemoryError:
             raise
         except Exception:
             return ()  # A network that gives no gradients, say: it is attacked as it is.
-        if not pairs:
-            return ()
+
+
+def _foldable(view: View, images: Tensor, pairs: Pairs) -> tuple[FoldedConv2d, ...]:
+    """The layers of the pairs; none where folding them would change what the model computes on the images."""
+    if not pairs:
+        return ()
+    with forked(0):
         layers = tuple(
             (FoldedNoisyConv2d if isinstance(conv, NoisyConv2d) else FoldedConv2d)(conv, norm) for conv, norm in pairs
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import numpy as np
@@ -10,6 +13,8 @@ from torch import Tensor
 
 MANY = 1 << 18
 """From so many numbers on, a processor looks them up: torch computes them in one thread, and takes twice as long."""
+PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
+"""Whether every number comes from torch's generators, none from the table."""
 BLOCK = 1 << 18  # Numbers at a time, so that a block's random bits are still in the cache when they are used.
 
 
@@ -23,11 +28,22 @@ def standard_normal(like: Tensor) -> Tensor:
     shape = like.permute(0, 2, 3, 1).shape if last else like.shape
     # Numbers that are looked up would be constants of an exported program.
     exported = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    if not exported and like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY:
+    looked_up = not exported and not PLAIN.get()
+    if looked_up and like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY:
         drawn = _looked_up(like.numel()).view(shape)
     else:
         drawn = torch.randn(shape, device=like.device, dtype=like.dtype)
     return drawn.permute(0, 3, 1, 2) if last else drawn
+
+
+@contextmanager
+def plain_normals() -> Iterator[None]:
+    """Draw every number from torch's own generators for a while: what judges a model has the tails that the table lacks."""
+    before = PLAIN.set(True)
+    try:
+        yield
+    finally:
+        PLAIN.reset(before)
 
 
 def _looked_up(count: int) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import outcomes
@@ -19,9 +19,6 @@ from robuststack.leaderboard.published import compared
 from robuststack.leaderboard.tables import heading_of, number, tables
 from robuststack.plan.plan import Plan
 from robuststack.running.atomic_files import make_folder, write_text
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
 
@@ -69,11 +66,11 @@ def _content(path: Path, name: str | None = None) -> Any:
 def write(
     plan: Plan,
     rows: Sequence[Mapping[str, Any]],
-    per_sample: Mapping[str, np.ndarray],
+    per_sample: Mapping[str, outcomes.Labels],
     folder: Path,
     training: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write both files, the figures, and the per-sample outcomes (`outcomes.collect`); `training` are the curves of the
+    """Write both files, the figures, and the labels (`outcomes.collect`); `training` are the curves of the
     train jobs (`training.training_curves`).
 
     A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays; a full one replaces it.

@@ -1,73 +1,138 @@
-"""Per-sample outcomes of a leaderboard's attack jobs, in one file beside it: anyone can test rows against each other."""
+"""The labels behind a leaderboard, in one file beside it: what every judge job predicted, image by image and draw by draw.
+
+`<suite>.labels.safetensors` holds a tensor for each judge job, named by its id: signed integers [draws, n], -1 where the
+logits named no class. The true labels stand once for each selection of images, as `truth/<dataset>-<hash>` [n]; the file's
+metadata says under `truth`, as JSON, which of them belongs to which job. Anyone can test rows against each other, and read
+old images anew without a new attack.
+"""
 
 from __future__ import annotations
 
-import io
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from robuststack.errors import LeaderboardError
+from robuststack.plan.specs import JudgeSpec, TrainSpec, parse_spec
 from robuststack.running.atomic_files import write_bytes
 from robuststack.running.store import Store
 
 Row = Mapping[str, Any]
+LABELS = "labels.safetensors"
+TRUTH = "truth"
+NO_JUDGES = ("train", "measure", "attacks")
+"""Keys of a row's `jobs` that name other jobs."""
 
 
-def attack_jobs(row: Row) -> list[str]:
-    """The attack jobs that a row's figures come from, clean accuracy included, each once."""
-    protocols = [one for key, one in row["jobs"].items() if key not in ("train", "measure")]
-    return list(dict.fromkeys(job for one in protocols for jobs in one.values() for job in jobs.values()))
+@dataclass(frozen=True)
+class Labels:
+    """What a judge job predicted: `labels`, signed integers [draws, n], -1 for no class; `truth` [n]; and the name of the
+    selection of images that both are of."""
+
+    labels: np.ndarray
+    truth: np.ndarray
+    selection: str
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool [draws, n]"""
+        return np.asarray(self.labels == self.truth)
+
+
+def judge_jobs(row: Row) -> list[str]:
+    """The judge jobs that a row's figures come from, clean accuracy included, each once."""
+    protocols = [scores for key, scores in row["jobs"].items() if key not in NO_JUDGES]
+    return list(dict.fromkeys(job for scores in protocols for jobs in scores.values() for job in jobs.values()))
+
+
+def read_labels(store: Store, job: str, result: Mapping[str, Any] | None = None) -> Labels:
+    """The labels of a judge job, of the given result or else of the stored one.
+
+    Raises:
+        StoreError: they are not those of that result.
+    """
+    from safetensors.numpy import load as unpacked
+
+    result = store.result(job) if result is None else result
+    kept = unpacked(store.read(job, LABELS, result))
+    return Labels(kept["labels"], kept["truth"], _selection(store, result))
+
+
+def _selection(store: Store, result: Mapping[str, Any]) -> str:
+    """A name for the images of a judge job, the same on every machine: the dataset, and what of it."""
+    spec = parse_spec(result)
+    assert isinstance(spec, JudgeSpec)
+    model = spec.foreign
+    if model is None:
+        trained = parse_spec(store.result(spec.model))
+        assert isinstance(trained, TrainSpec)
+        model = trained.model
+    text = json.dumps([model.dataset.identity(), spec.selection.identity()], sort_keys=True)
+    return f"{model.dataset.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def collect(
     rows: Iterable[Row], store: Store, results: Mapping[str, Mapping[str, Any]] | None = None
-) -> dict[str, np.ndarray]:
-    """The outcomes behind the rows as the store keeps them: job -> uint8 [draws, ceil(n / 8)], a bit an image.
+) -> dict[str, Labels]:
+    """The labels behind the rows as the store keeps them, by judge job.
 
     Raises:
         StoreError: they are not those of `results`, which the rows were made from.
     """
-    jobs = dict.fromkeys(job for row in rows for job in attack_jobs(row))
-    content = {job: store.read(job, "outcomes.npy", (results or {}).get(job)) for job in jobs}
-    return {job: np.load(io.BytesIO(one), allow_pickle=False) for job, one in content.items()}
+    jobs = dict.fromkeys(job for row in rows for job in judge_jobs(row))
+    return {job: read_labels(store, job, (results or {}).get(job)) for job in jobs}
 
 
 def path_of(board: Path) -> Path:
-    """The file of outcomes beside a leaderboard's JSON file."""
-    return board.with_suffix(".outcomes.safetensors")
+    """The file of labels beside a leaderboard's JSON file."""
+    return board.with_suffix(".labels.safetensors")
 
 
-def save(path: Path, outcomes: Mapping[str, np.ndarray]) -> None:
-    """Write them, the same bytes for the same outcomes.
+def save(path: Path, labels: Mapping[str, Labels]) -> None:
+    """Write them, the same bytes for the same labels.
 
     Raises:
         StoreError: they cannot be written; what was there before is kept.
     """
     from safetensors.numpy import save as packed
 
-    write_bytes(path, packed({job: np.ascontiguousarray(outcomes[job]) for job in sorted(outcomes)}))
+    tensors = {job: np.ascontiguousarray(labels[job].labels) for job in sorted(labels)}
+    tensors |= {f"{TRUTH}/{judged.selection}": np.ascontiguousarray(judged.truth) for judged in labels.values()}
+    names = {job: labels[job].selection for job in sorted(labels)}
+    write_bytes(path, packed(tensors, {TRUTH: json.dumps(names, sort_keys=True)}))
 
 
-def load(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:
-    """The outcomes beside a leaderboard: job -> bool [draws, n]; none where there is no such file.
+def load_labels(board: Path) -> dict[str, Labels]:
+    """The labels beside a leaderboard, by judge job; none where there is no such file.
 
     Raises:
         LeaderboardError: it cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as unpacked
+    from safetensors import SafetensorError, safe_open
 
     path = path_of(board)
     if not path.is_file():
         return {}
     try:
-        found = unpacked(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise LeaderboardError(f"{path} cannot be read as per-sample outcomes: {error}") from None
-    counts = {job: row["n"] for row in rows for job in attack_jobs(row)}
-    return {
-        job: np.unpackbits(bits, axis=1, count=counts[job]).astype(bool) for job, bits in found.items() if job in counts
-    }
+        with safe_open(path, "np") as file:
+            names: dict[str, str] = json.loads((file.metadata() or {})[TRUTH])
+            truths = {name: file.get_tensor(f"{TRUTH}/{name}") for name in set(names.values())}
+            return {job: Labels(file.get_tensor(job), truths[name], name) for job, name in names.items()}
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise LeaderboardError(f"{path} cannot be read as labels: {error}") from None
+
+
+def load(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:
+    """Which predictions beside a leaderboard are right: judge job of its rows -> bool [draws, n].
+
+    Raises:
+        LeaderboardError: the file of labels cannot be read.
+    """
+    kept = load_labels(board)
+    jobs = {job for row in rows for job in judge_jobs(row)}
+    return {job: judged.correct for job, judged in kept.items() if job in jobs}

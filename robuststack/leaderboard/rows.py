@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import PluginError
+from robuststack.leaderboard.outcomes import read_labels
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.running.pipeline import Outcome
 from robuststack.running.store import Store
@@ -34,9 +34,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
     measured = results[row.measure]
     models = [results[job] for job in row.train.values() if job in results]
     trained = [one["seconds_per_epoch"] for one in models]
-    checks = [
-        results[job]["checks"] for some in row.robust.values() for one in some.values() for job in one.jobs.values()
-    ]
+    checks = [results[job]["checks"] for job in dict.fromkeys(row.images.values())]
     return {
         **row.facts,
         "label": row.label,
@@ -57,7 +55,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
             for batch, timed in measured["latency_ms"].items()
         },
         "train_seconds_per_epoch": round(float(np.mean(trained)), 4) if trained else None,
-        "effort": _effort(models, row.robust[protocol], results),
+        "effort": _effort(models, row, protocol, results),
         "inspected": _inspected([one["inspected"] for one in models]),
         "layers": models[0].get("layers", {}) if models else {},
         "checks": _checks(checks),
@@ -66,6 +64,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> d
         "jobs": {
             "train": {str(seed): job for seed, job in row.train.items()},
             "measure": row.measure,
+            "attacks": dict(row.images),
             **{
                 name: {"ca": _ids(row.clean[name]), **{label: _ids(one) for label, one in row.robust[name].items()}}
                 for name in row.clean
@@ -105,15 +104,15 @@ def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _effort(
-    trained: list[dict[str, Any]], robust: Mapping[str, Score], results: Mapping[str, dict[str, Any]]
+    trained: list[dict[str, Any]], row: RowPlan, protocol: str, results: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """What was really done: epochs and optimiser steps of each training seed, and each attack's calls of the model."""
     return {
         "epochs": [len(one["history"]) for one in trained],
         "steps": [int(sum(epoch["steps"] for epoch in one["history"])) for one in trained],
         "calls": {
-            name: sum(int(results[job]["checks"]["calls"]) for job in score.jobs.values())
-            for name, score in robust.items()
+            name: sum(int(results[row.images[job]]["checks"]["calls"]) for job in score.jobs.values())
+            for name, score in row.robust[protocol].items()
         },
     }
 
@@ -155,14 +154,12 @@ def _protocol(
 
 
 def load_outcomes(store: Store, job: str, result: Mapping[str, Any] | None = None) -> np.ndarray:
-    """The outcomes of an attack job, of the given result or else of the stored one: bool [draws, n].
+    """Which predictions of a judge job are right, of the given result or else of the stored one: bool [draws, n].
 
     Raises:
         StoreError: they are not those of that result.
     """
-    result = store.result(job) if result is None else result
-    packed = np.load(io.BytesIO(store.read(job, "outcomes.npy", result)), allow_pickle=False)
-    return np.unpackbits(packed, axis=1, count=result["n"]).astype(bool)
+    return read_labels(store, job, result).correct
 
 
 def _figure(runs: Mapping[tuple[int, int], list[np.ndarray]], stochastic: bool) -> dict[str, Any]:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+
+from robuststack.plan.specs import JobSpec, Kind
+
+IMAGES = "images.safetensors"
+"""The file of an attack job's images."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work. `spec` is plain JSON data that says everything about it; `id` is its hash."""
+    """One unit of work. `spec` says everything about it; `id` is its hash."""
 
     id: str
-    kind: Literal["train", "attack", "measure"]
     label: str
-    spec: Mapping[str, Any]
+    spec: JobSpec
     digest: str
     needs: tuple[str, ...] = ()
     work: float = 0.0
     """Forward passes of an image times its pixels: comparable within a suite, never across networks."""
     keep_images: bool = False
-    """For an attack job: store the adversarial images too. It changes no result, so it is not in the id."""
+    """For an attack job: keep its images when they have been judged. It changes no result, so it is not in the id."""
+
+    @property
+    def kind(self) -> Kind:
+        return self.spec.kind
 
     @property
     def also(self) -> Sequence[str]:
         """Files that its result must have beside those that every such job writes."""
-        return ("images.safetensors",) if self.keep_images else ()
+        return (IMAGES,) if self.keep_images else ()
 
     @property
     def calls_function(self) -> bool:
         """Whether its model is what a function of the user returns: only a call tells its weights."""
-        return function_of(self.spec) is not None
+        return self.function is not None
 
-
-def function_of(spec: Mapping[str, Any]) -> str | None:
-    """The function of the user, `package.module:function`, that returns the model of a job with this specification."""
-    found: str | None = spec.get("source", spec).get("given", {}).get("python")
-    return found
+    @property
+    def function(self) -> str | None:
+        """The function of the user, `package.module:function`, that returns the job's model."""
+        model = self.spec.described
+        return model.user_model.python if model and model.user_model else None

@@ -1,7 +1,7 @@
 """A plan: the jobs of a suite in the order they run, and the rows that their results make.
 
-Train jobs make models, attack jobs score one setting of a model under one attack (or none: clean accuracy), measure
-jobs time and count. Rows say which jobs they are made of. Jobs that come to the same work are one job.
+Train jobs make models, attack jobs make images, judge jobs keep what a setting of a model says of those or of the clean
+ones, measure jobs time and count. Rows say which jobs they are made of. Jobs that come to the same work are one job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADLINE = "adaptive"
 
 @dataclass(frozen=True)
 class Score:
-    """The attack jobs of one figure: one for each pair of training seed and attack seed."""
+    """The judge jobs of one figure: one for each pair of training seed and attack seed."""
 
     jobs: Mapping[tuple[int, int], str]
     stochastic: bool
@@ -43,9 +43,13 @@ class RowPlan:
     attacks: Mapping[str, Mapping[str, Mapping[str, Any]]]
     """protocol -> attack label -> its options as they come out at this row's point, as they are printed."""
 
+    images: Mapping[str, str]
+    """Judge job -> the attack job whose images it judges."""
+
     def jobs(self) -> set[str]:
         scores = [*self.clean.values(), *(one for some in self.robust.values() for one in some.values())]
-        return {*self.train.values(), self.measure, *(job for score in scores for job in score.jobs.values())}
+        judged = {job for score in scores for job in score.jobs.values()}
+        return {*self.train.values(), self.measure, *judged, *self.images.values()}
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from robuststack.errors import did_you_mean
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
+from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
-from robuststack.plan.source_digest import source_digest
+from robuststack.plan.specs import (
+    AttackSpec,
+    ComponentSpec,
+    ImageSelection,
+    JobSpec,
+    JudgeSpec,
+    MeasureSpec,
+    ModelSpec,
+    TrainSpec,
+    UserModelSpec,
+    effective_early_stop,
+)
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Dataset
@@ -23,8 +35,6 @@ from robuststack.suite.suite import Suite
 from robuststack.suite.variant import Variant, differing, shown_recipe, text
 
 OWN_NETWORK = "own network"
-MODULES = {"train": "train", "attack": "evaluate", "measure": "measure"}
-"""The engine's module behind each kind of job."""
 
 
 def make_plan(suite: Suite, registry: Registry, hardware: Hardware) -> Plan:
@@ -38,10 +48,10 @@ def make_plan(suite: Suite, registry: Registry, hardware: Hardware) -> Plan:
 
 @dataclass(frozen=True)
 class _Model:
-    """What attack jobs score: the model of a train job or, where a defense does not train, the one it loads."""
+    """What is attacked and judged: the model of a train job or, where a defense does not train, the one it loads."""
 
     id: str
-    spec: Mapping[str, Any]
+    spec: ModelSpec
     job: Job | None
     components: tuple[Component, ...]
 
@@ -52,6 +62,7 @@ class _Planner:
         self.registry = registry
         self.hardware = hardware
         self.jobs: dict[str, Job] = {}
+        self.images: dict[str, str] = {}
         self.protocols: set[str] = {HEADLINE}
 
     def plan(self) -> Plan:
@@ -111,7 +122,7 @@ class _Planner:
                 "retrained": sorted(defense.swept),
                 "threat": cell.threat.resolved(),
                 "recipe": cell.recipe if cell.trains else None,
-                "given": cell.given.resolved() if cell.given else None,
+                "user_model": cell.user_model.resolved() if cell.user_model else None,
                 "device": self.hardware.kind,
                 "precision": self.hardware.precision,
             }
@@ -148,7 +159,9 @@ class _Planner:
         measured = self._measure_job(label, cell, headline.victim)
         facts = {**facts, "stochastic": headline.victim.stochastic}
         train = {seed: model.id for seed, model in models.items() if model.job}
-        return RowPlan(label, facts, train, measured.id, clean, robust, figures)
+        judged = [job for scores in robust.values() for score in scores.values() for job in score.jobs.values()]
+        images = {job: self.images[job] for job in judged}
+        return RowPlan(label, facts, train, measured.id, clean, robust, figures, images)
 
     def _as_scored(self, attacks: Mapping[str, Variant], protocol: str, scoring: Scoring) -> dict[str, Attack]:
         """The attacks by label, with the draws of the protocol where it says how many."""
@@ -157,7 +170,7 @@ class _Planner:
         used = {label: one.component.with_draws(scoring.draws) for label, one in attacks.items()}
         labels: dict[str, str] = {}
         for label, attack in used.items():
-            same = labels.setdefault(job_id("attack", attack.resolved()), label)
+            same = labels.setdefault(job_id("attack", ComponentSpec.of(attack)), label)
             if same != label:
                 message = (
                     f"protocol {protocol!r} sets draws to {scoring.draws}, so {same!r} and {label!r} are one attack"
@@ -172,15 +185,16 @@ class _Planner:
         if not cell.trains:
             return _Model(job_id("model", model), model, None, (dataset, defense, *network))
         recipe = cell.training.recipe
-        spec = {
-            **model,
+        spec = TrainSpec(
+            model=model,
             # The radius of training: one model can be attacked at several.
-            "threat": cell.threat.model_copy(update={"eps": recipe.eps or cell.threat.eps}).resolved(),
-            "recipe": cell.recipe,
-            "seed": seed,
-            "device": self.hardware.kind,
-            "precision": self.hardware.precision,
-        }
+            threat=cell.threat.model_copy(update={"eps": recipe.eps or cell.threat.eps}),
+            recipe=recipe,
+            attack=ComponentSpec.of(cell.attack),
+            seed=seed,
+            device=self.hardware.kind,
+            precision=self.hardware.precision,
+        )
         parts = (
             (cell.dataset, suite.datasets),
             (cell.architecture, _siblings(cell, suite)),
@@ -190,94 +204,107 @@ class _Planner:
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
         work = images * defense.image_passes(cell.attack.steps) * _pixels(dataset)
-        components = [dataset, *network, defense, cell.attack]
-        job = self._job("train", label, spec, components, work=work)
-        return _Model(job.id, spec, job, ())
+        job = self._job(label, spec, [dataset, *network, defense, cell.attack], work=work)
+        return _Model(job.id, model, job, ())
 
     def _score(
         self, label: str, attack: Attack | None, cell: Cell, scoring: Scoring, models: Mapping[int, _Model]
     ) -> Score:
         victim = scoring.victim if attack else scoring.clean
-        jobs = {
-            (train_seed, attack_seed): self._attack_job(
-                label, attack, cell, scoring.attacker, victim, model, attack_seed
-            ).id
-            for train_seed, model in models.items()
-            for attack_seed in self.suite.seeds.attack
-        }
+        jobs: dict[tuple[int, int], str] = {}
+        for train_seed, model in models.items():
+            for seed in self.suite.seeds.attack:
+                of_seed = f"{label} attack seed {seed}" if len(self.suite.seeds.attack) > 1 else label
+                images = None
+                if attack:
+                    early_stop = effective_early_stop(attack.early_stop, scoring.attacker, victim)
+                    images = self._attack_job(of_seed, attack, cell, scoring.attacker, model, seed, early_stop)
+                jobs[train_seed, seed] = self._judge_job(of_seed, images, cell, victim, model, seed).id
         return Score(jobs, victim.stochastic)
 
     def _attack_job(
-        self,
-        label: str,
-        attack: Attack | None,
-        cell: Cell,
-        attacker: Setting,
-        victim: Setting,
-        model: _Model,
-        seed: int,
+        self, label: str, attack: Attack, cell: Cell, attacker: Setting, model: _Model, seed: int, early_stop: bool
     ) -> Job:
-        evaluate, dataset = self.suite.evaluate, cell.dataset.component
-        draws = evaluate.draws if victim.stochastic else 1
-        images = min(dataset.size(evaluate.split), evaluate.limit or 10**12)
-        spec: dict[str, Any] = {
+        spec = AttackSpec(
+            **self._scored(cell, model),
+            setting=attacker,
+            seed=seed,
+            attack=ComponentSpec.of(attack),
+            threat=cell.threat,
+            precision=self.hardware.precision,
+            early_stop=early_stop,
+        )
+        work = self._images(cell) * attack.image_passes(attacker.stochastic) * _pixels(cell.dataset.component)
+        before = [model.job] if model.job else []
+        keep = self.suite.evaluate.keep_images
+        return self._job(label, spec, [*model.components, attack], before, before, work, keep)
+
+    def _judge_job(self, label: str, images: Job | None, cell: Cell, victim: Setting, model: _Model, seed: int) -> Job:
+        draws = self.suite.evaluate.draws if victim.stochastic else 1
+        spec = JudgeSpec(
+            **self._scored(cell, model),
+            setting=victim,
+            # What draws no noise depends on no seed.
+            seed=seed if victim.stochastic else 0,
+            images=images.id if images else None,
+            draws=draws,
+        )
+        trained = [model.job] if model.job else []
+        needs = [*([images] if images else []), *trained]
+        # The digest of the images ends with that of their model.
+        before = [images] if images else trained
+        work = self._images(cell) * float(draws) * _pixels(cell.dataset.component)
+        job = self._job(label, spec, model.components, needs, before, work)
+        if images:
+            self.images[job.id] = images.id
+        return job
+
+    def _scored(self, cell: Cell, model: _Model) -> dict[str, Any]:
+        """What attack and judge specifications share."""
+        evaluate = self.suite.evaluate
+        return {
             "model": model.id,
-            # A model that no job here trains is described whole.
-            **({} if model.job else {"source": model.spec}),
-            "attack": attack.resolved() if attack else None,
-            "victim": victim.resolved(),
-            "draws": draws,
-            # Clean accuracy of a deterministic model depends on no seed.
-            "seed": seed if attack or victim.stochastic else 0,
-            "split": evaluate.split,
-            "limit": evaluate.limit,
-            "batch_size": evaluate.batch_size,
+            "foreign": None if model.job else model.spec,
+            "selection": ImageSelection(split=evaluate.split, limit=evaluate.limit),
+            "block": evaluate.block,
             "device": self.hardware.kind,
-            "precision": self.hardware.precision if attack else "float32",
         }
-        passes = float(draws)
-        if attack:
-            spec |= {"threat": cell.threat.resolved(), "attacker": attacker.resolved()}
-            passes += attack.image_passes(attacker.stochastic)
-        seeds = f" attack seed {seed}" if len(self.suite.seeds.attack) > 1 else ""
-        components = [*model.components, *([attack] if attack else [])]
-        keep = bool(attack) and evaluate.keep_images
-        work = images * passes * _pixels(dataset)
-        return self._job("attack", f"{label}{seeds}", spec, components, model.job, work, keep)
+
+    def _images(self, cell: Cell) -> int:
+        evaluate = self.suite.evaluate
+        selection = ImageSelection(split=evaluate.split, limit=evaluate.limit)
+        return selection.count(cell.dataset.component.size(evaluate.split))
 
     def _measure_job(self, label: str, cell: Cell, setting: Setting) -> Job:
         data, measure = cell.dataset.component, self.suite.measure
         network = [cell.architecture.component] if cell.architecture else []
-        spec = {
-            **_model_spec(cell),
-            "shape": list(data.shape),
-            "num_classes": data.num_classes,
-            "setting": setting.resolved(),
-            "measure": measure.resolved(),
-            "device": self.hardware.kind,
-        }
+        spec = MeasureSpec(
+            model=_model_spec(cell),
+            shape=data.shape,
+            num_classes=data.num_classes,
+            setting=setting,
+            measure=measure,
+            device=self.hardware.kind,
+        )
         passes = (measure.repeats + measure.warmup) * (1 + measure.batch_size) if measure.latency else 1
-        return self._job("measure", label, spec, [*network, cell.defense.component], work=passes * _pixels(data))
+        return self._job(label, spec, [*network, cell.defense.component], work=passes * _pixels(data))
 
     def _job(
         self,
-        kind: Literal["train", "attack", "measure"],
         label: str,
-        spec: Mapping[str, Any],
-        components: list[Component],
-        needs: Job | None = None,
+        spec: JobSpec,
+        components: Sequence[Component],
+        needs: Sequence[Job] = (),
+        before: Sequence[Job] = (),
         work: float = 0.0,
         keep_images: bool = False,
     ) -> Job:
-        identity = job_id(kind, spec)
+        """The job of a specification. `before` are the jobs it needs whose digests its own has to hold."""
+        identity = job_id(spec.kind, spec)
         if identity not in self.jobs:
-            classes = [base for one in components for base in type(one).__mro__ if base is not object]
-            modules = [f"robuststack.engine.{MODULES[kind]}", *(base.__module__ for base in classes)]
-            own = source_digest(modules, alone=["robuststack.engine.jobs", "robuststack.engine.models"])
-            # A retrained model makes its attack results stale, so a digest holds those of the jobs before it.
-            digest = f"{own}.{needs.digest}" if needs else own
-            required = (needs.id,) if needs else ()
-            self.jobs[identity] = Job(identity, kind, label, spec, digest, required, work, keep_images)
+            digest = job_digest(spec.kind, components, before)
+            required = tuple(need.id for need in needs)
+            self.jobs[identity] = Job(identity, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
 
 
@@ -286,14 +313,14 @@ def _siblings(cell: Cell, suite: Suite) -> Sequence[Part]:
     return cell.dataset.part.architectures or suite.architectures
 
 
-def _model_spec(cell: Cell) -> dict[str, Any]:
+def _model_spec(cell: Cell) -> ModelSpec:
     """What a model is made of, before any training."""
-    return {
-        "dataset": cell.dataset.component.resolved(),
-        "defense": cell.defense.component.resolved(),
-        **({"architecture": cell.architecture.component.resolved()} if cell.architecture else {}),
-        **({"given": cell.given.resolved()} if cell.given else {}),
-    }
+    return ModelSpec(
+        dataset=ComponentSpec.of(cell.dataset.component),
+        defense=ComponentSpec.of(cell.defense.component),
+        architecture=ComponentSpec.of(cell.architecture.component) if cell.architecture else None,
+        user_model=UserModelSpec.of(cell.user_model) if cell.user_model else None,
+    )
 
 
 def _pixels(dataset: Dataset) -> float:

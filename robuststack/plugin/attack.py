@@ -50,6 +50,12 @@ class Attack(Component):
         other.name, other.distribution = self.name, self.distribution
         return other
 
+    @property
+    def early_stop(self) -> bool:
+        """Whether it may leave an image as it is once a deterministic model gets it wrong (`AttackedModel.settles`). The
+        host lets it where that very model judges the images, and nowhere else. Never in training."""
+        return False
+
     def image_passes(self, stochastic: bool) -> float:
         """Work per image, in forward passes (a gradient with respect to the input counts 1 more)."""
         return 2.0

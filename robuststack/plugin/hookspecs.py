@@ -54,7 +54,8 @@ def start_tracking(folder: Path) -> object | None:
 
 @hookspec
 def run_started(plan: Plan, cached: frozenset[str]) -> None:
-    """Called before the first job with the whole plan and the ids of the jobs whose results are in the store."""
+    """Called before the first job with the whole plan and the ids of the jobs whose results are in the store. A job's kind
+    is `train`, `attack`, `judge` or `measure`."""
 
 
 @hookspec
@@ -68,8 +69,14 @@ def epoch_finished(job: Job, epoch: int, epochs: int, metrics: Mapping[str, floa
 
 
 @hookspec
-def batch_judged(job: Job, done: int, total: int, metrics: Mapping[str, float]) -> None:
-    """Called after each batch of an attack job: images done, images in all, and the accuracy so far in percent."""
+def block_finished(job: Job, done: int, total: int, metrics: Mapping[str, float]) -> None:
+    """Called after each block of an attack or judge job: images done and images in all, and, of a judge job, the accuracy
+    so far in percent: `ca` of clean images, `ra` of adversarial ones."""
+
+
+@hookspec
+def job_noticed(job: Job, text: str) -> None:
+    """Called with one line about a job that a reader should know of: a block that is damaged and made again, say."""
 
 
 @hookspec

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from robuststack.errors import JobFailed, StoreError
-from robuststack.plan.job import Job
+from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.plan import Plan
+from robuststack.plan.specs import JudgeSpec
 from robuststack.plugin.registry import Registry
+from robuststack.running.cached import images_wanted, look_up, stored
 from robuststack.running.store import Busy, Store
 
 POLL_SECONDS = 0.5
@@ -56,20 +58,16 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
         RobustStackError: whatever concerns the whole run; the jobs finished before it stay finished.
     """
     hooks = registry.hooks.hook
-    outcome = Outcome()
-    pending = []
-    for job in plan.jobs:
-        found = stored(job, store, outcome.results)
-        if found is None:
-            pending.append(job)
-        else:
-            outcome.results[job.id] = found
+    outcome = Outcome(look_up(plan.jobs, store))
+    pending = [job for job in plan.jobs if job.id not in outcome.results]
     hooks.run_started(plan=plan, cached=frozenset(outcome.results))
     if pending:
         needed = {need for job in pending for need in job.needs}
         executor.prepare(pending, [job for job in plan.jobs if job.id in needed and job.id in outcome.results])
     with contextlib.ExitStack() as locks:
-        _Run(store, executor, hooks, outcome, locks).all(pending, time.monotonic() + wait)
+        run = _Run(plan.jobs, store, executor, hooks, outcome, locks)
+        run.release_all()
+        run.all(pending, time.monotonic() + wait)
     return outcome
 
 
@@ -77,6 +75,7 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
 class _Run:
     """The jobs of a plan that are under way, and the locks that hold them."""
 
+    jobs: Sequence[Job]
     store: Store
     executor: Executor
     hooks: Any
@@ -90,7 +89,7 @@ class _Run:
         if self.executor.slots > 1:
             # First what others wait for, so that they can share the end among them.
             needed = {need for job in left for need in job.needs}
-            left.sort(key=lambda job: (job.kind == "measure", job.id not in needed))
+            left.sort(key=lambda job: (job.kind == "measure", not (job.kind == "train" and job.id in needed)))
         while left or self.running:
             left, busy = self._start(left)
             if self.running:
@@ -131,10 +130,14 @@ class _Run:
     def _begin(self, job: Job) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.store.lock(job.id))
-            found = stored(job, self.store, self.outcome.results)
-            if found is not None:  # Another run finished it meanwhile, or its model came out as before.
-                self.outcome.results[job.id] = found
+            wanted = job.kind == "attack" and images_wanted(job, self.jobs, self.store)
+            result = stored(job, self.store, self.outcome.results, images=wanted)
+            if result is not None:  # Another run finished it meanwhile, or its model came out as before.
+                self.outcome.results[job.id] = result
                 return
+            if wanted and self.store.has(job.id, job.digest) and not self.store.has(job.id, job.digest, (IMAGES,)):
+                self._report("job_noticed", job=job, text="its images were deleted and are wanted: it is run again")
+                self.store.reopen(job.id)
             self.hooks.job_started(job=job)
             self.executor.start(job)
             lock = self.locks.enter_context(stack.pop_all())
@@ -150,21 +153,25 @@ class _Run:
         else:
             self.outcome.results[job.id] = result
             self.hooks.job_finished(job=job, result=result, seconds=time.perf_counter() - started)
+            if isinstance(job.spec, JudgeSpec) and job.spec.images:
+                self._release(job.spec.images)
+
+    def release_all(self) -> None:
+        """Delete what a run that was killed meant to delete."""
+        for job in self.jobs:
+            if job.kind == "attack":
+                self._release(job.id)
+
+    def _release(self, attack: str) -> None:
+        """Delete the images of an attack job that are not to be kept, once all that judge them here have."""
+        result = self.outcome.results.get(attack, {"files": {}})
+        judges = [job.id for job in self.jobs if isinstance(job.spec, JudgeSpec) and job.spec.images == attack]
+        if IMAGES not in result["files"] or result["keep_images"] or not self.outcome.results.keys() >= set(judges):
+            return
+        if any(job.keep_images for job in self.jobs if job.id == attack):
+            return
+        with contextlib.suppress(Busy), self.store.lock(attack):
+            self.outcome.results[attack] = self.store.discard(attack, IMAGES)
 
     def _report(self, event: str, **facts: Any) -> None:
         getattr(self.hooks, event)(**facts)
-
-
-def stored(job: Job, store: Store, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The stored result of a job, if it is of this source code and of the very weights that its model has now.
-
-    `results` are those of the jobs before it. Of a job whose model a function returns, the executor knows.
-    """
-    if job.calls_function or not store.has(job.id, job.digest, also=job.also):
-        return None
-    found = store.result(job.id)
-    for need in job.needs:
-        model = results.get(need)
-        if model is None or model["files"].get("model.safetensors") != found.get("model_sha256"):
-            return None
-    return found

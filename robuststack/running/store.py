@@ -1,7 +1,7 @@
 """Jobs and results on disk.
 
-One folder a job. `result.json` is written last and in one move: where it stands, the job is done. Checkpoints appear
-and disappear whole. A run that is killed at any moment leaves nothing that the next run could mistake for finished.
+One folder a job. `result.json` is written last and in one move: where it stands, the job is done. Checkpoints and blocks
+appear and disappear whole. A run that is killed at any moment leaves nothing that the next run could mistake for finished.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from robuststack.errors import StoreError
 from robuststack.running.atomic_files import _remove, _replace, _write, _writing, uninterrupted
 
-SCHEMA = 1
+SCHEMA = 2
 MARKER = "robuststack-store.json"
 
 
@@ -32,6 +32,16 @@ class Checkpoint:
     files: Mapping[str, bytes]
     meta: Mapping[str, Any]
     folder: Path
+
+
+@dataclass(frozen=True)
+class Block:
+    """What was made of one block of a job's images: a safetensors file, and what was counted."""
+
+    number: int
+    content: bytes
+    facts: dict[str, Any]
+    """Numbers, among them the `seconds` that it took."""
 
 
 class Busy(StoreError):
@@ -57,6 +67,11 @@ class Store:
                 _replace(marker, json.dumps({"schema": SCHEMA}).encode())
         if marker.is_file():
             schema = self._json(marker).get("schema")
+            if isinstance(schema, int) and schema < SCHEMA:
+                raise StoreError(
+                    f"{self.root}: a store of schema {schema}, written by an earlier version; this one writes schema"
+                    f" {SCHEMA}: name another folder with --store, where all results are made anew (nothing was deleted)"
+                )
             if schema != SCHEMA:
                 raise StoreError(f"{self.root}: a store of schema {schema!r}; this version reads {SCHEMA}")
 
@@ -132,7 +147,7 @@ class Store:
         return content
 
     def finish(self, job: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-        """Store a job's files and, last, its result; its checkpoints go. Returns the result as stored."""
+        """Store a job's files and, last, its result; its checkpoints and blocks go. Returns the result as stored."""
         folder = self.folder(job)
         with _writing(folder), uninterrupted():
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,9 +158,73 @@ class Store:
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
             text = json.dumps({**result, "files": hashes}, indent=1, sort_keys=True)
             _replace(folder / "result.json", text.encode())
-            _remove(folder / "checkpoints")
+            _remove(folder / "checkpoints", folder / "blocks")
         # As a later run will read it: not even the order of keys may depend on who ran the job.
         return dict(json.loads(text))
+
+    def discard(self, job: str, name: str) -> dict[str, Any]:
+        """Delete one file of a finished job, which stays finished. Returns its result as it now is."""
+        folder, result = self.folder(job), self.result(job)
+        result["files"].pop(name, None)
+        with _writing(folder), uninterrupted():
+            _replace(folder / "result.json", json.dumps(result, indent=1, sort_keys=True).encode())
+            (folder / name).unlink(missing_ok=True)
+        return result
+
+    def reopen(self, job: str) -> None:
+        """Let a finished job be run again."""
+        folder = self.folder(job)
+        with _writing(folder):
+            (folder / "result.json").unlink(missing_ok=True)
+
+    def finished(self, kind: str) -> Iterator[dict[str, Any]]:
+        """The results of all finished jobs of a kind, by id."""
+        for path in sorted((self.root / kind).glob("*/result.json")):
+            yield self._json(path)
+
+    def save_block(self, job: str, block: Block, stamp: Mapping[str, Any]) -> None:
+        """Keep a finished block. `stamp` says what it was computed with: source code, weights, images."""
+        path = self._block(job, block.number)
+        head = {"stamp": dict(stamp), "facts": block.facts}
+        with _writing(path), uninterrupted():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, _sealed(head, block.content))
+
+    def blocks(
+        self, job: str, stamp: Mapping[str, Any], noticed: Callable[[str], None] = lambda text: None
+    ) -> dict[int, dict[str, Any]]:
+        """The facts of the finished blocks of a job, by number, each read and found whole.
+
+        `noticed` is told in one line of each that is damaged or was computed with something else: it is to be made again.
+        """
+        kept: dict[int, dict[str, Any]] = {}
+        for path in sorted((self.folder(job) / "blocks").glob("block-*")):
+            number = int(path.name.partition("-")[2])
+            try:
+                kept[number] = self.read_block(job, number, stamp).facts
+            except StoreError as error:
+                noticed(f"block {number} is made again: {error}")
+        return kept
+
+    def read_block(self, job: str, number: int, stamp: Mapping[str, Any]) -> Block:
+        """One finished block.
+
+        Raises:
+            StoreError: it is absent, truncated, or was computed with another source code, model or images.
+        """
+        path = self._block(job, number)
+        try:
+            head, content = _unsealed(path.read_bytes())
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror})") from None
+        except ValueError:
+            raise StoreError(f"{path} is truncated or not ours (its hash differs)") from None
+        if head["stamp"] != dict(stamp):
+            raise StoreError(f"{path} was computed with another source code, model or images")
+        return Block(number, content, head["facts"])
+
+    def _block(self, job: str, number: int) -> Path:
+        return self.folder(job) / "blocks" / f"block-{number:05d}"
 
     def save_checkpoint(self, job: str, epoch: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
         """Keep the state after `epoch`; the one before it goes once this one is whole."""
@@ -231,6 +310,25 @@ class Store:
         if not isinstance(data, dict):
             raise StoreError(f"{path} is not ours; delete {path.parent} to run the job again")
         return data
+
+
+def _sealed(head: Mapping[str, Any], content: bytes) -> bytes:
+    """A block as one file: the hash of all that follows, what is said of it, and its content, the first two a line each."""
+    body = json.dumps(head, sort_keys=True).encode() + b"\n" + content
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def _unsealed(file: bytes) -> tuple[dict[str, Any], bytes]:
+    """What `_sealed` put together.
+
+    Raises:
+        ValueError: it is not whole.
+    """
+    seal, _, body = file.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != seal:
+        raise ValueError(seal)
+    head, _, content = body.partition(b"\n")
+    return json.loads(head), content
 
 
 def glob_escape(text: str) -> str:

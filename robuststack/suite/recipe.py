@@ -42,6 +42,6 @@ class Recipe(Options):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
-    def given(self) -> dict[str, Any]:
+    def written(self) -> dict[str, Any]:
         """Only the keys that were written."""
         return self.model_dump(exclude_unset=True)

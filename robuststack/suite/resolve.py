@@ -20,7 +20,7 @@ from robuststack.suite.parts import DatasetPart, DefensePart
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
-from robuststack.suite.user_model import Given, find_given
+from robuststack.suite.user_model import UserModel, find_user_model
 from robuststack.suite.variant import Training, Variant, text
 
 
@@ -37,12 +37,12 @@ class Cell:
     """The training attack."""
     defense: Variant
     points: list[dict[str, Any]]
-    given: Given | None = None
+    user_model: UserModel | None = None
     """The user's own model, in place of one that is trained."""
 
     @property
     def trains(self) -> bool:
-        return self.given is None and bool(self.defense.component.trains)
+        return self.user_model is None and bool(self.defense.component.trains)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Resolver:
     def cells(self, attacks: Mapping[str, Variant]) -> Iterator[Cell]:
         """The product of datasets, architectures, threat models, recipes and defenses."""
         suite = self.suite
-        given = [self._given(part, ("defenses", index)) for index, part in enumerate(suite.defenses)]
+        user_models = [self._user_model(part, ("defenses", index)) for index, part in enumerate(suite.defenses)]
         for d, data_part in enumerate(suite.datasets):
             networks = self._networks(data_part, d)
             # None: the models that bring a network of their own.
@@ -88,7 +88,7 @@ class Resolver:
             ):
                 for threat, (i, part) in itertools.product(self._threats(d, dataset), enumerate(suite.defenses)):
                     for defense in self._variants("defense", part, ("defenses", i)):
-                        model = given[i]
+                        model = user_models[i]
                         if model and not defense.component.trains:
                             message = f"defense {part.name!r} brings its own model: leave `model:` out"
                             raise self.suite.error(message, "defenses", i, "model")
@@ -119,9 +119,9 @@ class Resolver:
             for one in self._variants("architecture", network, (*path, index))
         ]
 
-    def _given(self, part: DefensePart, path: tuple[str | int, ...]) -> Given | None:
+    def _user_model(self, part: DefensePart, path: tuple[str | int, ...]) -> UserModel | None:
         try:
-            return find_given(part.model) if part.model else None
+            return find_user_model(part.model) if part.model else None
         except ModelError as error:
             raise self.suite.error(error, *path, "model") from None
 
@@ -153,9 +153,9 @@ class Resolver:
             yield Variant(component, part, path, swept)
 
     def _recipe(self, recipe: Recipe, data_part: DatasetPart, part: DefensePart, defense: Defense) -> Recipe:
-        given = {**recipe.given(), **data_part.train.given(), **part.train.given()}
+        written = {**recipe.written(), **data_part.train.written(), **part.train.written()}
         try:
-            return parse(Recipe, {**defense.recipe(), **given})
+            return parse(Recipe, {**defense.recipe(), **written})
         except InvalidOptions as error:
             raise PluginError(f"the recipe of defense {defense.name!r}: {error}") from None
 

@@ -17,7 +17,7 @@ from robuststack.suite.recipe import Recipe
 from robuststack.suite.suite import Seeds, Suite
 
 IMAGES = 8
-"""Images a split, and a batch."""
+"""Images a split, a batch and a block."""
 SUFFIX = ".smoke"
 SMOKE = "A smoke run, on a few made-up images and with one epoch of training: its figures say nothing."
 
@@ -84,7 +84,7 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
             "attacks": _attacks(suite.attacks, registry),
             "seeds": Seeds(train=suite.seeds.train[:1], attack=suite.seeds.attack[:1]),
             "evaluate": suite.evaluate.model_copy(
-                update={"limit": None, "batch_size": IMAGES, "draws": 2, "keep_images": False, "points": "ends"}
+                update={"limit": None, "block": IMAGES, "draws": 2, "keep_images": False, "points": "ends"}
             ),
             "measure": suite.measure.model_copy(update={"batch_size": 1, "repeats": 3, "warmup": 0}),
         }
@@ -139,7 +139,7 @@ def _defense(part: DefensePart, registry: Registry) -> DefensePart:
 def _section(recipe: Recipe) -> Recipe:
     """What a dataset or a defense changes of the recipe, without what a smoke run decides itself."""
     return Recipe(
-        **{key: value for key, value in recipe.given().items() if key not in ("epochs", "batch_size", "attack")}
+        **{key: value for key, value in recipe.written().items() if key not in ("epochs", "batch_size", "attack")}
     )
 
 

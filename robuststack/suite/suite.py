@@ -46,7 +46,12 @@ class Evaluate(Options):
 
     split: Literal["test", "validation"] = option("test", "The images to score on.")
     limit: int | None = option(None, "Score on the first so many images only.", ge=1)
-    batch_size: int = option(500, "Images a batch; one noise draw serves a whole batch.", ge=1)
+    block: int = option(
+        100,
+        "Images a block: what is attacked, judged and stored at a time. One noise draw serves a whole block, and a run that"
+        " is killed goes on at the next one.",
+        ge=1,
+    )
     draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
     protocols: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1

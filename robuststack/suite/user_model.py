@@ -16,7 +16,7 @@ from robuststack.suite.parts import ModelSource
 
 
 @dataclass(frozen=True)
-class Given:
+class UserModel:
     """A file of weights or a function, with the hash of its content: a moved file is the same model."""
 
     source: ModelSource
@@ -34,7 +34,7 @@ class Given:
         return {"fingerprint": self.fingerprint, "places": {"load": self.source.load}}
 
 
-def find_given(source: ModelSource) -> Given:
+def find_user_model(source: ModelSource) -> UserModel:
     """Find the file or the function's module, without importing it. A module is looked for in the working directory too.
 
     Raises:
@@ -42,11 +42,11 @@ def find_given(source: ModelSource) -> Given:
     """
     if source.python is not None:
         module = source.python.partition(":")[0]
-        return Given(source, f"source:{_source_of(module)}")
+        return UserModel(source, f"source:{_source_of(module)}")
     path = Path(source.load or "")
     try:
         with path.open("rb") as file:
-            return Given(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+            return UserModel(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
 

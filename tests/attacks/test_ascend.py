@@ -19,7 +19,7 @@ from robuststack.attacks.eot import loss_gradient
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.attacks.margins import margin
 from robuststack.engine.data import Data
-from robuststack.engine.evaluate import Outcome, evaluate, judge
+from robuststack.engine.evaluate import Evaluation, evaluate, judge
 from robuststack.engine.random_streams import generator
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import PluginError
@@ -89,7 +89,7 @@ def perturb(attack: rs.Attack, view: nn.Module, seed: int = 0, threat: rs.Threat
         return attack.perturb(AttackedModel(view, RUNTIME), *images(), threat, generator(CPU, seed))
 
 
-def run(view: View, attack: rs.Attack | None, **changes: object) -> Outcome:
+def run(view: View, attack: rs.Attack | None, **changes: object) -> Evaluation:
     data = changes.pop("data", None) or Data(*images())
     victim = changes.pop("victim", view)
     settings_ = {"seed": 0, "draws": 1, "batch_size": 10, "keep": True, **changes}
@@ -380,7 +380,7 @@ class Cropping(rs.Attack):
         return x[:, :, 1:]
 
 
-def in_ball(outcome: Outcome, data: Data) -> bool:
+def in_ball(outcome: Evaluation, data: Data) -> bool:
     return bool(((outcome.images - data.images).abs() <= THREAT.eps + 1e-6).all()) and bool(
         ((outcome.images >= 0) & (outcome.images <= 1)).all()
     )

@@ -103,7 +103,7 @@ def test_it_prints_the_table_and_writes_nothing_but_the_store(evaluate, here):
 def test_a_leaderboard_is_written_where_it_is_wanted_and_says_what_was_asked(evaluate, here):
     code, output, _ = evaluate(*LOADED, *COMMON, *CHOICES, "--leaderboard", "board")
     assert code == 0
-    assert output.endswith("wrote board/w.json\nwrote board/w.md\nwrote board/w.outcomes.safetensors\n")
+    assert output.endswith("wrote board/w.json\nwrote board/w.md\nwrote board/w.labels.safetensors\n")
     board = files.read(here / "board" / "w.json")
     assert board["complete"]
     assert board["description"].startswith(f"robuststack evaluate --dataset '{DATASET}' --defense float ")

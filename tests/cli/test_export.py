@@ -240,7 +240,7 @@ def test_what_cannot_be_exported_is_one_line(export, here, defense, point, more,
 def test_a_job_that_trained_nothing_names_the_one_that_did(export, trained):
     attack = next(job for job in trained.result.plan.jobs if job.kind == "attack")
     _, _, errors = export(attack.id)
-    model = attack.spec["model"]
+    model = attack.spec.model
     assert errors.endswith(
         f"{attack.id} is a job of kind attack; name a train job, such as {model}, whose model it scores\n"
     )

@@ -1,4 +1,4 @@
-"""`robuststack rejudge`: the kept images score as they did, on fresh noise, in 8 bits, at other points; the store stays."""
+"""`robuststack rejudge`: the kept images score as they did, on fresh noise, in 8 bits, at other points; and it is kept."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from torch import Tensor
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine.evaluate import judge
-from robuststack.engine.jobs import Workspace
 from robuststack.engine.random_streams import seeded
-from robuststack.engine.rejudge import rejudge as judged_again
-from robuststack.hardware import Hardware
 from robuststack.leaderboard.rows import load_outcomes
+from robuststack.plan.rejudge import plan_rejudging
 from robuststack.plugin.registry import Registry
+from robuststack.running.rejudge import rejudge as run_rejudging
 from robuststack.running.store import Store
 from robuststack.statistics import accuracy
 from trained import Trained
@@ -41,10 +40,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def rejudge(trained: Trained, capsys: pytest.CaptureFixture[str]) -> Any:
+def rejudge(own: Store, capsys: pytest.CaptureFixture[str]) -> Any:
     """Arguments -> (exit code, standard output, standard error)."""
 
-    def go(*arguments: str, store: Path = trained.store) -> tuple[int, str, str]:
+    def go(*arguments: str, store: Path = own.root) -> tuple[int, str, str]:
         capsys.readouterr()
         code = call(["rejudge", *arguments, "--store", str(store), "--device", "cpu"])
         return code, *capsys.readouterr()
@@ -56,7 +55,9 @@ def rejudge(trained: Trained, capsys: pytest.CaptureFixture[str]) -> Any:
 def facts(rejudge: Any) -> Callable[..., dict[str, Any]]:
     def go(*arguments: str, **more: Any) -> dict[str, Any]:
         code, output, errors = rejudge(*arguments, "--json", **more)
-        assert (code, errors) == (0, "")
+        assert code == 0
+        to_the_end = "it is run to the end" in errors
+        assert errors.count("\n") == to_the_end
         return dict(json.loads(output))
 
     return go
@@ -69,9 +70,20 @@ def own(trained: Trained, here: Path) -> Store:
     return Store(here / "store")
 
 
-def attack_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
+def judge_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
     (row,) = (row for row in trained.result.rows if row["defense"] == defense and point.items() <= row["point"].items())
     return str(row["jobs"]["adaptive"][label]["0/0"])
+
+
+def attack_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
+    judge = judge_job(trained, defense, label, **point)
+    return str(Store(trained.store).result(judge)["spec"]["images"])
+
+
+def correct(store: Store, job: str, **more: Any) -> np.ndarray:
+    """Whether the labels are right when the images of a job are judged again: bool [draws, n]."""
+    rejudging = plan_rejudging(store, Registry(), job, device="cpu", **more)
+    return run_rejudging(rejudging, store, Registry(), Path()).labels.correct
 
 
 def images_of(store: Store | Path, job: str) -> Tensor:
@@ -89,25 +101,22 @@ def contents(folder: Path) -> dict[str, tuple[str, int]]:
 
 def put_images(store: Store, job: str, images: Tensor) -> None:
     """Other images in a finished job, as if its attack had found them."""
-    result = store.result(job)
-    outcomes = store.read(job, "outcomes.npy")
-    store.finish(
-        job,
-        result,
-        {"outcomes.npy": outcomes, "images.safetensors": safetensors.torch.save({"images": images.contiguous()})},
-    )
+    content = safetensors.torch.save({"images": images.contiguous()})
+    sha = hashlib.sha256(content).hexdigest()
+    store.finish(job, {**store.result(job), "images_sha256": sha}, {"images.safetensors": content})
 
 
 # --- deterministic points
 
 
 @pytest.mark.parametrize("label", ["FGSM", "PGD-5"])
-def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, facts, label):
-    job = attack_job(trained, "oat", label, **{"lambda": 1.0})
-    store = Store(trained.store, create=False)
-    again = judged_again(Workspace(Registry(), store, Path(), Hardware("cpu", "float32")), job)
-    assert np.array_equal(again.correct, load_outcomes(store, job))
+def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, own, facts, label):
+    job, judge = (named(trained, "oat", label, **{"lambda": 1.0}) for named in (attack_job, judge_job))
+    store = own
+    assert np.array_equal(correct(store, job), load_outcomes(store, judge))
     found = facts(job)
+    assert found["judged"] == judge, "the very job of the run"
+    assert facts(judge) == found, "either job names the images"
     assert found["stored"] == found["new"]
     assert (found["stored"]["interval"], found["stored"]["draws"], found["n"]) == ("wilson", 1, 200)
     assert (found["stored_inside"], found["point"], found["eight_bit"]) == (True, None, None)
@@ -119,11 +128,19 @@ def test_the_figures_are_those_of_the_leaderboard(trained, facts):
     assert {key: found["stored"][key] for key in ("value", "low", "high", "interval")} == row["ra"]["PGD-5"]
 
 
-def test_nothing_in_the_store_is_changed(trained, rejudge):
-    before = contents(trained.store)
-    for defense, point in (("none", {}), ("float", {"lambda_n": 1})):
-        assert rejudge(attack_job(trained, defense, **point), "--eight-bit", "--seed", "2")[0] == 0
-    assert contents(trained.store) == before
+def test_what_was_in_the_store_stays_and_a_second_call_is_read_from_it(own, trained, rejudge):
+    before = contents(own.root)
+    jobs = [attack_job(trained, "none"), attack_job(trained, "float", lambda_n=1)]
+    first = [rejudge(job, "--eight-bit", "--seed", "2", store=own.root) for job in jobs]
+    assert [code for code, _, _ in first] == [0, 0]
+    after = contents(own.root)
+    left = {path for path in before if not path.endswith(("/lock", "/owner"))}
+    assert all(after[path] == before[path] for path in left)
+    results = {path.partition("store/")[2].partition("/")[0] for path in after.keys() - before.keys()}
+    assert results == {"judge", "attack"}, "two judgings each; and the deterministic attack, to the end"
+    again = [rejudge(job, "--eight-bit", "--seed", "2", store=own.root) for job in jobs]
+    assert [output for _, output, _ in again] == [output for _, output, _ in first]
+    assert contents(own.root) == after
 
 
 # --- randomised points
@@ -136,12 +153,13 @@ def test_a_randomised_point_is_judged_on_noise_of_its_own(own, trained):
     louder = {key: 10 * value if key.endswith(".alpha") else value for key, value in state.items()}
     own.finish(model, own.result(model), {"model.safetensors": safetensors.torch.save(louder)})
     sha = own.result(model)["files"]["model.safetensors"]
-    files = {name: own.read(job, name) for name in ("outcomes.npy", "images.safetensors")}
+    files = {"images.safetensors": own.read(job, "images.safetensors")}
     own.finish(job, {**own.result(job), "model_sha256": sha}, files)
 
-    workspace = Workspace(Registry(), own, Path(), Hardware("cpu", "float32"))
     seed = own.result(job)["spec"]["seed"]
-    first, again, other = (judged_again(workspace, job, seed=one).correct for one in (seed, seed, seed + 1))
+    first = correct(own, job, seed=seed)
+    shutil.rmtree(own.root / "judge")
+    again, other = (correct(own, job, seed=other, draws=4) for other in (seed, seed + 1))
     assert first.shape == (4, 200)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -163,13 +181,14 @@ def test_the_stored_figure_lies_inside_the_new_interval(trained, facts):
 
 def test_a_figure_that_does_not_hold_is_said_to_lie_outside(own, trained, rejudge, facts):
     """As if the run had called images adversarial that are not."""
-    job = attack_job(trained, "none")
     clean = torch.from_numpy(Registry().create("dataset", "tradeoff", DATASET).load(Path())["test"].images)
-    put_images(own, job, clean)
+    job, other = attack_job(trained, "none"), attack_job(trained, "none", "FGSM")
+    for attack in (job, other):
+        put_images(own, attack, clean)
     found = facts(job, store=own.root)
     assert found["new"]["low"] > found["stored"]["value"]
     assert not found["stored_inside"]
-    assert " does not lie inside the new interval [" in rejudge(job, store=own.root)[1]
+    assert " does not lie inside the new interval [" in rejudge(other, store=own.root)[1]
 
 
 # --- 8 bits
@@ -185,9 +204,10 @@ def test_rounding_to_8_bits_is_compared_on_the_same_noise(trained, facts):
 
 def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, facts, rejudge):
     job = attack_job(trained, "none")
+    job = facts(job, "--eight-bit", store=own.root)["images"]
     model = rs.load_model(trained.job("none"), store=trained.store).at()
     clean = torch.from_numpy(Registry().create("dataset", "tradeoff", DATASET).load(Path())["test"].images)
-    right, wrong = clean.clone(), images_of(trained.store, job)
+    right, wrong = clean.clone(), images_of(own, job)
     with torch.no_grad():
         for _ in range(12):  # Towards the boundary, from both sides, as far as the batch size changes nothing.
             middle = (right + wrong) / 2
@@ -213,6 +233,7 @@ def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, 
 def test_images_can_be_scored_on_another_point_of_the_same_model(trained, facts):
     job = attack_job(trained, "float", lambda_n=1)
     found = facts(job, "--point", "lambda_n=0")
+    assert found["images"] == job
     model = rs.load_model(trained.job("float"), store=trained.store).at(lambda_n=0.0)
     with torch.no_grad():
         right = model(images_of(trained.store, job)).argmax(1) == LABELS
@@ -221,16 +242,20 @@ def test_images_can_be_scored_on_another_point_of_the_same_model(trained, facts)
     assert found["point"] == {"lambda_n": 0.0, "lambda_th": 0.0}
 
 
-def test_images_that_stopped_at_their_own_point_are_called_so_at_another(trained, facts, rejudge):
-    words = "these images were left as they were once they fooled the point they were made for"
+def test_images_that_stopped_at_their_own_point_are_attacked_to_the_end_for_another(own, trained, facts, rejudge):
     job = attack_job(trained, "oat", **{"lambda": 0})
-    assert facts(job, "--point", "lambda=1")["stopped_early"] is True
-    assert words in rejudge(job, "--point", "lambda=1")[1]
-    assert facts(job)["stopped_early"] is False
-    assert words not in rejudge(job)[1]
+    first = rejudge(job, "--point", "lambda=1", store=own.root)
+    assert first[2] == f"{job} left images as they were once they fooled its own point: it is run to the end\n"
+    found = facts(job, "--point", "lambda=1", store=own.root)
+    assert found["to_the_end"]
+    assert found["images"] != job
+    assert own.result(found["images"])["spec"] == {**own.result(job)["spec"], "early_stop": False}
+    assert own.result(found["images"])["checks"]["calls"] > own.result(job)["checks"]["calls"] - 1
+    assert "attacked to the end by attack-" in first[1]
+    assert facts(job, store=own.root)["images"] == job
     # At a randomised point nothing stops, and FGSM never does.
     for other in (attack_job(trained, "float", lambda_n=1), attack_job(trained, "float", "FGSM", lambda_n=0)):
-        assert facts(other, "--point", "lambda_n=0.5")["stopped_early"] is False
+        assert facts(other, "--point", "lambda_n=0.5", store=own.root)["images"] == other
 
 
 def test_images_of_a_deterministic_point_get_draws_at_a_randomised_one(trained, facts):
@@ -250,7 +275,8 @@ def test_it_prints_old_and_new_with_intervals(trained, rejudge, facts):
     lines = output.splitlines()
     assert lines[0] == f"{job}  tradeoff/resnet8/float lambda_n=1 lambda_th=0 PGD-5, 200 images"
     stored = facts(job)["stored"]
-    figure = accuracy([[load_outcomes(Store(trained.store), job)]], stochastic=True)
+    judge = judge_job(trained, "float", lambda_n=1)
+    figure = accuracy([[load_outcomes(Store(trained.store), judge)]], stochastic=True)
     assert [stored[key] for key in ("value", "low", "high")] == pytest.approx(
         [figure.value, figure.low, figure.high], abs=0.01
     )
@@ -272,7 +298,7 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     result = rs.evaluate(
         load="w.safetensors", architecture="resnet8 width=8", dataset=f"tradeoff {options}", attacks=["fgsm"],
         eps=0.1, limit=50,
-        overrides=["precision=float32", "measure.latency=false", "evaluate.batch_size=20"], store="given", device="cpu",
+        overrides=["precision=float32", "measure.latency=false", "evaluate.block=20"], store="given", device="cpu",
     )  # fmt: skip
     job = result.rows[0]["jobs"]["adaptive"]["FGSM"]["0/0"]
     found = facts(job, store=here / "given")
@@ -281,7 +307,8 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     safetensors.torch.save_file(
         {**model.model.state_dict(), "stem.weight": torch.zeros(8, 3, 3, 3)}, here / "w.safetensors"
     )
-    code, _, errors = rejudge(job, store=here / "given")
+    assert facts(job, store=here / "given") == found, "nothing has to be computed"
+    code, _, errors = rejudge(job, "--eight-bit", store=here / "given")
     assert (code, errors) == (2, "robuststack: error: w.safetensors has changed since the run was planned; run again\n")
 
 
@@ -292,10 +319,10 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     ("arguments", "message"),
     [
         (["attack-nothing"], "has no finished job attack-nothing; it holds "),
-        (["attack-"], " jobs begin with attack-: attack-"),
-        (["TRAIN"], "TRAIN is a job of kind train; name a job that attacks"),
+        (["judge-"], " jobs begin with judge-: judge-"),
+        (["TRAIN"], "TRAIN is a job of kind train; name a job that attacks, or one that judges its images"),
         (["MEASURE"], "MEASURE is a job of kind measure; name a job that attacks"),
-        (["CLEAN"], "CLEAN scores clean images; name a job that attacks"),
+        (["CLEAN"], "CLEAN judges clean images; name a job that attacks"),
         (["FLOAT", "--point", "lambda=1"], "float: unknown key 'lambda': did you mean 'lambda_n' or 'lambda_th'?"),
         (["FLOAT", "--point", "lambda_n=2"], "float: lambda_n: must be less than or equal to 1, not 2"),
         (["FLOAT", "--point", "a=1", "--point", "b=2"], '--point is given 2 times; one point is meant: --point "a=1 b=2"'),
@@ -317,23 +344,22 @@ def test_what_cannot_be_judged_again_is_one_line(trained, rejudge, here, argumen
     (line,) = errors.splitlines()
     assert (code, output) == (2, "")
     assert message in line
-    assert list(here.iterdir()) == []
+    assert [path.name for path in here.iterdir()] == ["store"]
 
 
-def test_images_that_were_not_kept_are_one_line_with_the_way_to_keep_them(own, trained, rejudge):
-    job = attack_job(trained, "none")
-    own.finish(job, own.result(job), {"outcomes.npy": own.read(job, "outcomes.npy")})
-    _, _, errors = rejudge(job, store=own.root)
-    assert errors == (
-        f"robuststack: error: {job} kept no adversarial images; run its suite again with"
-        " --set evaluate.keep_images=true\n"
-    )
+def test_images_that_were_not_kept_are_made_again_and_that_is_said(own, trained, rejudge):
+    job = attack_job(trained, "float", lambda_n=1)
+    before = own.read(job, "images.safetensors")
+    own.discard(job, "images.safetensors")
+    code, _, errors = rejudge(job, store=own.root)
+    assert (code, errors) == (0, f"{job}: its images were deleted and are wanted: it is run again\n")
+    assert own.read(job, "images.safetensors") == before
 
 
-@pytest.mark.parametrize("name", ["images.safetensors", "outcomes.npy"])
+@pytest.mark.parametrize("name", ["images.safetensors", "labels.safetensors"])
 def test_damaged_files_are_never_judged(own, trained, rejudge, name):
-    job = attack_job(trained, "none")
-    path = own.folder(job) / name
+    job, judge = (named(trained, "float", lambda_n=1) for named in (attack_job, judge_job))
+    path = own.folder(job if name == "images.safetensors" else judge) / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     code, output, errors = rejudge(job, store=own.root)
     assert (code, output) == (2, "")
@@ -347,5 +373,4 @@ def test_a_model_that_was_trained_again_is_not_what_the_images_were_made_for(own
     own.finish(model, own.result(model), {"model.safetensors": retrained})
     code, _, errors = rejudge(job, store=own.root)
     assert code == 2
-    assert rejudge(job, store=trained.store)[0] == 0
     assert f"{model} has been trained again since {job} attacked it; run the suite again" in errors

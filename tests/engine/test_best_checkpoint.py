@@ -14,10 +14,12 @@ from torch import nn
 import robuststack as rs
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
-from robuststack.engine.jobs import Workspace, execute
+from robuststack.engine.jobs import execute
+from robuststack.engine.workspace import Workspace
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plan.planner import make_plan
+from robuststack.plan.specs import ComponentSpec
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -79,7 +81,7 @@ class Ran:
 class WithoutTest(Workspace):
     """A workspace whose datasets have no test split."""
 
-    def data(self, spec: Mapping[str, Any]) -> dict[Any, Data]:
+    def data(self, spec: ComponentSpec) -> dict[Any, Data]:
         return {split: data for split, data in super().data(spec).items() if split != "test"}
 
 
@@ -165,7 +167,7 @@ def test_the_validation_labels_decide(best: Ran, tmp_path: Path, monkeypatch: py
     """With all validation labels moved by one, other figures and another epoch come out, from the same training."""
     original = WithoutTest.data
 
-    def moved(self: Workspace, spec: Mapping[str, Any]) -> dict[Any, Data]:
+    def moved(self: Workspace, spec: ComponentSpec) -> dict[Any, Data]:
         splits = original(self, spec)
         validation = splits["validation"]
         return {**splits, "validation": Data(validation.images, (validation.labels + 1) % 3)}

@@ -14,6 +14,7 @@ import robuststack as rs
 from robuststack.engine import models
 from robuststack.engine import probe as probing
 from robuststack.errors import ModelError, StoreError
+from robuststack.plan.specs import ComponentSpec, ModelSpec, UserModelSpec
 from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
@@ -109,12 +110,11 @@ def test_a_checkpoint_that_contains_itself_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save(state, path)
     fingerprint = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    given = {"fingerprint": fingerprint, "places": {"load": str(path)}}
-    spec = {
-        "dataset": DATASET.resolved(),
-        "defense": REGISTRY.create("defense", "none").resolved(),
-        "architecture": REGISTRY.create("architecture", "resnet8").resolved(),
-        "given": given,
-    }
+    spec = ModelSpec(
+        dataset=ComponentSpec.of(DATASET),
+        defense=ComponentSpec.of(REGISTRY.create("defense", "none")),
+        architecture=ComponentSpec.of(REGISTRY.create("architecture", "resnet8")),
+        user_model=UserModelSpec(fingerprint=fingerprint, places={"load": str(path)}),
+    )
     with pytest.raises(ModelError, match="holds no state dict"):
         models.finished(None, REGISTRY, "", spec, tmp_path)  # type: ignore[arg-type]

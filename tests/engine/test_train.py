@@ -17,8 +17,9 @@ import robuststack as rs
 from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
-from robuststack.engine.jobs import Workspace, execute
+from robuststack.engine.jobs import execute
 from robuststack.engine.runtime import Runtime
+from robuststack.engine.workspace import Workspace
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d

@@ -12,6 +12,7 @@ import robuststack as rs
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import load_outcomes, make_rows, spread
+from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.statistics import accuracy
 
@@ -166,16 +167,40 @@ def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
     rows = files.read(board)["rows"]
     found = outcomes.load(board, rows)
     for row in rows:
-        for job in outcomes.attack_jobs(row):
+        for job in outcomes.judge_jobs(row):
             assert (found[job] == load_outcomes(store, job)).all()
         (job,) = row["jobs"]["adaptive"]["ca"].values()
         assert 100 * found[job].mean() == pytest.approx(row["ca"]["value"], abs=1e-3)
 
 
+def test_the_labels_of_every_draw_stand_beside_a_leaderboard_with_the_truth_once(trained, store):
+    board = trained.leaderboard / "small.json"
+    labels = outcomes.load_labels(board)
+    assert labels.keys() == {job for row in files.read(board)["rows"] for job in outcomes.judge_jobs(row)}
+    options = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
+    truth = Registry().create("dataset", "tradeoff", options).load(Path())["test"].labels
+    for job, judged in labels.items():
+        assert judged.labels.dtype == np.int8
+        assert set(np.unique(judged.labels)) <= {-1, 0, 1, 2, 3}
+        assert np.array_equal(judged.truth, truth)
+        assert np.array_equal(judged.labels, outcomes.read_labels(store, job).labels)
+    assert {judged.selection.partition("-")[0] for judged in labels.values()} == {"tradeoff"}
+    assert outcomes.path_of(board).read_bytes().count(b'"truth/tradeoff-') == 1
+
+
+def test_a_row_says_which_attack_is_behind_each_judging(trained, store):
+    for row in trained.result.rows:
+        for name in ATTACKS:
+            judge = row["jobs"]["adaptive"][name]["0/0"]
+            attack = store.result(row["jobs"]["attacks"][judge])
+            assert (attack["kind"], attack["spec"]["model"]) == ("attack", row["jobs"]["train"]["0"])
+        assert row["effort"]["calls"].keys() == set(ATTACKS)
+
+
 def test_outcomes_that_cannot_be_read_are_named_and_missing_ones_are_none(tmp_path):
     assert outcomes.load(tmp_path / "a.json", []) == {}
-    (tmp_path / "a.outcomes.safetensors").write_bytes(b"no")
-    with pytest.raises(LeaderboardError, match=r"a\.outcomes\.safetensors cannot be read as per-sample outcomes"):
+    (tmp_path / "a.labels.safetensors").write_bytes(b"no")
+    with pytest.raises(LeaderboardError, match=r"a\.labels\.safetensors cannot be read as labels"):
         outcomes.load(tmp_path / "a.json", [])
 
 
@@ -184,7 +209,7 @@ def test_the_file_holds_the_rows(trained):
     assert board["rows"] == json.loads(json.dumps(trained.result.rows))
     assert board["complete"] is True
     assert [one["label"] for one in board["attacks"]] == ATTACKS
-    names = ["small.json", "small.md", "small.outcomes.safetensors"]
+    names = ["small.json", "small.md", "small.labels.safetensors"]
     assert trained.result.files == [trained.leaderboard / name for name in names]
 
 
@@ -225,7 +250,7 @@ def seeded(tmp_path_factory):
 def test_the_adaptive_protocol_is_the_headline_in_whatever_order_they_are_asked_for(tmp_path, order):
     more = f"defenses: {{name: float, points: {{lambda_n: [0, 0.5]}}}}\nevaluate: {{protocols: {order}, draws: 3}}"
     (still, noisy), _ = run(tmp_path, more)
-    assert still["jobs"].keys() == {"train", "measure", "adaptive", "published"}
+    assert still["jobs"].keys() == {"train", "measure", "attacks", "adaptive", "published"}
     for row in (still, noisy):
         assert row["protocols"].keys() == {"published"}
         # What is printed of the attacks is what the headline was attacked with: no noise, no averaging.

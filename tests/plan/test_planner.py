@@ -14,11 +14,14 @@ import pytest
 
 import robuststack as rs
 from robuststack import hookimpl
-from robuststack.errors import RobustStackError, SuiteError
+from robuststack.errors import RobustStackError, StoreError, SuiteError
 from robuststack.hardware import Hardware
 from robuststack.leaderboard import files
+from robuststack.plan.job_id import job_id
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
+from robuststack.plan.specs import effective_early_stop, parse_spec
+from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 from robuststack.suite.loading import load_suite
 from robuststack.suite.recipe import Recipe
@@ -30,6 +33,7 @@ from robuststack_plugins.defenses.oat import OnceForAll
 
 ROOT = Path(__file__).parents[2]
 CPU = Hardware("cpu", "float32")
+SCORED = ("train", "attack", "judge")
 SUITE = """
 datasets: {name: tradeoff, options: {images: 600, test_images: 200, size: 8, classes: 4}}
 architectures: resnet8
@@ -89,7 +93,7 @@ def test_ids_depend_on_no_path_and_no_working_directory(tmp_path, monkeypatch, r
         found.append(make_plan(load_suite(f"{name}.yaml"), registry, CPU))
         found.append(make_plan(load_suite(folder / f"{name}.yaml"), registry, CPU))
     assert len({tuple(job.id for job in one.jobs) for one in found}) == 1
-    assert str(tmp_path) not in json.dumps([job.spec for job in found[0].jobs])
+    assert str(tmp_path) not in json.dumps([job.spec.plain() for job in found[0].jobs])
 
 
 def test_ids_are_the_same_in_another_process(plan, tmp_path):
@@ -125,7 +129,7 @@ OTHER_DATA = {
 OTHER_FLOAT = {"recipe": "code", "alpha_weight_decay": False}
 OTHER_OAT = {"dim": 64, "lambdas": [0, 0.5, 1]}
 OTHER_PGD = {"steps": 6, "step": 0.01, "restarts": 2, "draws": 3, "early_stop": False}
-OTHER_EVALUATE = {"split": "validation", "limit": 50, "batch_size": 40, "draws": 3}
+OTHER_EVALUATE = {"split": "validation", "limit": 50, "block": 40, "draws": 3}
 OTHER_MEASURE = {"latency": False, "batch_size": 16, "repeats": 4, "warmup": 1}
 
 
@@ -156,7 +160,7 @@ def test_whatever_can_change_a_model_changes_every_id_that_depends_on_it(plan, k
     base = "train.attack={name: pgd, options: {steps: 7}}"
     before, after = plan(base), plan(base, f"{key}={json.dumps(value)}")
     assert len(ids(before, "train")) == len(ids(after, "train")) == 2
-    assert not ids(before, "train", "attack") & ids(after, "train", "attack")
+    assert not ids(before, *SCORED) & ids(after, *SCORED)
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -176,39 +180,42 @@ def test_every_option_of_a_defense_changes_its_own_ids_and_no_other(plan, index,
 def test_another_option_of_one_attack_leaves_all_models_and_other_attacks_alone(plan, key, value):
     before, after = plan(), plan(f"attacks.1.options.{key}={json.dumps(value)}")
     assert ids(before, "train", "measure") == ids(after, "train", "measure")
-    changed = {before.by_id[job].spec["attack"]["name"] for job in ids(before) - ids(after)}
+    changed = {before.by_id[job].spec.attack.name for job in ids(before, "attack") - ids(after, "attack")}
     assert changed == {"pgd"}
-    same = [job for job in ids(before) & ids(after) if before.by_id[job].kind == "attack"]
-    assert len(same) == 6, "three rows, clean accuracy and FGSM"
+    assert len(ids(before, "attack") & ids(after, "attack")) == 3, "FGSM of three rows"
+    assert len(ids(before, "judge") & ids(after, "judge")) == 6, "and its judging, and that of clean images"
 
 
 @pytest.mark.parametrize(("key", "value"), OTHER_EVALUATE.items())
-def test_how_models_are_scored_changes_attack_jobs_only(plan, key, value):
+def test_how_models_are_scored_changes_attack_and_judge_jobs_only(plan, key, value):
     before, after = plan(), plan(f"evaluate.{key}={json.dumps(value)}")
     assert ids(before, "train", "measure") == ids(after, "train", "measure")
-    same = {before.by_id[job].spec["victim"]["stochastic"] for job in ids(before, "attack") & ids(after, "attack")}
+    same = {before.by_id[job].spec.setting.stochastic for job in ids(before, "judge") & ids(after, "judge")}
     assert same == ({False} if key == "draws" else set()), "a deterministic point has one draw"
+    kept = ids(before, "attack") if key == "draws" else set()
+    assert ids(before, "attack") & ids(after, "attack") == kept, "more draws need no other images"
 
 
 @pytest.mark.parametrize(("key", "value"), OTHER_MEASURE.items())
 def test_how_models_are_measured_changes_measure_jobs_only(plan, key, value):
     before, after = plan(), plan(f"measure.{key}={json.dumps(value)}")
-    assert ids(before) & ids(after) == ids(before, "train", "attack")
+    assert ids(before) & ids(after) == ids(before, *SCORED)
 
 
 def test_the_attack_seed_changes_all_but_deterministic_clean_accuracy(plan):
     before, after = plan(), plan("seeds.attack=1")
-    same = ids(before, "attack") & ids(after, "attack")
+    same = [before.by_id[job].spec for job in ids(before, "judge") & ids(after, "judge")]
     assert ids(before, "train", "measure") <= ids(after)
-    assert {(before.by_id[job].spec["attack"], before.by_id[job].spec["victim"]["stochastic"]) for job in same} == {
-        (None, False)
-    }
+    assert not ids(before, "attack") & ids(after, "attack")
+    assert {(spec.images, spec.setting.stochastic) for spec in same} == {(None, False)}
 
 
 @pytest.mark.parametrize("hardware", [Hardware("cuda", "float32"), Hardware("cpu", "bf16")])
 def test_device_and_precision_change_every_train_and_attack_id(plan, hardware):
     before, after = plan(), plan(hardware=hardware)
     assert not ids(before, "train", "attack") & ids(after, "train", "attack")
+    both = ids(before, "judge") & ids(after, "judge")
+    assert not both, "another model, or other images"
 
 
 def test_the_number_of_the_card_changes_no_id(plan):
@@ -223,11 +230,85 @@ def test_the_revision_of_a_component_changes_its_ids(plan, monkeypatch):
     assert ids(before) & ids(after) == kept
 
 
-def test_the_digest_of_an_attack_job_holds_that_of_its_model(plan):
-    one = plan()
-    for job in one.jobs:
+def test_the_digest_of_a_job_holds_those_of_its_model_and_of_its_images(plan):
+    made = plan()
+    for job in made.jobs:
         for need in job.needs:
-            assert job.digest.endswith(one.by_id[need].digest)
+            assert job.digest.endswith(made.by_id[need].digest)
+
+
+# --- specifications
+
+
+def test_a_specification_is_the_same_record_when_it_is_read_back(plan):
+    for job in plan("evaluate.protocols=[adaptive, published]", "train.eps=8/255", "threat.eps=0.1").jobs:
+        stored = json.loads(json.dumps({"id": job.id, "kind": job.kind, "spec": job.spec.plain()}))
+        spec = parse_spec(stored)
+        assert type(spec) is type(job.spec)
+        assert spec.plain() == job.spec.plain()
+        assert job_id(spec.kind, spec) == job.id
+
+
+@pytest.mark.parametrize("broken", [{"kind": "guess"}, {"spec": {"model": "x"}}, {"spec": None}])
+def test_a_specification_that_is_none_is_one_line(plan, broken):
+    job = plan().jobs[0]
+    with pytest.raises(StoreError, match=f"job {job.id} has a specification that this version cannot read"):
+        parse_spec({"id": job.id, "kind": job.kind, "spec": job.spec.plain(), **broken})
+
+
+# --- images that were attacked only until they fooled their own point
+
+
+class Crossed(OnceForAll):
+    """Its protocol `crossed` judges at lambda 0 what was made at lambda 1."""
+
+    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
+        deployed, other = self.setting({**point, "lambda": 0.0}), self.setting({**point, "lambda": 1.0})
+        return {**super().protocols(point), "crossed": rs.Scoring(clean=deployed, attacker=other, victim=deployed)}
+
+
+@pytest.fixture(scope="module")
+def crossing():
+    def register_defense(register):
+        register("crossed", f"{__name__}:Crossed")
+
+    plugin = type("Plugin", (), {"register_defense": staticmethod(hookimpl(register_defense))})
+    return Registry([*installed_sources(), PluginSource("cross", "cross", "1.0", lambda: plugin)])
+
+
+def test_an_attack_that_stops_early_is_never_judged_elsewhere(plan, crossing):
+    both, defense = "evaluate.protocols=[adaptive, crossed]", "defenses={name: crossed, points: {lambda: [0, 1]}}"
+    made = plan(both, defense, registry=crossing)
+    crossed = 0
+    for job in made.jobs:
+        if job.kind == "judge" and job.spec.images:
+            attack = made.by_id[job.spec.images].spec
+            matched = attack.setting == job.spec.setting
+            assert attack.early_stop == (matched and attack.attack.name == "pgd")
+            assert attack.model == job.spec.model
+            crossed += not matched
+    assert crossed == 2, "FGSM and PGD, at both points the same"
+    # The headline's attacks are not others for it.
+    alone = plan(defense, registry=crossing)
+    assert ids(alone, "attack") < ids(made, "attack")
+    assert len(ids(made, "attack") - ids(alone, "attack")) == 1, "PGD to the end; FGSM stops nowhere"
+
+
+def test_a_planted_judge_of_another_point_gets_an_attack_that_goes_to_the_end():
+    own, other, noisy = Setting({"width": 1}), Setting({"width": 0.5}), Setting({"width": 1}, stochastic=True)
+    assert effective_early_stop(True, own, own)
+    assert not effective_early_stop(True, own, other)
+    assert not effective_early_stop(True, own, noisy)
+    assert not effective_early_stop(True, noisy, noisy)
+    assert not effective_early_stop(True, own, own, eight_bit=True)
+    assert not effective_early_stop(False, own, own)
+
+
+def test_an_attack_that_never_stops_is_one_job_for_all_its_judges(plan):
+    made = plan(
+        "attacks=fgsm", "evaluate.protocols=[adaptive, published]", "defenses={name: float, points: {lambda_n: 0}}"
+    )
+    assert {made.by_id[job].spec.early_stop for job in ids(made, "attack")} == {False}
 
 
 # --- which jobs
@@ -319,7 +400,7 @@ def test_the_published_protocol_attacks_with_one_draw_a_step_where_its_attacker_
 
     def draws(row, protocol, attack):
         (job,) = row.robust[protocol][attack].jobs.values()
-        return one.by_id[job].spec["attack"]["options"]["draws"]
+        return one.by_id[one.by_id[job].spec.images].spec.attack.options["draws"]
 
     for row in one.rows:
         assert [draws(row, "adaptive", name) for name in ("PGD-3", "Noise", "FGSM")] == [5, 20, 1]
@@ -513,11 +594,11 @@ def wider():
 
 def test_a_foreign_model_is_attacked_and_never_trained(plan, wider):
     one = plan("defenses=foreign", registry=wider)
-    assert {job.kind for job in one.jobs} == {"attack", "measure"}
-    assert all(job.needs == () for job in one.jobs)
+    assert {job.kind for job in one.jobs} == {"attack", "judge", "measure"}
+    assert all(job.needs == () for job in one.jobs if job.kind != "judge")
     assert one.rows[0].train == {}
     assert one.rows[0].facts["recipe"] is None
-    assert {job.spec["source"]["defense"]["name"] for job in one.jobs if job.kind == "attack"} == {"foreign"}
+    assert {job.spec.foreign.defense.name for job in one.jobs if job.kind == "attack"} == {"foreign"}
 
 
 def test_a_foreign_models_options_are_in_its_ids_and_the_recipe_is_not(plan, wider):
@@ -596,7 +677,7 @@ def test_a_leaderboard_of_this_code_is_not_stale(board, registry):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: re.sub(r'"attack-[0-9a-f]{16}"', '"attack-0000000000000000"', text, count=1),
+        lambda text: re.sub(r'"judge-[0-9a-f]{16}"', '"judge-0000000000000000"', text, count=1),
         lambda text: text.replace('"train.epochs=3"', ""),
         lambda text: text.replace('"precision": "float32"', '"precision": "bf16"'),
         lambda text: text.replace('"device": "cpu"', '"device": "cuda"'),

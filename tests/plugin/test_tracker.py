@@ -27,7 +27,7 @@ architectures: {name: resnet8, options: {width: 4}}
 train: {epochs: 2, batch_size: 20, attack: {name: pgd, options: {steps: 1}}}
 defenses: {name: float, points: {lambda_n: [0, 1]}}
 attacks: {name: pgd, options: {steps: 1, draws: 1}}
-evaluate: {draws: 2, batch_size: 10}
+evaluate: {draws: 2, block: 10}
 measure: {latency: false}
 """
 

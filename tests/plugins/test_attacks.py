@@ -103,7 +103,7 @@ def test_it_can_train(small_suite, tmp_path):
         small_suite, store=tmp_path / "s", leaderboard=tmp_path / "l", device="cpu", only="pgd_at",
         overrides=["train.epochs=1"],
     ).plan  # fmt: skip
-    recipes = [job.spec["recipe"]["attack"]["name"] for job in plan.jobs if job.kind == "train"]
+    recipes = [job.spec.attack.name for job in plan.jobs if job.kind == "train"]
     assert recipes == ["cw_inf"]
 
 

@@ -14,8 +14,9 @@ import robuststack as rs
 from robuststack.engine import data as data_module
 from robuststack.engine import models
 from robuststack.engine import train as training
-from robuststack.engine.jobs import Workspace, execute
+from robuststack.engine.jobs import execute
 from robuststack.engine.runtime import Runtime
+from robuststack.engine.workspace import Workspace
 from robuststack.hardware import Hardware
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.options import parse

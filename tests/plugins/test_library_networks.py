@@ -252,6 +252,6 @@ def test_a_suite_names_them_like_any_other(small_suite):
     )
     small_suite.write_text(text)
     plan = make_plan(load_suite(small_suite), REGISTRY, Hardware("cpu", "float32"))
-    assert {job.spec["architecture"]["name"] for job in plan.jobs if job.kind == "train"} == {
+    assert {job.spec.model.architecture.name for job in plan.jobs if job.kind == "train"} == {
         "timm:resnet10t", "torchvision:resnet18",
     }  # fmt: skip

@@ -185,7 +185,7 @@ architectures: {{name: resnet8, options: {{width: 4}}}}
 train: {{epochs: 1, batch_size: 6}}
 defenses: none
 attacks: fgsm
-evaluate: {{batch_size: 6}}
+evaluate: {{block: 6}}
 measure: {{latency: false}}
 """
 

@@ -127,7 +127,7 @@ def test_a_changed_attack_reruns_that_attack_alone(tiny: Path) -> None:
     registry = Registry()
     registry.hooks.register(Watch())
     rs.run(tiny, overrides=["attacks.options.steps=3"], registry=registry, **folders)
-    assert started == ["attack", "attack"]
+    assert started == ["attack", "judge", "attack", "judge"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -229,7 +229,7 @@ def test_a_job_that_a_card_has_no_memory_for_fails_alone(
     code = call(["run", str(tiny), "--store", str(folder / "s"), "--leaderboard", str(folder / "board")])
     errors = capsys.readouterr().err.splitlines()
     assert code == 1
-    assert errors[0].endswith("cpu is out of memory; a smaller evaluate.batch_size may help")
+    assert errors[0].endswith("cpu is out of memory; a smaller evaluate.block may help")
     partial = files.read(folder / "board" / "tiny.partial.json")
     assert "none" in [row["defense"] for row in partial["rows"]]
 
@@ -267,7 +267,7 @@ def test_a_part_of_a_suite_never_replaces_the_whole_leaderboard(trained: Trained
     result = rs.run(trained.suite, store=trained.store, leaderboard=trained.leaderboard, device="cpu", only="oat")
     try:
         assert {row["defense"] for row in result.rows} == {"oat"}
-        names = ["small.partial.json", "small.partial.md", "small.partial.outcomes.safetensors"]
+        names = ["small.partial.json", "small.partial.md", "small.partial.labels.safetensors"]
         assert [path.name for path in result.files] == names
         assert (trained.leaderboard / "small.json").read_bytes() == before
     finally:
@@ -281,21 +281,22 @@ def test_the_plan_shows_as_done_what_a_run_would_not_do_again(tiny: Path, capsys
         assert call(["plan", str(tiny), "--store", str(tiny.parent / "store"), "--device", "cpu", "--json", *more]) == 0
         jobs = json.loads(capsys.readouterr().out)["jobs"]
         return {
-            kind: sum(job["cached"] for job in jobs if job["kind"] == kind) for kind in ("train", "attack", "measure")
+            kind: sum(job["cached"] for job in jobs if job["kind"] == kind)
+            for kind in ("train", "attack", "judge", "measure")
         }
 
-    assert done() == {"train": 0, "attack": 0, "measure": 0}
+    assert done() == {"train": 0, "attack": 0, "judge": 0, "measure": 0}
     no_images = "evaluate.keep_images=false"
     rs.run(tiny, store=tiny.parent / "store", leaderboard=None, device="cpu", overrides=[no_images])
-    assert done(no_images) == {"train": 2, "attack": 4, "measure": 2}
-    # The clean jobs have no images to keep.
-    assert done() == {"train": 2, "attack": 2, "measure": 2}
+    assert done(no_images) == {"train": 2, "attack": 2, "judge": 4, "measure": 2}
+    # What judges clean images needs none that were kept.
+    assert done() == {"train": 2, "attack": 0, "judge": 2, "measure": 2}
     results = (tiny.parent / "store" / "train").glob("*/result.json")
-    (path,) = (one for one in results if json.loads(one.read_text())["spec"]["defense"]["name"] == "float")
+    (path,) = (one for one in results if json.loads(one.read_text())["spec"]["model"]["defense"]["name"] == "float")
     result = json.loads(path.read_text())
     result["files"]["model.safetensors"] = "of another training"
     path.write_text(json.dumps(result))
-    assert done(no_images) == {"train": 2, "attack": 2, "measure": 2}
+    assert done(no_images) == {"train": 2, "attack": 1, "judge": 2, "measure": 2}
 
 
 def test_a_whole_leaderboard_replaces_the_partial_one(tiny: Path) -> None:
@@ -303,7 +304,7 @@ def test_a_whole_leaderboard_replaces_the_partial_one(tiny: Path) -> None:
         rs.run(tiny, store=tiny.parent / "store", leaderboard=tiny.parent / "board", device="cpu", **more)
         return {path.name for path in (tiny.parent / "board").iterdir()}
 
-    ends = ("json", "md", "outcomes.safetensors")
+    ends = ("json", "md", "labels.safetensors")
     other = tiny.parent / "board" / "tiny.partially.json"
     assert run(only="none") == {f"tiny.partial.{end}" for end in ends}
     other.write_text("another's")
@@ -395,7 +396,7 @@ def test_a_retrained_model_is_attacked_again_even_under_the_same_id(tiny: Path) 
     # As if the weights had come out otherwise (another thread count, say): the ones before training.
     from robuststack.engine import models
 
-    untrained = models.packed(models.untrained(Registry(), job.spec, seed=7))
+    untrained = models.packed(models.untrained(Registry(), job.spec.model, seed=7))
     store.finish(job.id, result, {"model.safetensors": untrained})
     second = rs.run(tiny, only="none", **folders)
     assert second.rows[0]["ca"]["value"] < first.rows[0]["ca"]["value"]

@@ -11,7 +11,7 @@ import pytest
 
 from robuststack.errors import StoreError
 from robuststack.running.atomic_files import write_text
-from robuststack.running.store import MARKER, Busy, Store
+from robuststack.running.store import MARKER, Block, Busy, Store
 
 JOB = "train-0123456789abcdef"
 
@@ -67,8 +67,20 @@ def test_another_run_may_be_making_the_same_store(tmp_path: Path) -> None:
 
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text('{"schema": 99}')
-    with pytest.raises(StoreError, match="schema 99; this version reads 1"):
+    with pytest.raises(StoreError, match="schema 99; this version reads 2"):
         Store(tmp_path)
+
+
+def test_a_store_of_an_earlier_version_is_one_line_with_the_way_on_and_stays_whole(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text('{"schema": 1}')
+    (tmp_path / "attack").mkdir()
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}: a store of schema 1, written by an earlier version; this one writes schema 2: name another folder"
+        " with --store, where all results are made anew (nothing was deleted)"
+    )
+    assert sorted(os.listdir(tmp_path)) == ["attack", MARKER]
 
 
 def test_looking_into_an_absent_store_creates_nothing(tmp_path: Path) -> None:
@@ -113,6 +125,71 @@ def test_finishing_a_job_removes_its_checkpoints(store: Store) -> None:
     store.save_checkpoint(JOB, 1, {"model": b"1"}, {"digest": "d"})
     finish(store)
     assert not (store.folder(JOB) / "checkpoints").exists()
+
+
+# --- blocks
+
+STAMP = {"digest": "d", "model_sha256": "w"}
+
+
+def save_blocks(store: Store, count: int = 3) -> None:
+    for number in range(count):
+        store.save_block(JOB, Block(number, b"images %d" % number, {"calls": number, "seconds": 0.5}), STAMP)
+
+
+def test_blocks_come_back_as_they_were_saved_and_go_with_the_result(store: Store) -> None:
+    save_blocks(store)
+    said: list[str] = []
+    assert {number: facts["calls"] for number, facts in store.blocks(JOB, STAMP, said.append).items()} == {
+        0: 0, 1: 1, 2: 2,
+    }  # fmt: skip
+    assert store.read_block(JOB, 1, STAMP) == Block(1, b"images 1", {"calls": 1, "seconds": 0.5})
+    assert said == []
+    finish(store)
+    assert store.blocks(JOB, STAMP, said.append) == {}
+    assert not (store.folder(JOB) / "blocks").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "facts", "foreign"])
+def test_a_damaged_block_is_made_again_and_said_in_one_line(store: Store, damage: str) -> None:
+    save_blocks(store)
+    path = store.folder(JOB) / "blocks" / "block-00001"
+    whole = path.read_bytes()
+    path.write_bytes({
+        "truncated": whole[:-1],
+        "empty": b"",
+        "flipped": whole[:-1] + b"?",
+        "facts": whole.replace(b'"calls": 1', b'"calls": 9'),
+        "foreign": b"not ours at all",
+    }[damage])  # fmt: skip
+    said: list[str] = []
+    assert sorted(store.blocks(JOB, STAMP, said.append)) == [0, 2]
+    assert said == [f"block 1 is made again: {path} is truncated or not ours (its hash differs)"]
+    with pytest.raises(StoreError, match="is truncated or not ours"):
+        store.read_block(JOB, 1, STAMP)
+
+
+def test_blocks_of_other_source_code_or_weights_are_made_again(store: Store) -> None:
+    save_blocks(store, 1)
+    for changed in ({"digest": "other"}, {"model_sha256": "other"}):
+        said: list[str] = []
+        assert store.blocks(JOB, {**STAMP, **changed}, said.append) == {}
+        (line,) = said
+        assert line.endswith("block-00000 was computed with another source code, model or images")
+
+
+def test_a_file_of_a_finished_job_can_go_and_the_job_stays_done(store: Store) -> None:
+    finish(store)
+    result = store.discard(JOB, "model.bin")
+    assert result == store.result(JOB)
+    assert store.has(JOB, "d")
+    assert not store.has(JOB, "d", also=["model.bin"])
+    assert not (store.folder(JOB) / "model.bin").exists()
+    store.reopen(JOB)
+    assert not store.has(JOB, "d")
+
+
+# --- locks
 
 
 def test_a_job_held_by_another_process_is_busy_and_the_process_is_named(store: Store) -> None:

@@ -285,8 +285,8 @@ train: {epochs: 4}
 def test_an_override_of_the_recipe_wins_over_single_datasets_and_defenses(tmp_path, assignment):
     suite = load_suite(write(tmp_path, SECTIONS), [assignment])
     assert suite.train[0].epochs == 3
-    assert suite.datasets[0].train.given() == {"lr": 0.5}
-    assert suite.defenses[0].train.given() == {"lr": 0.6}
+    assert suite.datasets[0].train.written() == {"lr": 0.5}
+    assert suite.defenses[0].train.written() == {"lr": 0.6}
 
 
 @pytest.mark.parametrize("assignment", ["threat.eps=8/255", "threat={eps: 8/255}"])

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 import robuststack as rs
 from robuststack.engine import models
-from robuststack.engine.jobs import Workspace
-from robuststack.engine.rejudge import rejudge
 from robuststack.errors import ModelError, StoreError, SuiteError
 from robuststack.hardware import Hardware
 from robuststack.plan import source_digest
 from robuststack.plan.planner import make_plan
+from robuststack.plan.rejudge import plan_rejudging
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
+from robuststack.running.rejudge import rejudge
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 
@@ -211,8 +211,8 @@ def test_weights_are_attacked_and_measured_and_nothing_is_trained(run, watch, he
     assert row["jobs"]["train"] == {}
     assert row["recipe"] is None
     assert row["shown"] == {"model": "w.safetensors"}
-    assert row["given"]["places"] == {"load": "w.safetensors"}
-    assert row["given"]["fingerprint"].startswith("sha256:")
+    assert row["user_model"]["places"] == {"load": "w.safetensors"}
+    assert row["user_model"]["fingerprint"].startswith("sha256:")
     assert row["parameters"] == sum(one.numel() for one in network().parameters())
 
 
@@ -251,7 +251,7 @@ def test_a_function_that_draws_weights_gives_every_job_the_same_ones(here, suite
     name = module(NETWORK)
     path = suite(f"python: '{name}:make'", attacks="[fgsm, jitter]")
     plan = make_plan(load_suite(path), registry, CPU)
-    spec = next(job.spec["source"] for job in plan.jobs if job.kind == "attack")
+    spec = next(job.spec.foreign for job in plan.jobs if job.kind == "attack")
     torch.manual_seed(1)
     _, first = models.finished(None, registry, "", spec, here)
     torch.manual_seed(2)
@@ -320,7 +320,7 @@ def fingerprint(path: Path, registry: Registry) -> str:
         if hasattr(one, "cache_clear"):
             one.cache_clear()
     (found,) = {
-        job.spec["source"]["given"]["fingerprint"]
+        job.spec.foreign.user_model.fingerprint
         for job in make_plan(load_suite(path), registry, CPU).jobs
         if job.kind == "attack"
     }
@@ -361,6 +361,13 @@ LOADING = NETWORK.replace("return ", "model = ") + (
 )
 
 
+def rejudged(here: Path, job: str) -> Any:
+    """Which labels are right when the images of a job are judged again: bool [draws, n]."""
+    store, registry = Store(here / "store"), Registry()
+    rejudging = plan_rejudging(store, registry, job, device="cpu")
+    return rejudge(rejudging, store, registry, here).labels.correct
+
+
 def test_a_function_that_loads_other_weights_is_scored_anew(run, here):
     def save(seed: int) -> None:
         torch.manual_seed(seed)
@@ -377,12 +384,12 @@ def test_a_function_that_loads_other_weights_is_scored_anew(run, here):
     assert times() == before
     assert again == first
     (job,) = first["jobs"]["adaptive"]["FGSM"].values()
-    workspace = Workspace(Registry(), Store(here / "store"), here, CPU)
-    assert 100 * rejudge(workspace, job).correct.mean() == pytest.approx(first["ra"]["FGSM"]["value"], abs=1e-3)
+    assert 100 * rejudged(here, job).mean() == pytest.approx(first["ra"]["FGSM"]["value"], abs=1e-3)
     save(1)
-    changed = f"'{name}:make' returns other weights since {job} attacked it; run the suite again"
+    attack = first["jobs"]["attacks"][job]
+    changed = f"'{name}:make' returns other weights since {attack} attacked it; run the suite again"
     with pytest.raises(StoreError, match=changed):
-        rejudge(Workspace(Registry(), Store(here / "store"), here, CPU), job)
+        rejudged(here, job)
     (other,) = run(f"python: '{name}:make'").rows
     assert times().keys() == before.keys()
     assert all(times()[job] != before[job] for job in before)
@@ -402,7 +409,7 @@ def test_tied_weights_and_other_types_have_a_hash():
 def test_a_file_that_changes_between_plan_and_run_is_refused(here, suite, registry):
     weights(here / "w.safetensors")
     plan = make_plan(load_suite(suite("load: w.safetensors")), registry, CPU)
-    spec = next(job.spec["source"] for job in plan.jobs if job.kind == "attack")
+    spec = next(job.spec.foreign for job in plan.jobs if job.kind == "attack")
     weights(here / "w.safetensors", seed=1)
     with pytest.raises(ModelError, match=r"w\.safetensors has changed since the run was planned; run again"):
         models.finished(None, registry, "", spec, here)
@@ -410,8 +417,9 @@ def test_a_file_that_changes_between_plan_and_run_is_refused(here, suite, regist
 
 def test_a_function_that_changes_between_plan_and_run_is_refused(here, suite, registry):
     plan = make_plan(load_suite(suite(f"python: '{module(NETWORK)}:make'")), registry, CPU)
-    spec = next(job.spec["source"] for job in plan.jobs if job.kind == "attack")
-    stale = {**spec, "given": {**spec["given"], "fingerprint": "source:of another day"}}
+    spec = next(job.spec.foreign for job in plan.jobs if job.kind == "attack")
+    of_another_day = spec.user_model.model_copy(update={"fingerprint": "source:of another day"})
+    stale = spec.model_copy(update={"user_model": of_another_day})
     with pytest.raises(ModelError, match=r"the source of 'given_\d+:make' has changed since the run was planned"):
         models.finished(None, registry, "", stale, here)
 
@@ -526,7 +534,7 @@ def test_checkpoints_of_training_scripts_load(here, suite, registry, wrapped, pr
     state = network(seed=5).state_dict()
     torch.save(wrapped({prefix + key: value for key, value in state.items()}), here / "w.pt")
     plan = make_plan(load_suite(suite("load: w.pt")), registry, CPU)
-    spec = next(job.spec["source"] for job in plan.jobs if job.kind == "attack")
+    spec = next(job.spec.foreign for job in plan.jobs if job.kind == "attack")
     _, model = models.finished(None, registry, "", spec, here)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 

@@ -38,6 +38,10 @@ class APGD(rs.Attack):
             " image takes all steps of a run.",
         )
 
+    @property
+    def early_stop(self) -> bool:
+        return bool(self.options.early_stop)
+
     def draws(self, stochastic: bool) -> int:
         return int(self.options.draws) if stochastic else 1
 

@@ -27,6 +27,11 @@ class Official(rs.Attack):
 
         return f"pyautoattack {version('pyautoattack')}"
 
+    @property
+    def early_stop(self) -> bool:
+        """Later runs take only the images that no earlier one has fooled."""
+        return True
+
     def draws(self, stochastic: bool) -> int:
         return int(self.options.draws) if stochastic else 1
 

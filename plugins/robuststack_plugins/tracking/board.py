@@ -42,7 +42,7 @@ class Board:
             writer.add_scalar(f"epoch/{name}", value, epoch)
 
     @hookimpl
-    def batch_judged(self, job: Job, done: int, metrics: Mapping[str, float]) -> None:
+    def block_finished(self, job: Job, done: int, metrics: Mapping[str, float]) -> None:
         writer = self._writer(self._model(job))
         for name, value in metrics.items():
             writer.add_scalar(f"judging/{name} {_tag(job.label)}", value, done)

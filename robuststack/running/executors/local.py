@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from robuststack.errors import JobFailed, RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
+from robuststack.plan.specs import AttackSpec, MeasureSpec, ModelSpec
 from robuststack.plugin.registry import Registry
 from robuststack.running.pipeline import Report
 from robuststack.running.store import Store
 
 if TYPE_CHECKING:
-    from robuststack.engine.jobs import Workspace
+    from robuststack.engine.workspace import Workspace
 
-MODEL_KEYS = ("dataset", "architecture", "defense", "given")
-"""What a model's layers depend on: models that agree in them are called once."""
-
-
-BATCH = {"train": "train.batch_size", "attack": "evaluate.batch_size", "measure": "measure.batch_size"}
+BATCH = {
+    "train": "train.batch_size",
+    "attack": "evaluate.block",
+    "judge": "evaluate.block",
+    "measure": "measure.batch_size",
+}
 """What the memory that a job needs grows with."""
 
 
-def _model_of(job: Job) -> Mapping[str, Any] | None:
+def _model_of(job: Job) -> ModelSpec | None:
     """The model that a job makes, or that is brought to it; None for one that scores the model of another job."""
-    return job.spec if job.kind == "train" else job.spec.get("source")
+    return None if isinstance(job.spec, MeasureSpec) else job.spec.described
 
 
 class LocalExecutor:
@@ -51,9 +52,9 @@ class LocalExecutor:
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
-            from robuststack.engine.jobs import Workspace
             from robuststack.engine.memory import keep_memory
             from robuststack.engine.runtime import current_card, threads
+            from robuststack.engine.workspace import Workspace
 
             workspace = Workspace(*self._make)
             self._left.enter_context(current_card(workspace.runtime.device))
@@ -86,21 +87,21 @@ class LocalExecutor:
     def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
         for job in (*pending, *done):
             if spec := _model_of(job):
-                self.workspace.data(spec["dataset"])
+                self.workspace.data(spec.dataset)
         probed: set[str] = set()
         # Those that need gradients first: they are asked for more.
         for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
             if spec := _model_of(job):
-                model = json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True)
+                model = spec.model_dump_json()
                 if model not in probed:
                     probed.add(model)
                     self.workspace.probe(job, gradients=self._needs_gradients(job))
 
     def _needs_gradients(self, job: Job) -> bool:
-        attack = job.spec.get("attack")
         if job.kind == "train":
             return True
-        return attack is not None and bool(self.workspace.component("attack", attack).needs_gradients)
+        attack = isinstance(job.spec, AttackSpec) and self.workspace.component("attack", job.spec.attack)
+        return bool(attack and attack.needs_gradients)
 
     def start(self, job: Job) -> None:
         self._job = job

@@ -122,7 +122,7 @@
       h("h3", {}, "Model"), listed({ defense: `${row.defense} (${options(row.options)})`, "operating point": options(row.point),
         architecture: `${row.architecture ?? "–"} (${options(row.architecture_options)})`, dataset: `${row.dataset} (${options(row.dataset_options)})`,
         "threat model": `${row.threat.norm}, eps ${radius(row.threat.eps)}`, precision: `training and attacks in ${row.precision}; judged in float32`,
-        ...(row.given ? { given: options(row.given) } : {}) }),
+        ...(row.user_model ? { "user model": options(row.user_model) } : {}) }),
       row.recipe && [h("h3", {}, "Training"), listed({ ...recipe, ...(attack ? { attack: `${attack.name} (${options(attack.options)})` } : {}) })],
       h("h3", {}, "Attacks, as resolved"), plainTable("Attacks", ["Attack", "Options"], resolvedAttacks(row)),
       h("h3", {}, "Computed with"), listed({ ...row.versions, ...row.machine }),

@@ -1,0 +1,123 @@
+"""The adversarial images of one block, whatever attack makes them, and what the host saw of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robuststack.attacks.attacked_model import AttackedModel, Tally
+from robuststack.attacks.ball import project
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.random_streams import generator, seeded
+from robuststack.engine.runtime import Runtime
+from robuststack.errors import PluginError
+from robuststack.layers.condition import View
+from robuststack.layers.folding import Folding
+from robuststack.plugin.attack import Attack
+from robuststack.plugin.threat import Threat
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the host saw of an attack on a block."""
+
+    clipped: float
+    """How far, in the [0, 1] pixel range, an image had to be moved back into the ball."""
+    not_finite: int
+    """Pixels that were no numbers; the clean ones stand in for them."""
+    state_kept: bool
+    """Whether the model's mode and buffers were left alone; they were put back."""
+    calls: int
+    """Forward passes of the model."""
+    gradients: int
+    """Of images that were not fooled yet."""
+    gradients_zero: int
+    gradients_not_finite: int
+    folded: bool
+    """Whether batch norms were folded into convolutions."""
+
+
+def checks(blocks: Iterable[Seen]) -> dict[str, float | bool]:
+    """What was seen of a whole attack: sums and maxima over its blocks, failing gradients in percent."""
+    seen = list(blocks)
+    gradients = sum(block.gradients for block in seen)
+    failing = {
+        "gradients_zero": sum(block.gradients_zero for block in seen),
+        "gradients_not_finite": sum(block.gradients_not_finite for block in seen),
+    }
+    return {
+        "clipped": max((block.clipped for block in seen), default=0.0),
+        "not_finite": sum(block.not_finite for block in seen),
+        "state_kept": all(block.state_kept for block in seen),
+        "calls": sum(block.calls for block in seen),
+        "folded": sum(block.folded for block in seen),
+        **({name: 100 * count / gradients for name, count in failing.items()} if gradients else {}),
+    }
+
+
+def attack_block(
+    view: View,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    threat: Threat,
+    runtime: Runtime,
+    *,
+    seed: int,
+    number: int,
+    early_stop: bool,
+    folding: Folding | None = None,
+) -> tuple[Tensor, Seen]:
+    """Adversarial images float32 [N, C, H, W] for the block `number` (0-based), clipped to the ball and to [0, 1].
+
+    The attack runs in the job's precision, on random streams named by the block. A pixel that is not finite becomes the
+    clean one. With `early_stop` an image that a deterministic `view` gets wrong may be done: it must then be judged on that
+    view, unrounded. `folding` remembers the model's structure from block to block.
+
+    Raises:
+        PluginError: the attack changed the model's weights, or returned images of another shape.
+    """
+    with frozen_eval(view):
+        tally = Tally(x.device)
+        # Verified for each block, so that its images do not depend on which blocks were made before it.
+        folded = (folding or Folding()).of(view, x[:2].clone(), verify=True)
+        attacked = AttackedModel(folded, runtime, tally, final=early_stop)
+        weights = [parameter._version for parameter in view.parameters()]
+        before = [buffer.clone() for buffer in view.buffers()]
+        try:
+            with seeded(seed, "attack", number):
+                source = generator(x.device, seed, "start", number)
+                # Copies: an attack that writes into its input must move neither the ball nor the data of later jobs.
+                with runtime.float32():
+                    raw = attack.perturb(attacked, x.clone(), y.clone(), threat, source).detach().float()
+            changed = [(old != new).any() for old, new in zip(before, view.buffers(), strict=True)]
+            # One look at the device, not one for each buffer.
+            kept = not any(module.training for module in view.modules()) and not (
+                changed and bool(torch.stack(changed).any())
+            )
+        finally:
+            for old, new in zip(before, view.buffers(), strict=True):
+                new.copy_(old)
+    if weights != [parameter._version for parameter in view.parameters()]:
+        raise PluginError(f"attack {attack.name!r} breaks its contract: it changed the model's weights")
+    if raw.shape != x.shape:
+        shapes = f"{tuple(raw.shape)} for {tuple(x.shape)}"
+        raise PluginError(f"attack {attack.name!r} breaks its contract: it returned images of shape {shapes}")
+    finite = torch.isfinite(raw)
+    raw = torch.where(finite, raw, x)
+    clipped = project(raw, x, threat)
+    gradients, zero, broken = (round(count) for count in tally.gradients.tolist())
+    seen = Seen(
+        clipped=float((raw - clipped).abs().max()),
+        not_finite=int((~finite).sum()),
+        state_kept=kept,
+        calls=tally.calls,
+        gradients=gradients,
+        gradients_zero=zero,
+        gradients_not_finite=broken,
+        folded=folded is not view,
+    )
+    return clipped, seen

@@ -1,0 +1,132 @@
+"""Attack and judge jobs, block by block.
+
+`run_block` makes one block from the job's specification and the block's number, and from nothing else: the blocks of a job
+may run in any order, in any process, today or after a kill, and come out the same. `assemble` makes the job's result and
+files of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from robuststack.engine import models
+from robuststack.engine.attack import Seen, attack_block, checks
+from robuststack.engine.data import Data
+from robuststack.engine.judge import judge_block
+from robuststack.engine.workspace import Workspace
+from robuststack.errors import StoreError
+from robuststack.plan.job import IMAGES, Job
+from robuststack.plan.specs import AttackSpec, JudgeSpec
+from robuststack.plugin.attack import Attack
+from robuststack.plugin.dataset import Dataset
+from robuststack.running.store import Block
+
+LABELS = "labels.safetensors"
+"""The file of a judge job: `labels` [draws, n], -1 for no class, and `truth` [n], signed integers."""
+
+
+def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
+    """What, beside its specification and source code, decides what a job comes to: the hashes of the weights that it scores
+    and of the images that it judges."""
+    spec = _spec(job)
+    made = workspace.made(spec, job.digest)
+    weights = made.weights
+    if job.calls_function:
+        weights = models.weights_hash(workspace.model(made)[1])
+    images = (
+        workspace.store.result(spec.images)["images_sha256"] if isinstance(spec, JudgeSpec) and spec.images else None
+    )
+    return {"model_sha256": weights, **({"images_sha256": images} if images else {})}
+
+
+def block_sizes(job: Job, workspace: Workspace) -> list[int]:
+    """How many images each block of the job has."""
+    spec = _spec(job)
+    count = len(workspace.selected(workspace.made(spec).spec.dataset, spec.selection))
+    return [min(spec.block, count - start) for start in range(0, count, spec.block)]
+
+
+def run_block(job: Job, workspace: Workspace, number: int) -> Block:
+    """Block `number` (0-based) of an attack or judge job.
+
+    Raises:
+        StoreError: the images it is to judge are gone or damaged.
+        PluginError: the attack breaks its contract.
+    """
+    started = time.perf_counter()
+    spec = _spec(job)
+    made = workspace.made(spec, job.digest)
+    defense, model = workspace.model(made)
+    data = workspace.selected(made.spec.dataset, spec.selection)
+    view = defense.view(model, spec.setting)
+    rows = slice(number * spec.block, (number + 1) * spec.block)
+    if isinstance(spec, AttackSpec):
+        x, y = data.batch(rows)
+        attack: Attack = workspace.component("attack", spec.attack)
+        images, seen = attack_block(
+            view, x, y, attack, spec.threat, workspace.runtime,
+            seed=spec.seed, number=number, early_stop=spec.early_stop, folding=workspace.folding,
+        )  # fmt: skip
+        content = safetensors.torch.save({"images": images.cpu().contiguous()})
+        facts: dict[str, Any] = asdict(seen)
+    else:
+        if spec.images:
+            judged = workspace.images(spec.images)[0]
+            if len(judged) != len(data):
+                raise StoreError(f"{spec.images} has {len(judged)} images, and {job.id} is to judge {len(data)}")
+            data = Data(judged, data.labels)
+        x, y = data.batch(rows)
+        labels = judge_block(
+            view, x, spec.draws, seed=spec.seed, stream=spec.stream, number=number, eight_bit=spec.eight_bit
+        )
+        right = int((labels == y).sum())
+        kept = labels.cpu().numpy().astype(_label_type(workspace, made.spec.dataset))
+        content = safetensors.numpy.save({"labels": kept})
+        facts = {"right": right, "judged": labels.numel()}
+    return Block(number, content, {**facts, "seconds": time.perf_counter() - started})
+
+
+def assemble(
+    job: Job, workspace: Workspace, facts: Sequence[dict[str, Any]], content: Callable[[int], bytes]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The result and the files of a job whose blocks are all there: their facts in order, and their content by number."""
+    spec = _spec(job)
+    dataset = workspace.made(spec).spec.dataset
+    data = workspace.selected(dataset, spec.selection)
+    seconds = sum(block["seconds"] for block in facts)
+    result = {"n": len(data), "seconds": seconds, "block_seconds": [round(block["seconds"], 4) for block in facts]}
+    if isinstance(spec, AttackSpec):
+        shape = workspace.component("dataset", dataset).shape
+        images = torch.empty(len(data), *shape)
+        for number in range(len(facts)):
+            images[number * spec.block : (number + 1) * spec.block] = _images(content(number))
+        seen = [Seen(**{key: value for key, value in block.items() if key != "seconds"}) for block in facts]
+        return {**result, "checks": checks(seen)}, {IMAGES: safetensors.torch.save({"images": images})}
+    labels = np.concatenate([safetensors.numpy.load(content(number))["labels"] for number in range(len(facts))], 1)
+    truth = data.labels.cpu().numpy().astype(labels.dtype)
+    result["accuracy"] = 100 * float((labels == truth).mean())
+    return result, {LABELS: safetensors.numpy.save({"labels": labels, "truth": truth})}
+
+
+def _images(content: bytes) -> Tensor:
+    return safetensors.torch.load(content)["images"]
+
+
+def _label_type(workspace: Workspace, dataset: Any) -> np.dtype[Any]:
+    """The smallest signed integers that hold every class."""
+    described: Dataset = workspace.component("dataset", dataset)
+    return np.min_scalar_type(-described.num_classes)
+
+
+def _spec(job: Job) -> AttackSpec | JudgeSpec:
+    assert isinstance(job.spec, AttackSpec | JudgeSpec)
+    return job.spec

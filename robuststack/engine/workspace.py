@@ -1,0 +1,141 @@
+"""What jobs of one process share: the store, the data folder, and what was loaded last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from robuststack.engine import data as data_module
+from robuststack.engine import models
+from robuststack.engine import probe as probing
+from robuststack.engine.data import Data
+from robuststack.engine.runtime import Runtime
+from robuststack.errors import DatasetError, StoreError
+from robuststack.hardware import Hardware
+from robuststack.layers.folding import Folding
+from robuststack.plan.job import IMAGES, Job
+from robuststack.plan.specs import (
+    AttackSpec,
+    ComponentSpec,
+    ImageSelection,
+    JudgeSpec,
+    ModelSpec,
+    TrainSpec,
+    parse_spec,
+)
+from robuststack.plugin.dataset import Dataset, Split
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
+
+
+@dataclass(frozen=True)
+class Made:
+    """The model that a job scores: what it is made of and, where a train job made it, the hash of its weights."""
+
+    job: str
+    spec: ModelSpec
+    weights: str | None = None
+    seed: int = 0
+
+
+@dataclass
+class Workspace:
+    """What jobs of one process share: the store, the data folder, and what was loaded last."""
+
+    registry: Registry
+    store: Store
+    data_folder: Path
+    hardware: Hardware
+    _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
+    _model: tuple[tuple[str, str | None], Defense, nn.Module] | None = None
+    _images: tuple[str, Tensor] | None = None
+    folding: Folding = field(default_factory=Folding)
+    """What can be folded in the model that was loaded last."""
+
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime(self.hardware)
+
+    def component(self, kind: str, spec: ComponentSpec) -> Any:
+        return models.component(self.registry, kind, spec)
+
+    def data(self, spec: ComponentSpec) -> dict[Split, Data]:
+        """The splits of a dataset, loaded once.
+
+        Raises:
+            DatasetError: it cannot be had, or is not what it says.
+        """
+        key = spec.model_dump_json()
+        if key not in self._data:
+            dataset: Dataset = self.component("dataset", spec)
+            if dataset.fingerprint != spec.fingerprint:
+                raise DatasetError(f"dataset {dataset.name!r} has changed since the run was planned; run again")
+            self._data[key] = data_module.load(dataset, self.data_folder, self.runtime.device)
+        return self._data[key]
+
+    def selected(self, spec: ComponentSpec, selection: ImageSelection) -> Data:
+        """The images that are scored, with their labels."""
+        data = self.data(spec)[selection.split]
+        if selection.limit is None:
+            return data
+        return Data(data.images[: selection.limit], data.labels[: selection.limit])
+
+    def made(self, spec: AttackSpec | JudgeSpec, digest: str | None = None) -> Made:
+        """What the model of an attack or judge job is, for a job of that digest.
+
+        Raises:
+            StoreError: another run has retrained it with other source code.
+        """
+        if spec.foreign is not None:
+            return Made(spec.model, spec.foreign)
+        result = self.store.result(spec.model)
+        if digest is not None and not digest.endswith(result["digest"]):
+            raise StoreError(f"another run with other source code has retrained {spec.model} meanwhile; run again")
+        trained = parse_spec(result)
+        assert isinstance(trained, TrainSpec)
+        return Made(spec.model, trained.model, result["files"]["model.safetensors"], trained.seed)
+
+    def model(self, made: Made) -> tuple[Defense, nn.Module]:
+        """The model and its defense, on the device. The last one is kept: that of these weights, not of that name."""
+        if self._model is None or self._model[0] != (made.job, made.weights):
+            defense, model = models.finished(
+                self.store, self.registry, made.job, made.spec, self.data_folder, seed=made.seed
+            )
+            self._model = (made.job, made.weights), defense, self.runtime.place(model).eval()
+            self.folding = Folding()
+        return self._model[1], self._model[2]
+
+    def images(self, job: str) -> tuple[Tensor, str]:
+        """The images of a finished attack job, float32 [N, C, H, W] in host memory, and the hash of their file.
+
+        Raises:
+            StoreError: they are gone or damaged.
+        """
+        result = self.store.result(job)
+        known = str(result["images_sha256"])
+        if self._images is None or self._images[0] != known:
+            self._images = known, safetensors.torch.load(self.store.read(job, IMAGES, result))["images"]
+        return self._images[1], known
+
+    def probe(self, job: Job, *, gradients: bool) -> None:
+        """Call once the model that the job makes or that is brought to it.
+
+        Raises:
+            ModelError: it could not be evaluated, and why.
+        """
+        spec = job.spec
+        assert spec.described is not None
+        parts = spec.described
+        if isinstance(spec, AttackSpec | JudgeSpec):
+            defense, model = self.model(Made(spec.model, parts))
+        else:
+            defense = self.component("defense", parts.defense)
+            model = models.untrained(self.registry, parts, 0)
+        dataset: Dataset = self.component("dataset", parts.dataset)
+        network = parts.user_model.text if parts.user_model else (parts.architecture or parts.defense).name
+        probing.probe(self.registry, defense, model, dataset, gradients=gradients, name=repr(network))

@@ -1,0 +1,225 @@
+"""What a job is: typed specifications, written and parsed here alone.
+
+A specification says everything that can change its job's result. It is plain JSON data on disk (`plain`) and one of these
+records everywhere else (`parse_spec`); a job's id is the hash of `identity`, which leaves out where things lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    model_serializer,
+)
+
+from robuststack.errors import StoreError
+from robuststack.plugin.component import Component
+from robuststack.plugin.dataset import Split
+from robuststack.plugin.operating_point import Setting
+from robuststack.plugin.threat import Threat
+from robuststack.suite.recipe import Recipe
+from robuststack.suite.suite import Measure
+from robuststack.suite.user_model import UserModel
+
+Kind = Literal["train", "attack", "judge", "measure"]
+
+
+class Spec(BaseModel):
+    """The base of all specifications: unknown keys are errors, instances do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON data."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The same without where things lie on this machine."""
+        return self.model_dump(mode="json", by_alias=True, context={"identity": True})
+
+
+class Placed(Spec):
+    """A specification of something that lies somewhere: a moved file is the same file."""
+
+    places: dict[str, Any] = {}
+    """Option -> where it lies. It enters no id: the fingerprint stands for what is there."""
+    fingerprint: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_places(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if info.context and info.context.get("identity"):
+            del data["places"]
+        return data
+
+
+class ComponentSpec(Placed):
+    """A component with every option. `stand_in` is how many made-up images stand in for a dataset's own."""
+
+    name: str
+    plugin: str
+    revision: int
+    options: dict[str, Any]
+    stand_in: int | None = None
+
+    @classmethod
+    def of(cls, component: Component) -> Self:
+        """The specification of a component."""
+        return cls.model_validate(component.resolved())
+
+
+class UserModelSpec(Placed):
+    """A finished model of the user's: a function, or a file of weights under `places["load"]`."""
+
+    python: str | None = None
+    """`package.module:function`"""
+
+    @classmethod
+    def of(cls, model: UserModel) -> Self:
+        """The specification of a model that the user brings."""
+        return cls.model_validate(model.resolved())
+
+    @property
+    def text(self) -> str:
+        """The function or the file, as the user wrote it."""
+        return self.python or str(self.places["load"])
+
+
+class ModelSpec(Spec):
+    """What a model is made of, before any training. Models that bring a network of their own have no architecture."""
+
+    dataset: ComponentSpec
+    defense: ComponentSpec
+    architecture: ComponentSpec | None = None
+    user_model: UserModelSpec | None = None
+
+
+class ImageSelection(Spec):
+    """The images that a model is scored on: the first `limit` of a split, or all."""
+
+    split: Split
+    limit: int | None = None
+
+    def count(self, size: int) -> int:
+        """How many images of a split of `size` images that is."""
+        return size if self.limit is None else min(size, self.limit)
+
+
+class TrainSpec(Spec):
+    """Train a model."""
+
+    kind: ClassVar[Kind] = "train"
+    model: ModelSpec
+    threat: Threat
+    recipe: Recipe
+    """How; the recipe's own `attack`, as the suite wrote it, is not a part of this: `attack` is."""
+    attack: ComponentSpec
+    seed: int
+    device: str
+    precision: str
+
+    @field_serializer("recipe")
+    def _recipe(self, recipe: Recipe) -> dict[str, Any]:
+        return recipe.model_dump(mode="json", by_alias=True, exclude={"attack"})
+
+    @property
+    def described(self) -> ModelSpec | None:
+        """The model that this job makes, or that is brought to it; None where another job makes it."""
+        return self.model
+
+
+class BlocksSpec(Spec):
+    """What attack and judge jobs share: a model under a setting, and images in blocks."""
+
+    model: str
+    """The id of its train job, or one of its own where no job here trains it."""
+    foreign: ModelSpec | None
+    """The model, whole, where no job here trains it."""
+    setting: Setting
+    selection: ImageSelection
+    seed: int
+    block: int
+    """Images a block; each has random streams of its own, named by its number."""
+    device: str
+
+    @property
+    def described(self) -> ModelSpec | None:
+        """The model that is brought to this job; None where another job makes it."""
+        return self.foreign
+
+
+class AttackSpec(BlocksSpec):
+    """Make adversarial images. `setting` is how the attacker sees the model."""
+
+    kind: ClassVar[Kind] = "attack"
+    attack: ComponentSpec
+    threat: Threat
+    precision: str
+    early_stop: bool
+    """Whether an image that the model gets wrong is done. Such images may be judged at this setting only, unrounded."""
+
+
+class JudgeSpec(BlocksSpec):
+    """Keep the label that a model predicts for every image, in every draw of its noise. `setting` is what is deployed."""
+
+    kind: ClassVar[Kind] = "judge"
+    images: str | None
+    """The attack job whose images are judged; None for the clean ones."""
+    eight_bit: bool = False
+    """Round the images to multiples of 1/255 first, as an image file would."""
+    draws: int
+    stream: Literal["judge", "rejudge"] = "judge"
+    """Names the noise, beside the seed: every attack of a point is judged on the same."""
+
+
+class MeasureSpec(Spec):
+    """Count and time a model."""
+
+    kind: ClassVar[Kind] = "measure"
+    model: ModelSpec
+    shape: tuple[int, int, int]
+    num_classes: int
+    setting: Setting
+    measure: Measure
+    device: str
+
+    @property
+    def described(self) -> ModelSpec | None:
+        """The model that is measured."""
+        return self.model
+
+
+JobSpec = TrainSpec | AttackSpec | JudgeSpec | MeasureSpec
+SPECS: dict[str, type[TrainSpec] | type[AttackSpec] | type[JudgeSpec] | type[MeasureSpec]] = {
+    spec.kind: spec for spec in (TrainSpec, AttackSpec, JudgeSpec, MeasureSpec)
+}
+
+
+def parse_spec(result: Mapping[str, Any]) -> JobSpec:
+    """The specification in a stored result.
+
+    Raises:
+        StoreError: it is none that this version writes.
+    """
+    try:
+        return SPECS[result["kind"]].model_validate(result["spec"])
+    except (KeyError, ValidationError) as error:
+        reason = (
+            f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
+        )
+        raise StoreError(
+            f"job {result.get('id')} has a specification that this version cannot read: {reason}"
+        ) from None
+
+
+def effective_early_stop(allowed: bool, attacker: Setting, victim: Setting, *, eight_bit: bool = False) -> bool:
+    """Whether images may be done once they fool the attacker's model: where the attack allows it, it draws no noise, and it
+    is the very one that judges them, unrounded."""
+    return allowed and not attacker.stochastic and attacker == victim and not eight_bit
