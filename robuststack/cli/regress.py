@@ -37,7 +37,8 @@ def command(
     Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used.
     """
     from robuststack.api import run
-    from robuststack.leaderboard import files, outcomes
+    from robuststack.leaderboard import outcomes
+    from robuststack.leaderboard.board_file import read_board
     from robuststack.leaderboard.regress import refuse_unusable, regressions
     from robuststack.suite.loading import load_suite
 
@@ -50,8 +51,8 @@ def command(
         raise LeaderboardError(f"--update writes {name}.json; --baseline {baseline} is named otherwise")
     old, kept = None, {}
     if not update:
-        old = files.read(path)
-        kept = outcomes.load(path, old["rows"])
+        old = read_board(path)
+        kept = outcomes.load(path, old.rows)
         refuse_unusable(old, kept, name, computing)
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
@@ -69,14 +70,14 @@ def command(
         if old is None:
             click.echo(f"accepted as the baseline: {path}")
             return 0
-        new = files.read(result.files[0])
-        found = regressions(old, new, kept, outcomes.load(result.files[0], new["rows"]))
+        new = read_board(result.files[0])
+        found = regressions(old, new, kept, outcomes.load(result.files[0], new.rows))
     if as_json:
         facts = {"suite": name, "baseline": str(path), "regressions": [asdict(one) for one in found]}
         click.echo(json.dumps(facts, indent=1))
         return 1 if found else 0
     if not found:
-        click.echo(f"{name}: {len(new['rows'])} rows as in {path}")
+        click.echo(f"{name}: {len(new.rows)} rows as in {path}")
         return 0
     body = [[one.label, one.what, one.old, one.new] for one in found]
     header, widths = ["row", "what", "old", "new"], [50, 30, 60, 60]

@@ -61,7 +61,7 @@ def command(
 
 
 def _facts(again: Again, store: Store) -> dict[str, Any]:
-    from robuststack.leaderboard.rows import load_outcomes
+    from robuststack.leaderboard.row_maker import load_outcomes
 
     stored = _figure(load_outcomes(store, again.job, again.result), again.result["spec"]["victim"]["stochastic"])
     new = _figure(again.correct, again.stochastic)
@@ -87,19 +87,19 @@ def _facts(again: Again, store: Store) -> dict[str, Any]:
 
 
 def _figure(outcomes: Any, stochastic: bool) -> dict[str, Any]:
-    from robuststack.leaderboard.rows import rounded
+    from robuststack.leaderboard.row_maker import rounded
     from robuststack.statistics import accuracy
 
-    return {**rounded(accuracy([[outcomes]], stochastic=stochastic)), "draws": len(outcomes)}
+    figure = rounded(accuracy([[outcomes]], stochastic=stochastic))
+    return {**figure.model_dump(exclude={"seeds", "spread"}), "draws": len(outcomes)}
 
 
 def _show(facts: dict[str, Any]) -> None:
     from tabulate import tabulate
 
-    from robuststack.leaderboard.tables import figure
-    from robuststack.suite.variant import text
+    from robuststack.wording import options_text, percent_text
 
-    where = f" at {text(facts['point'], first=False)}" if facts["point"] else ""
+    where = f" at {options_text(facts['point'])}" if facts["point"] else ""
     rows = [("stored", facts["stored"])]
     rounding = facts["eight_bit"]
     if rounding:
@@ -107,7 +107,9 @@ def _show(facts: dict[str, Any]) -> None:
     else:
         rows.append((f"again{where}", facts["new"]))
     click.echo(f"{facts['job']}  {facts['label']}, {facts['n']} images\n")
-    body = [[name, figure(one), one["draws"]] for name, one in rows]
+    body = [
+        [name, percent_text(figure["value"], figure["low"], figure["high"]), figure["draws"]] for name, figure in rows
+    ]
     click.echo(tabulate(body, ["", "RA %", "draws"], disable_numparse=True, colalign=("left", "right", "right")))
     low, high = facts["new"]["low"], facts["new"]["high"]
     lies = "lies inside" if facts["stored_inside"] else "does not lie inside"

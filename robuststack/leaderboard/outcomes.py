@@ -10,16 +10,9 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.row import Row
 from robuststack.running.atomic_files import write_bytes
 from robuststack.running.store import Store
-
-Row = Mapping[str, Any]
-
-
-def attack_jobs(row: Row) -> list[str]:
-    """The attack jobs that a row's figures come from, clean accuracy included, each once."""
-    protocols = [one for key, one in row["jobs"].items() if key not in ("train", "measure")]
-    return list(dict.fromkeys(job for one in protocols for jobs in one.values() for job in jobs.values()))
 
 
 def collect(
@@ -30,7 +23,7 @@ def collect(
     Raises:
         StoreError: they are not those of `results`, which the rows were made from.
     """
-    jobs = dict.fromkeys(job for row in rows for job in attack_jobs(row))
+    jobs = dict.fromkeys(job for row in rows for job in row.jobs.scored())
     content = {job: store.read(job, "outcomes.npy", (results or {}).get(job)) for job in jobs}
     return {job: np.load(io.BytesIO(one), allow_pickle=False) for job, one in content.items()}
 
@@ -67,7 +60,7 @@ def load(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:
         found = unpacked(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise LeaderboardError(f"{path} cannot be read as per-sample outcomes: {error}") from None
-    counts = {job: row["n"] for row in rows for job in attack_jobs(row)}
+    counts = {job: row.n for row in rows for job in row.jobs.scored()}
     return {
         job: np.unpackbits(bits, axis=1, count=counts[job]).astype(bool) for job, bits in found.items() if job in counts
     }

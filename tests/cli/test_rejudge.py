@@ -23,7 +23,8 @@ from robuststack.engine.jobs import Workspace
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.rejudge import rejudge as judged_again
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.rows import load_outcomes
+from robuststack.leaderboard.row import Figure
+from robuststack.leaderboard.row_maker import load_outcomes
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.statistics import accuracy
@@ -70,8 +71,8 @@ def own(trained: Trained, here: Path) -> Store:
 
 
 def attack_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
-    (row,) = (row for row in trained.result.rows if row["defense"] == defense and point.items() <= row["point"].items())
-    return str(row["jobs"]["adaptive"][label]["0/0"])
+    (row,) = (row for row in trained.result.rows if row.defense == defense and point.items() <= row.point.items())
+    return str(row.jobs.scores["adaptive"][label]["0/0"])
 
 
 def images_of(store: Store | Path, job: str) -> Tensor:
@@ -114,9 +115,9 @@ def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, facts, l
 
 
 def test_the_figures_are_those_of_the_leaderboard(trained, facts):
-    row = next(row for row in trained.result.rows if row["defense"] == "none")
-    found = facts(row["jobs"]["adaptive"]["PGD-5"]["0/0"])
-    assert {key: found["stored"][key] for key in ("value", "low", "high", "interval")} == row["ra"]["PGD-5"]
+    row = next(row for row in trained.result.rows if row.defense == "none")
+    found = facts(row.jobs.scores["adaptive"]["PGD-5"]["0/0"])
+    assert Figure(**{key: found["stored"][key] for key in ("value", "low", "high", "interval")}) == row.ra["PGD-5"]
 
 
 def test_nothing_in_the_store_is_changed(trained, rejudge):
@@ -274,7 +275,7 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
         eps=0.1, limit=50,
         overrides=["precision=float32", "measure.latency=false", "evaluate.batch_size=20"], store="given", device="cpu",
     )  # fmt: skip
-    job = result.rows[0]["jobs"]["adaptive"]["FGSM"]["0/0"]
+    job = result.rows[0].jobs.scores["adaptive"]["FGSM"]["0/0"]
     found = facts(job, store=here / "given")
     assert found["n"] == 50
     assert found["stored"] == found["new"]
@@ -304,12 +305,12 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_again_is_one_line(trained, rejudge, here, arguments, message):
-    row = next(row for row in trained.result.rows if row["defense"] == "float")
+    row = next(row for row in trained.result.rows if row.defense == "float")
     names = {
         "TRAIN": trained.job("float"),
-        "MEASURE": row["jobs"]["measure"],
-        "CLEAN": row["jobs"]["adaptive"]["ca"]["0/0"],
-        "FLOAT": row["jobs"]["adaptive"]["FGSM"]["0/0"],
+        "MEASURE": row.jobs.measure,
+        "CLEAN": row.jobs.scores["adaptive"]["ca"]["0/0"],
+        "FLOAT": row.jobs.scores["adaptive"]["FGSM"]["0/0"],
     }
     for name, job in names.items():
         message = message.replace(name, job)
