@@ -9,7 +9,7 @@ SHORT = len("0.25")
 
 
 def radius_text(value: Any) -> str:
-    """A radius as people write it: `0.25` or `1`, but `8/255` for a whole number of pixel steps that has a longer decimal."""
+    """A radius as people write it: `0.25`, or `8/255` for a whole number of pixel steps with a long decimal."""
     decimal = value_text(value)
     if not isinstance(value, float) or len(decimal) <= SHORT:
         return decimal

@@ -33,8 +33,8 @@ def table(dataset: str) -> str:
             options_text(row.point),
             row.ca.text,
             row.worst.text,
-            f"{row['parameters']:,}",
-            f"{row['train_seconds_per_epoch']:.2f}",
+            f"{row.parameters:,}",
+            f"{row.train_seconds_per_epoch:.2f}",
         ]
         for row in rows
     ]

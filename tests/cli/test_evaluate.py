@@ -170,9 +170,9 @@ def test_what_is_not_given_is_the_datasets_and_the_defenses(evaluate):
     )
     rows = json.loads(output)
     assert code == 0
-    assert [row.point["lambda_n"] for row in rows] == [0, 0.2, 0.7, 1]
-    assert {(row.threat.eps, row.n) for row in rows} == {(8 / 255, 10)}
-    assert {row.draws for row in rows if row.stochastic} == {20}
+    assert [row["point"]["lambda_n"] for row in rows] == [0, 0.2, 0.7, 1]
+    assert {(row["threat"]["eps"], row["n"]) for row in rows} == {(8 / 255, 10)}
+    assert {row["draws"] for row in rows if row["stochastic"]} == {20}
 
 
 class Own(rs.Defense):

@@ -39,8 +39,8 @@ def boards(tmp_path: Path) -> Path:
 def test_the_same_leaderboards_give_the_same_page_and_a_changed_figure_another(boards: Path, tmp_path: Path) -> None:
     # The folder keeps its name: commands on the page are relative to it.
     pages = [tmp_path / name for name in ("one", "two", "three")]
-    for page in pages[:2]:
-        site.build(boards, page)
+    for folder in pages[:2]:
+        site.build(boards, folder)
     path = boards / "float_vs_oat.json"
     board = json.loads(path.read_text())
     board["rows"][3]["ca"]["value"] -= 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,9 @@ def _numbers(row: Row) -> dict[str, float]:
     """The figures of a row, and what plugins added to it if that is a number."""
     numbers = {"CA": row.ca.value, **{f"RA {label}": figure.value for label, figure in row.ra.items()}}
     numbers |= {"parameters": row.parameters, "macs": row.macs}
-    extra = row.extra.items()
+    extra: Mapping[str, Any] = row.extra  # As plugins gave it: numbers of NumPy are `Real` too.
     return numbers | {
-        name: float(cell) for name, cell in extra if isinstance(cell, (int, float)) and not isinstance(cell, bool)
+        name: float(cell) for name, cell in extra.items() if isinstance(cell, Real) and not isinstance(cell, bool)
     }
 
 

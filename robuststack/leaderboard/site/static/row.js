@@ -48,6 +48,7 @@
       h("p", { class: "note" }, "Seeds are written training/attack; the spread is the standard deviation over training seeds, or over attack seeds where there is one training seed.")];
   };
 
+  const PANELS = ["loss", "seen", "validation_ra"];  // The file sorts its keys.
   const TRAINING = { loss: "Training loss", validation_ra: "Robust accuracy on the validation split (%)" };
 
   const training = (board, row, width) => {
@@ -56,7 +57,8 @@
     const found = jobs.flatMap(([seed, job]) => Object.entries(board.training?.[job]?.metrics ?? {}).flatMap(([metric, values]) =>
       values.map((one, i) => ({ seed, metric, epoch: i + 1, value: one }))));
     if (!found.length) return h("p", { class: "note" }, "This leaderboard has no training curves of this model.");
-    const panels = d3.groups(found, (one) => (one.metric in TRAINING ? one.metric : "seen")).map(([name, group]) => {
+    const groups = d3.groups(found, (one) => (one.metric in TRAINING ? one.metric : "seen"));
+    const panels = d3.sort(groups, ([name]) => PANELS.indexOf(name)).map(([name, group]) => {
       const names = unique(group.map((one) => one.metric));
       const inks = new Map(names.map((one, i) => [one, names.length === 1 ? colour(board, row.defense) : `var(--c${i})`]));
       return chart(TRAINING[name] ?? "Accuracy on training batches (%)", width, {
