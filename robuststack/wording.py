@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SHORT = len("0.25")
+SHORT_DECIMAL = len("0.25")
 
 
 def radius_text(value: Any) -> str:
     """A radius as people write it: `0.25`, or `8/255` for a whole number of pixel steps with a long decimal."""
     decimal = value_text(value)
-    if not isinstance(value, float) or len(decimal) <= SHORT:
+    if not isinstance(value, float) or len(decimal) <= SHORT_DECIMAL:
         return decimal
     steps = value * 255
     return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-9 else decimal

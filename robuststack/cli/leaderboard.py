@@ -58,7 +58,7 @@ def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: st
 
     folder = Path(leaderboard)
     (first, first_outcomes), (second, second_outcomes) = open_board(old, folder), open_board(new, folder)
-    both = comparison.compare(first, second, first_outcomes, second_outcomes)
+    both = comparison.compare_boards(first, second, first_outcomes, second_outcomes)
     if as_json:
         changes = [{**asdict(change), "verdict": change.difference.verdict} for change in both.changes]
         click.echo(json.dumps({"changes": changes, "only_old": both.only_old, "only_new": both.only_new}, indent=1))
@@ -93,6 +93,6 @@ def build(leaderboard: str, output: str | None) -> None:
     """
     from robuststack.leaderboard import site
 
-    built = site.build(Path(leaderboard), Path(output or leaderboard))
+    built = site.build_page(Path(leaderboard), Path(output or leaderboard))
     size, boards = built.size / 1e6, f"{built.suites} leaderboard{'s' * (built.suites != 1)}"
     click.echo(f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/")

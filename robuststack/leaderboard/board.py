@@ -11,7 +11,7 @@ from robuststack.leaderboard.row import Percent, Record, Row, Values
 from robuststack.plugin.threat import Threat
 from robuststack.suite.report import Claim, Reference
 
-SCHEMA = 2
+BOARD_SCHEMA = 2
 """The layout of leaderboard files that this version writes and reads."""
 
 

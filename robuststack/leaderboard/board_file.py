@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import outcomes
-from robuststack.leaderboard.board import SCHEMA, Board, TrainingCurve, board_json
+from robuststack.leaderboard.board import BOARD_SCHEMA, Board, TrainingCurve, board_json
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.drawing import draw, file_name
 from robuststack.leaderboard.markdown import markdown
@@ -64,9 +64,9 @@ def read_board(path: Path, name: str | None = None) -> Board:
     written = content.get("schema") if isinstance(content, dict) else None
     if type(written) is not int or not isinstance(content.get("rows"), list):
         raise LeaderboardError(f"{name} is not a leaderboard written by robuststack")
-    if written != SCHEMA:
-        remedy = "upgrade robuststack" if written > SCHEMA else "run its suite again"
-        raise LeaderboardError(f"{name} has schema {written}, this version reads {SCHEMA}: {remedy}")
+    if written != BOARD_SCHEMA:
+        remedy = "upgrade robuststack" if written > BOARD_SCHEMA else "run its suite again"
+        raise LeaderboardError(f"{name} has schema {written}, this version reads {BOARD_SCHEMA}: {remedy}")
     try:
         return Board.model_validate_json(text)
     except ValidationError as error:

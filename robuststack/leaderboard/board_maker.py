@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robuststack.leaderboard.board import SCHEMA, Board, BoardAttack, TrainingCurve
+from robuststack.leaderboard.board import BOARD_SCHEMA, Board, BoardAttack, TrainingCurve
 from robuststack.leaderboard.claims import compared
 from robuststack.leaderboard.entries import make_entries
 from robuststack.leaderboard.row import Row
@@ -21,7 +21,7 @@ def make_board(
 ) -> Board:
     """The leaderboard of the rows of a plan; `suite_file` is where the suite lies, seen from the leaderboard's folder."""
     return Board(
-        schema_=SCHEMA,
+        schema_=BOARD_SCHEMA,
         suite=plan.suite.name,
         suite_file=suite_file,
         description=" ".join(plan.suite.description.split()),

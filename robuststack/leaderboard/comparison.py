@@ -36,7 +36,7 @@ class Comparison:
     only_new: list[str]
 
 
-def compare(old: Board, new: Board, old_outcomes: Outcomes, new_outcomes: Outcomes) -> Comparison:
+def compare_boards(old: Board, new: Board, old_outcomes: Outcomes, new_outcomes: Outcomes) -> Comparison:
     """The new leaderboard against the old one. If both have a row's per-sample outcomes, its images are paired.
 
     Raises:

@@ -24,7 +24,7 @@ AXES = {
     "ra": "robust accuracy, worst case (%)",
     "train_seconds_per_epoch": "training (s / epoch)",
 }
-SEED = "robuststack"
+SVG_SALT = "robuststack"
 
 
 def file_name(suite: str, drawing: Drawing) -> str:
@@ -42,7 +42,7 @@ def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
     if not panels:
         return None
     # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
-    with matplotlib.rc_context({"svg.hashsalt": SEED, "svg.fonttype": "none", "font.size": 9}):
+    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
         across = 4.6 if drawing.x or len(drawing.y) == 1 else 8.0
         picture = matplotlib.figure.Figure(figsize=(1.2 + across * len(panels), 4.8), layout="constrained")
         picture.suptitle(drawing.title)
@@ -63,7 +63,7 @@ def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
                 handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8
             )
         buffer = io.BytesIO()
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SEED})
+        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
     return buffer.getvalue()
 
 

@@ -8,7 +8,7 @@ from robuststack.errors import LeaderboardError, did_you_mean
 from robuststack.leaderboard.keys import number, numeric_keys
 from robuststack.leaderboard.row import Row
 
-SHORT = {"CA": "ca", "RA": "ra"}
+ABBREVIATIONS = {"CA": "ca", "RA": "ra"}
 ASCENDING = ("parameters", "nonzero_parameters", "macs", "latency_ms", "train_seconds_per_epoch")
 """What is better when there is less of it."""
 
@@ -19,7 +19,7 @@ def ranked(rows: Sequence[Row], key: str) -> list[Row]:
     Raises:
         LeaderboardError: no row has such a number.
     """
-    key = SHORT.get(key.upper(), key)
+    key = ABBREVIATIONS.get(key.upper(), key)
     if all(number(row, key) is None for row in rows):
         valid = ["CA", "RA", *(numeric_keys(rows[0]) if rows else [])]
         raise LeaderboardError(f"--sort {key}: no row has such a number: {did_you_mean(key, valid)}")

@@ -119,7 +119,7 @@ class GivenModel(Record):
     """Where the file lies."""
 
 
-class Seeds(Record):
+class RowSeeds(Record):
     """The seeds that a row's figures are the mean over."""
 
     train: tuple[int, ...]
@@ -196,7 +196,7 @@ class RowJobs(Record):
         return list(dict.fromkeys(job for figure in figures for job in figure.values()))
 
 
-Cell = bool | int | float | str | None
+ExtraValue = bool | int | float | str | None
 """What a plugin's column holds in a row."""
 
 
@@ -242,7 +242,7 @@ class Row(Scores):
     """Images."""
     draws: Count
     """Noise draws that judge each image; 1 at a deterministic point."""
-    seeds: Seeds
+    seeds: RowSeeds
     parameters: Count
     nonzero_parameters: Count
     macs: Count
@@ -260,7 +260,7 @@ class Row(Scores):
     versions: Versions
     machine: Machine
     jobs: RowJobs
-    extra: dict[str, Cell]
+    extra: dict[str, ExtraValue]
     """Columns that plugins add. The only part of a row that changes after it was made."""
 
     @property

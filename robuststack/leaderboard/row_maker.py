@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard.row import Figure, Row, RowJobs, Scores, Seeds
+from robuststack.leaderboard.row import Figure, Row, RowJobs, RowSeeds, Scores
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.plugin.options import first_problem
 from robuststack.running.pipeline import Outcome
@@ -59,7 +59,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         "protocols": scores,
         "n": first["n"],
         "draws": first["spec"]["draws"],
-        "seeds": Seeds(
+        "seeds": RowSeeds(
             train=tuple(sorted({train for train, _ in clean.jobs})),
             attack=tuple(sorted({attack for _, attack in clean.jobs})),
         ),

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.claims import claim_cells, reference_cells
 from robuststack.leaderboard.entries import entry_cells
-from robuststack.leaderboard.row import WORST, Cell, Figure, Latency, Row, Scores
+from robuststack.leaderboard.row import WORST, ExtraValue, Figure, Latency, Row, Scores
 from robuststack.wording import options_text
 
 
@@ -83,7 +83,7 @@ def _milliseconds(latency: Latency | None) -> str:
     return f"{latency.median:.2f} ({latency.low:.2f}-{latency.high:.2f}){ratio}"
 
 
-def _cell(value: Cell) -> str:
+def _cell(value: ExtraValue) -> str:
     """What a plugin added to a row."""
     if value is None:
         return "-"

@@ -16,7 +16,7 @@ from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_lookup import find_board, open_board
-from robuststack.leaderboard.comparison import compare
+from robuststack.leaderboard.comparison import compare_boards
 from robuststack.statistics import Estimate, mcnemar, paired, unpaired
 
 
@@ -31,7 +31,7 @@ def found(trained, board) -> dict[str, np.ndarray]:
 
 
 def test_a_leaderboard_against_itself_is_no_evidence(board, found):
-    same = compare(board, board, found, found)
+    same = compare_boards(board, board, found, found)
     assert len(same.changes) == sum(1 + len(row.ra) for row in board.rows)
     assert {one.difference.verdict for one in same.changes} == {"no evidence"}
     assert {one.difference.value for one in same.changes} == {0}
@@ -42,7 +42,7 @@ def test_images_that_turn_wrong_are_a_change_for_the_worse(board, found):
     (row,) = (one for one in board.rows if one.defense == "none")
     (job,) = row.jobs.scores["adaptive"]["ca"].values()
     altered = {**found, job: np.zeros_like(found[job])}
-    worse = {(one.label, one.figure): one.difference for one in compare(board, board, found, altered).changes}
+    worse = {(one.label, one.figure): one.difference for one in compare_boards(board, board, found, altered).changes}
     difference = worse[row.label, "CA"]
     assert difference.verdict == "worse"
     assert difference.value == pytest.approx(-row.ca.value)
@@ -52,7 +52,7 @@ def test_images_that_turn_wrong_are_a_change_for_the_worse(board, found):
 
 def test_without_outcomes_the_printed_intervals_decide(board, found):
     other = with_row(board, 0, ca=make_figure(1))
-    changes = compare(board, other, found, {}).changes
+    changes = compare_boards(board, other, found, {}).changes
     assert {one.difference.method for one in changes} == {"from both intervals"}
     assert [one.figure for one in changes if one.difference.verdict == "worse"] == ["CA"]
 
@@ -65,7 +65,7 @@ def test_every_protocol_is_compared_with_itself():
     found = outcomes.load(path, board.rows)
     published = row.jobs.scores["published"]["PGD-7"].values()
     altered = {**found, **{job: np.zeros_like(found[job]) for job in published}}
-    worse = {one.figure: one.difference for one in compare(board, board, found, altered).changes}
+    worse = {one.figure: one.difference for one in compare_boards(board, board, found, altered).changes}
     assert {"CA", "CA (published)", "RA PGD-7", "RA PGD-7 (published)"} <= worse.keys()
     verdicts = {figure for figure, one in worse.items() if one.verdict == "worse"}
     assert verdicts == {"RA PGD-7 (published)", "RA worst (published)"}
@@ -78,7 +78,7 @@ def test_worst_cases_of_other_attacks_have_no_pairs(board, found):
     fewer = {label: figure for label, figure in row.ra.items() if label != "FGSM"}
     (change,) = [
         change
-        for change in compare(with_row(board, 0, ra=fewer), board, found, found).changes
+        for change in compare_boards(with_row(board, 0, ra=fewer), board, found, found).changes
         if (change.label, change.figure) == (row.label, "RA worst")
     ]
     assert change.difference.method == "from both intervals"
@@ -87,19 +87,19 @@ def test_worst_cases_of_other_attacks_have_no_pairs(board, found):
 
 def test_rows_of_only_one_side_are_named(board, found):
     shorter = changed(board, rows=board.rows[1:])
-    assert compare(board, shorter, found, found).only_old == [board.rows[0].label]
-    assert compare(shorter, board, found, found).only_new == [board.rows[0].label]
+    assert compare_boards(board, shorter, found, found).only_old == [board.rows[0].label]
+    assert compare_boards(shorter, board, found, found).only_new == [board.rows[0].label]
 
 
 def test_other_suites_and_other_data_are_refused(board, found):
     with pytest.raises(LeaderboardError, match="of different suites, 'small' and 'other'"):
-        compare(board, changed(board, suite="other"), found, found)
+        compare_boards(board, changed(board, suite="other"), found, found)
     other = with_row(board, 0, n=7)
     with pytest.raises(LeaderboardError, match="n is 200 in the one and 7 in the other"):
-        compare(board, other, found, found)
+        compare_boards(board, other, found, found)
     other = with_row(board, 0, split="validation")
     with pytest.raises(LeaderboardError, match="split is 'test' in the one and 'validation' in the other"):
-        compare(board, other, found, found)
+        compare_boards(board, other, found, found)
 
 
 # --- statistics

@@ -38,4 +38,4 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("float_vs_oat", "cpu_fig07"):
         shutil.copy(COMMITTED / f"{name}.json", folder)
     (folder / "full.json").write_text(board_json(full_board()))
-    return site.build(folder, folder).index
+    return site.build_page(folder, folder).index

@@ -40,12 +40,12 @@ def test_the_same_leaderboards_give_the_same_page_and_a_changed_figure_another(b
     # The folder keeps its name: commands on the page are relative to it.
     pages = [tmp_path / name for name in ("one", "two", "three")]
     for folder in pages[:2]:
-        site.build(boards, folder)
+        site.build_page(boards, folder)
     path = boards / "float_vs_oat.json"
     board = json.loads(path.read_text())
     board["rows"][3]["ca"]["value"] -= 0.1
     path.write_text(json.dumps(board))
-    site.build(boards, pages[2])
+    site.build_page(boards, pages[2])
     first, again, other = map(content, pages)
     assert first == again
     assert [name for name in first if first[name] != other[name]] == ["site/data/float_vs_oat.js"]
@@ -62,7 +62,7 @@ def test_the_command_says_what_it_wrote(boards: Path, tmp_path: Path, capsys: py
 
 
 def test_everything_the_page_loads_is_beside_it_and_nothing_else_is(boards: Path) -> None:
-    site.build(boards, boards)
+    site.build_page(boards, boards)
     text = (boards / "index.html").read_text()
     loaded = set(re.findall(r'(?:src|href)="([^"#:]+)"', text))
     written = {name for name in content(boards) if name != "index.html"}
@@ -90,9 +90,9 @@ def test_libraries_come_with_their_licences_and_versions() -> None:
 
 def test_data_of_a_leaderboard_that_is_gone_is_removed(boards: Path) -> None:
     shutil.copy(boards / "float_vs_oat.json", boards / "old.json")
-    site.build(boards, boards)
+    site.build_page(boards, boards)
     (boards / "old.json").unlink()
-    site.build(boards, boards)
+    site.build_page(boards, boards)
     assert [path.name for path in (boards / "site" / "data").iterdir()] == ["float_vs_oat.js"]
     assert "old.js" not in (boards / "index.html").read_text()
 

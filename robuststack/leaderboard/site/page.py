@@ -37,7 +37,7 @@ class Site:
     """Of all files, in bytes."""
 
 
-def build(folder: Path, out: Path) -> Site:
+def build_page(folder: Path, out: Path) -> Site:
     """Write the page of every leaderboard in `folder` to `out`. Data of leaderboards that are gone is removed.
 
     Raises:
