@@ -1,4 +1,5 @@
-"""The reference pages, made from the code when the site is built: hooks, suite keys, options, contracts, commands.
+"""What is made when the site is built: the reference from the code (hooks, suite keys, options, contracts, commands), and
+the page of the leaderboards.
 
 mkdocs calls `on_files`. What has no description ends the build with its name.
 """
@@ -20,7 +21,8 @@ from tabulate import tabulate
 
 import robuststack as rs
 from robuststack.cli import COMMANDS, commands
-from robuststack.leaderboard.tables import figure
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.site.page import contents, read_boards
 from robuststack.plugin import hookspecs
 from robuststack.plugin.component import Component
 from robuststack.plugin.options import describe
@@ -28,6 +30,7 @@ from robuststack.plugin.registry import KINDS, Registration, Registry
 from robuststack.suite.suite import Suite
 
 ROOT = Path(__file__).parent.parent
+LEADERBOARD = ROOT / "leaderboard"
 OURS = "robuststack"
 PLACEHOLDER = "<!-- a row -->"
 CONTRACTS = (
@@ -43,6 +46,8 @@ def on_files(files: Files, config: Any) -> Files:
         raise BuildError(f"not documented: {'; '.join(missing)}")
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
+    for name, content in contents(read_boards(LEADERBOARD), LEADERBOARD):
+        files.append(File.generated(config, f"leaderboard/{name}", content=content))
     return files
 
 
@@ -267,16 +272,15 @@ def commands_page() -> str:
 
 def one_row() -> str:
     """A randomised row of the committed leaderboard, a line for each column."""
-    board = json.loads((ROOT / "leaderboard" / "float_vs_oat.json").read_text(encoding="utf-8"))
-    row = next(one for one in board["rows"] if one["stochastic"])
+    row = next(row for row in read_board(LEADERBOARD / "float_vs_oat.json").rows if row.stochastic)
     cells = [
-        ("label", row["label"]),
-        ("CA %", figure(row["ca"])),
-        *((f"RA {name} %", figure(one)) for name, one in row["ra"].items()),
-        ("n, draws", f"{row['n']}, {row['draws']}"),
-        ("parameters", f"{row['parameters']:,}"),
-        ("MACs", f"{row['macs']:,}"),
-        ("train s/epoch", f"{row['train_seconds_per_epoch']:.2f}"),
+        ("label", row.label),
+        ("CA %", row.ca.text),
+        *((f"RA {label} %", figure.text) for label, figure in row.ra.items()),
+        ("n, draws", f"{row.n}, {row.draws}"),
+        ("parameters", f"{row.parameters:,}"),
+        ("MACs", f"{row.macs:,}"),
+        ("train s/epoch", f"{row.train_seconds_per_epoch:.2f}"),
     ]
     return _grid(cells, ["column", "value"])
 

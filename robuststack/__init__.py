@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from robuststack.api import Result, Trained, evaluate, load_model, load_suite, run
     from robuststack.errors import DatasetError, PluginError, RobustStackError
+    from robuststack.leaderboard.row import Row
     from robuststack.plugin.architecture import Architecture
     from robuststack.plugin.attack import Attack, GradientAttack
     from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "robuststack.api": ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
+    "robuststack.leaderboard.row": ["Row"],
     "robuststack.plugin.architecture": ["Architecture"],
     "robuststack.plugin.attack": ["Attack", "GradientAttack"],
     "robuststack.plugin.dataset": ["Augmentation", "Dataset", "Images", "Split"],
@@ -60,6 +62,7 @@ __all__ = [
     "PublishedSize",
     "Result",
     "RobustStackError",
+    "Row",
     "Scoring",
     "Setting",
     "Size",

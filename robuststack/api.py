@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robuststack.errors import PluginError, RobustStackError
-from robuststack.leaderboard import files, outcomes
-from robuststack.leaderboard.rows import check_extra, make_rows
-from robuststack.leaderboard.tables import tables
-from robuststack.leaderboard.training import training_curves
+from robuststack.leaderboard import outcomes
+from robuststack.leaderboard.board_file import claim, write_board
+from robuststack.leaderboard.board_maker import make_board
+from robuststack.leaderboard.extra import check_extra
+from robuststack.leaderboard.row import Row
+from robuststack.leaderboard.row_maker import make_rows
+from robuststack.leaderboard.table import tables
+from robuststack.leaderboard.training_curves import training_curves
 from robuststack.paths import LEADERBOARD, STORE, data_folder
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
@@ -37,11 +41,11 @@ __all__ = ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"]
 
 @dataclass
 class Result:
-    """What a run gives back. `rows` are those of the leaderboard's JSON file, as dictionaries."""
+    """What a run gives back. `rows` are those of the leaderboard; `row.model_dump(mode="json")` is one as a dictionary."""
 
     plan: Plan
     outcome: Outcome
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     files: list[Path] = field(default_factory=list)
 
     @property
@@ -51,7 +55,7 @@ class Result:
 
     def table(self, style: str = "simple") -> str:
         """The leaderboard as text, in one of tabulate's formats."""
-        board = files.make_board(self.plan, self.rows, complete=True)
+        board = make_board(self.plan, self.rows, complete=True)
         return "\n\n".join(f"{heading}\n\n{table}" for heading, table in tables(board, style))
 
 
@@ -141,7 +145,7 @@ def evaluate(
 
 def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
     if leaderboard is not None:
-        files.claim(plan, Path(leaderboard))
+        claim(plan, Path(leaderboard))
     storage = Store(store)
     with executor(registry, storage, data_folder(), plan.hardware) as running:
         outcome = run_plan(plan, storage, running, registry, wait=wait)
@@ -151,7 +155,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = files.write(plan, rows, outcomes.collect(rows, storage, outcome.results), Path(leaderboard), curves)
+        written = write_board(plan, rows, outcomes.collect(rows, storage, outcome.results), Path(leaderboard), curves)
     return Result(plan, outcome, rows, written)
 
 

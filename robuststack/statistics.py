@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ SEED = 20220426
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """An accuracy in percent with its 95 % interval, and how the interval was made."""
 
     value: float
@@ -33,7 +33,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return 100 * float(interval.low), 100 * float(interval.high)
 
 
-def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Figure:
+def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Estimate:
     """The accuracy, worst case over attacks, of one operating point.
 
     `runs` holds, for each pair of seeds, the outcomes of each attack: bool [draws, n], all on the same n images and judged
@@ -47,14 +47,14 @@ def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Figur
     n = per_image.shape[1]
     value = 100 * float(per_image.mean())
     if len(runs) == 1 and not stochastic:
-        return Figure(value, *wilson(int(per_image.sum()), n), "wilson")
+        return Estimate(value, *wilson(int(per_image.sum()), n), "wilson")
     replicas = _replicas(runs, stochastic)
     if np.ptp(replicas) < 1e-9:
         # All outcomes alike: resampling cannot see what n images cannot exclude.
-        return Figure(value, *wilson(round(value / 100 * n), n), "wilson")
+        return Estimate(value, *wilson(round(value / 100 * n), n), "wilson")
     low, high = np.quantile(replicas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = np.clip([100 * low, 100 * high], 0, 100)  # Rounding in the last place.
-    return Figure(value, float(low), float(high), "bootstrap")
+    return Estimate(value, float(low), float(high), "bootstrap")
 
 
 @lru_cache(maxsize=1)
@@ -137,14 +137,27 @@ def paired(
     return Difference(after - before, 100 * float(low), 100 * float(high), p, "paired bootstrap")
 
 
-def unpaired(first: Mapping[str, float], second: Mapping[str, float]) -> Difference:
-    """The second figure minus the first, from their intervals alone (Newcombe 1998, method 10)."""
-    low = math.hypot(second["value"] - second["low"], first["high"] - first["value"])
-    high = math.hypot(second["high"] - second["value"], first["value"] - first["low"])
-    value = second["value"] - first["value"]
+class WithInterval(Protocol):
+    """A value with its 95 % interval, such as an `Estimate` or a figure of a row."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
+
+
+def unpaired(first: WithInterval, second: WithInterval) -> Difference:
+    """The second value minus the first, from their intervals alone (Newcombe 1998, method 10)."""
+    low = math.hypot(second.value - second.low, first.high - first.value)
+    high = math.hypot(second.high - second.value, first.value - first.low)
+    value = second.value - first.value
     return Difference(value, value - low, value + high, None, "from both intervals")
 
 
 def _worst(run: Sequence[np.ndarray]) -> np.ndarray:
     """Each image's outcome: its mean over draws, the minimum over attacks."""
-    return np.asarray(np.min([one.mean(0) for one in run], axis=0))
+    return np.asarray(np.min([outcomes.mean(0) for outcomes in run], axis=0))

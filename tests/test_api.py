@@ -8,7 +8,7 @@ import torch
 
 import robuststack as rs
 from robuststack.errors import StoreError
-from robuststack.leaderboard.rows import load_outcomes
+from robuststack.leaderboard.row_maker import load_outcomes
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from trained import Trained
@@ -23,11 +23,11 @@ def images() -> torch.Tensor:
 
 def test_a_loaded_model_predicts_what_the_leaderboard_scored(trained: Trained, images: torch.Tensor) -> None:
     model = rs.load_model(trained.job("oat"), store=trained.store)
-    row = next(row for row in trained.result.rows if row["defense"] == "oat" and row["point"]["lambda"] == 0)
+    row = next(row for row in trained.result.rows if row.defense == "oat" and row.point["lambda"] == 0)
     options = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
     labels = Registry().create("dataset", "tradeoff", options).load(None)["test"].labels
     right = model.at(lambda_=0.0)(images).argmax(1).numpy() == labels
-    scored = load_outcomes(Store(trained.store), row["jobs"]["adaptive"]["ca"]["0/0"])
+    scored = load_outcomes(Store(trained.store), row.jobs.scores["adaptive"]["ca"]["0/0"])
     assert np.array_equal(right, scored[0])
 
 

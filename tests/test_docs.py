@@ -15,7 +15,7 @@ import yaml
 import robuststack as rs
 from robuststack.cli import COMMANDS, call
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.checking import ROW_KEYS
+from robuststack.leaderboard.row import Row
 from robuststack.plan.planner import make_plan
 from robuststack.plugin import hookspecs
 from robuststack.plugin.registry import Registration, Registry
@@ -97,7 +97,7 @@ def test_the_parts_of_suites_it_shows_are_valid(page, tmp_path):
 
 def test_every_key_of_a_row_is_explained():
     text = (DOCS / "read-a-row.md").read_text(encoding="utf-8")
-    keys = [one for one in (*ROW_KEYS, "extra") if f"`{one}`" not in text]
+    keys = [key for key in Row.model_fields if f"`{key}`" not in text]
     assert not keys, f"docs/read-a-row.md does not explain {', '.join(keys)}"
 
 
@@ -189,3 +189,5 @@ def test_the_site_builds_strictly_and_asks_no_other_site_for_anything(tmp_path):
     row = (tmp_path / "site" / "read-a-row.html").read_text(encoding="utf-8")
     assert "RA worst %" in row
     assert reference.PLACEHOLDER not in row
+    assert (tmp_path / "site" / "leaderboard" / "site" / "data" / "float_vs_oat.js").is_file()
+    assert "leaderboard/index.html" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from tabulate import tabulate
 
+import robuststack as rs
 from robuststack.hardware import Hardware
-from robuststack.leaderboard import files
-from robuststack.leaderboard.tables import figure
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.row import Scores
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
+from robuststack.wording import options_text
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,16 +25,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def table(dataset: str) -> str:
     """The rows of a dataset as README prints them."""
-    rows = [row for row in files.read(ROOT / "leaderboard" / "float_vs_oat.json")["rows"] if row["dataset"] == dataset]
+    rows = [row for row in read_board(ROOT / "leaderboard" / "float_vs_oat.json").rows if row.dataset == dataset]
     header = ["defense", "point", "CA %", "RA worst %", "parameters", "train s/epoch"]
     body = [
         [
-            " ".join([row["defense"], *(f"{key}={value}" for key, value in row["shown"].items())]),
-            " ".join(f"{key}={value:g}" for key, value in row["point"].items()),
-            figure(row["ca"]),
-            figure(row["ra"]["worst"]),
-            f"{row['parameters']:,}",
-            f"{row['train_seconds_per_epoch']:.2f}",
+            row.title,
+            options_text(row.point),
+            row.ca.text,
+            row.worst.text,
+            f"{row.parameters:,}",
+            f"{row.train_seconds_per_epoch:.2f}",
         ]
         for row in rows
     ]
@@ -57,28 +59,25 @@ def test_the_suites_it_shows_are_valid(tmp_path: Path, monkeypatch: pytest.Monke
         assert len(make_plan(load_suite("shown.yaml"), Registry(), Hardware("cpu", "float32")).rows) == rows
 
 
-def worst(row: dict) -> float:
-    return row["ra"]["worst"]["value"]
+def worst(scores: Scores) -> float:
+    return scores.worst.value
 
 
-def board(name: str, **wanted: object) -> list[dict]:
-    rows = files.read(ROOT / "leaderboard" / f"{name}.json")["rows"]
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+def board(name: str, **wanted: object) -> list[rs.Row]:
+    rows = read_board(ROOT / "leaderboard" / f"{name}.json").rows
+    return [row for row in rows if all(getattr(row, key) == value for key, value in wanted.items())]
 
 
 def test_what_it_says_beside_the_tables_is_what_the_leaderboards_say() -> None:
     """The three things in mind: each sentence, with its figures, from the committed rows."""
-    gaps = [
-        row["ra"]["PGD-20"]["value"] - row["ra"]["AutoAttack-rand"]["value"]
-        for row in board("cpu_attacks", dataset="digits")
-    ]
+    gaps = [row.ra["PGD-20"].value - row.ra["AutoAttack-rand"].value for row in board("cpu_attacks", dataset="digits")]
     assert f"finds {round(min(gaps))} to {round(max(gaps))} points more than PGD-20" in README
     (weak,) = board("cpu_attacks", dataset="tradeoff", defense="pgd_at", point={"lambda": 0.2})
     assert worst(weak) == 0
     assert "leaves nothing of PGD-AT at lambda 0.2" in README
 
     single, several = (
-        board(name, dataset="tradeoff", defense="oat", point={"lambda": 0.0})[0]["ca"]["value"]
+        board(name, dataset="tradeoff", defense="oat", point={"lambda": 0.0})[0].ca.value
         for name in ("float_vs_oat", "cpu_fig07")
     )
     lower = {8: "eight", 9: "nine", 10: "ten"}[round(single - several)]
@@ -87,19 +86,17 @@ def test_what_it_says_beside_the_tables_is_what_the_leaderboards_say() -> None:
     ahead = {}
     for dataset in ("digits", "tradeoff"):
         robust_end = {
-            (row["defense"], row["options"].get("statistics")): row["ra"]["worst"]
+            (row.defense, row.options.get("statistics")): row.worst
             for row in board("cpu_noise", dataset=dataset)
-            if row["point"].get("lambda", row["point"].get("lambda_n")) == 1
+            if row.point.get("lambda", row.point.get("lambda_n")) == 1
         }
         noisy, plain = robust_end["float", None], robust_end["advprop", None]
-        assert len(noisy["seeds"]) == 3
-        assert all(plain["seeds"][pair] > one for pair, one in noisy["seeds"].items())
-        assert all(robust_end["adapter_soup", how]["value"] > noisy["value"] for how in ("shared", "dual"))
+        assert len(noisy.seeds) == 3
+        assert all(plain.seeds[pair] > one for pair, one in noisy.seeds.items())
+        assert all(robust_end["adapter_soup", how].value > noisy.value for how in ("shared", "dual"))
         quiet = max(worst(row) for row in board("cpu_noise", dataset=dataset, defense="float"))
-        assert (dataset == "tradeoff") is (round(quiet, 1) == round(plain["value"], 1)), (
-            "with little noise it draws level"
-        )
-        ahead[dataset] = f"{plain['value'] - noisy['value']:.1f} points on {dataset}"
+        assert (dataset == "tradeoff") is (round(quiet, 1) == round(plain.value, 1)), "with little noise it draws level"
+        ahead[dataset] = f"{plain.value - noisy.value:.1f} points on {dataset}"
     assert f"by {ahead['digits']} and {ahead['tradeoff'].replace(' points', '')}, in the mean of three seeds" in README
 
 
@@ -110,7 +107,7 @@ def test_what_the_guide_to_randomised_defenses_says_of_the_published_protocol_is
         ("tradeoff", "and {:.1f} on tradeoff ({:.1f} against {:.1f})"),
     ):
         (row,) = board("cpu_fig07", dataset=dataset, defense="float", point={"lambda_n": 1.0, "lambda_th": 0.0})
-        published = worst(row["protocols"]["published"])
+        published = worst(row.protocols["published"])
         assert text.format(published - worst(row), published, worst(row)) in guide
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import robuststack as rs
 from robuststack.hardware import Hardware
-from robuststack.leaderboard import files
+from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
@@ -101,10 +101,10 @@ def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path
         "mine.smoke.md",
         "mine.smoke.labels.safetensors",
     }
-    assert {row["n"] for row in result.rows} == {IMAGES}
+    assert {row.n for row in result.rows} == {IMAGES}
     # Nobody takes its figures for those of the data.
-    assert {row["dataset_options"]["stand_in"] for row in result.rows} == {IMAGES}
-    assert all(f" stand_in={IMAGES}/" in row["label"] for row in result.rows)
+    assert {row.dataset_options["stand_in"] for row in result.rows} == {IMAGES}
+    assert all(f" stand_in={IMAGES}/" in row.label for row in result.rows)
     written = (tmp_path / "board" / "mine.smoke.md").read_text()
     assert f" stand_in={IMAGES}, " in written
     assert "A smoke run, on a few made-up images" in written
@@ -144,7 +144,7 @@ def test_every_paper_suite_runs(path: Path, shared_store: Path, tmp_path: Path) 
     result = rs.run(path, store=shared_store, leaderboard=tmp_path, smoke=True, wait=600)
     assert not result.failed
     assert len(result.rows) == len(result.plan.rows)
-    board = files.read(tmp_path / f"{path.stem}.smoke.json")
+    board = read_board(tmp_path / f"{path.stem}.smoke.json")
     # A claim about a point between the ends has no rows in a smoke run.
-    assert all(claim["ours"] for claim in board["claims"]) or path.stem == "fig06"
+    assert all(claim.ours for claim in board.claims) or path.stem == "fig06"
     assert len(list(tmp_path.glob("*.svg"))) == len(load_suite(path).figures)

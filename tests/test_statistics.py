@@ -8,14 +8,14 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robuststack.statistics import Figure, accuracy, wilson
+from robuststack.statistics import Estimate, accuracy, wilson
 
 
 def deterministic(right: int, n: int) -> np.ndarray:
     return (np.arange(n) < right)[None]
 
 
-def width(figure: Figure) -> float:
+def width(figure: Estimate) -> float:
     return figure.high - figure.low
 
 
@@ -46,7 +46,7 @@ def test_wilson_is_the_formula(n, data):
 
 def test_one_deterministic_run_gets_wilson():
     figure = accuracy([[deterministic(70, 100)]], stochastic=False)
-    assert figure == Figure(70.0, *wilson(70, 100), "wilson")
+    assert figure == Estimate(70.0, *wilson(70, 100), "wilson")
 
 
 def test_the_worst_case_is_per_image_over_attacks():
@@ -115,7 +115,7 @@ def test_outcomes_that_are_all_alike_get_wilson(right, seeds, draws, n):
     # Resampling them would claim certainty.
     outcomes = [[np.full((draws, n), right)] for _ in range(seeds)]
     figure = accuracy(outcomes, stochastic=draws > 1)
-    assert figure == Figure(100.0 * right, *wilson(n * right, n), "wilson")
+    assert figure == Estimate(100.0 * right, *wilson(n * right, n), "wilson")
     assert width(figure) > 1
 
 

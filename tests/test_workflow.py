@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from robuststack.cli.regress import command
-from robuststack.leaderboard import files, outcomes
+from robuststack.leaderboard import outcomes
+from robuststack.leaderboard.board_file import read_board
 from robuststack.suite.loading import load_suite
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "robuststack-trades"
@@ -37,8 +38,8 @@ def test_its_command_is_one_that_regress_understands():
 
 def test_its_baseline_is_a_leaderboard_with_outcomes_made_on_one_thread():
     path = PACKAGE / "leaderboard" / "trades_regress.json"
-    board = files.read(path)
-    assert {row["defense"] for row in board["rows"]} == {"none", "trades"}
-    assert {row["machine"]["threads"] for row in board["rows"]} == {"1"}
-    kept = outcomes.load(path, board["rows"])
-    assert {job for row in board["rows"] for job in row["jobs"]["adaptive"]["ca"].values()} <= kept.keys()
+    board = read_board(path)
+    assert {row.defense for row in board.rows} == {"none", "trades"}
+    assert {row.machine.threads for row in board.rows} == {"1"}
+    kept = outcomes.load(path, board.rows)
+    assert {job for row in board.rows for job in row.jobs.scores["adaptive"]["ca"].values()} <= kept.keys()

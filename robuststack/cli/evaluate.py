@@ -69,5 +69,5 @@ def command(
             )  # fmt: skip
     if not as_json:
         return print_result(result)
-    click.echo(json.dumps(result.rows, indent=1))
+    click.echo(json.dumps([row.model_dump(mode="json") for row in result.rows], indent=1))
     return print_failures(result)

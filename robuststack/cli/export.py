@@ -43,12 +43,12 @@ def command(
     from robuststack.api import load_model
     from robuststack.engine.export import export
     from robuststack.running.atomic_files import write_bytes
-    from robuststack.suite.variant import text
+    from robuststack.wording import options_text
 
     trained = load_model(job, store=store, registry=registry)
     resolved = trained.point(**point)
     content = export(trained, point, file_format, frozen=frozen, seed=seed)
-    name = " ".join([trained.label, text(resolved, first=False), *(["frozen"] if frozen else [])])
+    name = " ".join([trained.label, options_text(resolved), *(["frozen"] if frozen else [])])
     path = Path(output or re.sub(r"[^\w.=-]+", "-", name.strip()) + SUFFIXES[file_format])
     write_bytes(path, content)
     click.echo(f"wrote {path}")

@@ -30,12 +30,13 @@ def command() -> None:
 @folder_option
 def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
     """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there."""
-    from robuststack.leaderboard.formats import ranked, written
-    from robuststack.leaderboard.opening import open_board
+    from robuststack.leaderboard.board_lookup import open_board
+    from robuststack.leaderboard.formats import written
+    from robuststack.leaderboard.ranking import ranked
 
     board, _ = open_board(suite, Path(leaderboard))
     if sort:
-        board = {**board, "rows": ranked(board["rows"], sort)}
+        board = board.model_copy(update={"rows": tuple(ranked(board.rows, sort))})
     click.echo(written(board, style))
 
 
@@ -52,32 +53,33 @@ def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: st
     exact test stands beside it at deterministic points. Elsewhere the interval comes from the two printed ones. A figure
     by another protocol than the headline's is compared with its own kind, and named after it.
     """
-    from robuststack.leaderboard import comparing
-    from robuststack.leaderboard.opening import open_board
+    from robuststack.leaderboard import comparison
+    from robuststack.leaderboard.board_lookup import open_board
 
     folder = Path(leaderboard)
     (first, first_outcomes), (second, second_outcomes) = open_board(old, folder), open_board(new, folder)
-    found = comparing.compare(first, second, first_outcomes, second_outcomes)
+    both = comparison.compare_boards(first, second, first_outcomes, second_outcomes)
     if as_json:
-        changes = [{**asdict(one), "verdict": one.difference.verdict} for one in found.changes]
-        click.echo(json.dumps({"changes": changes, "only_old": found.only_old, "only_new": found.only_new}, indent=1))
+        changes = [{**asdict(change), "verdict": change.difference.verdict} for change in both.changes]
+        click.echo(json.dumps({"changes": changes, "only_old": both.only_old, "only_new": both.only_new}, indent=1))
         return
-    shown = [one for one in found.changes if everything or one.difference.verdict != "no evidence"]
+    shown = [change for change in both.changes if everything or change.difference.verdict != "no evidence"]
     header = ["row", "figure", "old", "new", "difference", "McNemar p", "verdict", "by"]
     body = [
-        [one.label, one.figure, f"{one.old:.1f}", f"{one.new:.1f}",
-         f"{one.difference.value:+.1f} [{one.difference.low:+.1f}, {one.difference.high:+.1f}]",
-         "-" if one.difference.p is None else f"{one.difference.p:.2g}", one.difference.verdict, one.difference.method]
-        for one in shown
+        [change.label, change.figure, f"{change.old:.1f}", f"{change.new:.1f}",
+         f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]",
+         "-" if difference.p is None else f"{difference.p:.2g}", difference.verdict, difference.method]
+        for change in shown for difference in (change.difference,)
     ]  # fmt: skip
     if body:
         click.echo(tabulate(body, header, disable_numparse=True) + "\n")
-    for label, where in [*((one, "old") for one in found.only_old), *((one, "new") for one in found.only_new)]:
-        click.echo(f"only in the {where} one: {label}")
-    rows = len({one.label for one in found.changes})
-    changed = sum(one.difference.verdict != "no evidence" for one in found.changes)
+    for where, labels in (("old", both.only_old), ("new", both.only_new)):
+        for label in labels:
+            click.echo(f"only in the {where} one: {label}")
+    rows = len({change.label for change in both.changes})
+    changed = sum(change.difference.verdict != "no evidence" for change in both.changes)
     click.echo(
-        f"{len(found.changes)} figures of {rows} rows: {changed} changed, {len(found.changes) - changed} without evidence"
+        f"{len(both.changes)} figures of {rows} rows: {changed} changed, {len(both.changes) - changed} without evidence"
     )
 
 
@@ -91,6 +93,6 @@ def build(leaderboard: str, output: str | None) -> None:
     """
     from robuststack.leaderboard import site
 
-    built = site.build(Path(leaderboard), Path(output or leaderboard))
+    built = site.build_page(Path(leaderboard), Path(output or leaderboard))
     size, boards = built.size / 1e6, f"{built.suites} leaderboard{'s' * (built.suites != 1)}"
     click.echo(f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/")

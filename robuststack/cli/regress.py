@@ -43,7 +43,8 @@ def command(
     says which rows, and keeps a log of its jobs.
     """
     from robuststack.api import run
-    from robuststack.leaderboard import files, outcomes
+    from robuststack.leaderboard import outcomes
+    from robuststack.leaderboard.board_file import read_board
     from robuststack.leaderboard.regress import refuse_unusable, regressions
     from robuststack.suite.loading import load_suite
 
@@ -56,8 +57,8 @@ def command(
         raise LeaderboardError(f"--update writes {name}.json; --baseline {baseline} is named otherwise")
     old, kept = None, {}
     if not update:
-        old = files.read(path)
-        kept = outcomes.load(path, old["rows"])
+        old = read_board(path)
+        kept = outcomes.load(path, old.rows)
         refuse_unusable(old, kept, name, computing)
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
@@ -76,17 +77,17 @@ def command(
             if old is None:
                 if not result.failed:
                     click.echo(f"accepted as the baseline: {path}")
-                found, rows = [], len(result.rows)
+                changes, rows = [], len(result.rows)
             else:
-                # Where jobs failed, the rows that are there are compared all the same.
-                new = files.read(result.files[0]) if result.files else {**old, "rows": []}
-                outcomes_now = outcomes.load(result.files[0], new["rows"]) if result.files else {}
-                found, rows = regressions(old, new, kept, outcomes_now), len(new["rows"])
-            green = not (result.failed or found)
+                # If jobs failed, the rows that are there are compared all the same.
+                new = read_board(result.files[0]) if result.files else old.model_copy(update={"rows": ()})
+                outcomes_now = outcomes.load(result.files[0], new.rows) if result.files else {}
+                changes, rows = regressions(old, new, kept, outcomes_now), len(new.rows)
+            green = not (result.failed or changes)
             for label, reason in result.failed.items():
                 log.write(f"red: {label} failed: {reason}")
-            for one in found:
-                log.write(f"red: {one.label}: {one.what}: {one.old} -> {one.new}")
+            for change in changes:
+                log.write(f"red: {change.label}: {change.what}: {change.old} -> {change.new}")
     finally:
         if green and not log_file:
             log.path.unlink()
@@ -94,21 +95,24 @@ def command(
             click.echo(f"the log is kept in {log.path}", err=True)
     if as_json:
         facts = {
-            "suite": name, "baseline": str(path), "failed": result.failed, "regressions": [asdict(one) for one in found]
-        }  # fmt: skip
+            "suite": name,
+            "baseline": str(path),
+            "failed": result.failed,
+            "regressions": [asdict(change) for change in changes],
+        }
         click.echo(json.dumps(facts, indent=1))
         return 0 if green else 1
-    if found:
-        body = [[one.label, one.what, one.old, one.new] for one in found]
+    if changes:
+        body = [[change.label, change.what, change.old, change.new] for change in changes]
         header, widths = ["row", "what", "old", "new"], [50, 30, 60, 60]
         click.echo("\n" + tabulate(body, header, disable_numparse=True, maxcolwidths=widths))
     for label, reason in result.failed.items():
         click.echo(f"failed: {label}: {reason}", err=True)
     if result.failed:
         click.echo(f"{len(result.failed)} job(s) failed, so that rows are missing", err=True)
-    elif found:
+    elif changes:
         accept = f"robuststack regress {suite} --update" + (f" --baseline {baseline}" if baseline else "")
-        click.echo(f"\n{len(found)} regression(s) against {path}; if they are meant: {accept}", err=True)
+        click.echo(f"\n{len(changes)} regression(s) against {path}; if they are meant: {accept}", err=True)
     elif old is not None:
         click.echo(f"{name}: {rows} rows as in {path}")
     return 0 if green else 1

@@ -116,21 +116,21 @@ def _facts(rejudging: Rejudging, rejudged: Rejudged) -> dict[str, Any]:
 
 
 def _figure(labels: Labels) -> dict[str, Any]:
-    from robuststack.leaderboard.rows import rounded
+    from robuststack.leaderboard.row_maker import rounded
     from robuststack.statistics import accuracy
 
     correct = labels.correct
     # A randomised point is judged on two draws at least.
-    return {**rounded(accuracy([[correct]], stochastic=len(correct) > 1)), "draws": len(correct)}
+    figure = rounded(accuracy([[correct]], stochastic=len(correct) > 1))
+    return {**figure.model_dump(exclude={"seeds", "spread"}), "draws": len(correct)}
 
 
 def _show(facts: dict[str, Any]) -> None:
     from tabulate import tabulate
 
-    from robuststack.leaderboard.tables import figure
-    from robuststack.suite.variant import text
+    from robuststack.wording import options_text, percent_text
 
-    where = f" at {text(facts['point'], first=False)}" if facts["point"] else ""
+    where = f" at {options_text(facts['point'])}" if facts["point"] else ""
     rows = [("stored", facts["stored"])] if facts["stored"] else []
     rounding = facts["eight_bit"]
     if rounding:
@@ -138,7 +138,9 @@ def _show(facts: dict[str, Any]) -> None:
     else:
         rows.append((f"again{where}", facts["new"]))
     click.echo(f"{facts['job']}  {facts['label']}, {facts['n']} images\n")
-    body = [[name, figure(one), one["draws"]] for name, one in rows]
+    body = [
+        [name, percent_text(figure["value"], figure["low"], figure["high"]), figure["draws"]] for name, figure in rows
+    ]
     click.echo(tabulate(body, ["", "RA %", "draws"], disable_numparse=True, colalign=("left", "right", "right")))
     low, high = facts["new"]["low"], facts["new"]["high"]
     if facts["stored"]:

@@ -6,18 +6,17 @@ import json
 
 import click
 
-from robuststack.cli.common import registry_with_warnings
-from robuststack.suite.json_schema import suite_schema
-
 
 @click.command("schema", short_help="Print the JSON schema of suites.")
+@click.option("--board", is_flag=True, help="The schema of leaderboard files instead.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, writable=True), help="Write it to a file.")
-def command(output: str | None) -> None:
-    """Print the JSON schema of suite files, with the names and options of every installed plugin.
+def command(board: bool, output: str | None) -> None:
+    """Print the JSON schema of suite files, with the names and options of every installed plugin; or, with --board, that of
+    leaderboard files.
 
     Editors complete and check suites with it: put `# yaml-language-server: $schema=FILE` on a suite's first line.
     """
-    text = json.dumps(suite_schema(registry_with_warnings()), indent=1)
+    text = json.dumps(_board_schema() if board else _suite_schema(), indent=1)
     if output:
         from pathlib import Path
 
@@ -26,3 +25,16 @@ def command(output: str | None) -> None:
         write_text(Path(output), text + "\n")
     else:
         click.echo(text)
+
+
+def _suite_schema() -> dict[str, object]:
+    from robuststack.cli.common import registry_with_warnings
+    from robuststack.suite.json_schema import suite_schema
+
+    return suite_schema(registry_with_warnings())
+
+
+def _board_schema() -> dict[str, object]:
+    from robuststack.leaderboard.board import board_schema
+
+    return board_schema()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks
-from robuststack.evidence.variance import Attacks, Estimate, Part, jackknife, mean_of_parts, worst_without_each_draw
+from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
+from robuststack.evidence.variance import Attacks, Estimate, Part, jackknife, mean_of_parts
 
 RESAMPLES = 2000
 SEED = 20220426

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.errors import PluginError
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack.layers.condition import Condition
 from robuststack.layers.roles import mark, norms, rewrite, role_of
-
-CLEAN, ADVERSARIAL = 0, 1
 
 
 class DualBatchNorm2d(nn.Module):

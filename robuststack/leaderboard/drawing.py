@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from robuststack.leaderboard.entries import is_tuned
-from robuststack.leaderboard.keys import Row, has, is_figure, look_up, number
-from robuststack.leaderboard.tables import heading_of, words
+from robuststack.leaderboard.keys import has, look_up, number
+from robuststack.leaderboard.row import Figure, Row
 from robuststack.suite.report import Drawing
+from robuststack.wording import component_text, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ AXES = {
     "ra": "robust accuracy, worst case (%)",
     "train_seconds_per_epoch": "training (s / epoch)",
 }
-SEED = "robuststack"
+SVG_SALT = "robuststack"
 
 
 def file_name(suite: str, drawing: Drawing) -> str:
@@ -34,20 +35,19 @@ def file_name(suite: str, drawing: Drawing) -> str:
 
 def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
     """The figure as the content of an SVG file, the same for the same rows; None where no row has what it shows."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    import matplotlib.figure
 
     chosen = [row for row in rows if has(row, drawing.only) and any(_shows(row, key) for key in drawing.y)]
-    panels = [(heading, list(group)) for heading, group in groupby(chosen, heading_of)]
+    panels = [(heading, list(group)) for heading, group in groupby(chosen, lambda row: row.heading)]
     if not panels:
         return None
     # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
-    with rc_context({"svg.hashsalt": SEED, "svg.fonttype": "none", "font.size": 9}):
+    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
         across = 4.6 if drawing.x or len(drawing.y) == 1 else 8.0
-        figure = Figure(figsize=(1.2 + across * len(panels), 4.8), layout="constrained")
-        figure.suptitle(drawing.title)
+        picture = matplotlib.figure.Figure(figsize=(1.2 + across * len(panels), 4.8), layout="constrained")
+        picture.suptitle(drawing.title)
         for position, (heading, group) in enumerate(panels):
-            axes = figure.add_subplot(1, len(panels), position + 1)
+            axes = picture.add_subplot(1, len(panels), position + 1)
             axes.set_title(heading, fontsize=8)
             (_lines if drawing.x or _names(group, drawing.y) else _bars)(axes, drawing, group)
             axes.grid(alpha=0.3, linewidth=0.6)
@@ -55,13 +55,15 @@ def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
         # One legend for all panels, beside them: inside, it would hide points.
         handles = {
             label: handle
-            for axes in figure.axes
+            for axes in picture.axes
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         if len(handles) > 1:
-            figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8)
+            picture.legend(
+                handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8
+            )
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SEED})
+        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
     return buffer.getvalue()
 
 
@@ -71,15 +73,15 @@ def _shows(row: Row, key: str) -> bool:
 
 def _names(rows: Sequence[Row], keys: Sequence[str]) -> bool:
     """Whether the figure shows something inside the model, with one value for each layer."""
-    return any(isinstance(found := look_up(row, key), Mapping) and not is_figure(found) for row in rows for key in keys)
+    return any(isinstance(look_up(row, key), Mapping) for row in rows for key in keys)
 
 
 def _series(drawing: Drawing, rows: Sequence[Row]) -> dict[str, list[Row]]:
     series: dict[str, list[Row]] = {}
     for row in rows:
-        found = {key.rpartition(".")[2]: look_up(row, key) for key in drawing.series if key != "defense"}
-        shown = {key: value for key, value in found.items() if value is not None}
-        name = words(row["defense"] if "defense" in drawing.series else "", shown)
+        values = {key.rpartition(".")[2]: look_up(row, key) for key in drawing.series if key != "defense"}
+        shown = {key: value for key, value in values.items() if value is not None}
+        name = component_text(row.defense if "defense" in drawing.series else "", shown)
         series.setdefault(name, []).append(row)
     return series
 
@@ -95,9 +97,9 @@ def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
                 "marker": MARKERS[position % len(MARKERS)],
                 "label": label,
             }
-            found = look_up(group[0], key)
-            if isinstance(found, Mapping) and not is_figure(found):
-                axes.plot(range(1, len(found) + 1), list(found.values()), **style, markersize=4)
+            values = look_up(group[0], key)
+            if isinstance(values, Mapping):
+                axes.plot(range(1, len(values) + 1), list(values.values()), **style, markersize=4)
             elif drawing.x:
                 _curve(axes, drawing.x, key, group, style)
     axes.set_xlabel(_axis(drawing.x) if drawing.x else "layer, from the input")
@@ -115,19 +117,19 @@ def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any
     )
     if x in ("ca", "ra"):
         for row, a, b in zip(shown, across, up, strict=True):
-            knob = next((value for value in row["point"].values() if isinstance(value, (int, float))), None)
+            knob = next((value for value in row.point.values() if isinstance(value, (int, float))), None)
             if knob is not None:
-                axes.annotate(f"{knob:g}", (a, b), textcoords="offset points", xytext=(4, 4), fontsize=6)
+                axes.annotate(value_text(knob), (a, b), textcoords="offset points", xytext=(4, 4), fontsize=6)
 
 
 def _spread(rows: Sequence[Row], key: str) -> list[list[float]] | None:
     """How far the intervals reach below and above the figures."""
-    found = [look_up(row, key) for row in rows]
-    if not all(is_figure(one) for one in found):
+    figures = [look_up(row, key) for row in rows]
+    if not all(isinstance(figure, Figure) for figure in figures):
         return None
     return [
-        [max(one["value"] - one["low"], 0.0) for one in found],
-        [max(one["high"] - one["value"], 0.0) for one in found],
+        [max(figure.value - figure.low, 0.0) for figure in figures],
+        [max(figure.high - figure.value, 0.0) for figure in figures],
     ]
 
 

@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-Row = Mapping[str, Any]
+from pydantic import BaseModel
+
+from robuststack.leaderboard.row import WORST, Figure, Row
 
 
 def look_up(row: Row, key: str) -> Any:
-    """What stands under a dotted key; None where the row has nothing there. `ra` alone is the worst case, and the length
-    of a list stands for it."""
-    found: Any = row
+    """What stands under a dotted key; None if the row has nothing there. `ra` alone is the worst case, and the length of
+    a list stands for it."""
+    value: Any = row
     rest = key
     while rest:
+        inner = dict(_parts(value))
         # A key may hold dots itself, such as the attack `PGD-20 step=0.01`: the longest that fits.
-        fitting = [one for one in found if f"{rest}.".startswith(f"{one}.")] if isinstance(found, Mapping) else []
+        fitting = [part for part in inner if f"{rest}.".startswith(f"{part}.")]
         if not fitting:
             return None
         part = max(fitting, key=len)
-        found, rest = found[part], rest[len(part) + 1 :]
-    if isinstance(found, Mapping) and "worst" in found:
-        found = found["worst"]
-    return len(found) if isinstance(found, list) else found
-
-
-def split_of(row: Row) -> str:
-    """The split that a row's figures are of. Leaderboards of earlier versions, which do not say, are of the test split."""
-    return str(row.get("split", "test"))
+        value, rest = inner[part], rest[len(part) + 1 :]
+    if isinstance(value, Mapping) and WORST in value:
+        value = value[WORST]
+    return len(value) if isinstance(value, (list, tuple)) else value
 
 
 def number(row: Row, key: str) -> float | None:
-    """A figure's value, or any other number; None where there is none."""
-    found = look_up(row, key)
-    if is_figure(found):
-        return float(found["value"])
-    return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else None
-
-
-def is_figure(found: Any) -> bool:
-    """Whether it is an accuracy with its interval."""
-    return isinstance(found, Mapping) and {"value", "low", "high"} <= set(found)
+    """A figure's value, or any other number; None if there is none."""
+    value = look_up(row, key)
+    if isinstance(value, Figure):
+        return value.value
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def has(row: Row, wanted: Mapping[str, Any]) -> bool:
     """Whether a row has every value under its key."""
     return all(look_up(row, key) == value for key, value in wanted.items())
+
+
+def numeric_keys(row: Row) -> list[str]:
+    """The keys of a row, not of its parts, that stand for a number."""
+    return [key for key, _ in _parts(row) if number(row, key) is not None]
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What stands in a record or a mapping, by its key as a file writes it."""
+    if isinstance(value, BaseModel):
+        yield from ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        yield from ((str(key), inner) for key, inner in value.items())

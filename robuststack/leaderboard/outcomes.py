@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.row import Row
 from robuststack.plan.specs import JudgeSpec, TrainSpec, parse_spec
 from robuststack.running.atomic_files import write_bytes
 from robuststack.running.store import Store
 
-Row = Mapping[str, Any]
 LABELS = "labels.safetensors"
 TRUTH = "truth"
-NO_JUDGES = ("train", "measure", "attacks")
-"""Keys of a row's `jobs` that name other jobs."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,6 @@ class Labels:
     def correct(self) -> np.ndarray:
         """bool [draws, n]"""
         return np.asarray(self.labels == self.truth)
-
-
-def judge_jobs(row: Row) -> list[str]:
-    """The judge jobs that a row's figures come from, clean accuracy included, each once."""
-    protocols = [scores for key, scores in row["jobs"].items() if key not in NO_JUDGES]
-    return list(dict.fromkeys(job for scores in protocols for jobs in scores.values() for job in jobs.values()))
 
 
 def read_labels(store: Store, job: str, result: Mapping[str, Any] | None = None) -> Labels:
@@ -84,7 +76,7 @@ def collect(
     Raises:
         StoreError: they are not those of `results`, which the rows were made from.
     """
-    jobs = dict.fromkeys(job for row in rows for job in judge_jobs(row))
+    jobs = dict.fromkeys(job for row in rows for job in row.jobs.scored())
     return {job: read_labels(store, job, (results or {}).get(job)) for job in jobs}
 
 
@@ -134,5 +126,5 @@ def load(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:
         LeaderboardError: the file of labels cannot be read.
     """
     kept = load_labels(board)
-    jobs = {job for row in rows for job in judge_jobs(row)}
+    jobs = {job for row in rows for job in row.jobs.scored()}
     return {job: judged.correct for job, judged in kept.items() if job in jobs}

@@ -32,7 +32,8 @@ from robuststack.plugin.registry import Registry
 from robuststack.suite.part import Part
 from robuststack.suite.resolve import Cell, Resolver
 from robuststack.suite.suite import Suite
-from robuststack.suite.variant import Variant, differing, shown_recipe, text
+from robuststack.suite.variant import Variant, differing, shown_recipe
+from robuststack.wording import options_text
 
 OWN_NETWORK = "own network"
 
@@ -100,7 +101,7 @@ class _Planner:
             **shown_recipe(cell.training.recipe, differing(suite.train)),
         }
         for point in cell.points:
-            described = text({**several, **point}, first=False)
+            described = options_text({**several, **point})
             label = f"{'/'.join(variant)}/{defense.named(suite.defenses)} {described}".strip()
             facts = {
                 "variant": variant,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from robuststack.leaderboard.row import Row
     from robuststack.plan.job import Job
     from robuststack.plan.plan import Plan
     from robuststack.plugin.published_size import PublishedSize
@@ -90,8 +91,8 @@ def job_failed(job: Job, error: Exception) -> None:
 
 
 @hookspec
-def rows_ready(rows: Sequence[dict[str, Any]]) -> None:
-    """Called with the rows of the leaderboard before they are written. A plugin may add columns: keys of `row["extra"]`,
+def rows_ready(rows: Sequence[Row]) -> None:
+    """Called with the rows of the leaderboard before they are written. A plugin may add columns: keys of `row.extra`,
     whose values are numbers, texts or None."""
 
 

@@ -97,11 +97,16 @@ def parse(model: type[Model], data: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # A misspelt key first: it is why another one is missing.
-        problems = sorted(error.errors(), key=lambda one: one["type"] == "missing")
-        path = _real(problems[0], data)
-        same = [one for one in problems if _real(one, data) == path]
-        raise InvalidOptions(_explain(model, same, path), path) from None
+        raise first_problem(model, error, data) from None
+
+
+def first_problem(model: type[BaseModel], error: ValidationError, data: Mapping[str, Any]) -> InvalidOptions:
+    """The first problem that pydantic found in `data`, in one line with the key it is at, and what would be valid."""
+    # A misspelt key first: it is why another one is missing.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
+    path = _real(problems[0], data)
+    same = [problem for problem in problems if _real(problem, data) == path]
+    return InvalidOptions(_explain(model, same, path), path)
 
 
 def _real(problem: Any, data: Any) -> tuple[str | int, ...]:

@@ -21,7 +21,8 @@ from robuststack.suite.recipe import Recipe
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import UserModel, find_user_model
-from robuststack.suite.variant import Training, Variant, text
+from robuststack.suite.variant import Training, Variant
+from robuststack.wording import options_text
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Resolver:
             for one in variants:
                 label = part.label or one.component.label
                 if sum((part.label or other.component.label) == label for other in variants) > 1:
-                    label = f"{label} {text(one.swept, first=False)}"
+                    label = f"{label} {options_text(one.swept)}"
                 if label in found:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
                     raise self.suite.error(message, "attacks", index)

@@ -9,6 +9,7 @@ from typing import Any
 from robuststack.plugin.options import marked
 from robuststack.suite.part import Part
 from robuststack.suite.recipe import Recipe
+from robuststack.wording import component_text
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Variant:
         """The component in a label: what tells it apart from the other variants in the suite, and no more."""
         twice = self._twice(siblings)
         told = {**(self.shown if twice else self.swept), **self.recipe(siblings)}
-        return text({"name": self.component.name, **told, **self.made_up})
+        return component_text(self.component.name, {**told, **self.made_up})
 
     def recipe(self, siblings: Sequence[Part]) -> dict[str, Any]:
         """The keys of a recipe that tell it apart from others of its name."""
@@ -70,23 +71,16 @@ class Training:
 
 def differing(recipes: Sequence[Recipe]) -> set[str]:
     """The keys in which recipes differ."""
-    return {key for key in Recipe.model_fields if any(getattr(one, key) != getattr(recipes[0], key) for one in recipes)}
+    return {
+        key
+        for key in Recipe.model_fields
+        if any(getattr(recipe, key) != getattr(recipes[0], key) for recipe in recipes)
+    }
 
 
 def shown_recipe(recipe: Recipe, keys: Collection[str]) -> dict[str, Any]:
     """Some keys of a recipe, as labels show them."""
-    found = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys}
-    if "attack" in found:
-        found["attack"] = text({"name": recipe.attack.name, **recipe.attack.options}).replace(" ", ",")
-    return found
-
-
-def text(values: Mapping[str, Any], first: bool = True) -> str:
-    """`digits size=8`: the first value bare (when it is a name), the others as key=value."""
-    items = list(values.items())
-    words = [str(items.pop(0)[1])] if first and items else []
-    return " ".join(words + [f"{key}={value_text(value)}" for key, value in items])
-
-
-def value_text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+    shown = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys}
+    if "attack" in shown:
+        shown["attack"] = component_text(recipe.attack.name, recipe.attack.options).replace(" ", ",")
+    return shown

@@ -14,7 +14,7 @@ from torch import nn
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine import models
-from robuststack.leaderboard import files
+from robuststack.leaderboard.board_file import read_board
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 from robuststack.suite.single_model import single_suite
 
@@ -70,6 +70,10 @@ def evaluate(capsys: pytest.CaptureFixture[str]) -> Any:
     return go
 
 
+def dumped(rows: list[rs.Row]) -> list[dict[str, Any]]:
+    return [row.model_dump(mode="json") for row in rows]
+
+
 def without_names(rows: list[dict[str, Any]]) -> str:
     return json.dumps(
         [{key: value for key, value in row.items() if key != "latency_ms"} for row in rows], sort_keys=True
@@ -81,7 +85,7 @@ def test_its_rows_are_those_that_a_suite_would_have(evaluate, here):
     assert code == 0
     (here / "suite.yaml").write_text(SUITE)
     result = rs.run(here / "suite.yaml", store=here / "other", leaderboard=None, device="cpu")
-    assert without_names(json.loads(output)) == without_names(result.rows)
+    assert without_names(json.loads(output)) == without_names(dumped(result.rows))
 
 
 def test_it_shares_the_store_with_suites(evaluate, here):
@@ -104,11 +108,11 @@ def test_a_leaderboard_is_written_where_it_is_wanted_and_says_what_was_asked(eva
     code, output, _ = evaluate(*LOADED, *COMMON, *CHOICES, "--leaderboard", "board")
     assert code == 0
     assert output.endswith("wrote board/w.json\nwrote board/w.md\nwrote board/w.labels.safetensors\n")
-    board = files.read(here / "board" / "w.json")
-    assert board["complete"]
-    assert board["description"].startswith(f"robuststack evaluate --dataset '{DATASET}' --defense float ")
-    assert board["description"].endswith("--set measure.latency=false --set precision=float32")
-    assert "--point 'lambda_n=1 lambda_th=0.5' --attack 'pgd steps=2 draws=2'" in board["description"]
+    board = read_board(here / "board" / "w.json")
+    assert board.complete
+    assert board.description.startswith(f"robuststack evaluate --dataset '{DATASET}' --defense float ")
+    assert board.description.endswith("--set measure.latency=false --set precision=float32")
+    assert "--point 'lambda_n=1 lambda_th=0.5' --attack 'pgd steps=2 draws=2'" in board.description
 
 
 def test_two_models_of_one_name_do_not_share_a_leaderboard(evaluate, here):
@@ -189,7 +193,7 @@ class Plugin:
 def test_a_defense_that_brings_its_model_needs_nothing_else(here):
     registry = Registry([*installed_sources(), PluginSource("own", "own", "1", Plugin)])
     (row,) = rs.evaluate(dataset=DATASET, defense="own", attacks=["fgsm"], device="cpu", registry=registry).rows
-    assert (row["defense"], row["shown"]) == ("own", {})
+    assert (row.defense, row.shown) == ("own", {})
 
 
 def test_the_python_function_gives_the_same_as_the_command(evaluate, here):
@@ -200,7 +204,9 @@ def test_the_python_function_gives_the_same_as_the_command(evaluate, here):
         overrides=["measure.latency=false", "precision=float32"], store=here / "other", device="cpu",
     )  # fmt: skip
     assert code == 0
-    assert [(row["ca"], row["ra"]) for row in json.loads(output)] == [(row["ca"], row["ra"]) for row in result.rows]
+    assert [(row["ca"], row["ra"]) for row in json.loads(output)] == [
+        (row["ca"], row["ra"]) for row in dumped(result.rows)
+    ]
     assert result.files == []
 
 

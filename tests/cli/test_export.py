@@ -137,8 +137,8 @@ def test_weights_load_again_and_are_evaluated_like_the_job(export, trained, here
         dataset="tradeoff images=600 test_images=200 size=8 classes=4 nonrobust_strength=0.05 noise=0.1", attacks=["fgsm"],
         overrides=["precision=float32", "measure.latency=false"],
     ).rows  # fmt: skip
-    whole = next(one for one in trained.result.rows if one["defense"] == "float" and one["point"]["lambda_n"] == 0)
-    assert (row["ca"], row["ra"]["FGSM"]) == (whole["ca"], whole["ra"]["FGSM"])
+    whole = next(one for one in trained.result.rows if one.defense == "float" and one.point["lambda_n"] == 0)
+    assert (row.ca, row.ra["FGSM"]) == (whole.ca, whole.ra["FGSM"])
 
 
 def test_frozen_weights_hold_one_noise_draw(export, trained, here):

@@ -20,7 +20,8 @@ import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine.evaluate import judge
 from robuststack.engine.random_streams import seeded
-from robuststack.leaderboard.rows import load_outcomes
+from robuststack.leaderboard.row import Figure
+from robuststack.leaderboard.row_maker import load_outcomes
 from robuststack.plan.rejudge import plan_rejudging
 from robuststack.plugin.registry import Registry
 from robuststack.running.rejudge import rejudge as run_rejudging
@@ -71,8 +72,8 @@ def own(trained: Trained, here: Path) -> Store:
 
 
 def judge_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
-    (row,) = (row for row in trained.result.rows if row["defense"] == defense and point.items() <= row["point"].items())
-    return str(row["jobs"]["adaptive"][label]["0/0"])
+    (row,) = (row for row in trained.result.rows if row.defense == defense and point.items() <= row.point.items())
+    return str(row.jobs.scores["adaptive"][label]["0/0"])
 
 
 def attack_job(trained: Trained, defense: str, label: str = "PGD-5", **point: float) -> str:
@@ -123,9 +124,9 @@ def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, own, fac
 
 
 def test_the_figures_are_those_of_the_leaderboard(trained, facts):
-    row = next(row for row in trained.result.rows if row["defense"] == "none")
-    found = facts(row["jobs"]["adaptive"]["PGD-5"]["0/0"])
-    assert {key: found["stored"][key] for key in ("value", "low", "high", "interval")} == row["ra"]["PGD-5"]
+    row = next(row for row in trained.result.rows if row.defense == "none")
+    found = facts(row.jobs.scores["adaptive"]["PGD-5"]["0/0"])
+    assert Figure(**{key: found["stored"][key] for key in ("value", "low", "high", "interval")}) == row.ra["PGD-5"]
 
 
 def test_what_was_in_the_store_stays_and_a_second_call_is_read_from_it(own, trained, rejudge):
@@ -300,7 +301,7 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
         eps=0.1, limit=50,
         overrides=["precision=float32", "measure.latency=false", "evaluate.block=20"], store="given", device="cpu",
     )  # fmt: skip
-    job = result.rows[0]["jobs"]["adaptive"]["FGSM"]["0/0"]
+    job = result.rows[0].jobs.scores["adaptive"]["FGSM"]["0/0"]
     found = facts(job, store=here / "given")
     assert found["n"] == 50
     assert found["stored"] == found["new"]
@@ -331,12 +332,12 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_again_is_one_line(trained, rejudge, here, arguments, message):
-    row = next(row for row in trained.result.rows if row["defense"] == "float")
+    row = next(row for row in trained.result.rows if row.defense == "float")
     names = {
         "TRAIN": trained.job("float"),
-        "MEASURE": row["jobs"]["measure"],
-        "CLEAN": row["jobs"]["adaptive"]["ca"]["0/0"],
-        "FLOAT": row["jobs"]["adaptive"]["FGSM"]["0/0"],
+        "MEASURE": row.jobs.measure,
+        "CLEAN": row.jobs.scores["adaptive"]["ca"]["0/0"],
+        "FLOAT": row.jobs.scores["adaptive"]["FGSM"]["0/0"],
     }
     for name, job in names.items():
         message = message.replace(name, job)

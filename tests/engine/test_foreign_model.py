@@ -74,10 +74,10 @@ def test_it_is_attacked_and_measured_without_training(tmp_path: Path, registry: 
     suite = written(tmp_path / "a", seed=0)
     result = rs.run(suite, store=tmp_path / "store", leaderboard=tmp_path / "board", registry=registry)
     (row,) = result.rows
-    assert row["parameters"] == 3 * 8 * 8 * 3 + 3
-    assert row["jobs"]["train"] == {}
-    assert row["train_seconds_per_epoch"] is None
-    assert "spread" not in row["ca"]
+    assert row.parameters == 3 * 8 * 8 * 3 + 3
+    assert row.jobs.train == {}
+    assert row.train_seconds_per_epoch is None
+    assert row.ca.spread is None
 
 
 def test_its_jobs_are_known_by_the_content_of_the_file_not_by_its_place(tmp_path: Path, registry: Registry) -> None:

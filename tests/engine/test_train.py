@@ -22,7 +22,8 @@ from robuststack.engine.runtime import Runtime
 from robuststack.engine.workspace import Workspace
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
-from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
+from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.folding import FoldedView
 from robuststack.layers.noise import NoisyConv2d
 from robuststack.plan.planner import make_plan

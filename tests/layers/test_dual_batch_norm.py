@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.errors import PluginError
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d, dualise
+from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
 from robuststack.layers.roles import mark, role_of
 
 N, SPLIT = 8, 3

@@ -12,8 +12,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robuststack.errors import PluginError
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d, dualise
+from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
 from robuststack.layers.noise import add_noise, bake
 from robuststack.layers.roles import mark, role_of
 from robuststack.layers.slimmable import NoisySlimConv2d, SlimConv2d, SlimLinear, SwitchableBatchNorm2d, slim

@@ -7,8 +7,9 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from made_rows import changed
 
-from robuststack.leaderboard import files
+from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.drawing import draw, file_name
 from robuststack.suite.report import Drawing
 
@@ -17,7 +18,7 @@ PLANE = Drawing(title="CA against RA", x="ca", y=["ra"])
 
 @pytest.fixture(scope="module")
 def rows(trained) -> list:
-    return copy.deepcopy(files.read(trained.leaderboard / "small.json")["rows"])
+    return list(read_board(trained.leaderboard / "small.json").rows)
 
 
 def texts(drawing: Drawing, rows: list) -> list[str]:
@@ -51,21 +52,18 @@ def test_several_things_over_a_knob_are_told_apart(rows):
 def test_without_an_axis_there_are_bars_with_their_numbers(rows):
     found = texts(Drawing(title="Sizes", y=["parameters"]), rows)
     for row in rows:
-        assert f"{row['parameters']:.4g}" in found
+        assert f"{row.parameters:.4g}" in found
 
 
 def test_what_lies_inside_a_model_is_drawn_by_layer(rows):
-    layered = [
-        {**row, "inspected": {"alpha": {"stem": 0.25, "last": 0.1}}} for row in rows if row["defense"] == "float"
-    ]
+    layered = [changed(row, inspected={"alpha": {"stem": 0.25, "last": 0.1}}) for row in rows if row.defense == "float"]
     assert "layer, from the input" in texts(Drawing(title="Alpha", y=["inspected.alpha"]), layered)
 
 
 def test_the_same_rows_give_the_same_file(rows):
     assert draw(PLANE, rows) == draw(PLANE, copy.deepcopy(rows))
-    changed = copy.deepcopy(rows)
-    changed[0]["ca"]["value"] -= 5
-    assert draw(PLANE, rows) != draw(PLANE, changed)
+    ca = changed(rows[0].ca, value=rows[0].ca.value - 5)
+    assert draw(PLANE, rows) != draw(PLANE, [changed(rows[0], ca=ca), *rows[1:]])
 
 
 def test_a_figure_of_nothing_is_not_drawn(rows):
@@ -74,7 +72,7 @@ def test_a_figure_of_nothing_is_not_drawn(rows):
 
 
 def test_each_panel_is_one_table(rows):
-    other = [{**row, "variant": ["digits", "resnet8"]} for row in rows]
+    other = [changed(row, variant=("digits", "resnet8")) for row in rows]
     headings = [one for one in texts(PLANE, [*rows, *other]) if "Linf" in one]
     assert headings == ["tradeoff, resnet8, Linf eps 0.1", "digits, resnet8, Linf eps 0.1"]
 

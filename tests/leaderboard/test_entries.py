@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_rows import changed
 
-from robuststack.leaderboard import files
-from robuststack.leaderboard.entries import dominated, entries, entry_cells, hypervolume, knee, pareto
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.entries import entry_cells, make_entries
+from robuststack.leaderboard.front import dominated, hypervolume, knee, pareto
 
 accuracy = st.integers(0, 100).map(float)
 points = st.lists(st.tuples(accuracy, accuracy), min_size=1, max_size=6)
@@ -47,38 +49,38 @@ def test_the_knee_bulges_most():
 
 
 def test_the_rows_of_one_model_are_one_entry(trained):
-    board = files.read(trained.leaderboard / "small.json")
-    found = {one["defense"]: one for one in board["entries"]}
-    assert board["entries"] == entries(board["rows"])
-    assert {name: one["settings"] for name, one in found.items()} == {"none": 1, "pgd_at": 1, "float": 2, "oat": 2}
-    assert {one["models"] for one in found.values()} == {1}
-    rows = [row for row in board["rows"] if row["defense"] == "float"]
-    assert found["float"]["hypervolume"] == pytest.approx(
-        hypervolume([(row["ca"]["value"], row["ra"]["worst"]["value"]) for row in rows]), abs=0.01
+    board = read_board(trained.leaderboard / "small.json")
+    found = {entry.defense: entry for entry in board.entries}
+    assert list(board.entries) == make_entries(board.rows)
+    assert {name: entry.settings for name, entry in found.items()} == {"none": 1, "pgd_at": 1, "float": 2, "oat": 2}
+    assert {entry.models for entry in found.values()} == {1}
+    rows = [row for row in board.rows if row.defense == "float"]
+    assert found["float"].hypervolume == pytest.approx(
+        hypervolume([(row.ca.value, row.worst.value) for row in rows]), abs=0.01
     )
     assert entry_cells(found["oat"])[:4] == ["tradeoff, resnet8", "oat dim=4", "1", "2"]
 
 
 def test_models_that_are_trained_for_each_setting_are_counted(trained):
-    rows = files.read(trained.leaderboard / "small.json")["rows"]
-    one = next(row for row in rows if row["defense"] == "pgd_at")
-    more = [one, {**one, "point": {"lambda": 0.5}}]
-    assert [entry["models"] for entry in entries(more)] == [2]
+    rows = read_board(trained.leaderboard / "small.json").rows
+    one = next(row for row in rows if row.defense == "pgd_at")
+    more = [one, changed(one, point={"lambda": 0.5})]
+    assert [entry.models for entry in make_entries(more)] == [2]
 
 
 def test_a_tuned_defense_that_is_trained_several_ways_is_an_entry_each(trained):
-    rows = files.read(trained.leaderboard / "small.json")["rows"]
-    ours = [row for row in rows if row["defense"] == "oat"]
+    rows = read_board(trained.leaderboard / "small.json").rows
+    ours = [row for row in rows if row.defense == "oat"]
     swept = [
-        {**row, "retrained": ["dim"], "point": {"dim": dim, **row["point"]}} for dim in (4, 8) for row in ours
+        changed(row, retrained=("dim",), point={"dim": dim, **row.point}) for dim in (4, 8) for row in ours
     ]  # fmt: skip
-    found = entries(swept)
-    assert [(entry["shown"]["dim"], entry["models"], entry["settings"]) for entry in found] == [(4, 1, 2), (8, 1, 2)]
-    assert {setting for entry in found for setting in entry["dominated"]} <= {"lambda=0", "lambda=1"}
+    found = make_entries(swept)
+    assert [(entry.shown["dim"], entry.models, entry.settings) for entry in found] == [(4, 1, 2), (8, 1, 2)]
+    assert {setting for entry in found for setting in entry.dominated} <= {"lambda=0", "lambda=1"}
 
 
 def test_each_width_is_an_entry(trained):
-    rows = files.read(trained.leaderboard / "small.json")["rows"]
-    ours = [row for row in rows if row["defense"] == "float"]
-    slim = [{**row, "point": {**row["point"], "width": width}} for width in (0.5, 1.0) for row in ours]
-    assert [entry["shown"]["width"] for entry in entries(slim)] == [0.5, 1.0]
+    rows = read_board(trained.leaderboard / "small.json").rows
+    ours = [row for row in rows if row.defense == "float"]
+    slim = [changed(row, point={**row.point, "width": width}) for width in (0.5, 1.0) for row in ours]
+    assert [entry.shown["width"] for entry in make_entries(slim)] == [0.5, 1.0]

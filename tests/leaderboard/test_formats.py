@@ -4,60 +4,62 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 
 import pytest
+from made_rows import changed, make_row
 
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard import files
-from robuststack.leaderboard.formats import FORMATS, ranked, written
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.formats import FORMATS, written
 from robuststack.leaderboard.keys import look_up
+from robuststack.leaderboard.markdown import markdown
+from robuststack.leaderboard.ranking import ranked
 
 
 @pytest.fixture(scope="module")
-def board(trained) -> dict:
-    return files.read(trained.leaderboard / "small.json")
+def board(trained) -> Board:
+    return read_board(trained.leaderboard / "small.json")
 
 
 @pytest.mark.parametrize("style", FORMATS)
 def test_every_row_is_in_every_format(board, style):
     text = written(board, style)
-    for row in board["rows"]:
-        assert row["defense"].replace("_", r"\_" if style == "latex" else "_") in text
-        assert f"{row['ca']['value']:.1f}" in text
+    for row in board.rows:
+        assert row.defense.replace("_", r"\_" if style == "latex" else "_") in text
+        assert f"{row.ca.value:.1f}" in text
 
 
 def test_json_is_the_file(board):
-    assert json.loads(written(board, "json")) == board
+    assert Board.model_validate_json(written(board, "json")) == board
 
 
 def test_csv_has_bare_numbers(board):
     rows = list(csv.DictReader(io.StringIO(written(board, "csv"))))
-    assert len(rows) == len(board["rows"])
-    for cells, row in zip(rows, board["rows"], strict=True):
-        assert float(cells["CA"]) == row["ca"]["value"]
-        assert float(cells["RA worst low"]) == row["ra"]["worst"]["low"]
-        assert int(cells["parameters"]) == row["parameters"]
-        assert float(cells["eps"]) == row["threat"]["eps"]
+    assert len(rows) == len(board.rows)
+    for cells, row in zip(rows, board.rows, strict=True):
+        assert float(cells["CA"]) == row.ca.value
+        assert float(cells["RA worst low"]) == row.worst.low
+        assert int(cells["parameters"]) == row.parameters
+        assert float(cells["eps"]) == row.threat.eps
 
 
 def test_attacks_whose_names_have_dots_keep_their_figures(board):
     name = "PGD-20 step=0.01"
-    rows = [{**row, "ra": {name: row["ra"]["FGSM"], "worst": row["ra"]["worst"]}} for row in board["rows"]]
-    dotted = {**board, "rows": rows, "attacks": [{"label": name}]}
+    rows = [changed(row, ra={name: row.ra["FGSM"], "worst": row.worst}) for row in board.rows]
+    dotted = changed(board, rows=tuple(rows), attacks=(changed(board.attacks[0], label=name),))
     cells = list(csv.DictReader(io.StringIO(written(dotted, "csv"))))
-    assert [float(one[f"RA {name}"]) for one in cells] == [row["ra"]["FGSM"]["value"] for row in board["rows"]]
-    assert ranked(rows, f"ra.{name}")[0]["ra"] == max(rows, key=lambda row: row["ra"][name]["value"])["ra"]
-    assert look_up({"point": {"lambda": 1}}, "point.lambda_n") is None
+    assert [float(one[f"RA {name}"]) for one in cells] == [row.ra["FGSM"].value for row in board.rows]
+    assert ranked(rows, f"ra.{name}")[0].ra == max(rows, key=lambda row: row.ra[name].value).ra
+    assert look_up(make_row(point={"lambda": 1}), "point.lambda_n") is None
 
 
-def test_the_split_is_told_and_older_leaderboards_are_of_the_test_split(board):
-    older = {**board, "rows": [{key: value for key, value in row.items() if key != "split"} for row in board["rows"]]}
-    other = {**board, "rows": [{**row, "split": "validation"} for row in board["rows"]]}
-    for one, split in ((board, "test"), (older, "test"), (other, "validation")):
-        assert {cells["split"] for cells in csv.DictReader(io.StringIO(written(one, "csv")))} == {split}
-        assert f"200 {split} images" in files.markdown(one, {})
+def test_the_split_is_told(board):
+    other = changed(board, rows=tuple(changed(row, split="validation") for row in board.rows))
+    for told, split in ((board, "test"), (other, "validation")):
+        assert {cells["split"] for cells in csv.DictReader(io.StringIO(written(told, "csv")))} == {split}
+        assert f"200 {split} images" in markdown(told, {})
 
 
 def test_latex_is_booktabs(board):
@@ -66,26 +68,25 @@ def test_latex_is_booktabs(board):
 
 @pytest.mark.parametrize(("key", "descending"), [("RA", True), ("ca", True), ("ra.FGSM", True), ("parameters", False)])
 def test_the_best_row_comes_first(board, key, descending):
-    path = {"RA": "ra.worst", "ca": "ca"}.get(key, key)
-
-    def value(row):
-        for part in path.split("."):
-            row = row[part]
-        return row["value"] if isinstance(row, dict) else row
-
-    values = [value(row) for row in ranked(board["rows"], key)]
+    value = {
+        "RA": lambda row: row.worst.value,
+        "ca": lambda row: row.ca.value,
+        "ra.FGSM": lambda row: row.ra["FGSM"].value,
+        "parameters": lambda row: row.parameters,
+    }[key]
+    values = [value(row) for row in ranked(board.rows, key)]
     assert values == sorted(values, reverse=descending)
 
 
 def test_tables_are_ranked_each_by_itself(board):
-    other = [{**row, "variant": ["digits", "resnet8"]} for row in board["rows"]]
-    found = ranked([*board["rows"], *other], "RA")
-    assert [row["variant"][0] for row in found] == ["tradeoff"] * 6 + ["digits"] * 6
+    other = [changed(row, variant=("digits", "resnet8")) for row in board.rows]
+    found = ranked([*board.rows, *other], "RA")
+    assert [row.variant[0] for row in found] == ["tradeoff"] * 6 + ["digits"] * 6
 
 
 def test_an_unknown_key_is_refused(board):
     with pytest.raises(LeaderboardError, match="--sort parameter: no row has such a number: did you mean 'parameters'"):
-        ranked(board["rows"], "parameter")
+        ranked(board.rows, "parameter")
 
 
 def test_show_prints_it(trained, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_rows import changed, with_row
 
 import robuststack as rs
 from robuststack.attacks import ascend as loop
@@ -22,28 +22,30 @@ from robuststack.errors import LeaderboardError
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
 from robuststack.layers.noise import WeightNoise
-from robuststack.leaderboard import files, outcomes
+from robuststack.leaderboard import outcomes
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.regress import flip_rate, refuse_unusable, regressions
 from robuststack.running.executors.workers import WorkersExecutor
 
-Board = tuple[dict[str, Any], dict[str, np.ndarray]]
+Opened = tuple[Board, dict[str, np.ndarray]]
 
 
-def opened(path: Path) -> Board:
-    board = files.read(path)
-    return board, outcomes.load(path, board["rows"])
+def opened(path: Path) -> Opened:
+    board = read_board(path)
+    return board, outcomes.load(path, board.rows)
 
 
 @pytest.fixture(scope="module")
-def old(trained) -> Board:
+def old(trained) -> Opened:
     return opened(trained.leaderboard / "small.json")
 
 
 @pytest.fixture
-def again(trained, tmp_path) -> Callable[..., Board]:
+def again(trained, tmp_path) -> Callable[..., Opened]:
     """The suite attacked again, on the models that it had trained."""
 
-    def run(*, retrain: bool = False, only: str | None = None, name: str = "new") -> Board:
+    def run(*, retrain: bool = False, only: str | None = None, name: str = "new") -> Opened:
         store = tmp_path / name / "store"
         shutil.copytree(trained.store, store)
         shutil.rmtree(store / "attack")
@@ -55,18 +57,16 @@ def again(trained, tmp_path) -> Callable[..., Board]:
     return run
 
 
-def elsewhere(board: Board) -> Board:
+def elsewhere(board: Opened) -> Opened:
     """The same leaderboard, as if another processor had made it."""
-    moved = copy.deepcopy(board[0])
-    for row in moved["rows"]:
-        row["machine"] = {**row["machine"], "device": "another processor"}
-    return moved, board[1]
+    rows = (changed(row, machine=changed(row.machine, device="another processor")) for row in board[0].rows)
+    return changed(board[0], rows=tuple(rows)), board[1]
 
 
-def found(old: Board, new: Board) -> set[tuple[str, str]]:
+def found(old: Opened, new: Opened) -> set[tuple[str, str]]:
     """(defense, what) of every regression but those of time, which a busy machine may make."""
     kept = regressions(old[0], new[0], old[1], new[1])
-    defenses = {row["label"]: row["defense"] for row in old[0]["rows"]}
+    defenses = {row.label: row.defense for row in old[0].rows}
     return {(defenses.get(one.label, one.label), one.what) for one in kept if "times the" not in one.what}
 
 
@@ -120,58 +120,47 @@ def test_an_epoch_fewer_is_caught(old, again, monkeypatch):
 
     monkeypatch.setattr(training, "train", shorter)
     new = again(retrain=True, only="none")
-    none = {**old[0], "rows": [row for row in old[0]["rows"] if row["defense"] == "none"]}
+    none = changed(old[0], rows=tuple(row for row in old[0].rows if row.defense == "none"))
     assert ("none", "effort") in found((none, old[1]), new)
 
 
 # --- each rule by itself
 
 
-def changed(board: Board, **values: Any) -> Board:
-    new = copy.deepcopy(board[0])
-    new["rows"][0].update(values)
-    return new, board[1]
+def first_changed(board: Opened, **values: Any) -> Opened:
+    return with_row(board[0], 0, **values), board[1]
 
 
 @pytest.mark.parametrize("key", ["parameters", "macs", "n", "draws", "options", "recipe", "attacks", "split"])
 def test_what_no_machine_changes_must_be_equal(old, key):
-    assert (old[0]["rows"][0]["defense"], key) in found(old, changed(old, **{key: "other"}))
+    assert (old[0].rows[0].defense, key) in found(old, first_changed(old, **{key: "other"}))
 
 
 def test_steps_must_be_equal_and_calls_of_an_attack_that_stops_early_on_the_same_platform(old):
-    effort = old[0]["rows"][0]["effort"]
-    fewer = {**effort, "steps": [one - 1 for one in effort["steps"]]}
-    assert ("none", "effort") in found(old, changed(old, effort=fewer))
-    calls = {**effort, "calls": {name: one + 2 for name, one in effort["calls"].items()}}
-    assert found(old, changed(old, effort=calls)) == {("none", "effort")}
-    assert found(elsewhere(old), changed(old, effort=calls)) == set()
+    effort = old[0].rows[0].effort
+    fewer = changed(effort, steps=tuple(steps - 1 for steps in effort.steps))
+    assert ("none", "effort") in found(old, first_changed(old, effort=fewer))
+    calls = changed(effort, calls={label: count + 2 for label, count in effort.calls.items()})
+    assert found(old, first_changed(old, effort=calls)) == {("none", "effort")}
+    assert found(elsewhere(old), first_changed(old, effort=calls)) == set()
 
 
 def test_rows_that_come_and_go_are_regressions(old):
-    shorter = {**old[0], "rows": old[0]["rows"][1:]}
+    shorter = changed(old[0], rows=old[0].rows[1:])
     assert ("none", "row") in found(old, (shorter, old[1]))
     assert [one.new for one in regressions(shorter, old[0], old[1], old[1])] == ["there"]
 
 
 def test_times_are_held_against_the_undefended_network(old):
-    slow = copy.deepcopy(old[0])
-    (row,) = (one for one in slow["rows"] if one["defense"] == "pgd_at")
-    row["train_seconds_per_epoch"] *= 4
-    for timed in row["latency_ms"].values():
-        timed["relative"] *= 4
-    kept = [one.what for one in regressions(old[0], slow, old[1], old[1])]
+    (position,) = (position for position, row in enumerate(old[0].rows) if row.defense == "pgd_at")
+    row = old[0].rows[position]
+    latency = {batch: changed(timed, relative=timed.relative * 4) for batch, timed in row.latency_ms.items()}
+    slow = with_row(old[0], position, train_seconds_per_epoch=row.train_seconds_per_epoch * 4, latency_ms=latency)
+    kept = [regression.what for regression in regressions(old[0], slow, old[1], old[1])]
     assert kept == ["training time, times the undefended network's", "latency, times the undefended network's"]
-    twice = copy.deepcopy(old[0])
-    for row in twice["rows"]:  # A machine that is slower altogether.
-        row["train_seconds_per_epoch"] *= 5
-    assert regressions(old[0], twice, old[1], old[1]) == []
-
-
-def test_what_an_older_baseline_did_not_record_is_not_held_against_it(old):
-    before = copy.deepcopy(old[0])
-    for row in before["rows"]:
-        del row["effort"]
-    assert regressions(before, old[0], old[1], old[1]) == []
+    # A machine that is slower altogether.
+    rows = (changed(row, train_seconds_per_epoch=row.train_seconds_per_epoch * 5) for row in old[0].rows)
+    assert regressions(old[0], changed(old[0], rows=tuple(rows)), old[1], old[1]) == []
 
 
 def test_flip_rates():
@@ -182,7 +171,7 @@ def test_flip_rates():
 
 def test_another_suite_and_missing_outcomes_are_refused(old):
     with pytest.raises(LeaderboardError, match="the baseline is of suite 'other', not 'small'"):
-        regressions({**old[0], "suite": "other"}, old[0], old[1], old[1])
+        regressions(changed(old[0], suite="other"), old[0], old[1], old[1])
     with pytest.raises(LeaderboardError, match="the baseline has no per-sample outcomes of"):
         regressions(old[0], old[0], {}, old[1])
 
@@ -204,10 +193,10 @@ def test_a_baseline_of_another_device_suite_or_without_outcomes_is_refused_befor
 
 def test_elsewhere_a_few_turned_images_pass_and_many_do_not(old):
     board, kept = elsewhere(old)
-    (row,) = (one for one in board["rows"] if one["defense"] == "pgd_at")
-    (job,) = row["jobs"]["adaptive"]["ca"].values()
+    (row,) = (one for one in board.rows if one.defense == "pgd_at")
+    (job,) = row.jobs.scores["adaptive"]["ca"].values()
 
-    def turned(count: int) -> Board:
+    def turned(count: int) -> Opened:
         flipped = kept[job].copy()
         right = np.flatnonzero(flipped[0])[:count]
         flipped[:, right] = False

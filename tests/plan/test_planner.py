@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,10 @@ import robuststack as rs
 from robuststack import hookimpl
 from robuststack.errors import RobustStackError, StoreError, SuiteError
 from robuststack.hardware import Hardware
-from robuststack.leaderboard import files
+from robuststack.leaderboard.board import board_json
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.board_maker import make_board
+from robuststack.leaderboard.row import RowJobs
 from robuststack.plan.job_id import job_id
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
@@ -630,19 +632,15 @@ def test_a_defense_changes_defaults_of_the_recipe_and_the_suite_wins(plan, wider
 # --- committed leaderboards
 
 
-def nested_ids(value: Any) -> set[str]:
-    return {value} if isinstance(value, str) else set().union(*(nested_ids(one) for one in value.values()))
-
-
 def stale_rows(path: Path, registry: Registry) -> list[str]:
     """The rows of a leaderboard whose job ids are not those of its suite file, and the suite's rows it lacks."""
-    board = files.read(path)
-    suite = load_suite(path.parent / board["suite_file"], board["overrides"])
-    plan = make_plan(suite, registry, Hardware(board["device"], board["precision"]))
+    board = read_board(path)
+    suite = load_suite(path.parent / board.suite_file, board.overrides)
+    plan = make_plan(suite, registry, Hardware(board.device, board.precision))
     expected = {row.label: row.jobs() for row in plan.rows}
-    found = {row["label"]: nested_ids(row["jobs"]) for row in board["rows"]}
+    found = {row.label: {*row.jobs.train.values(), row.jobs.measure, *row.jobs.scored()} for row in board.rows}
     wrong = [label for label, jobs in found.items() if expected.get(label) != jobs]
-    return wrong + (sorted(set(expected) - set(found)) if board["complete"] else [])
+    return wrong + (sorted(set(expected) - set(found)) if board.complete else [])
 
 
 def test_every_committed_leaderboard_comes_from_its_suite_file(registry):
@@ -656,17 +654,17 @@ def test_every_committed_leaderboard_comes_from_its_suite_file(registry):
 def board(plan, tmp_path):
     """A leaderboard file with the rows of a plan and the figures of another."""
     one = plan("train.epochs=3")
-    whole = files.read(ROOT / "leaderboard" / "float_vs_oat.json")["rows"][0]
-    nothing = {"protocol": "adaptive", "protocols": {}, "ra": {"worst": whole["ra"]["worst"]}}
-    rows = [
-        {**whole, **nothing, "label": row.label,
-         "jobs": {"adaptive": {"ca": {str(n): job for n, job in enumerate(sorted(row.jobs()))}}}}
-        for row in one.rows
-    ]  # fmt: skip
-    data = {**files.make_board(one, [], complete=True), "rows": rows}
+    whole = read_board(ROOT / "leaderboard" / "float_vs_oat.json").rows[0]
+    rows = []
+    for row in one.rows:
+        ids = {
+            str(position): job for position, job in enumerate(sorted(row.jobs() - {*row.train.values(), row.measure}))
+        }
+        jobs = RowJobs(train=dict(row.train), measure=row.measure, scores={"adaptive": {"ca": ids}})
+        rows.append(whole.model_copy(update={"label": row.label, "ra": {"worst": whole.worst}, "jobs": jobs}))
     path = tmp_path / "leaderboard" / "mine.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({**data, "suite_file": "../mine.yaml"}))
+    path.write_text(board_json(make_board(one, rows, complete=True, suite_file="../mine.yaml")))
     return path
 
 

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_rows import make_row
 
 import robuststack as rs
 from robuststack import hookimpl
 from robuststack.cli import call
-from robuststack.leaderboard import files
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.extra import check_extra
 from robuststack.leaderboard.formats import FORMATS, written
-from robuststack.leaderboard.rows import check_extra
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 
 SUITE = """
@@ -37,8 +38,8 @@ class Columns:
 
     @hookimpl
     def rows_ready(self, rows):
-        rows[0]["extra"]["per M parameters"] = rows[0]["ra"]["worst"]["value"] / rows[0]["parameters"] * 1e6
-        rows[1]["extra"].update({"note": "checked", "images": np.int64(12345), "nothing": None})
+        rows[0].extra["per M parameters"] = rows[0].worst.value / rows[0].parameters * 1e6
+        rows[1].extra.update({"note": "checked", "images": np.int64(12345), "nothing": None})
 
 
 def registry(*plugins: object) -> Registry:
@@ -79,10 +80,10 @@ def test_tensorboard_gets_epochs_accuracies_and_rows(tracked):
     judged = found["judging/ra tradeoff_resnet8_float_lambda_n=1_lambda_th=0_PGD-1"]
     assert [step for step, _ in judged] == [10, 20]
     assert judged[-1][1] == pytest.approx(accuracy[1])
-    written_rows = files.read(tracked / "boards" / "tracked.json")["rows"]
+    written_rows = read_board(tracked / "boards" / "tracked.json").rows
     found = scalars(tracked / "track" / rows)
     for tag, key in (("row/CA", "ca"), ("row/RA worst", "worst")):
-        values = [(row["ca"] if key == "ca" else row["ra"][key])["value"] for row in written_rows]
+        values = [(row.ca if key == "ca" else row.ra[key]).value for row in written_rows]
         assert found[tag] == [(step, pytest.approx(value)) for step, value in enumerate(values)]
     assert found["row/images"] == [(1, 12345.0)], "the columns of other plugins are there by then"
 
@@ -128,14 +129,14 @@ def test_any_plugin_can_track_and_hears_of_the_end(suite, tracked, tmp_path):
 
 @pytest.mark.parametrize("style", FORMATS)
 def test_the_columns_of_plugins_are_in_every_format(tracked, style):
-    text = written(files.read(tracked / "boards" / "tracked.json"), style)
+    text = written(read_board(tracked / "boards" / "tracked.json"), style)
     assert all(one in text for one in ("per M parameters", "note", "images", "nothing", "checked"))
 
 
 def test_cells_are_written_for_their_reader(tracked):
-    board = files.read(tracked / "boards" / "tracked.json")
+    board = read_board(tracked / "boards" / "tracked.json")
     rows = list(csv.DictReader(io.StringIO(written(board, "csv"))))
-    exact = board["rows"][0]["extra"]["per M parameters"]
+    exact = board.rows[0].extra["per M parameters"]
     assert float(rows[0]["per M parameters"]) == exact
     assert [(one["note"], one["images"], one["nothing"]) for one in rows] == [("", "", ""), ("checked", "12345", "")]
     table = (tracked / "boards" / "tracked.md").read_text()
@@ -149,12 +150,13 @@ def test_cells_are_written_for_their_reader(tracked):
 def test_what_fits_no_cell_is_refused_with_its_row_and_column(value, found):
     message = f"a plugin's column 'odd' is {found} in the row float; valid: a number, a text or None"
     with pytest.raises(rs.PluginError, match=message):
-        check_extra([{"label": "float", "extra": {"odd": value}}])
+        check_extra([make_row(label="float").model_copy(update={"extra": {"odd": value}})])
 
 
 def test_numbers_of_numpy_and_torch_become_plain_ones():
     import torch
 
-    row = {"label": "float", "extra": {"a": np.float32(0.5), "b": torch.tensor(2), "c": np.bool_(True)}}
+    row = make_row()
+    row.extra.update({"a": np.float32(0.5), "b": torch.tensor(2), "c": np.bool_(True)})
     check_extra([row])
-    assert json.dumps(row["extra"]) == '{"a": 0.5, "b": 2, "c": true}'
+    assert json.dumps(row.extra) == '{"a": 0.5, "b": 2, "c": true}'

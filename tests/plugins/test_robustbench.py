@@ -276,6 +276,6 @@ def test_a_suite_evaluates_it_without_training(place, checkpoint, network, tmp_p
     suite.write_text(SUITE)
     result = rs.run(suite, store=tmp_path / "store", leaderboard=tmp_path / "board", device="cpu")
     (row,) = result.rows
-    assert row["jobs"]["train"] == {}
-    assert row["parameters"] == sum(one.numel() for one in network.parameters())
-    assert 0 <= row["ra"]["worst"]["value"] <= row["ca"]["value"] <= 100
+    assert row.jobs.train == {}
+    assert row.parameters == sum(one.numel() for one in network.parameters())
+    assert 0 <= row.worst.value <= row.ca.value <= 100

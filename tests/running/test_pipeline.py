@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import random
@@ -20,7 +19,7 @@ import torch
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.hardware import Hardware
-from robuststack.leaderboard import files
+from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
@@ -38,7 +37,7 @@ evaluate: {draws: 3}
 measure: {latency: false}
 precision: float32
 """
-TIMINGS = ("latency_ms", "train_seconds_per_epoch")
+TIMINGS = {"latency_ms", "train_seconds_per_epoch"}
 
 
 @pytest.fixture
@@ -66,17 +65,13 @@ def run(suite: Path, *more: str, before: str = "") -> subprocess.CompletedProces
     return subprocess.run(command(suite, *more, before=before), capture_output=True, text=True, check=False)
 
 
-def figures(rows: Sequence[dict[str, Any]]) -> str:
+def figures(rows: Sequence[rs.Row]) -> str:
     """The rows without their timings, as text that is equal when every figure is."""
-    kept = copy.deepcopy(list(rows))
-    for row in kept:
-        for key in TIMINGS:
-            del row[key]
-    return json.dumps(kept, sort_keys=True)
+    return json.dumps([row.model_dump(mode="json", exclude=TIMINGS) for row in rows], sort_keys=True)
 
 
-def board(suite: Path) -> list[dict[str, Any]]:
-    return list(files.read(suite.parent / "board" / "tiny.json")["rows"])
+def board(suite: Path) -> list[rs.Row]:
+    return list(read_board(suite.parent / "board" / "tiny.json").rows)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +91,7 @@ def test_two_runs_agree_in_every_figure_but_the_timings(tiny: Path, uninterrupte
 
 def test_another_seed_gives_other_figures(tiny: Path, uninterrupted: str) -> None:
     result = rs.run(tiny, store=tiny.parent / "s", leaderboard=tiny.parent / "b", overrides=["seeds=1"])
-    ours = [(row["ca"], row["ra"]) for row in result.rows]
+    ours = [(row["ca"], row["ra"]) for row in json.loads(figures(result.rows))]
     assert ours != [(row["ca"], row["ra"]) for row in json.loads(uninterrupted)]
 
 
@@ -230,8 +225,8 @@ def test_a_job_that_a_card_has_no_memory_for_fails_alone(
     errors = capsys.readouterr().err.splitlines()
     assert code == 1
     assert errors[0].endswith("cpu is out of memory; a smaller evaluate.block may help")
-    partial = files.read(folder / "board" / "tiny.partial.json")
-    assert "none" in [row["defense"] for row in partial["rows"]]
+    partial = read_board(folder / "board" / "tiny.partial.json")
+    assert "none" in [row.defense for row in partial.rows]
 
 
 def test_a_model_that_there_is_no_memory_for_is_one_line(
@@ -256,17 +251,17 @@ def test_a_loss_that_is_not_finite_stops_that_job_alone(
     assert code == 1
     assert "failed: tradeoff/resnet8/float: the loss is nan in epoch 1, step" in errors[0]
     assert errors[1] == "1 job(s) failed, 1 of 2 rows are missing"
-    partial = files.read(tiny.parent / "board" / "tiny.partial.json")
-    assert [row["defense"] for row in partial["rows"]] == ["none"]
+    partial = read_board(tiny.parent / "board" / "tiny.partial.json")
+    assert [row.defense for row in partial.rows] == ["none"]
     assert not (tiny.parent / "board" / "tiny.json").exists()
-    assert figures(partial["rows"]) == json.dumps(json.loads(uninterrupted)[:1], sort_keys=True)
+    assert figures(partial.rows) == json.dumps(json.loads(uninterrupted)[:1], sort_keys=True)
 
 
 def test_a_part_of_a_suite_never_replaces_the_whole_leaderboard(trained: Trained) -> None:
     before = (trained.leaderboard / "small.json").read_bytes()
     result = rs.run(trained.suite, store=trained.store, leaderboard=trained.leaderboard, device="cpu", only="oat")
     try:
-        assert {row["defense"] for row in result.rows} == {"oat"}
+        assert {row.defense for row in result.rows} == {"oat"}
         names = ["small.partial.json", "small.partial.md", "small.partial.labels.safetensors"]
         assert [path.name for path in result.files] == names
         assert (trained.leaderboard / "small.json").read_bytes() == before
@@ -323,7 +318,7 @@ def test_a_leaderboard_that_lacks_a_figure_is_written_whole_by_its_suite(tiny: P
     del broken["rows"][0]["inspected"]
     board.write_text(json.dumps(broken))
     with pytest.raises(rs.RobustStackError, match="has no 'inspected'; run its suite again to write it whole"):
-        files.read(board)
+        read_board(board)
     run()
     assert board.read_text() == whole
     board.write_text('{"mine": 1}')
@@ -399,7 +394,7 @@ def test_a_retrained_model_is_attacked_again_even_under_the_same_id(tiny: Path) 
     untrained = models.packed(models.untrained(Registry(), job.spec.model, seed=7))
     store.finish(job.id, result, {"model.safetensors": untrained})
     second = rs.run(tiny, only="none", **folders)
-    assert second.rows[0]["ca"]["value"] < first.rows[0]["ca"]["value"]
+    assert second.rows[0].ca.value < first.rows[0].ca.value
 
 
 def test_images_are_made_when_they_are_wanted_later(tiny: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def suite(tmp_path: Path) -> Path:
     return path
 
 
-def figures(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return [[row["label"], row["ca"], row["ra"], row["jobs"], row["effort"]] for row in rows]
+def figures(rows: Sequence[rs.Row]) -> list[Any]:
+    return [[row.label, row.ca, row.ra, row.jobs, row.effort] for row in rows]
 
 
 def test_several_at_a_time_give_the_figures_of_one_and_this_process_needs_no_torch(suite: Path) -> None:
@@ -68,8 +68,8 @@ def test_several_at_a_time_give_the_figures_of_one_and_this_process_needs_no_tor
     alone = rs.run(suite, store=suite.parent / "one", leaderboard=None)
     both = rs.run(suite, store=suite.parent / "two", leaderboard=None)
     assert figures(alone.rows) == figures(both.rows)
-    assert [row["machine"]["workers"] for row in (*alone.rows, *both.rows)] == ["1", "1", "2", "2"]
-    assert {row["machine"]["threads"] for row in (*alone.rows, *both.rows)} == {"1"}
+    assert [row.machine.workers for row in (*alone.rows, *both.rows)] == ["1", "1", "2", "2"]
+    assert {row.machine.threads for row in (*alone.rows, *both.rows)} == {"1"}
     assert "1 thread a job, up to 2 jobs at a time" in (suite.parent / "board" / "small.md").read_text()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from pages import COMMITTED, FLAGS, chromium, full_board, without_browser
 from robuststack.leaderboard import site
+from robuststack.leaderboard.board import board_json
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -37,5 +37,5 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for name in ("float_vs_oat", "cpu_fig07"):
         shutil.copy(COMMITTED / f"{name}.json", folder)
-    (folder / "full.json").write_text(json.dumps(full_board()))
-    return site.build(folder, folder).index
+    (folder / "full.json").write_text(board_json(full_board()))
+    return site.build_page(folder, folder).index

@@ -7,9 +7,11 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from robuststack.leaderboard.board import Board
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -60,7 +62,7 @@ def watched(context: BrowserContext) -> Watched:
     return found
 
 
-def full_board() -> dict[str, Any]:
+def full_board() -> Board:
     """A leaderboard with what the committed ones lack: published rows, claims, curves, doubts, names that look like HTML."""
     board = json.loads((COMMITTED / "cpu_fig07.json").read_text())
     board |= {"suite": "full", "complete": False, "overrides": ["train.epochs=3"], "description": f"All of it {UNSAFE}"}
@@ -81,4 +83,4 @@ def full_board() -> dict[str, Any]:
     second["label"] += UNSAFE
     metrics = {"loss": [2.0, 1.0, 0.5], "clean": [30.0, 60.0, 90.0], "adversarial": [10.0, 20.0, 40.0]}
     board["training"] = {job: {"kept_epoch": 3, "metrics": metrics} for job in first["jobs"]["train"].values()}
-    return board
+    return Board.model_validate_json(json.dumps(board))

@@ -1,4 +1,4 @@
-"""The files of the page: whole, the same for the same leaderboards, and the committed one up to date."""
+"""The files of the page: whole, and the same for the same leaderboards."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pytest
 from pages import COMMITTED, full_board
 from robuststack.cli import call
 from robuststack.leaderboard import site
-from robuststack.leaderboard.site import building
+from robuststack.leaderboard.board import board_json
+from robuststack.leaderboard.site import page
 from robuststack.leaderboard.site.payload import payload
+from robuststack.wording import options_text, pair_text, radius_text
 
-PACKAGE = Path(building.__file__).parent
-AGAIN = "the committed page is stale: run `robuststack leaderboard build` and commit leaderboard/"
+PACKAGE = Path(page.__file__).parent
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -35,26 +36,19 @@ def boards(tmp_path: Path) -> Path:
     return folder
 
 
-def stale(boards: Path, page: Path, scratch: Path) -> list[str]:
-    """The files of a page that differ from what its leaderboards give."""
+def test_the_same_leaderboards_give_the_same_page_and_a_changed_figure_another(boards: Path, tmp_path: Path) -> None:
     # The folder keeps its name: commands on the page are relative to it.
-    site.build(boards, scratch)
-    now, there = content(scratch), content(page)
-    return sorted(name for name in now.keys() | there.keys() if now.get(name) != there.get(name))
-
-
-def test_the_committed_page_is_that_of_the_committed_leaderboards(tmp_path: Path) -> None:
-    assert stale(COMMITTED, COMMITTED, tmp_path) == [], AGAIN
-
-
-def test_a_changed_figure_makes_a_page_stale(boards: Path, tmp_path: Path) -> None:
-    site.build(boards, boards)
-    assert stale(boards, boards, tmp_path / "one") == []
+    pages = [tmp_path / name for name in ("one", "two", "three")]
+    for folder in pages[:2]:
+        site.build_page(boards, folder)
     path = boards / "float_vs_oat.json"
     board = json.loads(path.read_text())
-    board["rows"][3]["ca"]["value"] += 0.1
+    board["rows"][3]["ca"]["value"] -= 0.1
     path.write_text(json.dumps(board))
-    assert stale(boards, boards, tmp_path / "two") == ["site/data/float_vs_oat.js"]
+    site.build_page(boards, pages[2])
+    first, again, other = map(content, pages)
+    assert first == again
+    assert [name for name in first if first[name] != other[name]] == ["site/data/float_vs_oat.js"]
 
 
 def test_the_command_says_what_it_wrote(boards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,16 +62,16 @@ def test_the_command_says_what_it_wrote(boards: Path, tmp_path: Path, capsys: py
 
 
 def test_everything_the_page_loads_is_beside_it_and_nothing_else_is(boards: Path) -> None:
-    site.build(boards, boards)
-    page = (boards / "index.html").read_text()
-    loaded = set(re.findall(r'(?:src|href)="([^"#:]+)"', page))
+    site.build_page(boards, boards)
+    text = (boards / "index.html").read_text()
+    loaded = set(re.findall(r'(?:src|href)="([^"#:]+)"', text))
     written = {name for name in content(boards) if name != "index.html"}
-    assert written - loaded == {f"site/{name}" for name in building.NOTICES} - {"site/vendor/README.md"}
+    assert written - loaded == {f"site/{name}" for name in page.NOTICES} - {"site/vendor/README.md"}
     assert loaded <= written
     packaged = {
         path.relative_to(PACKAGE).as_posix() for folder in ("static", "vendor") for path in (PACKAGE / folder).iterdir()
     }
-    assert packaged == {*building.STYLES, *building.SCRIPTS, *building.NOTICES, "static/index.html"}
+    assert packaged == {*page.STYLES, *page.SCRIPTS, *page.NOTICES, "static/index.html"}
 
 
 def test_libraries_come_with_their_licences_and_versions() -> None:
@@ -96,34 +90,34 @@ def test_libraries_come_with_their_licences_and_versions() -> None:
 
 def test_data_of_a_leaderboard_that_is_gone_is_removed(boards: Path) -> None:
     shutil.copy(boards / "float_vs_oat.json", boards / "old.json")
-    site.build(boards, boards)
+    site.build_page(boards, boards)
     (boards / "old.json").unlink()
-    site.build(boards, boards)
+    site.build_page(boards, boards)
     assert [path.name for path in (boards / "site" / "data").iterdir()] == ["float_vs_oat.js"]
     assert "old.js" not in (boards / "index.html").read_text()
 
 
 def test_main_suites_come_before_collections(tmp_path: Path) -> None:
     shutil.copytree(COMMITTED, tmp_path / "leaderboard")
-    names = list(building.read_boards(tmp_path / "leaderboard"))
+    names = list(page.read_boards(tmp_path / "leaderboard"))
     main = ["float_vs_oat", "regress"]
     assert names == [*main, *sorted(set(names) - set(main))]
 
 
 def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: Path) -> None:
-    (boards / "full.json").write_text(json.dumps(full_board()))
-    pages = [payload_of(one) for one in building.contents(building.read_boards(boards), boards) if "/data/" in one[0]]
-    for page in pages:
-        rows = page["rows"]
+    (boards / "full.json").write_text(board_json(full_board()))
+    payloads = [payload_of(file) for file in page.contents(page.read_boards(boards), boards) if "/data/" in file[0]]
+    for board in payloads:
+        rows = board["rows"]
         assert len({row["site"]["id"] for row in rows}) == len(rows)
         assert all(re.fullmatch(r"[A-Za-z0-9._=+-]+", row["site"]["id"]) for row in rows)
-    first = pages[0]["rows"][0]["site"]
+    first = payloads[0]["rows"][0]["site"]
     assert first["id"] == "digits-resnet8-float-lambda_n=0-lambda_th=0"
     assert first["command"] == (
-        f"robuststack run suites/float_vs_oat.yaml --set precision={pages[0]['precision']} --device cpu"
+        f"robuststack run suites/float_vs_oat.yaml --set precision={payloads[0]['precision']} --device cpu"
         " --only 'digits/resnet8/float lambda_n=0 lambda_th=0'"
     )
-    assert pages[1]["command"] == (
+    assert payloads[1]["command"] == (
         "robuststack run suites/cpu/fig07.yaml --set train.epochs=3 --set precision=float32 --device cpu"
     )
 
@@ -132,7 +126,7 @@ def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: P
     ("changed", "command"),
     [
         ({"suite": "a.smoke"}, "robuststack run suites/a.yaml --set precision=bf16 --device cpu --smoke"),
-        ({"overrides": ["precision=bf16"]}, "robuststack run suites/a.yaml --set precision=bf16 --device cpu"),
+        ({"overrides": ("precision=bf16",)}, "robuststack run suites/a.yaml --set precision=bf16 --device cpu"),
         (
             {"description": "robuststack evaluate --load w.pt --dataset digits", "suite_file": "../w.pt"},
             "robuststack evaluate --load w.pt --dataset digits --set precision=bf16 --device cpu",
@@ -144,12 +138,13 @@ def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: P
     ],
 )
 def test_the_command_runs_what_was_run(tmp_path: Path, changed: dict, command: str) -> None:
-    board = {**full_board(), "suite": "a", "suite_file": "../suites/a.yaml", "description": "", "overrides": [],
-             "device": "cpu", "precision": "bf16", **changed}  # fmt: skip
+    base = {"suite": "a", "suite_file": "../suites/a.yaml", "description": "", "overrides": (), "device": "cpu",
+            "precision": "bf16"}  # fmt: skip
+    board = full_board().model_copy(update={**base, **changed})
     (tmp_path / "leaderboard").mkdir()
-    page = payload("a", board, tmp_path / "leaderboard", [])
-    assert page["command"] == command
-    for row in page["rows"]:
+    shown = payload("a", board, tmp_path / "leaderboard", [])
+    assert shown["command"] == command
+    for row in shown["rows"]:
         whole = f"{command} --only {shlex.quote(row['label'])}" if " run " in command else command
         assert row["site"]["command"] == whole
 
@@ -166,12 +161,15 @@ def test_a_folder_without_leaderboards_is_one_line(tmp_path: Path, capsys: pytes
     )
 
 
-def test_a_number_that_json_has_not_is_one_line(boards: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = boards / "float_vs_oat.json"
-    board = json.loads(path.read_text())
-    board["rows"][0]["inspected"] = {"alpha": {"stem": float("inf")}}
-    path.write_text(json.dumps(board))
-    assert call(["leaderboard", "build", "--leaderboard", str(boards)]) == 2
-    err = capsys.readouterr().err
-    assert "float_vs_oat.json holds a number that is not finite; run its suite again" in err
-    assert err.count("\n") == 1
+def test_options_knobs_and_radii_come_as_the_text_that_tables_print(boards: Path) -> None:
+    board = page.read_boards(boards)["float_vs_oat"]
+    shown = payload("float_vs_oat", board, boards, [])
+    for row, site_row in zip(board.rows, shown["rows"], strict=True):
+        texts = site_row["site"]
+        assert texts["point"] == options_text(row.point)
+        assert texts["model"]["threat model"] == f"Linf eps {radius_text(row.threat.eps)}"
+        assert dict(texts["attacks"]) == {label: options_text(options) for label, options in row.attacks.items()}
+        assert {key: knob["pair"] for key, knob in texts["knobs"].items()} == {
+            key: pair_text(key, value) for key, value in row.point.items()
+        }
+    assert [attack["text"] for attack in shown["attacks"]][1].startswith("pgd ")

@@ -208,43 +208,43 @@ def test_weights_are_attacked_and_measured_and_nothing_is_trained(run, watch, he
     weights(here / "w.safetensors")
     (row,) = run("load: w.safetensors").rows
     assert sorted(watch.started) == ["attack", "attack", "measure"]
-    assert row["jobs"]["train"] == {}
-    assert row["recipe"] is None
-    assert row["shown"] == {"model": "w.safetensors"}
-    assert row["user_model"]["places"] == {"load": "w.safetensors"}
-    assert row["user_model"]["fingerprint"].startswith("sha256:")
-    assert row["parameters"] == sum(one.numel() for one in network().parameters())
+    assert row.jobs.train == {}
+    assert row.recipe is None
+    assert row.shown == {"model": "w.safetensors"}
+    assert row.user_model.places == {"load": "w.safetensors"}
+    assert row.user_model.fingerprint.startswith("sha256:")
+    assert row.parameters == sum(one.numel() for one in network().parameters())
 
 
 def test_the_loaded_weights_are_those_that_are_scored(run, here):
     weights(here / "w.safetensors", seed=3)
     result = run("load: w.safetensors")
-    dataset = Registry().create("dataset", "tradeoff", result.rows[0]["dataset_options"])
+    dataset = Registry().create("dataset", "tradeoff", result.rows[0].dataset_options)
     test = dataset.load(here)["test"]
     model = network(seed=3).eval()
     right = model(torch.from_numpy(test.images)).argmax(1).numpy() == test.labels
-    assert result.rows[0]["ca"]["value"] == pytest.approx(100 * right.mean(), abs=1e-3)
+    assert result.rows[0].ca.value == pytest.approx(100 * right.mean(), abs=1e-3)
 
 
 def test_a_tunable_defense_takes_weights_at_all_its_points(run, here):
     weights(here / "w.safetensors", defense="float")
     rows = run("load: w.safetensors", defense="float").rows
-    assert [row["point"]["lambda_n"] for row in rows] == [0, 0.2, 0.7, 1]
+    assert [row.point["lambda_n"] for row in rows] == [0, 0.2, 0.7, 1]
 
 
 def test_a_function_brings_its_own_network(run, watch):
     name = module(NETWORK)
     (row,) = run(f"python: '{name}:make'").rows
     assert "train" not in watch.started
-    assert row["variant"] == ["tradeoff", "own network"]
-    assert row["architecture"] is None
-    assert row["parameters"] == 3 * 8 * 8 * 4 + 4
+    assert row.variant == ("tradeoff", "own network")
+    assert row.architecture is None
+    assert row.parameters == 3 * 8 * 8 * 4 + 4
 
 
 def test_a_function_needs_no_architectures_in_the_suite(run):
     text = SUITE.replace("architectures: {name: resnet8, options: {width: 4}}\n", "")
     (row,) = run(f"python: '{module(NETWORK)}:make'", text=text).rows
-    assert row["architecture"] is None
+    assert row.architecture is None
 
 
 def test_a_function_that_draws_weights_gives_every_job_the_same_ones(here, suite, registry):
@@ -271,7 +271,7 @@ class Mean(nn.Module):
 
 def test_a_network_without_parameters_is_measured_too(run):
     (row,) = run(f"python: '{module(MEAN)}:Mean'").rows
-    assert row["parameters"] == 0
+    assert row.parameters == 0
 
 
 def test_a_network_may_call_something_of_its_own_condition(run):
@@ -287,7 +287,7 @@ def test_two_models_of_one_defense_are_told_apart(here, registry):
     ).replace("ATTACKS", "fgsm")
     (here / "mine.yaml").write_text(text)
     result = rs.run(here / "mine.yaml", store=here / "store", leaderboard=here / "board", registry=registry)
-    labels = [row["label"] for row in result.rows]
+    labels = [row.label for row in result.rows]
     assert labels == [f"tradeoff/resnet8/none model={one}.safetensors" for one in "ab"]
     assert "none model=a.safetensors" in result.table()
 
@@ -383,17 +383,17 @@ def test_a_function_that_loads_other_weights_is_scored_anew(run, here):
     (again,) = run(f"python: '{name}:make'").rows
     assert times() == before
     assert again == first
-    (job,) = first["jobs"]["adaptive"]["FGSM"].values()
-    assert 100 * rejudged(here, job).mean() == pytest.approx(first["ra"]["FGSM"]["value"], abs=1e-3)
+    (job,) = first.jobs.scores["adaptive"]["FGSM"].values()
+    assert 100 * rejudged(here, job).mean() == pytest.approx(first.ra["FGSM"].value, abs=1e-3)
     save(1)
-    attack = first["jobs"]["attacks"][job]
+    attack = first.jobs.attacks[job]
     changed = f"'{name}:make' returns other weights since {attack} attacked it; run the suite again"
     with pytest.raises(StoreError, match=changed):
         rejudged(here, job)
     (other,) = run(f"python: '{name}:make'").rows
     assert times().keys() == before.keys()
     assert all(times()[job] != before[job] for job in before)
-    assert other["ca"] != first["ca"]
+    assert other.ca != first.ca
 
 
 def test_tied_weights_and_other_types_have_a_hash():
@@ -648,7 +648,7 @@ def test_logits_of_other_kinds_are_taken(run, result):
 def test_a_model_without_gradients_is_evaluated_by_attacks_that_need_none(run, watch):
     (row,) = run(f"python: '{module(RETURNS.replace('RESULT', 'y.detach()'))}:Net'", attacks="jitter").rows
     assert sorted(watch.started) == ["attack", "attack", "measure"]
-    assert row["ra"].keys() == {"jitter", "worst"}
+    assert row.ra.keys() == {"jitter", "worst"}
 
 
 def test_one_gradient_attack_among_others_is_enough_to_refuse_a_model_without_gradients(refused):

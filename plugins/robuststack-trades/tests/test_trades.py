@@ -24,5 +24,5 @@ attacks: {name: pgd, options: {steps: 10}}
 measure: {latency: false}
 """)
     result = rs.run(suite, store=tmp_path / "store", leaderboard=tmp_path)
-    undefended, trades = (row["ra"]["worst"] for row in result.rows)
-    assert trades["low"] > undefended["high"]
+    undefended, trades = (row.worst for row in result.rows)
+    assert trades.low > undefended.high

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 import robuststack as rs
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack_plugins.defenses import halves
-from robuststack_plugins.defenses.halves import ADVERSARIAL, CLEAN
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import robuststack as rs
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack_plugins.defenses import alphas, halves
-from robuststack_plugins.defenses.halves import ADVERSARIAL, CLEAN
 
 if TYPE_CHECKING:
     from torch import nn

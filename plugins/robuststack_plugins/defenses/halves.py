@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import robuststack as rs
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 
 if TYPE_CHECKING:
     from torch import nn
 
     from robuststack.layers.condition import View
-
-CLEAN, ADVERSARIAL = 0, 1
 
 Recipe = Literal["paper", "code"]
 

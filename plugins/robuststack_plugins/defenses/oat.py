@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 import robuststack as rs
+from robuststack.layers.branches import ADVERSARIAL, CLEAN
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from robuststack.layers.condition import View
-
-CLEAN, ADVERSARIAL = 0, 1
 
 
 class OnceForAll(rs.Defense):

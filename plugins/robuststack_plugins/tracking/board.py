@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robuststack import hookimpl
+from robuststack import Row, hookimpl
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 
@@ -53,14 +53,13 @@ class Board:
             self._writer(self._model(job)).add_scalar(f"accuracy/{_tag(job.label)}", result["accuracy"], 0)
 
     @hookimpl(trylast=True)  # Other plugins' columns are there by then.
-    def rows_ready(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def rows_ready(self, rows: Sequence[Row]) -> None:
         positions: dict[str, int] = {}
         for row in rows:
-            defense = " ".join([row["defense"], *(f"{key}={value}" for key, value in row["shown"].items())])
-            run = "/".join(["rows", *row["variant"], f"eps {row['threat']['eps']:g}", defense])
+            run = "/".join(["rows", *row.variant, f"eps {row.threat.eps:g}", row.title])
             position = positions[run] = positions.get(run, -1) + 1
             writer = self._writer(run)
-            writer.add_text("point", row["label"], position)
+            writer.add_text("point", row.label, position)
             for name, value in _numbers(row).items():
                 writer.add_scalar(f"row/{name}", value, position)
 
@@ -79,17 +78,20 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
 
             self.run_finished()
-            place = self.folder.joinpath(_tag(self.suite), *map(_tag, run.split("/")))
+            parts = re.sub(r"(=\d+)/(?=\d)", r"\1_", run).split("/")  # A radius, `eps=8/255`, is no folder.
+            place = self.folder.joinpath(_tag(self.suite), *map(_tag, parts))
             self._open = run, SummaryWriter(str(place))  # type: ignore[no-untyped-call]
         return self._open[1]
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a row, and what plugins added to it where that is a number."""
-    found = {"CA": row["ca"]["value"], **{f"RA {name}": one["value"] for name, one in row["ra"].items()}}
-    found |= {name: row[name] for name in ("parameters", "macs")}
-    extra = row["extra"].items()
-    return found | {name: float(one) for name, one in extra if isinstance(one, Real) and not isinstance(one, bool)}
+def _numbers(row: Row) -> dict[str, float]:
+    """The figures of a row, and what plugins added to it if that is a number."""
+    numbers = {"CA": row.ca.value, **{f"RA {label}": figure.value for label, figure in row.ra.items()}}
+    numbers |= {"parameters": row.parameters, "macs": row.macs}
+    extra: Mapping[str, Any] = row.extra  # As plugins gave it: numbers of NumPy are `Real` too.
+    return numbers | {
+        name: float(cell) for name, cell in extra.items() if isinstance(cell, Real) and not isinstance(cell, bool)
+    }
 
 
 def _tag(text: str) -> str:

@@ -2,100 +2,124 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robuststack.leaderboard.entries import entry_of, grouped, is_tuned, pareto, setting
-from robuststack.leaderboard.files import SUSPICIOUS_ZERO_GRADIENTS, suspicions
-from robuststack.leaderboard.keys import Row
-from robuststack.leaderboard.tables import heading_of, words
-from robuststack.suite.single_model import COMMAND
-from robuststack.suite.smoke import SUFFIX as SMOKE_SUFFIX
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.entries import accuracies, entry_of, entry_title, grouped, is_tuned, setting
+from robuststack.leaderboard.front import pareto
+from robuststack.leaderboard.row import Row
+from robuststack.leaderboard.site.command_line import command_line
+from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, suspicions
+from robuststack.wording import component_text, options_text, pair_text, threat_text, value_text
 
 
-def payload(name: str, board: Mapping[str, Any], folder: Path, colours: Sequence[str]) -> dict[str, Any]:
+def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> dict[str, Any]:
     """`name` is that of the file; `colours` lists the defenses of all leaderboards: each keeps its colour everywhere."""
-    rows = board["rows"]
-    shown = {id(row): facts for row, facts in zip(rows, _facts(board, folder), strict=True)}
-    entries = []
-    for position, group in enumerate(grouped(rows)):
-        entry = entry_of(group)
-        title = words(entry["defense"], entry["shown"])
-        entries.append({**entry, "heading": heading_of(group[0]), "title": title})
-        for row in group:
-            own = setting(row)
-            standing = {"knee": own == entry["knee"], "dominated": own in entry["dominated"]}
-            shown[id(row)] |= {
-                "entry": position,
-                "entryTitle": title,
-                "setting": own,
-                "point": words("", row["point"]),
-                **standing,
-            }
-    return {
-        **{key: value for key, value in board.items() if key not in ("rows", "entries", "suite_file")},
-        "name": name,
-        "colours": list(colours),
-        "thresholds": {"gradients_zero": SUSPICIOUS_ZERO_GRADIENTS},
-        "headings": list(dict.fromkeys(map(heading_of, rows))),
-        "entries": entries,
-        "command": _command(board, folder),
-        "rows": [{**row, "site": shown[id(row)]} for row in rows],
-    }
-
-
-def _facts(board: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Of each row: its address, its table, what tells it apart, whether it is on the front, doubts, how to rerun it."""
-    rows = board["rows"]
-    fronts = {
-        heading: set(pareto([_point(row) for row in rows if heading_of(row) == heading]))
-        for heading in dict.fromkeys(map(heading_of, rows))
-    }
+    rows = board.rows
+    headings = list(dict.fromkeys(row.heading for row in rows))
+    fronts = {heading: set(pareto([accuracies(row) for row in rows if row.heading == heading])) for heading in headings}
+    beside = _standing(rows)
     taken: set[str] = set()
-    return [
+    shown = [
         {
-            "id": _address(row["label"], taken),
-            "heading": heading_of(row),
-            "title": words(row["defense"], row["shown"]),
-            "tuned": is_tuned(row),
-            "front": _point(row) in fronts[heading_of(row)],
-            "suspicions": suspicions(row),
-            "command": _command(board, folder, row),
+            **row.model_dump(mode="json"),
+            "site": {
+                "id": _address(row.label, taken),
+                "heading": row.heading,
+                "title": row.title,
+                "tuned": is_tuned(row),
+                "front": accuracies(row) in fronts[row.heading],
+                "suspicions": suspicions(row),
+                "command": command_line(board, folder, row),
+                **beside[row.label],
+                **_texts(row),
+            },
         }
         for row in rows
     ]
+    return {
+        **board.model_dump(mode="json", by_alias=True, exclude={"rows", "entries", "attacks", "suite_file"}),
+        "name": name,
+        "colours": list(colours),
+        "thresholds": {"gradients_zero": SUSPICIOUS_ZERO_GRADIENTS, "clipped": SUSPICIOUS_CLIPPING},
+        "headings": headings,
+        "attacks": [
+            {"label": attack.label, "text": component_text(attack.name, attack.options)} for attack in board.attacks
+        ],
+        "entries": [_entry(group) for group in grouped(rows)],
+        "command": command_line(board, folder),
+        "rows": shown,
+    }
 
 
-def _point(row: Row) -> tuple[float, float]:
-    return row["ca"]["value"], row["ra"]["worst"]["value"]
+def _entry(rows: Sequence[Row]) -> dict[str, Any]:
+    entry = entry_of(rows)
+    return {**entry.model_dump(mode="json"), "heading": rows[0].heading, "title": entry_title(entry)}
+
+
+def _standing(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Label of each row -> how it stands in its entry."""
+    standing = {}
+    for position, group in enumerate(grouped(rows)):
+        entry = entry_of(group)
+        for row in group:
+            own = setting(row)
+            standing[row.label] = {
+                "entry": position,
+                "entryTitle": entry_title(entry),
+                "setting": own,
+                "knee": own == entry.knee,
+                "dominated": own in entry.dominated,
+            }
+    return standing
+
+
+def _texts(row: Row) -> dict[str, Any]:
+    """Options, knobs and radii of a row, as labels and tables write them."""
+    recipe = row.recipe
+    return {
+        "point": options_text(row.point),
+        "knobs": {key: {"pair": pair_text(key, value), "value": value_text(value)} for key, value in row.point.items()},
+        "model": {
+            "defense": component_text(row.defense, row.options),
+            "operating point": options_text(row.point) or "none",
+            "architecture": component_text(row.architecture or "–", row.architecture_options),
+            "dataset": component_text(row.dataset, row.dataset_options),
+            "threat model": threat_text(row.threat.norm, row.threat.eps),
+            "precision": f"training and attacks in {row.precision}; judged in float32",
+            **({"user model": options_text(row.user_model.model_dump(exclude_none=True))} if row.user_model else {}),
+        },
+        "training": {
+            **{key: value_text(value) for key, value in recipe.model_dump(exclude={"attack"}).items()},
+            "attack": component_text(recipe.attack.name, recipe.attack.options),
+        }
+        if recipe
+        else {},
+        "attacks": [
+            [label if scores is row else f"{label} ({protocol})", options_text(options) or "none"]
+            for protocol, scores in row.scores.items()
+            for label, options in scores.attacks.items()
+        ],
+        "effort": {
+            "epochs run": _listed(row.effort.epochs),
+            "optimiser steps": _listed(row.effort.steps),
+            "model calls of the attacks": options_text(row.effort.calls) or "none",
+        },
+    }
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values)) or "none"
 
 
 def _address(label: str, taken: set[str]) -> str:
     """A label as the last part of a link; labels that would look alike there are numbered."""
     slug = re.sub(r"[^A-Za-z0-9._=+]+", "-", label).strip("-")
-    found, number = slug, 2
-    while found in taken:
-        found, number = f"{slug}-{number}", number + 1
-    taken.add(found)
-    return found
-
-
-def _command(board: Mapping[str, Any], folder: Path, row: Row | None = None) -> str:
-    """What ran the suite, or what runs one row of it, from the folder that the leaderboards lie in."""
-    if board["description"].startswith(COMMAND):  # Without a suite file, its own words are what it was asked for.
-        parts = shlex.split(board["description"])
-        return shlex.join([*parts, *_pinned(board, parts), "--device", board["device"]])
-    suite = posixpath.normpath(posixpath.join(folder.resolve().name, board.get("suite_file") or "SUITE.yaml"))
-    parts = ["robuststack", "run", suite, *(part for one in board["overrides"] for part in ("--set", one))]
-    parts += [*_pinned(board, board["overrides"]), "--device", board["device"]]
-    parts += ["--smoke"] if board["suite"].endswith(SMOKE_SUFFIX) else []
-    return shlex.join([*parts, *(["--only", row["label"]] if row else [])])
-
-
-def _pinned(board: Mapping[str, Any], told: Sequence[str]) -> list[str]:
-    """The precision, which `auto` would choose anew on another machine: jobs of another one are other jobs."""
-    return [] if any(one.startswith("precision=") for one in told) else ["--set", f"precision={board['precision']}"]
+    address, count = slug, 2
+    while address in taken:
+        address, count = f"{slug}-{count}", count + 1
+    taken.add(address)
+    return address

@@ -73,7 +73,7 @@
     if (!found.length) return null;
     const of = new Map(found.map((one) => [one.row, one]));
     const lines = curves(found.map((one) => one.row)).map((one) => ({ ...one, shown: one.rows.map((row) => of.get(row)) }));
-    const main = (row) => Object.entries(row.point).find(([, one]) => typeof one === "number");
+    const main = (row) => Object.keys(row.point).find((knob) => typeof row.point[knob] === "number");
     const height = Math.max(260, Math.min(400, width * 0.72));
     const domain = [
       domainOf(found.flatMap((one) => [one.left, one.x, one.right]), { fromZero: x.fromZero, bounded: x.key === "ca" }),
@@ -100,7 +100,7 @@
         Plot.dot(found, { x: "x", y: "y", r: 5, symbol: (one) => symbol(board, one.row.defense), stroke: ink, strokeWidth: 1.75,
                           fill: (one) => (one.row.site.tuned ? ink(one) : "var(--panel)"), href: "href", ariaLabel: "text" }),
         Plot.text(names(found.filter((one) => main(one.row)), domain, width - 64, height - 66), {
-          x: "x", y: "y", text: (one) => robuststack.value(main(one.row)[1]), dx: 8, dy: -8, textAnchor: "start", fontSize: 11,
+          x: "x", y: "y", text: (one) => one.row.site.knobs[main(one.row)].value, dx: 8, dy: -8, textAnchor: "start", fontSize: 11,
           fill: ink, stroke: "var(--panel)", strokeWidth: 4, ariaHidden: "true" }),
         Plot.tip(found, Plot.pointer({ x: "x", y: "y", title: "text", fill: "var(--raised)", stroke: "var(--line)", textPadding: 10, lineHeight: 1.3 })),
       ],

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, count, figure, figureElement, value, options, radius, section, plainTable, command, colour, swatch, unique } = robuststack;
+  const { h, fixed, count, figure, figureElement, value, section, plainTable, command, colour, swatch, unique } = robuststack;
 
   /** A list of names and values. */
   const listed = (pairs) =>
@@ -37,10 +37,6 @@
        ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
   };
 
-  /** Each attack as it was resolved for the headline, then for the other protocols. */
-  const resolvedAttacks = (row) => [["", row], ...Object.entries(row.protocols).map(([protocol, one]) => [` (${protocol})`, one])]
-    .flatMap(([protocol, one]) => Object.entries(one.attacks ?? {}).map(([name, resolved]) => [name + protocol, options(resolved)]));
-
   const seeds = (board, row) => {
     const figures = [["CA", row.ca], ...board.attacks.map((one) => [`RA ${one.label}`, row.ra[one.label]]), ["RA worst", row.ra.worst]].filter(([, one]) => one?.seeds);
     const head = listed({ "training seeds": row.seeds.train.join(", "), "attack seeds": row.seeds.attack.join(", "), images: count(row.n),
@@ -52,15 +48,17 @@
       h("p", { class: "note" }, "Seeds are written training/attack; the spread is the standard deviation over training seeds, or over attack seeds where there is one training seed.")];
   };
 
+  const PANELS = ["loss", "seen", "validation_ra"];  // The file sorts its keys.
   const TRAINING = { loss: "Training loss", validation_ra: "Robust accuracy on the validation split (%)" };
 
   const training = (board, row, width) => {
-    const jobs = Object.entries(row.jobs.train ?? {});
+    const jobs = Object.entries(row.jobs.train);
     if (!jobs.length) return h("p", { class: "note" }, "This model was not trained here.");
     const found = jobs.flatMap(([seed, job]) => Object.entries(board.training?.[job]?.metrics ?? {}).flatMap(([metric, values]) =>
       values.map((one, i) => ({ seed, metric, epoch: i + 1, value: one }))));
-    if (!found.length) return h("p", { class: "note" }, "This leaderboard was written before training curves were kept with it: run the suite again to have them here.");
-    const panels = d3.groups(found, (one) => (one.metric in TRAINING ? one.metric : "seen")).map(([name, group]) => {
+    if (!found.length) return h("p", { class: "note" }, "This leaderboard has no training curves of this model.");
+    const groups = d3.groups(found, (one) => (one.metric in TRAINING ? one.metric : "seen"));
+    const panels = d3.sort(groups, ([name]) => PANELS.indexOf(name)).map(([name, group]) => {
       const names = unique(group.map((one) => one.metric));
       const inks = new Map(names.map((one, i) => [one, names.length === 1 ? colour(board, row.defense) : `var(--c${i})`]));
       return chart(TRAINING[name] ?? "Accuracy on training batches (%)", width, {
@@ -76,9 +74,9 @@
   const inspected = (board, row, width) =>
     Object.entries(row.inspected).map(([title, values]) => {
       // The file sorts its keys; it keeps the order of layers apart.
-      const layers = row.layers?.[title] ?? Object.keys(values);
+      const layers = row.layers[title] ?? Object.keys(values);
       const shown = layers.map((layer) => ({ layer, value: values[layer] }));
-      return [chart(`${title} of each layer${row.layers ? ", from the input" : ""}`, width, {
+      return [chart(`${title} of each layer${row.layers[title] ? ", from the input" : ""}`, width, {
         height: 44 + 22 * shown.length, marginLeft: width < 420 ? 118 : 150, marginRight: 56, x: { label: null, grid: true, ticks: width < 420 ? 3 : 5 }, y: { domain: shown.map((one) => one.layer), label: null, tickSize: 0 },
         marks: [Plot.barX(shown, { x: "value", y: "layer", fill: colour(board, row.defense), fillOpacity: 0.85, insetTop: 3, insetBottom: 3, title: (one) => `${one.layer}: ${one.value}` }),
                 Plot.text(shown, { x: "value", y: "layer", text: (one) => value(one.value), dx: 6, textAnchor: "start", fill: "var(--quiet)" }),
@@ -91,7 +89,7 @@
   const flags = (board, row) => {
     const { checks } = row;
     const tests = [
-      ["BOX", "images within eps and [0, 1]", `outside by ${value(checks.clipped)}`, "at most 0.00001", checks.clipped <= 1e-5],
+      ["BOX", "images within eps and [0, 1]", `outside by ${value(checks.clipped)}`, `at most ${board.thresholds.clipped.toFixed(5)}`, checks.clipped <= board.thresholds.clipped],
       ["BOX", "no pixel that is not finite", `${value(checks.not_finite)} pixels`, "0", !checks.not_finite],
       ["MODE", "the attack kept the model's mode and buffers", checks.state_kept ? "kept" : "changed and put back", "kept", checks.state_kept],
       ["GRAD", "gradients that are zero", `${value(checks.gradients_zero)} %`, `at most ${board.thresholds.gradients_zero} %`, checks.gradients_zero <= board.thresholds.gradients_zero],
@@ -112,19 +110,15 @@
     parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
     ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
     training: row.train_seconds_per_epoch === null ? "–" : `${fixed(row.train_seconds_per_epoch, 2)} s an epoch`,
-    ...(row.effort ? { "epochs run": value(row.effort.epochs), "optimiser steps": value(row.effort.steps), "model calls of the attacks": options(row.effort.calls) } : {}),
+    ...row.site.effort,
     ...row.extra,
   });
 
   const how = (row) => {
-    const { attack, ...recipe } = row.recipe ?? {};
     return [
-      h("h3", {}, "Model"), listed({ defense: `${row.defense} (${options(row.options)})`, "operating point": options(row.point),
-        architecture: `${row.architecture ?? "–"} (${options(row.architecture_options)})`, dataset: `${row.dataset} (${options(row.dataset_options)})`,
-        "threat model": `${row.threat.norm}, eps ${radius(row.threat.eps)}`, precision: `training and attacks in ${row.precision}; judged in float32`,
-        ...(row.user_model ? { "user model": options(row.user_model) } : {}) }),
-      row.recipe && [h("h3", {}, "Training"), listed({ ...recipe, ...(attack ? { attack: `${attack.name} (${options(attack.options)})` } : {}) })],
-      h("h3", {}, "Attacks, as resolved"), plainTable("Attacks", ["Attack", "Options"], resolvedAttacks(row)),
+      h("h3", {}, "Model"), listed(row.site.model),
+      row.recipe && [h("h3", {}, "Training"), listed(row.site.training)],
+      h("h3", {}, "Attacks, as resolved"), plainTable("Attacks", ["Attack", "Options"], row.site.attacks),
       h("h3", {}, "Computed with"), listed({ ...row.versions, ...row.machine }),
       h("details", {}, h("summary", {}, "Jobs in the store"), h("pre", { tabindex: "0" }, JSON.stringify(row.jobs, null, 1))),
     ];

@@ -34,8 +34,8 @@
     const main = knobs.sort((a, b) => settings(b) - settings(a))[0];
     const groups = d3.groups(tuned, (row) => JSON.stringify({ ...row.point, [main]: null }));
     return groups.map(([, group]) => {
-      const others = Object.entries(group[0].point).filter(([knob]) => knob !== main && settings(knob) > 1);
-      const apart = others.map(([knob, one]) => `${knob}=${one}`);
+      const others = Object.keys(group[0].point).filter((knob) => knob !== main && settings(knob) > 1);
+      const apart = others.map((knob) => group[0].site.knobs[knob].pair);
       return { title: [group[0].site.entryTitle, ...apart].join(" "), defense: group[0].defense, rows: d3.sort(group, (row) => row.point[main]) };
     });
   };

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, plural, section, plainTable, command, swatch, value, options } = robuststack;
+  const { h, fixed, plural, section, plainTable, command, swatch, value } = robuststack;
 
   const facts = (board) =>
     h("p", { class: "facts" },
@@ -113,7 +113,7 @@
       board.reference.length ? h("section", { class: "reference" }, h("h2", {}, "Published figures, not ours"),
         h("p", { class: "note" }, "Quoted from publications, obtained on other data, networks or budgets. They are not ranked and not drawn."), referencesOf(board)) : "",
       section("Run it again", command(board.command), h("p", { class: "note" },
-        `Attacks: ${board.attacks.map((one) => `${one.label} (${one.name}: ${options(one.options)})`).join("; ")}.`)));
+        `Attacks: ${board.attacks.map((one) => `${one.label} (${one.text})`).join("; ")}.`)));
     draw();
     table = robuststack.makeTable(board, place, columns);
     bar.append(columnMenu(table, columns));

@@ -1,4 +1,4 @@
-// Numbers and options as text, and elements without markup in strings: a label is never read as HTML.
+// Numbers as text, and elements without markup in strings: a label is never read as HTML.
 "use strict";
 
 const robuststack = { boards: [] };
@@ -36,21 +36,11 @@ const robuststack = { boards: [] };
           h("span", { class: "interval" }, `[${fixed(one.low)}, ${fixed(one.high)}]`))
       : h("span", { class: "absent" }, "–");
 
+  /** A measured number, or a cell of a plugin. Options, knobs and radii come as text. */
   const value = (one) => {
     if (one === null || one === undefined) return "–";
     if (typeof one === "number") return Number.isInteger(one) ? String(one) : String(+one.toPrecision(4));
-    if (Array.isArray(one)) return one.map(value).join(", ") || "none";
-    if (typeof one === "object") return options(one);
     return String(one);
-  };
-  const options = (values) =>
-    Object.entries(values ?? {}).map(([key, one]) => `${key} ${key === "eps" ? radius(one) : value(one)}`).join(", ") || "none";
-
-  /** A radius as people write it: 8/255 where it is a whole number of pixel steps. */
-  const radius = (eps) => {
-    if (typeof eps !== "number") return value(eps);
-    const steps = eps * 255;
-    return Math.abs(steps - Math.round(steps)) < 1e-9 ? `${Math.round(steps)}/255` : String(+eps.toPrecision(4));
   };
 
   const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
@@ -83,5 +73,5 @@ const robuststack = { boards: [] };
 
   const section = (title, ...children) => h("section", {}, h("h2", {}, title), children);
 
-  Object.assign(robuststack, { plainTable, command, section, h, fixed, count, short, figure, figureElement, value, options, radius, plural, unique });
+  Object.assign(robuststack, { plainTable, command, section, h, fixed, count, short, figure, figureElement, value, plural, unique });
 })();

@@ -11,4 +11,4 @@ class TestTheName(ArchitectureConformance):
 def test_it_learns(tmp_path):
     suite = Path(__file__).parents[1] / "suite.yaml"
     result = rs.run(suite, store=tmp_path, leaderboard=None, device="cpu", overrides=["measure.latency=false"])
-    assert result.rows[0]["ca"]["low"] > 50  # Of ten classes.
+    assert result.rows[0].ca.low > 50  # Of ten classes.

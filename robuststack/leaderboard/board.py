@@ -1,0 +1,111 @@
+"""A leaderboard: its rows, and what else stands in its file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from robuststack.leaderboard.row import Percent, Record, Row, Values
+from robuststack.plugin.threat import Threat
+from robuststack.suite.report import Claim, Reference
+
+BOARD_SCHEMA = 2
+"""The layout of leaderboard files that this version writes and reads."""
+
+
+class BoardAttack(Record):
+    """An attack as the suite asks for it."""
+
+    label: str
+    name: str
+    options: Values
+
+
+class Entry(Record):
+    """A defense as one entry: its settings in the plane of clean and robust accuracy, and their worth together."""
+
+    variant: tuple[str, ...]
+    threat: Threat
+    defense: str
+    shown: Values
+    """The options that tell this entry from others of its defense."""
+    models: int
+    """How many models its settings take."""
+    settings: int
+    hypervolume: Percent
+    knee: str | None
+    """The setting farthest beyond the line between the ends of the front; None if there is none."""
+    dominated: tuple[str, ...]
+    """The settings that another one beats in one accuracy and equals or beats in the other."""
+
+
+class OurNumber(Record):
+    """The number of a published comparison, computed from our rows."""
+
+    value: float
+    pairs: int
+    """How many pairs of rows it is taken from."""
+    of: str | None = None
+    """The label of the one row; None for the mean of the pairs."""
+    against: str | None = None
+
+
+class ComparedClaim(Claim):
+    """A published comparison and the same number from our rows; None if no pair of rows fits."""
+
+    ours: OurNumber | None
+
+
+class TrainingCurve(Record):
+    """What a train job reported, epoch by epoch."""
+
+    kept_epoch: int
+    """The epoch whose weights were kept, from 1."""
+    metrics: dict[str, tuple[float, ...]]
+
+
+class Board(Record):
+    """A leaderboard. Rows and attacks are in the suite's order; only timings change from run to run."""
+
+    schema_: int = Field(alias="schema", description="The layout of this file.")
+    suite: str
+    suite_file: str | None
+    """Where the suite's file lies, from the leaderboard's folder; None for a leaderboard that is printed only."""
+    description: str
+    overrides: tuple[str, ...]
+    complete: bool
+    """Whether every row of the suite is there."""
+    device: str
+    precision: str
+    attacks: tuple[BoardAttack, ...]
+    rows: tuple[Row, ...]
+    entries: tuple[Entry, ...]
+    reference: tuple[Reference, ...]
+    claims: tuple[ComparedClaim, ...]
+    training: dict[str, TrainingCurve]
+    """Train job -> its curve. The settings of a tunable defense share one model."""
+
+    @property
+    def by_label(self) -> dict[str, Row]:
+        return {row.label: row for row in self.rows}
+
+    @model_validator(mode="after")
+    def _labels_are_unique(self) -> Board:
+        labels = [row.label for row in self.rows]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"{labels.count(label)} rows are named {label!r}")
+        return self
+
+
+def board_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of leaderboard files."""
+    schema = Board.model_json_schema(by_alias=True)
+    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "RobustStack leaderboard"}
+
+
+def board_json(board: Board) -> str:
+    """The content of a leaderboard file."""
+    return json.dumps(board.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True, allow_nan=False)

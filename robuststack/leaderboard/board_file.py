@@ -1,0 +1,138 @@
+"""The files of a leaderboard: JSON, which is the truth; Markdown and figures for reading; the outcomes beside them."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from robuststack.errors import LeaderboardError
+from robuststack.leaderboard import outcomes
+from robuststack.leaderboard.board import BOARD_SCHEMA, Board, TrainingCurve, board_json
+from robuststack.leaderboard.board_maker import make_board
+from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.markdown import markdown
+from robuststack.leaderboard.row import Row
+from robuststack.plan.plan import Plan
+from robuststack.plugin.options import first_problem
+from robuststack.running.atomic_files import make_folder, write_text
+
+if TYPE_CHECKING:
+    pass
+
+AGAIN = "run its suite again to write it whole"
+
+
+def claim(plan: Plan, folder: Path) -> None:
+    """Make the folder and refuse, before any compute, to write over the leaderboard of another suite file of the same name.
+
+    Raises:
+        LeaderboardError: with both files.
+        StoreError: the folder cannot be made.
+    """
+    make_folder(folder)
+    path = folder / f"{plan.suite.name}.json"
+    if not path.is_file():
+        return
+    # Not `read_board`: a leaderboard that lacks a figure is what its suite is run again for.
+    content = _content(_text(path, str(path)), str(path))
+    written = content.get("suite_file") if isinstance(content, dict) else None
+    if not isinstance(written, str):
+        raise LeaderboardError(f"{path} is not a leaderboard written by robuststack; use another --leaderboard")
+    own = _suite_file(plan, folder)
+    if written != own:
+        raise LeaderboardError(
+            f"{path} is the leaderboard of {written}, and {own} is named {plan.suite.name!r} too; give one of them another"
+            " `name:`, or use another --leaderboard"
+        )
+
+
+def read_board(path: Path, name: str | None = None) -> Board:
+    """A leaderboard file; `name` is what errors call it if the user named it otherwise.
+
+    Raises:
+        LeaderboardError: it is not one, of another layout, or something in it is missing or wrong: what, and in which row.
+    """
+    name = name or str(path)
+    text = _text(path, name)
+    content = _content(text, name)
+    written = content.get("schema") if isinstance(content, dict) else None
+    if type(written) is not int or not isinstance(content.get("rows"), list):
+        raise LeaderboardError(f"{name} is not a leaderboard written by robuststack")
+    if written != BOARD_SCHEMA:
+        remedy = "upgrade robuststack" if written > BOARD_SCHEMA else "run its suite again"
+        raise LeaderboardError(f"{name} has schema {written}, this version reads {BOARD_SCHEMA}: {remedy}")
+    try:
+        return Board.model_validate_json(text)
+    except ValidationError as error:
+        raise LeaderboardError(f"{name}: {_problem(error, content)}; {AGAIN}") from None
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise LeaderboardError(f"{name} cannot be read as a leaderboard: {error}") from None
+
+
+def _content(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise LeaderboardError(f"{name} cannot be read as a leaderboard: {error}") from None
+
+
+def _problem(error: ValidationError, content: Mapping[str, Any]) -> str:
+    """The first problem; one inside a row is told with the row's label."""
+    for position, row in enumerate(content["rows"]):
+        label = row.get("label") if isinstance(row, dict) else None
+        try:
+            Row.model_validate_json(json.dumps(row))
+        except ValidationError as inner:
+            if not isinstance(row, dict):
+                return f"row {position + 1} is not a row"
+            return f"{label or f'row {position + 1}'}: {first_problem(Row, inner, row)}"
+    return str(first_problem(Board, error, content))
+
+
+def write_board(
+    plan: Plan,
+    rows: Sequence[Row],
+    per_sample: Mapping[str, outcomes.Labels],
+    folder: Path,
+    training: Mapping[str, TrainingCurve] | None = None,
+) -> list[Path]:
+    """Write the JSON and Markdown files, the figures, and the labels (`outcomes.collect`); `training` are the
+    curves of the train jobs (`training_curves`).
+
+    A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays; a full one replaces it.
+
+    Raises:
+        StoreError: they cannot be written; the old ones are kept.
+    """
+    complete = plan.complete and len(rows) == len(plan.rows)
+    stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
+    board = make_board(plan, rows, complete=complete, training=training, suite_file=_suite_file(plan, folder))
+    json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
+    drawings = {file_name(stem, drawing): draw(drawing, rows) for drawing in plan.suite.figures}
+    pictures = {name: content for name, content in drawings.items() if content is not None}
+    titles = {file_name(stem, drawing): drawing.title for drawing in plan.suite.figures}
+    outcomes_path = outcomes.path_of(json_path)
+    outcomes.save(outcomes_path, per_sample)
+    write_text(json_path, board_json(board) + "\n")
+    for name, content in pictures.items():
+        write_text(folder / name, content.decode())
+    write_text(markdown_path, markdown(board, {name: titles[name] for name in pictures}))
+    if complete:
+        for old in folder.glob(f"{glob.escape(plan.suite.name)}.partial.*"):
+            old.unlink(missing_ok=True)
+    return [json_path, markdown_path, outcomes_path, *(folder / name for name in pictures)]
+
+
+def _suite_file(plan: Plan, folder: Path) -> str:
+    return Path(os.path.relpath(plan.suite.file.resolve(), folder.resolve())).as_posix()

@@ -1,0 +1,41 @@
+"""A leaderboard from a plan and its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from robuststack.leaderboard.board import BOARD_SCHEMA, Board, BoardAttack, TrainingCurve
+from robuststack.leaderboard.claims import compared
+from robuststack.leaderboard.entries import make_entries
+from robuststack.leaderboard.row import Row
+from robuststack.plan.plan import Plan
+
+
+def make_board(
+    plan: Plan,
+    rows: Sequence[Row],
+    *,
+    complete: bool,
+    training: Mapping[str, TrainingCurve] | None = None,
+    suite_file: str | None = None,
+) -> Board:
+    """The leaderboard of the rows of a plan; `suite_file` is where the suite lies, seen from the leaderboard's folder."""
+    return Board(
+        schema_=BOARD_SCHEMA,
+        suite=plan.suite.name,
+        suite_file=suite_file,
+        description=" ".join(plan.suite.description.split()),
+        overrides=tuple(plan.suite.overrides),
+        complete=complete,
+        device=plan.hardware.kind,
+        precision=plan.hardware.precision,
+        attacks=tuple(
+            BoardAttack(label=label, name=attack["name"], options=attack["options"])
+            for label, attack in plan.attacks.items()
+        ),
+        rows=tuple(rows),
+        entries=tuple(make_entries(rows)),
+        reference=tuple(plan.suite.reference),
+        claims=tuple(compared(claim, rows) for claim in plan.suite.claims),
+        training=dict(training or {}),
+    )

@@ -1,0 +1,117 @@
+"""How the figures of a leaderboard were obtained, in words, for its Markdown file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.row import ResolvedRecipe, Row
+from robuststack.leaderboard.suspicion import suspicions
+from robuststack.wording import component_text, options_text
+
+FIGURES = (
+    "CA is clean accuracy and RA robust accuracy, in percent, with 95 % intervals: Wilson's for deterministic points, a"
+    " bootstrap over images and noise draws for randomised ones. RA worst is per image: the minimum over the attacks"
+    " of its mean correctness over draws."
+)
+SEVERAL_SEEDS = (
+    "With several seeds a figure is their mean, and its interval, a bootstrap, holds for these seeds; the spread"
+    " over seeds stands in the JSON file."
+)
+JSON_FILE = "Job ids, resolved options and per-seed figures stand in the JSON file of the same name."
+
+
+def method_text(board: Board) -> str:
+    """A Markdown list; the board has rows."""
+    rows = board.rows
+    lines = [
+        FIGURES,
+        f"Protocol {_headlines(rows)} (`adaptive`: the attacker sees exactly what is deployed); every adversarial"
+        " image is judged in float32, on noise draws the attack did not see.",
+    ]
+    for heading, group in _by_heading(rows).items():
+        lines += _group(heading, group, rows[0].protocol)
+    lines += [f"**Suspicious:** {row.label}: {', '.join(doubts)}." for row in rows if (doubts := suspicions(row))]
+    lines.append(_computed_with(board))
+    if any(row.ca.seeds for row in rows):
+        lines.append(SEVERAL_SEEDS)
+    lines.append(JSON_FILE)
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _by_heading(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.heading, []).append(row)
+    return groups
+
+
+def _headlines(rows: Sequence[Row]) -> str:
+    """The protocol of the rows' figures; by defense if they have not all one."""
+    defenses: dict[str, dict[str, None]] = {}
+    for row in rows:
+        defenses.setdefault(f"`{row.protocol}`", {})[row.defense] = None
+    return ", ".join(
+        f"{protocol} ({_listed(names)})" if len(defenses) > 1 else protocol for protocol, names in defenses.items()
+    )
+
+
+def _group(heading: str, rows: Sequence[Row], headline: str) -> Iterator[str]:
+    """The data, the training and the attacks of one table."""
+    first = rows[0]
+    draws = max(row.draws for row in rows)
+    yield (
+        f"{heading}: {first.n} {first.split} images, {draws} draws at randomised points, training seeds"
+        f" {_listed(first.seeds.train)}, attack seeds {_listed(first.seeds.attack)}; dataset options"
+        f" {options_text(first.dataset_options) or 'none'}; architecture options"
+        f" {options_text(first.architecture_options) or 'none'}."
+    )
+    recipes: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.recipe:
+            recipes.setdefault(_recipe(row.recipe), {})[row.defense] = None
+    yield from (f"{_listed(defenses)}: trained for {text}." for text, defenses in recipes.items())
+    yield from _attacks(rows, headline)
+
+
+def _recipe(recipe: ResolvedRecipe) -> str:
+    # Training attacks to the end whatever its attack's `early_stop` says.
+    options = {key: value for key, value in recipe.attack.options.items() if key != "early_stop"}
+    return (
+        f"{recipe.epochs} epochs of batches of {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}),"
+        f" weight decay {recipe.weight_decay:g}, training attack {component_text(recipe.attack.name, options)}"
+    )
+
+
+def _attacks(rows: Sequence[Row], headline: str) -> list[str]:
+    """What each attack was at the points of a table, and by which protocol if it is not the headline's."""
+    uses: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    for row in sorted(rows, key=lambda row: row.stochastic):
+        for protocol, scores in row.scores.items():
+            kind = "randomised" if row.stochastic else "deterministic"
+            where = f"{kind} points" if protocol == headline else f"protocol `{protocol}`"
+            for label, options in scores.attacks.items():
+                uses.setdefault((where, label), {}).setdefault(options_text(options), {})[row.defense] = None
+    ordered = sorted(uses.items(), key=lambda use: use[0][0].startswith("protocol"))
+    return [
+        f"{label}, {where}{f' of {_listed(defenses)}' if len(texts) > 1 else ''}: {text or 'no options'}."
+        for (where, label), texts in ordered
+        for text, defenses in texts.items()
+    ]
+
+
+def _computed_with(board: Board) -> str:
+    first = board.rows[0]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(first.versions.model_dump().items()))
+    machine = first.machine
+    threads = f"{machine.threads} thread{'s' if machine.threads != '1' else ''}"
+    beside = "" if machine.workers == "1" else f", up to {machine.workers} jobs at a time, latency alone"
+    return (
+        f"{versions}; {board.device} ({machine.device}, {threads} a job{beside}), training and"
+        f" attacks in {board.precision}. Latency: one float32 forward pass, median and quartiles, and its ratio"
+        " to that of the same architecture undefended, measured in turn with it."
+    )
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,33 @@
+"""The rows of a leaderboard, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robuststack.errors import LeaderboardError, did_you_mean
+from robuststack.leaderboard.keys import number, numeric_keys
+from robuststack.leaderboard.row import Row
+
+ABBREVIATIONS = {"CA": "ca", "RA": "ra"}
+ASCENDING = ("parameters", "nonzero_parameters", "macs", "latency_ms", "train_seconds_per_epoch")
+"""What is better when there is less of it."""
+
+
+def ranked(rows: Sequence[Row], key: str) -> list[Row]:
+    """The rows of each table by a key of theirs, the best first; rows without it last. Tables keep their order.
+
+    Raises:
+        LeaderboardError: no row has such a number.
+    """
+    key = ABBREVIATIONS.get(key.upper(), key)
+    if all(number(row, key) is None for row in rows):
+        valid = ["CA", "RA", *(numeric_keys(rows[0]) if rows else [])]
+        raise LeaderboardError(f"--sort {key}: no row has such a number: {did_you_mean(key, valid)}")
+    sign = 1.0 if key.startswith(ASCENDING) else -1.0
+    headings = list(dict.fromkeys(row.heading for row in rows))
+
+    def rank(row: Row) -> tuple[int, bool, float]:
+        value = number(row, key)
+        return headings.index(row.heading), value is None, sign * (value or 0.0)
+
+    return sorted(rows, key=rank)

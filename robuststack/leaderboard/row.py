@@ -1,0 +1,290 @@
+"""A row of a leaderboard: its figures, what they are about, and how they were obtained."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from robuststack.plugin.threat import Threat
+from robuststack.suite.recipe import Recipe
+from robuststack.wording import component_text, percent_text, threat_text
+
+WORST = "worst"
+"""The key of `ra` that stands for all attacks together."""
+
+
+class Record(BaseModel):
+    """The base of what a leaderboard file holds: unknown keys are errors, types are not coerced, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        _finite(part)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {value}")
+    return value
+
+
+Values = dict[str, Annotated[JsonValue, AfterValidator(_finite)]]
+"""Options or knobs by name, as JSON data."""
+Count = Annotated[int, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Figure(Record):
+    """An accuracy in percent with its 95 % interval."""
+
+    value: Percent
+    low: Percent
+    high: Percent
+    interval: str
+    """How the interval was made: `wilson` or `bootstrap`."""
+    seeds: dict[str, Percent] | None = None
+    """With several seeds: "training seed/attack seed" -> the accuracy of that pair."""
+    spread: float | None = None
+    """The standard deviation over training seeds, or over attack seeds if there is one training seed."""
+
+    @property
+    def text(self) -> str:
+        """`98.4 [97.0, 99.2]`."""
+        return percent_text(self.value, self.low, self.high)
+
+
+class Scores(Record):
+    """A row by one protocol."""
+
+    ca: Figure
+    """Clean accuracy."""
+    ra: dict[str, Figure]
+    """Robust accuracy by attack, and `worst`: image by image the lowest of all attacks."""
+    attacks: dict[str, Values]
+    """Attack -> its options as they were resolved at this row's point."""
+
+    @property
+    def worst(self) -> Figure:
+        """Robust accuracy against all attacks together."""
+        return self.ra[WORST]
+
+    @property
+    def single_attacks(self) -> list[str]:
+        """The labels of the attacks, without `worst`."""
+        return [label for label in self.ra if label != WORST]
+
+    @model_validator(mode="after")
+    def _has_the_worst_case(self) -> Scores:
+        if WORST not in self.ra:
+            raise ValueError(f"key {f'ra.{WORST}'!r} is missing")
+        return self
+
+
+class ComponentRecord(Record):
+    """A component as jobs write it down."""
+
+    name: str
+    plugin: str
+    revision: int
+    options: Values
+    places: Values | None = None
+    """Where its files are, if it has any. They enter no job id."""
+    fingerprint: str | None = None
+    """What lies at its places."""
+
+
+class ResolvedRecipe(Recipe):
+    """How a model was trained, with the training attack as it was resolved."""
+
+    attack: ComponentRecord  # type: ignore[assignment]
+
+
+class UserModelRecord(Record):
+    """A model that the user brought: a file of weights, or what a Python function returned."""
+
+    fingerprint: str
+    python: str | None = None
+    """`module:function`."""
+    places: Values | None = None
+    """Where the file lies."""
+
+
+class RowSeeds(Record):
+    """The seeds that a row's figures are the mean over."""
+
+    train: tuple[int, ...]
+    attack: tuple[int, ...]
+
+
+class Latency(Record):
+    """The time of one float32 forward pass, in milliseconds."""
+
+    median: Annotated[float, Field(ge=0)]
+    low: Annotated[float, Field(ge=0)]
+    """The lower quartile."""
+    high: Annotated[float, Field(ge=0)]
+    """The upper quartile."""
+    relative: float | None = None
+    """Times the median of the same architecture undefended, measured in turn with it."""
+
+
+class Effort(Record):
+    """What was really done."""
+
+    epochs: tuple[Count, ...]
+    """Of each training seed."""
+    steps: tuple[Count, ...]
+    """Optimiser steps of each training seed."""
+    calls: dict[str, Count]
+    """Attack -> how often it called the model, over all seeds."""
+
+
+class Checks(Record):
+    """The worst of what the host saw in the row's attacks."""
+
+    clipped: float
+    """By how much an image lay outside of the ball or of [0, 1]."""
+    not_finite: float
+    """Pixels that were not finite."""
+    state_kept: bool
+    """Whether every attack left the model's mode and buffers as they were."""
+    gradients_zero: Percent
+    gradients_not_finite: Percent
+
+
+class Versions(Record):
+    """The software that a row was computed with."""
+
+    robuststack: str
+    python: str
+    torch: str
+    numpy: str
+
+
+class Machine(Record):
+    """The hardware that a row was computed with."""
+
+    device: str
+    threads: str
+    """Threads of a job."""
+    workers: str
+    """How many jobs ran at a time."""
+
+
+class RowJobs(Record):
+    """The ids of the jobs behind a row."""
+
+    train: dict[int, str]
+    """Training seed -> job; empty for a model that was not trained here."""
+    measure: str
+    attacks: dict[str, str]
+    """Job that judged adversarial images -> the attack job that made them."""
+    scores: dict[str, dict[str, dict[str, str]]]
+    """Protocol -> `ca` or the attack's label -> "training seed/attack seed" -> job."""
+
+    def scored(self) -> list[str]:
+        """The jobs that figures come from, clean accuracy included, each once."""
+        figures = (figure for protocol in self.scores.values() for figure in protocol.values())
+        return list(dict.fromkeys(job for figure in figures for job in figure.values()))
+
+
+ExtraValue = bool | int | float | str | None
+"""What a plugin's column holds in a row."""
+
+
+class Row(Scores):
+    """One trained model at one operating point, on one dataset, under one threat model."""
+
+    label: str
+    """What the row is about: dataset, architecture, defense with the options that tell it apart, operating point."""
+    variant: tuple[str, ...]
+    """The dataset and the network, as labels name them."""
+    dataset: str
+    dataset_options: Values
+    split: str
+    """The split that the images are of."""
+    architecture: str | None
+    architecture_options: Values
+    defense: str
+    undefended: bool
+    """Whether the model is a plain network, which others are compared with."""
+    options: Values
+    """The defense's resolved options."""
+    shown: Values
+    """The options that are printed beside the defense's name."""
+    point: Values
+    """The operating point: the value of each knob."""
+    retrained: tuple[str, ...]
+    """The keys of `point` that are options for which a model is trained for each value."""
+    threat: Threat
+    recipe: ResolvedRecipe | None
+    """None for a model that was not trained here."""
+    user_model: UserModelRecord | None
+    """The model that the user brought, if the user brought one."""
+    device: str
+    precision: str
+    """Of training and attacks; images are judged in float32."""
+    stochastic: bool
+    """Whether two forward passes differ."""
+    protocol: str
+    """How `ca` and `ra` were scored."""
+    protocols: dict[str, Scores]
+    """The same row by other protocols."""
+    n: Count
+    """Images."""
+    draws: Count
+    """Noise draws that judge each image; 1 at a deterministic point."""
+    seeds: RowSeeds
+    parameters: Count
+    nonzero_parameters: Count
+    macs: Count
+    """Multiply-accumulates of one image."""
+    latency_ms: dict[int, Latency]
+    """Batch size -> time of one forward pass."""
+    train_seconds_per_epoch: float | None
+    """The median over epochs, as the mean over seeds."""
+    effort: Effort
+    inspected: dict[str, dict[str, float]]
+    """What the defense shows of its trained model: title -> layer -> value, the mean over training seeds."""
+    layers: dict[str, tuple[str, ...]]
+    """Title -> the layers of `inspected` from the input on."""
+    checks: Checks
+    versions: Versions
+    machine: Machine
+    jobs: RowJobs
+    extra: dict[str, ExtraValue]
+    """Columns that plugins add. The only part of a row that changes after it was made."""
+
+    @property
+    def heading(self) -> str:
+        """What the rows of one table share: data, network and threat model."""
+        return ", ".join([*self.variant, threat_text(self.threat.norm, self.threat.eps)])
+
+    @property
+    def title(self) -> str:
+        """`oat dim=128`: the defense, and what tells it apart."""
+        return component_text(self.defense, self.shown)
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """Every protocol with its scores, the headline's first."""
+        return {self.protocol: self, **self.protocols}
+
+    @model_validator(mode="after")
+    def _every_figure_has_jobs(self) -> Row:
+        for protocol, scores in self.scores.items():
+            jobs = self.jobs.scores.get(protocol, {})
+            for figure in ("ca", *scores.single_attacks):
+                if not jobs.get(figure):
+                    raise ValueError(f"key {f'jobs.scores.{protocol}.{figure}'!r} is missing")
+        return self

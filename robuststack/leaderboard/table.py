@@ -1,0 +1,90 @@
+"""The leaderboard as text: one table for each dataset, architecture and threat model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from tabulate import tabulate
+
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.claims import claim_cells, reference_cells
+from robuststack.leaderboard.entries import entry_cells
+from robuststack.leaderboard.row import WORST, ExtraValue, Figure, Latency, Row, Scores
+from robuststack.wording import options_text
+
+
+def tables(board: Board, style: str) -> list[tuple[str, str]]:
+    """(heading, table) for each group of a leaderboard's rows, then for what was published; `style` is one of tabulate's
+    formats."""
+    attacks = [attack.label for attack in board.attacks]
+    titled = [
+        (heading, _table(list(group), attacks, style))
+        for heading, group in groupby(board.rows, lambda row: row.heading)
+    ]
+    if any(entry.settings > 1 for entry in board.entries):
+        header = ["data, network", "defense", "models", "settings", "hypervolume %", "knee", "dominated settings"]
+        titled.append(("Each defense as one entry", _plain(map(entry_cells, board.entries), header, style)))
+    if board.claims:
+        header = ["source", "claim", "published", "ours", "between"]
+        titled.append(("Published comparisons beside ours", _plain(map(claim_cells, board.claims), header, style)))
+    if board.reference:
+        header = ["defense", "setting", "CA %", "RA %", "note", "source"]
+        titled.append(("Published figures, not ours", _plain(map(reference_cells, board.reference), header, style)))
+    return titled
+
+
+def _plain(cells: Iterable[list[str]], header: list[str], style: str) -> str:
+    return tabulate(list(cells), header, tablefmt=style, disable_numparse=True)
+
+
+def _table(rows: list[Row], attacks: Sequence[str], style: str) -> str:
+    batches = list(dict.fromkeys(batch for row in rows for batch in row.latency_ms))
+    extra = list(dict.fromkeys(name for row in rows for name in row.extra))
+    protocols = list(dict.fromkeys(name for row in rows for name in row.protocols))
+    sparse = any(row.nonzero_parameters != row.parameters for row in rows)
+    header = ["defense", "point", "CA %", *[f"RA {name} %" for name in attacks], "RA worst %"]
+    header += [f"{figure} {name} %" for name in protocols for figure in ("CA", "RA worst")]
+    header += ["parameters", *(["non-zero"] if sparse else []), "MACs"]
+    header += [f"ms, batch {batch}" for batch in batches] + ["train s/epoch", *extra]
+    body = [
+        [
+            row.title,
+            options_text(row.point) or "-",
+            row.ca.text,
+            *[_accuracy(row.ra.get(name)) for name in (*attacks, WORST)],
+            *[cell for name in protocols for cell in _by_protocol(row.protocols.get(name))],
+            f"{row.parameters:,}",
+            *([f"{row.nonzero_parameters:,}"] if sparse else []),
+            f"{row.macs:,}",
+            *[_milliseconds(row.latency_ms.get(batch)) for batch in batches],
+            "-" if row.train_seconds_per_epoch is None else f"{row.train_seconds_per_epoch:.2f}",
+            *[_cell(row.extra.get(name)) for name in extra],
+        ]
+        for row in rows
+    ]
+    aligned = ["left", "left", *["right"] * (len(header) - 2)]
+    return tabulate(body, header, tablefmt=style, disable_numparse=True, colalign=aligned)
+
+
+def _by_protocol(scores: Scores | None) -> tuple[str, str]:
+    """CA and RA by another protocol than the headline's."""
+    return (scores.ca.text, scores.worst.text) if scores else ("-", "-")
+
+
+def _accuracy(figure: Figure | None) -> str:
+    return figure.text if figure else "-"
+
+
+def _milliseconds(latency: Latency | None) -> str:
+    if latency is None:
+        return "-"
+    ratio = "" if latency.relative is None else f" {latency.relative:.2f}x"
+    return f"{latency.median:.2f} ({latency.low:.2f}-{latency.high:.2f}){ratio}"
+
+
+def _cell(value: ExtraValue) -> str:
+    """What a plugin added to a row."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
