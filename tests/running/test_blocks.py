@@ -220,6 +220,7 @@ def test_a_killed_job_goes_on_at_its_next_block_and_makes_damaged_ones_again(
         patch.setattr(blocks, "run_block", counted)
         result = execute(job, workspace(tmp_path), report)
     assert again == ([4, 5, 6] if damage == "none" else [2, 4, 5, 6])
+    assert done[4:] == [8, 16, 24, 32, 40, 48, 50], "every block is reported, those that were kept too"
     assert [line.partition(": ")[0] for line in noticed] == ([] if damage == "none" else ["block 2 is made again"])
     assert result["files"] == Store(whole / "store").result(job.id)["files"]
     assert not (store.folder(job.id) / "blocks").exists()
