@@ -551,13 +551,6 @@ def test_images_that_another_view_judges_are_attacked_to_the_end(name, options):
         assert torch.equal(own.images, transfer.images)
 
 
-def test_progress_reports_every_image():
-    seen = []
-    outcome = run(View(model()), None, progress=lambda *facts: seen.append(facts))
-    assert [facts[:2] for facts in seen] == [(10, N), (20, N), (24, N)]
-    assert seen[-1][2] == pytest.approx(100 * float(outcome.correct.float().mean()))
-
-
 class Rewriting(rs.Attack):
     def perturb(self, model, x, y, threat, generator):
         with torch.no_grad():

@@ -207,7 +207,7 @@ def ids(path: Path, registry: Registry) -> list[str]:
 def test_weights_are_attacked_and_measured_and_nothing_is_trained(run, watch, here):
     weights(here / "w.safetensors")
     (row,) = run("load: w.safetensors").rows
-    assert sorted(watch.started) == ["attack", "attack", "measure"]
+    assert sorted(watch.started) == ["attack", "judge", "judge", "measure"]
     assert row.jobs.train == {}
     assert row.recipe is None
     assert row.shown == {"model": "w.safetensors"}
@@ -647,7 +647,7 @@ def test_logits_of_other_kinds_are_taken(run, result):
 
 def test_a_model_without_gradients_is_evaluated_by_attacks_that_need_none(run, watch):
     (row,) = run(f"python: '{module(RETURNS.replace('RESULT', 'y.detach()'))}:Net'", attacks="jitter").rows
-    assert sorted(watch.started) == ["attack", "attack", "measure"]
+    assert sorted(watch.started) == ["attack", "judge", "judge", "measure"]
     assert row.ra.keys() == {"jitter", "worst"}
 
 
