@@ -317,7 +317,7 @@ def test_a_leaderboard_that_lacks_a_figure_is_written_whole_by_its_suite(tiny: P
     broken = json.loads(whole)
     del broken["rows"][0]["inspected"]
     board.write_text(json.dumps(broken))
-    with pytest.raises(rs.RobustStackError, match="has no 'inspected'; run its suite again to write it whole"):
+    with pytest.raises(rs.RobustStackError, match="key 'inspected' is missing; run its suite again to write it whole"):
         read_board(board)
     run()
     assert board.read_text() == whole
