@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robuststack.attacks.attacked_model import AttackedModel, Tally
-from robuststack.attacks.ball import project
+from robuststack.attacks.ball import Ball
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.data import Data
 from robuststack.engine.random_streams import generator, seeded
@@ -123,8 +123,9 @@ def _attacked(
         raise PluginError(f"attack {attack.name!r} breaks its contract: it returned images of shape {shapes}")
     finite = torch.isfinite(raw)
     raw = torch.where(finite, raw, x)
-    clipped = project(raw, x, threat)
-    distance = float((raw - clipped).abs().max())
+    ball = Ball.of(x, threat)
+    clipped = ball.project(raw)
+    distance = float(ball.length(raw - clipped).max())
     return (
         clipped,
         {"clipped": distance, "not_finite": float((~finite).sum()), "state_kept": float(kept), "calls": tally.calls},

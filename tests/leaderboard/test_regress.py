@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import robuststack as rs
-from robuststack.attacks import ascend as loop
+from robuststack.attacks import ascent as loop
 from robuststack.cli import call
 from robuststack.engine import train as training
 from robuststack.errors import LeaderboardError
