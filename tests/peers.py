@@ -13,7 +13,7 @@ import torch
 import yaml
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack
-from torch import Tensor, nn
+from torch import Tensor
 
 import robuststack as rs
 from robuststack.attacks.attacked_model import AttackedModel
@@ -57,13 +57,11 @@ def fixed_start(x: Tensor, threat: rs.Threat, source: torch.Generator) -> Tensor
     return x + threat.eps * torch.sin(1000 * x)
 
 
-class Numbered(nn.Module):
+class Numbered(View):
     """A randomised model whose forward pass k, counted from 0, has the noise of a seed and of `number(k)`."""
 
-    stochastic = True
-
     def __init__(self, network: View, number: Callable[[int], int], seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(network.model, network.values, stochastic=True)
         self.network, self.number, self.seed, self.calls = network, number, seed, 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from robuststack.engine.random_streams import generator
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
@@ -93,7 +94,7 @@ def test_the_library_knows_the_choices_of_an_option(name, key):
     x, y = images()
     for choice in ATTACKS[name][key]:
         found = create(name, **{key: choice}).perturb(
-            AttackedModel(network(), RUNTIME), x, y, THREAT, generator(x.device, 0)
+            AttackedModel(View(network()), RUNTIME), x, y, THREAT, generator(x.device, 0)
         )
         assert found.shape == x.shape
 
@@ -142,7 +143,7 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch):
 def test_attacks_whose_kernels_have_three_channels_say_so(name):
     x, y = images(channels=1)
     with pytest.raises(rs.PluginError, match=f"'torchattacks:{name}' knows images of 3 channels only, not of 1"):
-        cheap(name).perturb(AttackedModel(network(1), RUNTIME), x, y, THREAT, generator(x.device, 0))
+        cheap(name).perturb(AttackedModel(View(network(1)), RUNTIME), x, y, THREAT, generator(x.device, 0))
 
 
 @pytest.mark.parametrize(("name", "options", "least"), [("PGD", {}, 2), ("APGD", {"loss": "dlr"}, 3), ("APGDT", {}, 4)])
@@ -161,7 +162,7 @@ def test_each_attack_stays_in_the_ball_and_leaves_the_model_alone(name, channels
     state = {key: value.clone() for key, value in model.state_dict().items()}
     given_x, given_y = x.clone(), y.clone()
     with frozen_eval(model):
-        attacked = AttackedModel(model, RUNTIME)
+        attacked = AttackedModel(View(model), RUNTIME)
         found = [cheap(name).perturb(attacked, x, y, THREAT, generator(x.device, 0)) for _ in range(2)]
         assert not any(one.training for one in attacked.modules())
     assert found[0].shape == x.shape
@@ -188,7 +189,7 @@ def test_each_attack_says_whether_it_needs_gradients(name):
     model, (x, y) = Counting().eval(), images()
     attack = cheap(name)
     with frozen_eval(model):
-        attack.perturb(AttackedModel(model, RUNTIME), x, y, THREAT, generator(x.device, 0))
+        attack.perturb(AttackedModel(View(model), RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert attack.needs_gradients == model.differentiated == (name not in GRADIENT_FREE)
     assert attack.image_passes(False) > 0
 
@@ -206,7 +207,7 @@ def test_the_options_reach_the_library(monkeypatch):
     monkeypatch.setattr(spy, "__signature__", inspect.signature(original), raising=False)
     x, y = images()
     attack = create("PGD", steps=3, alpha="1/255")
-    attack.perturb(AttackedModel(network(), RUNTIME), x, y, THREAT, generator(x.device, 0))
+    attack.perturb(AttackedModel(View(network()), RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert seen == {"eps": 0.1, "steps": 3, "alpha": 1 / 255, "random_start": True}
     assert attack.figures(THREAT, False) == {"attack": "PGD", **seen}
 
