@@ -19,7 +19,7 @@ from trained import Trained
 
 COUNT, STEPS = 1000, 10
 # Radii at which the attack fools some images and not others, or agreement would say nothing.
-RADII = {"none": 0.2, "pgd_at": 2.0}
+RADII = {"none": 0.2, "pgd_at": 1.4}
 BUILT_IN = ("fgsm", "pgd", "cw_inf", "apgd_ce", "apgd_dlr", "autoattack_rand", "noise", "square", "autoattack_standard")
 QUICK = {"steps": 3, "iterations": 3, "queries": 20, "targets": 2}
 
