@@ -13,10 +13,11 @@ import torch
 import yaml
 from pyautoattack import AutoAttack
 from pyautoattack.autopgd_base import APGDAttack
-from torch import Tensor, nn
+from torch import Tensor
 
 import robuststack as rs
 from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.attacks.ball import Ball
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
 from robuststack.engine.evaluate import judge
@@ -46,24 +47,26 @@ def images(count: int) -> tuple[Tensor, Tensor]:
     return test.images, test.labels
 
 
-def perturb(attack: rs.Attack, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0) -> Tensor:
+def perturb(
+    attack: rs.Attack, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0, norm: str = "linf"
+) -> Tensor:
     """What an attack of ours returns."""
+    threat = rs.Threat(norm=norm, eps=eps)
     with frozen_eval(attacked):
-        return attack.perturb(AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, seed))
+        return attack.perturb(AttackedModel(attacked, RUNTIME), x, y, threat, generator(CPU, seed))
 
 
 def fixed_start(x: Tensor, threat: rs.Threat, source: torch.Generator) -> Tensor:
     """A first iterate that follows from the image alone: both sides start there, whichever of the images they attack."""
-    return x + threat.eps * torch.sin(1000 * x)
+    pattern = torch.sin(1000 * x)
+    return x + threat.eps * (pattern if threat.norm == "linf" else Ball.of(x, threat).steepest(pattern))
 
 
-class Numbered(nn.Module):
+class Numbered(View):
     """A randomised model whose forward pass k, counted from 0, has the noise of a seed and of `number(k)`."""
 
-    stochastic = True
-
     def __init__(self, network: View, number: Callable[[int], int], seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(network.model, network.values, stochastic=True)
         self.network, self.number, self.seed, self.calls = network, number, seed, 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +76,16 @@ class Numbered(nn.Module):
 
 
 def same_start(
-    name: str, attacked: View, x: Tensor, y: Tensor, eps: float, seed: int = 0, *, iterations: int, draws: int = 1
+    name: str,
+    attacked: View,
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    seed: int = 0,
+    *,
+    iterations: int,
+    draws: int = 1,
+    norm: str = "linf",
 ) -> tuple[Tensor, Tensor]:
     """(what our attack returns, what pyautoattack's of the same options does), both from one start and, on a randomised
     model, with the same noise in the same places."""
@@ -94,7 +106,9 @@ def same_start(
         with frozen_eval(attacked), seeded(seed):
             source = generator(CPU, seed)
             found.append(
-                attack.perturb(AttackedModel(model, RUNTIME), x, y, rs.Threat(eps=eps), source, start=fixed_start)
+                attack.perturb(
+                    AttackedModel(model, RUNTIME), x, y, rs.Threat(norm=norm, eps=eps), source, start=fixed_start
+                )
             )
     return found[0], found[1]
 

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
-from robuststack.engine.runtime import Runtime
 from robuststack.layers.condition import View
 
 ROUNDING = {"float32": 1e-4, "bf16": 2.0**-5}
 """How far a logit may be off after all layers of a network, relative to the largest logit."""
+
+
+class Arithmetic(Protocol):
+    """The precision that a model is attacked in: what the attacked model needs of the host's runtime."""
+
+    precision: str
+    """A key of `ROUNDING`."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """What a forward pass runs in."""
+
+
+class Float32:
+    """Float32, as torch computes it."""
+
+    precision = "float32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 class Tally:
@@ -29,18 +50,27 @@ class Tally:
 
 
 class AttackedModel(nn.Module):
-    """A view as attacks see it: the job's precision inside, float32 logits outside.
+    """What `Attack.perturb` receives: images float32 [N, C, H, W] in [0, 1] -> logits float32 [N, K].
 
-    Where it has a tally, the host's loop tells it of each gradient. `final` says that the images are judged on this view.
+    It is in eval mode with frozen parameters. Inside it computes in the job's precision. To attack a network of your own
+    by hand: `AttackedModel(View(network))`, with `robuststack.layers.condition.View`.
+
+    Attributes:
+        stochastic: whether two forward passes differ. One of them proves nothing then: average over `Attack.draws`.
+        final: whether the images are judged on this same model. False: another setting or another model judges them.
+        settles: whether an image that the model gets wrong is won, and need not be attacked further.
+        tally: where the host counts forward passes and gradients; None in training.
     """
 
-    def __init__(self, view: nn.Module, runtime: Runtime, tally: Tally | None = None, *, final: bool = True) -> None:
+    def __init__(
+        self, view: View, runtime: Arithmetic | None = None, tally: Tally | None = None, *, final: bool = True
+    ) -> None:
         super().__init__()
         self.view = view
         self.training = view.training  # Attack libraries put back what they read here.
-        self.runtime = runtime
+        self.runtime: Arithmetic = runtime or Float32()
         self.tally = tally
-        self.stochastic = bool(getattr(view, "stochastic", False))
+        self.stochastic = view.stochastic
         self.final = final
 
     @property
@@ -55,9 +85,11 @@ class AttackedModel(nn.Module):
             return self.view(x).float()  # type: ignore[no-any-return]
 
     def subset(self, index: Tensor) -> AttackedModel:
-        """The same model for a batch reindexed by `index` (positions [M], or a boolean mask [N]), with the same tally."""
-        view = self.view.subset(index) if isinstance(self.view, View) else self.view
-        return AttackedModel(view, self.runtime, self.tally, final=self.final)
+        """The same model for a batch reindexed by `index` (positions [M], or a boolean mask [N]), with the same tally.
+
+        An attack that goes on with a part of the batch calls this one: a model may hold a value for each image.
+        """
+        return AttackedModel(self.view.subset(index), self.runtime, self.tally, final=self.final)
 
     def slack(self, logits: Tensor) -> Tensor:
         """By how much, for each sample [N], a margin may be off in this precision: a verdict closer than this is open."""

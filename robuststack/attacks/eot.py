@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robuststack.attacks.attacked_model import AttackedModel
 from robuststack.attacks.margins import judged_margin
 from robuststack.plugin.attack import Loss
 
 
-def loss_gradient(model: nn.Module, adversarial: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
+def loss_gradient(model: AttackedModel, images: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
     """The gradient [N, C, H, W] of the loss, summed over the draws, and the last draw's logits [N, K]."""
-    tally = model.tally if isinstance(model, AttackedModel) else None
     total: Tensor | None = None
-    seen: Tensor | None = None
+    raw: Tensor | None = None
     logits: Tensor | None = None
     with torch.enable_grad():
-        point = adversarial.detach().requires_grad_()
+        point = images.detach().requires_grad_()
         for _ in range(draws):
             logits = model(point)
             # The sum, so that each sample's gradient does not depend on how many others are in the batch.
             (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
-            seen = gradient if seen is None else seen + gradient
-            if tally is not None:
+            raw = gradient if raw is None else raw + gradient
+            if model.tally is not None:
                 # What is no number moves no pixel, and spoils no other draw; it is counted as a failure below.
                 gradient = gradient.nan_to_num()
             total = gradient if total is None else total + gradient
     assert total is not None
-    assert seen is not None
+    assert raw is not None
     assert logits is not None
     logits = logits.detach()
-    if tally is not None:
+    if model.tally is not None:
         # A capped loss is flat where the model is fooled already, which is no masking.
-        tally.watch(seen, logits.argmax(1) == y)
+        model.tally.watch(raw, logits.argmax(1) == y)
     return total, logits
 
 
 @torch.no_grad()
-def mean_logits(model: nn.Module, x: Tensor, draws: int) -> Tensor:
+def mean_logits(model: Callable[[Tensor], Tensor], x: Tensor, draws: int) -> Tensor:
     """The mean [N, K] of the logits over `draws` forward passes."""
     return torch.stack([model(x) for _ in range(draws)]).mean(0)
 
 
-def mean_margin(model: nn.Module, x: Tensor, y: Tensor, draws: int) -> Tensor:
+def mean_margin(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, draws: int) -> Tensor:
     """The margin [N] of the mean logits over `draws` forward passes: what attacks compare an image's candidates by."""
     return judged_margin(mean_logits(model, x, draws), y)

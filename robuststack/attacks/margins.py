@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robuststack.attacks.attacked_model import AttackedModel
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """How far the best wrong class is above the right one, for each sample [N]: positive where the model is wrong."""
+    """How far the best wrong class is above the right one, for each sample [N]: positive if the model is wrong."""
     right = logits.gather(1, y[:, None])
     return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
 
@@ -19,8 +19,7 @@ def judged_margin(logits: Tensor, y: Tensor) -> Tensor:
     return torch.where(torch.isfinite(logits).all(1), margin(logits, y), torch.inf)
 
 
-def still_open(model: nn.Module, logits: Tensor, y: Tensor) -> Tensor:
+def still_open(model: AttackedModel, logits: Tensor, y: Tensor) -> Tensor:
     """Which images [N] are right, or wrong by no more than the rounding of the precision the attack runs in."""
-    slack = model.slack(logits) if isinstance(model, AttackedModel) else 0.0
     margins = judged_margin(logits, y)
-    return ~(margins > slack) | torch.isinf(margins)
+    return ~(margins > model.slack(logits)) | torch.isinf(margins)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robuststack.attacks.attacked_model import AttackedModel, Tally
-from robuststack.attacks.ball import project
+from robuststack.attacks.ball import Ball
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
@@ -25,7 +25,7 @@ class Seen:
     """What the host saw of an attack on a block."""
 
     clipped: float
-    """How far, in the [0, 1] pixel range, an image had to be moved back into the ball."""
+    """How far, in the threat's norm and the [0, 1] pixel range, an image had to be moved back into the ball."""
     not_finite: int
     """Pixels that were no numbers; the clean ones stand in for them."""
     state_kept: bool
@@ -108,10 +108,11 @@ def attack_block(
         raise PluginError(f"attack {attack.name!r} breaks its contract: it returned images of shape {shapes}")
     finite = torch.isfinite(raw)
     raw = torch.where(finite, raw, x)
-    clipped = project(raw, x, threat)
+    ball = Ball.of(x, threat)
+    clipped = ball.project(raw)
     gradients, zero, broken = (round(count) for count in tally.gradients.tolist())
     seen = Seen(
-        clipped=float((raw - clipped).abs().max()),
+        clipped=float(ball.length(raw - clipped).max()),
         not_finite=int((~finite).sum()),
         state_kept=kept,
         calls=tally.calls,

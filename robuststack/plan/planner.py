@@ -97,6 +97,7 @@ class _Planner:
             network.named(_siblings(cell, suite)) if network else OWN_NETWORK,
         ]
         several = {
+            **({"norm": cell.threat.norm} if len({threat.norm for threat in suite.threat}) > 1 else {}),
             **({"eps": cell.threat.eps} if len(suite.threat) > 1 else {}),
             **shown_recipe(cell.training.recipe, differing(suite.train)),
         }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from robuststack.plugin.component import Component
 from robuststack.plugin.options import parse
-from robuststack.plugin.threat import Threat
+from robuststack.plugin.threat import Norm, Threat
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
+
+    from robuststack.attacks.attacked_model import AttackedModel
+    from robuststack.attacks.ball import Ball
+    from robuststack.attacks.starts import Start
+    from robuststack.attacks.state import State
 
 
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
@@ -18,13 +23,17 @@ Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 class Attack(Component):
-    """A way to look for adversarial images. What it returns is clipped to the ball and judged by the host."""
+    """A way to look for adversarial images. What it returns is clipped to the ball and judged by the host.
+
+    Two options have a fixed meaning in every attack that has them: `draws` (see `draws`) and `early_stop`.
+    """
 
     kind = "attack"
     needs_gradients: ClassVar[bool] = True
     """False for an attack that only calls the model."""
     min_classes: ClassVar[int] = 2
-    norms: ClassVar[tuple[str, ...]] = ("linf",)
+    norms: ClassVar[tuple[Norm, ...]] = ("linf",)
+    """The norms that it knows; a suite with another is refused before any compute."""
     draws_option: ClassVar[str] = "draws"
     """The option that says how many noise draws it averages over, which a scoring protocol may set."""
 
@@ -33,48 +42,75 @@ class Attack(Component):
         """The column's name in a leaderboard; a suite's `label` replaces it."""
         return self.name
 
+    def label_for(self, norms: Sequence[Norm]) -> str:
+        """The label in a suite whose threat models have these norms; for an attack whose name depends on the norm."""
+        return self.label
+
+    @property
+    def early_stop(self) -> bool:
+        """Whether it attacks an image no further once a model that `settles` gets it wrong: its option `early_stop`, or
+        False. Training attacks never do."""
+        return bool(getattr(self.options, "early_stop", False))
+
+    def draws(self, stochastic: bool) -> int:
+        """Forward passes whose gradients or logits are averaged (EOT, expectation over transformation): on a randomised
+        model what the option `draws_option` says, if there is one; otherwise 1."""
+        return int(getattr(self.options, self.draws_option, 1)) if stochastic else 1
+
+    def check_threat(self, threat: Threat) -> None:
+        """Refuse a threat model that `norms` allows but the options do not.
+
+        Raises:
+            ValueError: with what would be valid.
+        """
+
     def figures(self, threat: Threat, stochastic: bool) -> dict[str, Any]:
         """The options as they come out for this threat and this kind of point, as they are printed: eps, step, draws."""
-        return {**self.options.resolved(), "eps": threat.eps}
+        return {**self.options.resolved(), "draws": self.draws(stochastic), "eps": threat.eps}
 
     def with_draws(self, draws: int) -> Self:
-        """This attack, averaging over `draws` noise draws; itself where it has no option for them.
+        """This attack, averaging over `draws` noise draws; itself if it has no option for them.
 
         Raises:
             InvalidOptions: the option does not allow so many.
         """
-        options = self.options.resolved()
-        if self.draws_option not in options:
-            return self
-        other = type(self)(parse(type(self.options), {**options, self.draws_option: draws}))
-        other.name, other.distribution = self.name, self.distribution
-        return other
+        return self._with(self.draws_option, draws)
 
-    @property
-    def early_stop(self) -> bool:
-        """Whether it may leave an image as it is once a deterministic model gets it wrong (`AttackedModel.settles`). The
-        host lets it where that very model judges the images, and nowhere else. Never in training."""
-        return False
+    def without_early_stop(self) -> Self:
+        """This attack, taking all its steps on every image; itself if it has no option `early_stop`. Images that another
+        setting, another model or another rounding judges are made so."""
+        return self._with("early_stop", False)
 
     def image_passes(self, stochastic: bool) -> float:
         """Work per image, in forward passes (a gradient with respect to the input counts 1 more)."""
         return 2.0
 
-    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, generator: Generator) -> Tensor:
-        """Adversarial images [N, C, H, W] for `x`.
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor, threat: Threat, generator: Generator) -> Tensor:
+        """Adversarial images [N, C, H, W] for the clean images `x`, float32 in [0, 1], with labels `y` [N].
 
-        `model` maps images to float32 logits, is in eval mode with frozen parameters, and says by its attribute
-        `stochastic` whether forward passes differ. `generator` (on the images' device) serves the random start; random
-        numbers drawn otherwise are reproducible too, since the host seeds the default generators around the call.
+        `generator` (on the images' device) serves the random start. Random numbers drawn otherwise are reproducible too,
+        since the host seeds the default generators around the call. What the attack keeps from step to step lives in this
+        call: the same instance attacks other batches.
         """
         raise NotImplementedError
 
+    def _with(self, option: str, value: Any) -> Self:
+        options = self.options.resolved()
+        if option not in options:
+            return self
+        other = type(self)(parse(type(self.options), {**options, option: value}))
+        other.name, other.distribution = self.name, self.distribution
+        return other
+
 
 class GradientAttack(Attack):
-    """An attack that climbs a loss: verbs for the host's one loop, `engine.attack.ascend`.
+    """An attack that climbs a loss: verbs for the host's one loop, `robuststack.attacks.ascend`.
 
-    A subclass gives `steps`, and may replace `start`, `loss` and `update`. Only such attacks can train.
+    A subclass gives `steps` and `step_size`, and may replace `start`, `loss`, `state` and `update`. Only such attacks can
+    train. An attack with an early stop looks, in `update`, at each image alone.
     """
+
+    norms = ("linf", "l2")
 
     @property
     def steps(self) -> int:
@@ -84,39 +120,40 @@ class GradientAttack(Attack):
     def restarts(self) -> int:
         return 1
 
-    @property
-    def early_stop(self) -> bool:
-        """Whether, when a deterministic model is evaluated, an image that it gets wrong leaves the batch as it is. Never in
-        training. It is for attacks whose `update` looks at each image alone and keeps nothing from step to step."""
-        return False
-
-    def draws(self, stochastic: bool) -> int:
-        """Forward passes whose gradients are averaged each step (EOT, expectation over transformation)."""
-        return 1
-
     def step_size(self, threat: Threat) -> float:
-        """The step in pixel units."""
+        """The step, in the threat's norm and in units of the [0, 1] pixel range."""
         raise NotImplementedError
 
     def start(self, x: Tensor, threat: Threat, generator: Generator) -> Tensor:
-        """The first iterate, before projection; by default uniform in the ball."""
+        """The first iterate, before projection; by default uniform in the ball. A defense's training step may replace it:
+        what the attack keeps from step to step belongs into `state`."""
         from robuststack.attacks.starts import uniform_start
 
         return uniform_start(x, threat, generator)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """What the attack climbs, for each sample [N]; by default the cross-entropy."""
-        from torch.nn import functional
+        """What the attack climbs, for each sample [N]; by default the cross-entropy. A training step may replace it."""
+        from robuststack.attacks.losses import cross_entropy
 
-        return functional.cross_entropy(logits, y, reduction="none")
+        return cross_entropy(logits, y)
 
-    def update(self, x: Tensor, gradient: Tensor, step: float) -> Tensor:
-        """The next iterate, before projection; by default a step along the gradient's sign."""
-        return x + step * gradient.sign()
+    def state(self, x: Tensor) -> State:
+        """What `update` keeps from step to step, made anew for each run (each call, and each restart) on its clean images
+        `x` [N, C, H, W]; by default nothing."""
+        from robuststack.attacks.state import State
+
+        return State()
+
+    def update(self, iterate: Tensor, gradient: Tensor, step: float, ball: Ball, state: State) -> Tensor:
+        """The next iterate [N, C, H, W], before projection; by default a step along the ball's steepest direction.
+
+        `gradient` is the sum over the draws. `state` is the one that `state` made: assign to its names.
+        """
+        return iterate + step * ball.steepest(gradient)
 
     def figures(self, threat: Threat, stochastic: bool) -> dict[str, Any]:
-        resolved = {"steps": self.steps, "restarts": self.restarts, "draws": self.draws(stochastic)}
-        return {**super().figures(threat, stochastic), **resolved, "step": self.step_size(threat)}
+        resolved = {"steps": self.steps, "restarts": self.restarts, "step": self.step_size(threat)}
+        return {**super().figures(threat, stochastic), **resolved}
 
     def image_passes(self, stochastic: bool) -> float:
         # Restarts are compared with each other and with the clean image.
@@ -125,24 +162,18 @@ class GradientAttack(Attack):
 
     def perturb(
         self,
-        model: nn.Module,
+        model: AttackedModel,
         x: Tensor,
         y: Tensor,
         threat: Threat,
         generator: Generator,
         *,
         loss: Loss | None = None,
-        start: Callable[[Tensor, Threat, Generator], Tensor] | None = None,
+        start: Start | None = None,
         early_stop: bool = True,
     ) -> Tensor:
         """The loop with this attack's verbs. A training step may replace `loss` and `start`, and attacks every image to the
         end, whatever the attack's own `early_stop` says."""
-        from robuststack.attacks.ascend import ascend
+        from robuststack.attacks.ascent import ascend
 
-        return ascend(
-            model, x, y, threat, generator,
-            start=start or self.start, loss=loss or self.loss, update=self.update,
-            step=self.step_size(threat), steps=self.steps, restarts=self.restarts,
-            draws=self.draws(bool(getattr(model, "stochastic", False))),
-            early_stop=self.early_stop and early_stop,
-        )  # fmt: skip
+        return ascend(self, model, x, y, threat, generator, start=start, loss=loss, early_stop=early_stop)

@@ -62,14 +62,19 @@ Number = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=floa
 """A float that may also be written as a fraction: `8/255`."""
 
 
-def _in_pixel_range(value: float) -> float:
+def in_pixel_range(value: float) -> float:
+    """`value`, if it lies in (0, 1].
+
+    Raises:
+        ValueError: it does not.
+    """
     if not 0 < value <= 1:
         hint = f" (was {value:g}/255 meant?)" if value > 1 else ""
         raise ValueError(f"{value:g} is outside (0, 1], the range of a pixel{hint}")
     return value
 
 
-PixelLength = Annotated[Number, AfterValidator(_in_pixel_range)]
+PixelLength = Annotated[Number, AfterValidator(in_pixel_range)]
 """A radius or step in units of the [0, 1] pixel range: above 0, at most 1, `8/255` accepted."""
 
 

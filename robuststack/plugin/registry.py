@@ -21,6 +21,7 @@ from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.options import InvalidOptions, parse
+from robuststack.plugin.threat import Norm
 
 GROUP = "robuststack"
 KINDS: dict[str, type[Component]] = {
@@ -197,6 +198,16 @@ class Registry:
                 if attack is not None and issubclass(attack, Attack) and not attack.needs_gradients:
                     names.append(one.name)
         return f"valid: {', '.join(names)}" if names else "no attack is installed that only calls the model"
+
+    def attacks_for(self, norm: Norm) -> str:
+        """The attacks that know a norm, as the end of an error; families are left out."""
+        names = []
+        for registration in self:
+            with contextlib.suppress(PluginError):  # What cannot be imported is no help here.
+                attack = registration.load() if registration.kind == "attack" and registration.pattern is None else None
+                if attack is not None and issubclass(attack, Attack) and norm in attack.norms:
+                    names.append(registration.name)
+        return ", ".join(names) if names else "none that is installed"
 
     def __iter__(self) -> Iterator[Registration]:
         for names in self._found.values():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
-from robuststack.plugin.options import Options, PixelLength, option
+from robuststack.plugin.options import Number, Options, option
+from robuststack.plugin.threat import NORM, Norm, check_radius
 from robuststack.suite.part import Part, Sweep, many
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.report import listed
@@ -18,16 +19,27 @@ RESERVED_LABELS = ("ca", "clean", "worst")
 class ThreatSpec(Options):
     """The threat model."""
 
-    norm: Literal["linf"] = option("linf", "The norm of the perturbation.")
-    eps: PixelLength | None = option(
-        None, "Radius in the [0, 1] pixel range, `8/255` is accepted; default: the dataset's."
+    norm: Norm = option("linf", NORM)
+    eps: Number | None = option(
+        None, "Radius in the [0, 1] pixel range, `8/255` is accepted; default: the dataset's, which is for linf."
     )
+
+    @field_validator("eps")
+    @classmethod
+    def _radius(cls, eps: float | None, info: ValidationInfo) -> float | None:
+        return eps if eps is None else check_radius(eps, info.data.get("norm"))
+
+
+class ThreatChange(ThreatSpec):
+    """What a dataset changes of the threat model."""
+
+    norm: Norm | None = option(None, NORM)  # type: ignore[assignment]
 
 
 class DatasetPart(Part):
     """A dataset, and what it changes of the suite's threat model and recipe."""
 
-    threat: ThreatSpec = option(ThreatSpec(), "Keys that replace the suite's threat model for this dataset.")
+    threat: ThreatChange = option(ThreatChange(), "Keys that replace the suite's threat model for this dataset.")
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
     architectures: Annotated[list[Part], many(Part)] = option([], "Networks for this dataset, in place of the suite's.")
     stand_in: int | None = option(

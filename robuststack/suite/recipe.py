@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from robuststack.plugin.options import Options, PixelLength, option
+from robuststack.plugin.options import Number, Options, option
 from robuststack.suite.part import One, Part
 
 
@@ -24,7 +24,7 @@ class Recipe(Options):
         [], "With `steps`: the epochs at which the learning rate is multiplied by gamma."
     )
     gamma: float = option(0.1, "With `steps`: the factor.", gt=0)
-    eps: PixelLength | None = option(
+    eps: Number | None = option(
         None, "Radius of the training attack; default: the threat model's. With it, one model serves several radii."
     )
     attack: One = option(

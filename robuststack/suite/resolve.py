@@ -14,9 +14,9 @@ from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Point
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.plugin.registry import Registry
-from robuststack.plugin.threat import Threat
+from robuststack.plugin.threat import Norm, Threat, check_radius
 from robuststack.suite.part import Part
-from robuststack.suite.parts import DatasetPart, DefensePart
+from robuststack.suite.parts import DatasetPart, DefensePart, ThreatSpec
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
@@ -64,18 +64,23 @@ class Resolver:
 
     def attacks(self) -> dict[str, Variant]:
         """Label -> attack, in the suite's order."""
-        found: dict[str, Variant] = {}
+        labelled: dict[str, Variant] = {}
+        norms = self._norms()
         for index, part in enumerate(self.suite.attacks):
             variants = list(self._variants("attack", part, ("attacks", index)))
-            for one in variants:
-                label = part.label or one.component.label
-                if sum((part.label or other.component.label) == label for other in variants) > 1:
-                    label = f"{label} {options_text(one.swept)}"
-                if label in found:
+            labels = [part.label or variant.component.label_for(norms) for variant in variants]
+            for variant, plain in zip(variants, labels, strict=True):
+                label = f"{plain} {options_text(variant.swept)}" if labels.count(plain) > 1 else plain
+                if label in labelled:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
                     raise self.suite.error(message, "attacks", index)
-                found[label] = one
-        return found
+                labelled[label] = variant
+        return labelled
+
+    def _norms(self) -> tuple[Norm, ...]:
+        """The norms of the suite's threat models."""
+        pairs = itertools.product(self.suite.datasets, self.suite.threat)
+        return tuple(dict.fromkeys(dataset.threat.norm or threat.norm for dataset, threat in pairs))
 
     def cells(self, attacks: Mapping[str, Variant]) -> Iterator[Cell]:
         """The product of datasets, architectures, threat models, recipes and defenses."""
@@ -106,7 +111,7 @@ class Resolver:
                         )
                         merged = self._recipe(recipe, data_part, part, defense.component)
                         training = Training(merged, sections)
-                        attack = self._training_attack(training)
+                        attack = self._training_attack(training, threat)
                         points = self._points(defense)
                         cell = Cell(dataset, network, threat, training, attack, defense, points, model)
                         self._check(cell, attacks)
@@ -131,11 +136,26 @@ class Resolver:
             yield replace(one, component=StandIn(one.component, part.stand_in)) if part.stand_in else one
 
     def _threats(self, d: int, dataset: Variant) -> list[Threat]:
-        own = dataset.part.threat
-        if own.eps and len(self.suite.threat) > 1:
-            message = "an eps of its own beside a list of threat models; say it in one place"
+        change = dataset.part.threat
+        if change.model_fields_set and len(self.suite.threat) > 1:
+            message = "an eps or a norm of its own beside a list of threat models; say it in one place"
             raise self.suite.error(message, "datasets", d, "threat")
-        return [Threat(norm=one.norm, eps=own.eps or one.eps or dataset.component.eps) for one in self.suite.threat]
+        return [self._threat(index, threat, d, dataset) for index, threat in enumerate(self.suite.threat)]
+
+    def _threat(self, index: int, threat: ThreatSpec, d: int, dataset: Variant) -> Threat:
+        change = dataset.part.threat
+        norm, eps = change.norm or threat.norm, change.eps or threat.eps
+        if eps is None and norm != "linf":
+            name, usual = dataset.component.name, f"{dataset.component.eps:g}"
+            message = f"threat: norm {norm} needs an eps: the usual one of {name}, {usual}, is for linf"
+            raise self.suite.error(
+                message, *(("datasets", d, "threat", "norm") if change.norm else ("threat", index, "norm"))
+            )
+        try:
+            return Threat(norm=norm, eps=dataset.component.eps if eps is None else check_radius(eps, norm))
+        except ValueError as error:
+            place = ("datasets", d, "threat") if change.eps else ("threat", index)
+            raise self.suite.error(f"{'.'.join(map(str, place))}.eps: {error}", *place, "eps") from None
 
     def _variants(self, kind: str, part: Part, path: tuple[str | int, ...]) -> Iterator[Variant]:
         both = set(part.options) & set(part.sweep)
@@ -173,16 +193,36 @@ class Resolver:
         if cell.trains and recipe.batch_size < defense.min_batch:
             message = f"batch_size {recipe.batch_size}: defense {defense.name!r} needs batches of at least"
             raise self.suite.error(f"{message} {defense.min_batch}", *training.place("batch_size"))
-        for one in attacks.values():
-            attack: Attack = one.component
+        if cell.trains:
+            self._check_training_threat(cell)
+        for variant in attacks.values():
+            attack: Attack = variant.component
             if data.num_classes < attack.min_classes:
                 message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
-                raise self.suite.error(f"{message}{data.num_classes}", *one.path)
-            if cell.threat.norm not in attack.norms:
-                raise self.suite.error(f"attack {attack.name!r} knows {', '.join(attack.norms)} only", *one.path)
+                raise self.suite.error(f"{message}{data.num_classes}", *variant.path)
+            self._check_norm(attack, cell.threat, variant.path)
             if attack.needs_gradients and not defense.differentiable:
                 message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
-                raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *one.path)
+                raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *variant.path)
+
+    def _check_training_threat(self, cell: Cell) -> None:
+        recipe, training = cell.training.recipe, cell.training
+        if recipe.eps is not None:
+            try:
+                check_radius(recipe.eps, cell.threat.norm)
+            except ValueError as error:
+                raise self.suite.error(f"train.eps: {error}", *training.place("eps")) from None
+        self._check_norm(cell.attack, cell.threat, training.place("attack"), "train.attack: ")
+
+    def _check_norm(self, attack: Attack, threat: Threat, path: tuple[str | int, ...], before: str = "") -> None:
+        if threat.norm not in attack.norms:
+            others = self.registry.attacks_for(threat.norm)
+            message = f"attack {attack.name!r} knows {', '.join(attack.norms)} only; these know {threat.norm}: {others}"
+            raise self.suite.error(f"{before}{message}", *path)
+        try:
+            attack.check_threat(threat)
+        except ValueError as error:
+            raise self.suite.error(f"{before}attack {attack.name!r}: {error}", *path, "options") from None
 
     def _points(self, defense: Variant) -> list[dict[str, Any]]:
         part: DefensePart = defense.part
@@ -211,14 +251,19 @@ class Resolver:
                 found.append(knobs)
         return found if self.suite.evaluate.points == "all" else ends(found)
 
-    def _training_attack(self, training: Training) -> GradientAttack:
+    def _training_attack(self, training: Training, threat: Threat) -> GradientAttack:
         recipe, place = training.recipe, training.place("attack")
         name = recipe.attack.name
         try:
             # In training each step sees one noise draw (the papers' algorithms); only a suite that says so pays for EOT.
             fields = self.registry.find("attack", name).load().Options.model_fields
             single = {"draws": 1} if "draws" in fields else {}
-            attack = self.registry.create("attack", name, {**single, **recipe.attack.options})
+            options = {**single, **recipe.attack.options}
+            if threat.norm != "linf" and not any(
+                "attack" in section.model_fields_set for section, _ in training.sections
+            ):
+                options.pop("step", None)  # That of a recipe nobody wrote here is for linf.
+            attack = self.registry.create("attack", name, options)
         except PluginError as error:
             path = error.path if isinstance(error, InvalidOptions) else ("name",)
             raise self.suite.error(f"train.attack: {error}", *place, *path) from None

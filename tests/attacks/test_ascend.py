@@ -84,7 +84,7 @@ def create(name: str, **options: object) -> rs.GradientAttack:
     return REGISTRY.create("attack", name, options)
 
 
-def perturb(attack: rs.Attack, view: nn.Module, seed: int = 0, threat: rs.Threat = THREAT) -> Tensor:
+def perturb(attack: rs.Attack, view: View, seed: int = 0, threat: rs.Threat = THREAT) -> Tensor:
     with frozen_eval(view):
         return attack.perturb(AttackedModel(view, RUNTIME), *images(), threat, generator(CPU, seed))
 
@@ -207,9 +207,9 @@ def test_restarts_keep_the_largest_margin():
     attack, source = create("pgd", steps=2, restarts=3, early_stop=False), generator(CPU, 0)
     single = create("pgd", steps=2, early_stop=False)
     with frozen_eval(net):
-        each = [single.perturb(AttackedModel(net, RUNTIME), x, y, THREAT, source) for _ in range(3)]
+        each = [single.perturb(AttackedModel(View(net), RUNTIME), x, y, THREAT, source) for _ in range(3)]
         best = torch.stack([margin(x), *(margin(one) for one in each)]).max(0).values
-        torch.testing.assert_close(margin(perturb(attack, net)), best)
+        torch.testing.assert_close(margin(perturb(attack, View(net))), best)
 
 
 def test_later_restarts_attack_what_is_still_right():
@@ -233,8 +233,8 @@ def test_later_restarts_attack_what_is_still_right():
     threat = rs.Threat(eps=0.04)
     with frozen_eval(net):
         # The first restart alone, from the same start.
-        once = create("pgd", steps=4).perturb(AttackedModel(net, RUNTIME), x, y, threat, generator(CPU, 0))
-        found = Counted(rs.Options()).perturb(AttackedModel(net, RUNTIME), x, y, threat, generator(CPU, 0))
+        once = create("pgd", steps=4).perturb(AttackedModel(View(net), RUNTIME), x, y, threat, generator(CPU, 0))
+        found = Counted(rs.Options()).perturb(AttackedModel(View(net), RUNTIME), x, y, threat, generator(CPU, 0))
         clean, first, all_ = right(x), right(once), right(found)
     assert counts[0] == 200
     assert 0 < counts[1] == int((clean & first).sum()) < 200
@@ -262,8 +262,8 @@ def test_an_image_is_attacked_alike_whatever_is_beside_it(count):
     net, (x, y) = model(), images()
     attack = create("fgsm")
     with frozen_eval(net):
-        alone = attack.perturb(AttackedModel(net, RUNTIME), x[:count], y[:count], THREAT, generator(CPU, 0))
-    torch.testing.assert_close(alone, perturb(attack, net)[:count])
+        alone = attack.perturb(AttackedModel(View(net), RUNTIME), x[:count], y[:count], THREAT, generator(CPU, 0))
+    torch.testing.assert_close(alone, perturb(attack, View(net))[:count])
 
 
 # What the host puts back
@@ -616,14 +616,14 @@ class Sometimes(nn.Module):
 def test_a_draw_without_a_gradient_is_counted_and_spoils_no_other():
     x, y = images()
     cross_entropy = create("pgd").loss
-    expected, _ = loss_gradient(model().eval(), x, y, cross_entropy, 2)
+    expected, _ = loss_gradient(AttackedModel(View(model()), RUNTIME), x, y, cross_entropy, 2)
     tally = Tally(CPU)
-    found, logits = loss_gradient(AttackedModel(Sometimes().eval(), RUNTIME, tally), x, y, cross_entropy, 3)
+    found, logits = loss_gradient(AttackedModel(View(Sometimes().eval()), RUNTIME, tally), x, y, cross_entropy, 3)
     torch.testing.assert_close(found, expected)
     counted = int((logits.argmax(1) == y).sum())
     assert tally.gradients.tolist() == [counted, 0, counted]
     # In training nothing counts them, so that they are not hidden either.
-    assert loss_gradient(Sometimes().eval(), x, y, cross_entropy, 3)[0].isnan().all()
+    assert loss_gradient(AttackedModel(View(Sometimes().eval()), RUNTIME), x, y, cross_entropy, 3)[0].isnan().all()
 
 
 class Overflowing(nn.Module):
@@ -641,8 +641,8 @@ class Overflowing(nn.Module):
 class Scaled(type(create("pgd"))):
     """Steps along the gradient itself, its largest entry the step: what is no number there would be none in the image."""
 
-    def update(self, x, gradient, step):
-        return x + step * gradient / (gradient.abs().amax((1, 2, 3), keepdim=True) + 1e-12)
+    def update(self, iterate, gradient, step, ball, state):
+        return iterate + step * gradient / (gradient.abs().amax((1, 2, 3), keepdim=True) + 1e-12)
 
 
 @pytest.mark.parametrize("attack", [create("pgd"), create("apgd_ce"), Scaled()])

@@ -14,6 +14,7 @@ from robuststack.engine.random_streams import seeded, stream_seed
 from robuststack.engine.runtime import Runtime, card
 from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
 
 CPU = torch.device("cpu")
 
@@ -93,8 +94,8 @@ def test_attacks_in_float32_are_in_float32_whatever_a_program_has_lowered() -> N
 
     try:
         torch.set_float32_matmul_precision("medium")
-        AttackedModel(Net(), Runtime(Hardware("cpu", "float32")))(torch.rand(1, 2))
-        AttackedModel(Net(), Runtime(Hardware("cpu", "bf16")))(torch.rand(1, 2))
+        AttackedModel(View(Net()), Runtime(Hardware("cpu", "float32")))(torch.rand(1, 2))
+        AttackedModel(View(Net()), Runtime(Hardware("cpu", "bf16")))(torch.rand(1, 2))
     finally:
         torch.set_float32_matmul_precision(before)
     assert seen == ["highest", "medium"]

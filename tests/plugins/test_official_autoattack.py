@@ -243,7 +243,9 @@ class Flat(nn.Module):
 def test_the_librarys_warnings_are_logged_and_not_printed(capfd, caplog):
     x, y = torch.rand(4, 3, 4, 4), torch.full((4,), CLASSES - 1)
     with caplog.at_level(logging.WARNING):
-        create("pyautoattack:apgd_dlr", iterations=2).perturb(Flat(), x, y, THREAT, generator(CPU, 0))
+        create("pyautoattack:apgd_dlr", iterations=2).perturb(
+            AttackedModel(View(Flat()), RUNTIME), x, y, THREAT, generator(CPU, 0)
+        )
     assert "zero gradient" in caplog.text
     assert capfd.readouterr() == ("", "")
 

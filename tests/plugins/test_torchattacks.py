@@ -22,10 +22,11 @@ from robuststack.engine.random_streams import generator
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
-from robuststack_plugins.torchattacks.table import ATTACKS, EXCLUDED, GRADIENT_FREE, SUPPLIED, THREE_CHANNELS
+from robuststack_plugins.torchattacks.table import ATTACKS, EXCLUDED, GRADIENT_FREE, NORMS, SUPPLIED, THREE_CHANNELS
 
 REGISTRY = Registry()
 RUNTIME = Runtime(Hardware("cpu", "float32"))
@@ -93,7 +94,7 @@ def test_the_library_knows_the_choices_of_an_option(name, key):
     x, y = images()
     for choice in ATTACKS[name][key]:
         found = create(name, **{key: choice}).perturb(
-            AttackedModel(network(), RUNTIME), x, y, THREAT, generator(x.device, 0)
+            AttackedModel(View(network()), RUNTIME), x, y, THREAT, generator(x.device, 0)
         )
         assert found.shape == x.shape
 
@@ -105,7 +106,11 @@ def test_the_library_knows_the_choices_of_an_option(name, key):
     ("name", "options", "message"),
     [
         ("PDG", {}, "attack 'torchattacks:PDG': torchattacks has no 'PDG': did you mean 'PGD'"),
-        ("CW", {}, "attack 'torchattacks:CW': torchattacks.CW is not offered: an L2 attack; use cw_inf"),
+        (
+            "GN",
+            {},
+            "attack 'torchattacks:GN': torchattacks.GN is not offered: Gaussian noise without a radius; use noise",
+        ),
         ("PGD", {"stepz": 3}, "attack 'torchattacks:PGD': unknown key 'stepz': did you mean 'steps'?"),
         ("PGD", {"eps": 0.1}, "attack 'torchattacks:PGD': 'eps' is no option: the radius is the threat model's"),
         ("APGD", {"seed": 1}, "attack 'torchattacks:APGD': 'seed' is no option: the seeds are the suite's"),
@@ -142,7 +147,7 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch):
 def test_attacks_whose_kernels_have_three_channels_say_so(name):
     x, y = images(channels=1)
     with pytest.raises(rs.PluginError, match=f"'torchattacks:{name}' knows images of 3 channels only, not of 1"):
-        cheap(name).perturb(AttackedModel(network(1), RUNTIME), x, y, THREAT, generator(x.device, 0))
+        cheap(name).perturb(AttackedModel(View(network(1)), RUNTIME), x, y, THREAT, generator(x.device, 0))
 
 
 @pytest.mark.parametrize(("name", "options", "least"), [("PGD", {}, 2), ("APGD", {"loss": "dlr"}, 3), ("APGDT", {}, 4)])
@@ -153,6 +158,43 @@ def test_the_ratio_of_logits_needs_classes(name, options, least):
 # What it does
 
 
+def threats(name: str) -> list[rs.Threat]:
+    return [rs.Threat(norm=norm, eps={"linf": 0.1, "l2": 0.8}[norm]) for norm in cheap(name).norms]
+
+
+def in_ball(found: list[Tensor], x: Tensor, threat: rs.Threat) -> None:
+    assert found[0].shape == x.shape
+    assert not found[0].requires_grad
+    assert torch.equal(*found), "its random numbers come from the generator"
+    assert float((project(found[0], x, threat) - found[0]).abs().max()) <= 1e-6
+
+
+def test_each_attack_is_offered_for_the_norms_that_it_has():
+    assert NORMS.keys() <= ATTACKS.keys()
+    for name in ATTACKS:
+        parameters = inspect.signature(library()[name]).parameters
+        expected = ("linf", "l2") if "norm" in parameters else ("l2",) if name.endswith("L2") else None
+        assert cheap(name).norms == (expected or (("l2",) if name in ("CW", "DeepFool") else ("linf",)))
+
+
+@pytest.mark.parametrize("name", ["CW", "DeepFool"])
+def test_what_an_attack_without_a_radius_finds_outside_is_moved_onto_the_ball(name):
+    model, (x, y) = network(), images()
+    y = model(x).argmax(1)
+    far, near = (
+        create(name).perturb(
+            AttackedModel(View(model), RUNTIME), x, y, rs.Threat(norm="l2", eps=eps), generator(x.device, 0)
+        )
+        for eps in (100.0, 0.01)
+    )
+    assert bool((model(far).argmax(1) != y).any())
+    lengths = [(found - x).flatten(1).norm(dim=1) for found in (far, near)]
+    assert float(lengths[1].max()) <= 0.01 + 1e-5
+    outside = lengths[0] > 0.01
+    assert bool(outside.any())
+    assert float(lengths[1][outside].min()) > 0.009
+
+
 @pytest.mark.parametrize(
     ("name", "channels"), [*((one, 3) for one in ATTACKS), *((one, 1) for one in ATTACKS if one not in THREE_CHANNELS)]
 )
@@ -160,14 +202,12 @@ def test_each_attack_stays_in_the_ball_and_leaves_the_model_alone(name, channels
     model, (x, y) = network(channels), images(channels)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     given_x, given_y = x.clone(), y.clone()
-    with frozen_eval(model):
-        attacked = AttackedModel(model, RUNTIME)
-        found = [cheap(name).perturb(attacked, x, y, THREAT, generator(x.device, 0)) for _ in range(2)]
-        assert not any(one.training for one in attacked.modules())
-    assert found[0].shape == x.shape
-    assert not found[0].requires_grad
-    assert torch.equal(*found), "its random numbers come from the generator"
-    assert float((project(found[0], x, THREAT) - found[0]).abs().max()) <= 1e-6
+    for threat in threats(name):
+        with frozen_eval(model):
+            attacked = AttackedModel(View(model), RUNTIME)
+            found = [cheap(name).perturb(attacked, x, y, threat, generator(x.device, 0)) for _ in range(2)]
+            assert not any(one.training for one in attacked.modules())
+        in_ball(found, x, threat)
     assert torch.equal(x, given_x)
     assert torch.equal(y, given_y)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
@@ -188,7 +228,7 @@ def test_each_attack_says_whether_it_needs_gradients(name):
     model, (x, y) = Counting().eval(), images()
     attack = cheap(name)
     with frozen_eval(model):
-        attack.perturb(AttackedModel(model, RUNTIME), x, y, THREAT, generator(x.device, 0))
+        attack.perturb(AttackedModel(View(model), RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert attack.needs_gradients == model.differentiated == (name not in GRADIENT_FREE)
     assert attack.image_passes(False) > 0
 
@@ -206,9 +246,9 @@ def test_the_options_reach_the_library(monkeypatch):
     monkeypatch.setattr(spy, "__signature__", inspect.signature(original), raising=False)
     x, y = images()
     attack = create("PGD", steps=3, alpha="1/255")
-    attack.perturb(AttackedModel(network(), RUNTIME), x, y, THREAT, generator(x.device, 0))
+    attack.perturb(AttackedModel(View(network()), RUNTIME), x, y, THREAT, generator(x.device, 0))
     assert seen == {"eps": 0.1, "steps": 3, "alpha": 1 / 255, "random_start": True}
-    assert attack.figures(THREAT, False) == {"attack": "PGD", **seen}
+    assert attack.figures(THREAT, False) == {"attack": "PGD", "draws": 1, **seen}
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))

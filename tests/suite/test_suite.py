@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
         ("precision: bf17", "5:1: precision: must be 'auto', 'float32' or 'bf16', not 'bf17'"),
         ("threat: {eps: 8}", "5:10: threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("threat: {eps: 0}", "5:10: threat.0.eps: 0 is outside (0, 1], the range of a pixel"),
-        ("threat: {norm: l2}", "5:10: threat.0.norm: must be 'linf', not 'l2'"),
+        ("threat: {norm: l3}", "5:10: threat.0.norm: must be 'linf' or 'l2', not 'l3'"),
         ("evaluate: {draws: 0}", "5:12: evaluate.draws: must be greater than or equal to 2, not 0"),
         ("name: my suite", "5:1: name: 'my suite' cannot name a file; use letters, digits, '.', '_' and '-'"),
         ("name: ../up", "5:1: name: '../up' cannot name a file; use letters, digits, '.', '_' and '-'"),
@@ -77,7 +77,10 @@ def test_what_is_wrong_in_a_suite_is_said_with_file_line_and_column(tmp_path, te
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("datasets: [digits, {name: tradeoff, threat: {eps: 8}}]", "datasets.1.threat.eps: 8 is outside (0, 1]"),
+        (
+            "datasets: [digits, {name: tradeoff, threat: {norm: linf, eps: 8}}]",
+            "datasets.1.threat.eps: 8 is outside (0, 1]",
+        ),
         ("datasets: {name: digits, train: {epochs: x}}", "datasets.0.train.epochs: must be a valid integer"),
         ("datasets: {nam: digits}", "unknown key 'nam' in datasets.0: did you mean 'name'?"),
         ("datasets: {}", "key 'name' in datasets.0 is missing"),

@@ -324,6 +324,35 @@ def chatting(model, x, found):
     return found
 
 
+def in_linf_only(model, x, found):
+    return (x + 0.01 * torch.ones_like(x)).clamp(0, 1)
+
+
+def counted_start(self, x, threat, generator):
+    """Momentum made where a run starts, which is not where a training step starts."""
+    self.velocity = torch.zeros_like(x)
+    return TwoSteps.start(self, x, threat, generator)
+
+
+def counted_loss(self, logits, y):
+    self.velocity = 0
+    return TwoSteps.loss(self, logits, y)
+
+
+def counted_update(self, iterate, gradient, step, ball, state):
+    self.velocity = getattr(self, "velocity", 0) + ball.steepest(gradient)
+    return iterate + step * ball.steepest(self.velocity)
+
+
+def lingering_update(self, iterate, gradient, step, ball, state):
+    self.number = getattr(self, "number", 0) + 1
+    return iterate + step / self.number * ball.steepest(gradient)
+
+
+def batchwise_update(self, iterate, gradient, step, ball, state):
+    return iterate + step * len(iterate) / 8 * ball.steepest(gradient)
+
+
 def blind(self, model, x, y, threat, generator):
     model(x)
     return x + threat.eps * torch.ones_like(x).uniform_(-1, 1, generator=generator) * 0
@@ -334,7 +363,9 @@ ATTACK = [
     ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: found.double())}, "returns torch.float64"),
     ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: found / 0)}, "pixels that are not finite"),
     ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: (2 * found - x).clamp(0, 1))},
-     "eps 0.001: it leaves the ball, by 0.001"),
+     "linf, eps 0.001: it leaves the ball, by 0.001"),
+    ("it_stays_in_the_ball", {"norms": ("l2",), "perturb": perturb(in_linf_only)},
+     "l2, eps 0.01: it leaves the ball, by 0.1"),
     ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: x - 0.001)}, "returns pixels from -0.00"),
     ("it_leaves_the_model_and_the_images_alone", {"perturb": perturb(spoiling)}, "writes into the images"),
     ("it_leaves_the_model_and_the_images_alone", {"perturb": perturb(unfreezing)}, "turns gradients of .* on"),
@@ -345,7 +376,17 @@ ATTACK = [
      "two runs with one seed differ"),
     ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: (np.random.seed(0), found)[1])},
      "draws from, or seeds, Python's or NumPy's"),
-    ("it_hurts", {"update": lambda self, x, gradient, step: x - step * gradient.sign()}, "is a sign the wrong way round"),
+    ("it_hurts", {"update": lambda self, iterate, gradient, step, ball, state: iterate - step * ball.steepest(gradient)},
+     "is a sign the wrong way round"),
+    ("it_hurts", {"norms": ("l2",), "update": lambda self, iterate, gradient, step, ball, state: iterate - step * gradient},
+     "is a sign the wrong way round"),
+    ("a_training_step_may_replace_its_start_and_its_loss", {"start": counted_start, "update": counted_update},
+     "an earlier call changes what it returns"),
+    ("a_training_step_may_replace_its_start_and_its_loss", {"loss": counted_loss, "update": counted_update},
+     "an earlier call changes what it returns"),
+    ("a_call_is_not_changed_by_calls_before_it", {"update": lingering_update}, "an earlier call changes what it returns"),
+    ("images_that_leave_the_batch_change_no_other", {"early_stop": True, "update": batchwise_update},
+     "images that are still attacked move by"),
     ("it_says_whether_it_needs_gradients", {"needs_gradients": False}, "needs_gradients is False, but"),
     ("it_says_whether_it_needs_gradients", {"perturb": blind}, "needs_gradients is True, but"),
     ("it_prints_nothing", {"perturb": perturb(chatting)}, r"it prints 'step 1\\n"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
+
+    from robuststack.attacks import AttackedModel, Start
 
 CROCE = "Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML 2020"
 RHO = "The step is halved where at most this share of the steps since the last check raised the loss."
@@ -29,6 +30,7 @@ class APGD(rs.Attack):
     """Auto-PGD: the step, 2 eps at first, is halved where the loss stalls."""
 
     paper = CROCE
+    norms = ("linf", "l2")
     losses: ClassVar[tuple[str, ...]]
 
     class Options(APGDOptions):
@@ -38,21 +40,14 @@ class APGD(rs.Attack):
             " image takes all steps of a run.",
         )
 
-    @property
-    def early_stop(self) -> bool:
-        return bool(self.options.early_stop)
-
-    def draws(self, stochastic: bool) -> int:
-        return int(self.options.draws) if stochastic else 1
-
     def start(self, x: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
-        """The first iterate of a run, before projection; for each image, its largest entry is on the ball's surface."""
-        from robuststack_plugins.attacks.auto_pgd import full_range_start
+        """The first iterate of a run, before projection, on the surface of the norm's ball."""
+        from robuststack.attacks import surface_start
 
-        return full_range_start(x, threat, generator)
+        return surface_start(x, threat, generator)
 
     def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
-        return {**super().figures(threat, stochastic), "draws": self.draws(stochastic), "step": 2 * threat.eps}
+        return {**super().figures(threat, stochastic), "step": 2 * threat.eps}
 
     def image_passes(self, stochastic: bool) -> float:
         draws, runs = self.draws(stochastic), self.options.restarts * len(self.losses)
@@ -63,25 +58,24 @@ class APGD(rs.Attack):
 
     def perturb(
         self,
-        model: nn.Module,
+        model: AttackedModel,
         x: Tensor,
         y: Tensor,
         threat: rs.Threat,
         generator: Generator,
         *,
-        start: Callable[[Tensor, rs.Threat, Generator], Tensor] | None = None,
+        start: Start | None = None,
     ) -> Tensor:
         """The worst of the runs for each image; `start` replaces this attack's own."""
-        from robuststack.attacks.restarts import worst
+        from robuststack.attacks import worst
         from robuststack_plugins.attacks.auto_pgd import LOSSES, auto_pgd
 
         first = start or self.start
-        draws = self.draws(bool(getattr(model, "stochastic", False)))
+        draws = self.draws(model.stochastic)
         runs = [
             auto_pgd(
                 LOSSES[loss], threat, lambda images: first(images, threat, generator),
-                iterations=self.options.iterations, draws=draws, rho=self.options.rho,
-                early_stop=self.options.early_stop,
+                iterations=self.options.iterations, draws=draws, rho=self.options.rho, early_stop=self.early_stop,
             )
             for loss in self.losses
             for _ in range(self.options.restarts)

@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from robuststack.attacks.attacked_model import AttackedModel
-from robuststack.attacks.eot import loss_gradient
-from robuststack.attacks.margins import judged_margin, margin, still_open
-from robuststack.attacks.restarts import Run
-from robuststack.plugin.attack import Loss
+from robuststack.attacks import (
+    AttackedModel,
+    Ball,
+    Loss,
+    Run,
+    cross_entropy,
+    dlr,
+    judged_margin,
+    loss_gradient,
+    still_open,
+)
 from robuststack.plugin.threat import Threat
 
 FIRST_STEP = 2.0
@@ -26,35 +32,18 @@ Start = Callable[[Tensor], Tensor]
 """Clean images -> the first iterates, before projection."""
 
 
-def full_range_start(x: Tensor, threat: Threat, source: Generator) -> Tensor:
-    """Uniform noise, stretched for each image so that its largest entry reaches the ball's surface."""
-    noise = 2 * torch.rand(x.shape, generator=source, device=x.device) - 1
-    return x + threat.eps * noise / noise.abs().amax((1, 2, 3), keepdim=True)
-
-
-def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """The difference of logits ratio [N]: the margin over the distance from the largest logit to the third largest."""
-    highest = logits.topk(3).values
-    return margin(logits, y) / (highest[:, 0] - highest[:, 2] + 1e-12)
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """The cross-entropy [N]."""
-    return nn.functional.cross_entropy(logits, y, reduction="none")
-
-
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr}
 
 
 def windows(iterations: int) -> dict[int, int]:
     """The iterations, counted from 1, after which the step is checked -> how many have passed since the last check."""
     length, least, decrease = (max(int(share * iterations), 1) for share in (FIRST, LEAST, DECREASE))
-    found, number = {}, length
+    checks, number = {}, length
     while number <= iterations:
-        found[number] = length
+        checks[number] = length
         length = max(length - decrease, least)
         number += length
-    return found
+    return checks
 
 
 def auto_pgd(
@@ -69,18 +58,17 @@ def auto_pgd(
     checks = windows(iterations)
 
     @torch.no_grad()
-    def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
-        stochastic = bool(getattr(model, "stochastic", False))
-        leaves = early_stop and isinstance(model, AttackedModel) and model.settles
-        climb = _Climb.begin(model, x, y, start(x), threat)
-        found, places = climb.worst, torch.arange(len(y), device=y.device)
+    def run(model: AttackedModel, x: Tensor, y: Tensor) -> Iterable[Tensor]:
+        leaves = early_stop and model.settles
+        climb = _Climb.begin(model, y, Ball.of(x, threat), start(x), threat.eps)
+        worst, places = climb.worst, torch.arange(len(y), device=y.device)
         for number in range(iterations + 1):
             if number:
                 climb.step(1.0 if number == 1 else MOMENTUM)
             # Nothing follows the last iterate, so it needs no gradient, and one draw of it is looked at.
-            climb.look(loss, draws if number < iterations else 0, stochastic)
+            climb.look(loss, draws if number < iterations else 0)
             if number == 0:
-                # As in pyautoattack, the first step counts as a rise where its loss is above 0, not above the start's.
+                # As in pyautoattack, the first step counts as a rise if its loss is above 0, not above the start's.
                 climb.previous.zero_()
             if number in checks:
                 climb.check(rho * checks[number])
@@ -89,12 +77,12 @@ def auto_pgd(
                 left = climb.open.nonzero().flatten()
                 if len(left) == len(climb.y):
                     continue
-                found = found.index_copy(0, places, climb.worst)
+                worst = worst.index_copy(0, places, climb.worst)
                 climb, places = climb.subset(left), places[left]
                 if not len(left):
                     break
-        found = found.index_copy(0, places, climb.worst) if len(places) < len(y) else climb.worst
-        return [climb.best, found] if stochastic else [found]
+        worst = worst.index_copy(0, places, climb.worst) if len(places) < len(y) else climb.worst
+        return [climb.best, worst] if model.stochastic else [worst]
 
     return run
 
@@ -106,16 +94,15 @@ class _Climb:
     All of it stays on the device; images are replaced in place where a mask says so.
     """
 
-    model: nn.Module
+    model: AttackedModel
     y: Tensor
-    lower: Tensor
-    upper: Tensor
+    ball: Ball
     now: Tensor
     """The iterate."""
     before: Tensor
     """The iterate a step ago."""
     gradient: Tensor
-    """At the iterate, summed over the draws: only its sign is used."""
+    """At the iterate, summed over the draws: only its direction is used."""
     length: Tensor
     """Of the next step [N, 1, 1, 1]."""
     best: Tensor
@@ -124,7 +111,7 @@ class _Climb:
     best_loss: Tensor
     worst: Tensor
     """The iterate of largest margin, of a randomised model the last that was misclassified."""
-    hurt: Tensor
+    worst_margin: Tensor
     """The margin of `worst` [N]."""
     open: Tensor
     """Whether no iterate was wrong beyond rounding, bool [N]."""
@@ -138,29 +125,27 @@ class _Climb:
     """The highest loss at the last check [N]."""
 
     @classmethod
-    def begin(cls, model: nn.Module, x: Tensor, y: Tensor, start: Tensor, threat: Threat) -> _Climb:
-        lower, upper = (x - threat.eps).clamp_(min=0), (x + threat.eps).clamp_(max=1)
-        now = start.clamp(lower, upper)
-        each = x.new_full((len(x),), -torch.inf)
+    def begin(cls, model: AttackedModel, y: Tensor, ball: Ball, start: Tensor, eps: float) -> _Climb:
+        now = ball.project(start)
+        lowest = now.new_full((len(y),), -torch.inf)
         yes = torch.ones_like(y, dtype=torch.bool)
         return cls(
-            model, y, lower, upper,
-            now=now, before=now, gradient=torch.zeros_like(now),
-            length=x.new_full((len(x), 1, 1, 1), FIRST_STEP * threat.eps),
-            best=now.clone(), best_gradient=torch.zeros_like(now), best_loss=each,
-            worst=now.clone(), hurt=each.clone(), open=yes,
-            previous=-each, rises=torch.zeros_like(each), halved=yes, checked_loss=each.clone(),
+            model, y, ball,
+            now=now, before=now, gradient=torch.zeros_like(now), length=now.new_full((len(y), 1, 1, 1), FIRST_STEP * eps),
+            best=now.clone(), best_gradient=torch.zeros_like(now), best_loss=lowest,
+            worst=now.clone(), worst_margin=lowest.clone(), open=yes,
+            previous=-lowest, rises=torch.zeros_like(lowest), halved=yes, checked_loss=lowest.clone(),
         )  # fmt: skip
 
     def step(self, momentum: float) -> None:
-        """Along the gradient's sign, projected, and then partly along the step before, projected again."""
-        step = torch.addcmul(self.now, self.length, self.gradient.sign()).clamp_(self.lower, self.upper)
+        """Along the steepest direction, projected, and then partly along the step before, projected again."""
+        step = self.ball.project(torch.addcmul(self.now, self.length, self.ball.steepest(self.gradient)))
         if momentum < 1:
             step.sub_(self.now).mul_(momentum).add_(self.now).add_(self.now - self.before, alpha=1 - momentum)
-            step.clamp_(self.lower, self.upper)
+            step = self.ball.project(step)
         self.before, self.now = self.now, step
 
-    def look(self, loss: Loss, draws: int, stochastic: bool) -> None:
+    def look(self, loss: Loss, draws: int) -> None:
         """The loss and, with `draws` of them, the gradient at the iterate, and what it is worth keeping for."""
         if draws:
             self.gradient, logits = loss_gradient(self.model, self.now, self.y, loss, draws)
@@ -172,8 +157,8 @@ class _Climb:
         # A loss that is no number is above nothing.
         better = risen > self.best_loss
         self.best_loss = torch.where(better, risen, self.best_loss)
-        worse = margins > (0 if stochastic else self.hurt)
-        self.hurt = torch.where(worse, margins, self.hurt)
+        worse = margins > (0 if self.model.stochastic else self.worst_margin)
+        self.worst_margin = torch.where(worse, margins, self.worst_margin)
         self.open = self.open & still_open(self.model, logits, self.y)
         for mask, new, kept in (
             (better, self.now, self.best),
@@ -196,7 +181,6 @@ class _Climb:
 
     def subset(self, left: Tensor) -> _Climb:
         """The images at the positions `left` [M]."""
-        assert isinstance(self.model, AttackedModel)
-        held = {one.name: getattr(self, one.name) for one in fields(self)}
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
         rows = {name: value[left] for name, value in held.items() if isinstance(value, Tensor)}
-        return replace(self, model=self.model.subset(left), **rows)
+        return replace(self, model=self.model.subset(left), ball=self.ball.subset(left), **rows)

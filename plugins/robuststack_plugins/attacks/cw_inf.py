@@ -1,4 +1,4 @@
-"""The margin loss of Carlini and Wagner in the Linf ball."""
+"""The margin loss of Carlini and Wagner in the ball of a threat model."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ class CWInf(PGD):
         return super().early_stop and not self.options.kappa
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        from robuststack.attacks.margins import margin
+        from robuststack.attacks import margin
 
         return margin(logits, y).clamp(max=float(self.options.kappa))

@@ -1,7 +1,8 @@
-"""The fast gradient sign method."""
+"""The fast gradient sign method, and the fast gradient method of other norms."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import robuststack as rs
@@ -9,9 +10,11 @@ import robuststack as rs
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from robuststack.plugin.threat import Norm
+
 
 class FGSM(rs.GradientAttack):
-    """One step of length eps along the sign of the gradient at the clean image: no random start."""
+    """One step of length eps from the clean image, steepest in the norm (linf: the gradient's sign); no random start."""
 
     paper = "Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015"
 
@@ -27,12 +30,12 @@ class FGSM(rs.GradientAttack):
     def label(self) -> str:
         return "FGSM"
 
+    def label_for(self, norms: Sequence[Norm]) -> str:
+        return self.label if set(norms) == {"linf"} else "FGM"
+
     @property
     def steps(self) -> int:
         return 1
-
-    def draws(self, stochastic: bool) -> int:
-        return int(self.options.draws) if stochastic else 1
 
     def step_size(self, threat: rs.Threat) -> float:
         return threat.eps

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import robuststack as rs
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
+
+    from robuststack.attacks import AttackedModel
 
 
 class Noise(rs.Attack):
     """Uniform noise in the ball: the floor that every attack has to get below."""
 
+    revision = 2  # The first compared samples with each other only, and sampled anew what was fooled already.
     paper = "Carlini et al., On Evaluating Adversarial Robustness, 2019, arXiv 1902.06705"
     needs_gradients = False
+    norms = ("linf", "l2")
 
     class Options(rs.Options):
         samples: int = rs.option(
-            1, "Noisy images tried; each image keeps the one with the largest margin.", ge=1, smoke=2
+            1,
+            "Noisy images tried; of several, and of itself, each image keeps the one with the largest margin.",
+            ge=1,
+            smoke=2,
         )
         draws: int = rs.option(
             20,
@@ -32,31 +39,19 @@ class Noise(rs.Attack):
         samples = self.options.samples
         return f"Noise x{samples}" if samples > 1 else "Noise"
 
-    def draws(self, stochastic: bool) -> int:
-        return int(self.options.draws) if stochastic else 1
-
-    def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
-        return {**super().figures(threat, stochastic), "draws": self.draws(stochastic)}
-
     def image_passes(self, stochastic: bool) -> float:
+        # Several samples are compared with the clean image.
         samples = self.options.samples
-        return float(samples * self.draws(stochastic)) if samples > 1 else 0.0
+        return float((1 + samples) * self.draws(stochastic)) if samples > 1 else 0.0
 
-    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
-        import torch
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
+        from robuststack.attacks import Ball, worst
 
-        from robuststack.attacks.ball import project
-        from robuststack.attacks.eot import mean_margin
-        from robuststack.attacks.starts import uniform_start
+        def sample(model: AttackedModel, x: Tensor, y: Tensor) -> list[Tensor]:
+            ball = Ball.of(x, threat)
+            return [ball.project(ball.random(generator))]
 
-        kept = project(uniform_start(x, threat, generator), x, threat)
-        if self.options.samples == 1:
-            return kept
-        draws = self.draws(bool(getattr(model, "stochastic", False)))
-        hurt = mean_margin(model, kept, y, draws)
-        for _ in range(self.options.samples - 1):
-            noisy = project(uniform_start(x, threat, generator), x, threat)
-            found = mean_margin(model, noisy, y, draws)
-            kept = torch.where((found > hurt)[:, None, None, None], noisy, kept)
-            hurt = torch.maximum(found, hurt)
-        return kept
+        samples = self.options.samples
+        if samples == 1:
+            return sample(model, x, y)[0]
+        return worst([sample] * samples, model, x, y, self.draws(model.stochastic))

@@ -10,7 +10,7 @@ SMALL_EPS = 4 / 255
 
 
 class PGD(rs.GradientAttack):
-    """Projected gradient descent on the cross-entropy in the Linf ball, from a uniform random start."""
+    """Projected gradient descent on the cross-entropy, from a uniform random start in the ball."""
 
     paper = "Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018"
     title: ClassVar[str] = "PGD"
@@ -20,8 +20,8 @@ class PGD(rs.GradientAttack):
         steps: int = rs.option(20, "Gradient steps.", ge=1, smoke=2)
         step: Literal["relative", "oat"] | rs.PixelLength = rs.option(
             "relative",
-            "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's; above"
-            " eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
+            "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's, for linf;"
+            " above eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
         )
         restarts: int = rs.option(1, "Random starts; for each image the one that hurts most is kept.", ge=1, smoke=1)
         draws: int = rs.option(
@@ -50,12 +50,9 @@ class PGD(rs.GradientAttack):
     def restarts(self) -> int:
         return int(self.options.restarts)
 
-    @property
-    def early_stop(self) -> bool:
-        return bool(self.options.early_stop)
-
-    def draws(self, stochastic: bool) -> int:
-        return int(self.options.draws) if stochastic else 1
+    def check_threat(self, threat: rs.Threat) -> None:
+        if self.options.step == "oat" and threat.norm != "linf":
+            raise ValueError(f"step: 'oat' is a rule for linf, not {threat.norm}; use 'relative' or a number")
 
     def step_size(self, threat: rs.Threat) -> float:
         rule = self.options.step

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
 from robuststack_plugins.attacks.apgd import CROCE, RHO, APGDOptions
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
-    from robuststack.attacks.restarts import Run
-    from robuststack_plugins.autoattack.runs import Start
+    from robuststack.attacks import AttackedModel, Run, Start
+    from robuststack_plugins.autoattack.runs import FirstIterates
 
 
 class Official(rs.Attack):
     """Runs of pyautoattack, of which each image keeps the worst."""
 
     paper = CROCE
+    norms = ("linf", "l2")
 
     @property
     def fingerprint(self) -> str:
@@ -32,33 +33,26 @@ class Official(rs.Attack):
         """Later runs take only the images that no earlier one has fooled."""
         return True
 
-    def draws(self, stochastic: bool) -> int:
-        return int(self.options.draws) if stochastic else 1
-
-    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         """What is run, in this order; `start` replaces the library's random starts."""
         raise NotImplementedError
 
-    def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:
-        return {**super().figures(threat, stochastic), "draws": self.draws(stochastic)}
-
     def perturb(
         self,
-        model: nn.Module,
+        model: AttackedModel,
         x: Tensor,
         y: Tensor,
         threat: rs.Threat,
         generator: Generator,
         *,
-        start: Callable[[Tensor, rs.Threat, Generator], Tensor] | None = None,
+        start: Start | None = None,
     ) -> Tensor:
         """The worst of the runs for each image; `start` replaces the random starts of Auto-PGD."""
         import torch
 
-        from robuststack.attacks.library_seed import seeded_from
-        from robuststack.attacks.restarts import worst
+        from robuststack.attacks import seeded_from, worst
 
-        draws = self.draws(bool(getattr(model, "stochastic", False)))
+        draws = self.draws(model.stochastic)
         first = None if start is None else lambda images: start(images, threat, generator)
         with torch.no_grad(), seeded_from(generator):
             classes = model(x[:1]).shape[1]
@@ -72,12 +66,12 @@ class APGD(Official):
 
     Options = APGDOptions
 
-    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd
 
         options = self.options
         return [
-            apgd(loss, threat.eps, options.iterations, draws, options.rho, start)
+            apgd(loss, threat, options.iterations, draws, options.rho, start)
             for loss in self.losses
             for _ in range(options.restarts)
         ]
@@ -151,10 +145,10 @@ class Square(Official):
     def label(self) -> str:
         return "Square"
 
-    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import square
 
-        return [square(threat.eps, self.options.queries, draws, to_the_end=True)] * int(self.options.restarts)
+        return [square(threat, self.options.queries, draws, to_the_end=True)] * int(self.options.restarts)
 
     def image_passes(self, stochastic: bool) -> float:
         # One for the start of a run, one to compare what was found, and one for the clean image.
@@ -179,19 +173,16 @@ class AutoAttackStandard(Official):
     def label(self) -> str:
         return "AutoAttack"
 
-    def draws(self, stochastic: bool) -> int:
-        return 1
-
-    def runs(self, threat: rs.Threat, draws: int, classes: int, start: Start | None) -> Sequence[Run]:
+    def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd, square, targeted_apgd, targeted_fab
 
-        options, eps = self.options, threat.eps
+        options = self.options
         ranks = range(2, min(options.targets, classes - 1) + 2)
         return [
-            apgd("ce", eps, options.iterations, draws, options.rho, start),
-            *(targeted_apgd(rank, eps, options.iterations, options.rho) for rank in ranks),
-            *(targeted_fab(rank, eps, options.iterations) for rank in ranks),
-            square(eps, options.queries, draws),
+            apgd("ce", threat, options.iterations, draws, options.rho, start),
+            *(targeted_apgd(rank, threat, options.iterations, options.rho) for rank in ranks),
+            *(targeted_fab(rank, threat, options.iterations) for rank in ranks),
+            square(threat, options.queries, draws),
         ]
 
     def figures(self, threat: rs.Threat, stochastic: bool) -> dict[str, Any]:

@@ -10,39 +10,44 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
-from torch import Tensor, nn
+from torch import Tensor
 
-from robuststack.attacks.eot import mean_logits
-from robuststack.attacks.restarts import Run
+from robuststack.attacks import AttackedModel, Ball, Run, mean_logits
+from robuststack.plugin.threat import Norm, Threat
 
-Start = Callable[[Tensor], Tensor]
+FirstIterates = Callable[[Tensor], Tensor]
 """Clean images -> the first iterates."""
 
 LOGGER = logging.getLogger(__name__)
 LOGGER.addHandler(logging.NullHandler())  # Without a handler of its own, the library's warnings go to standard error.
-LINF = {"norm": "Linf", "seed": 0}  # A seed of None would be the time; it is not used, the generators are seeded here.
+NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
 
 
-def apgd(loss: str, eps: float, iterations: int, draws: int, rho: float, start: Start | None = None) -> Run:
+def _common(threat: Threat, x: Tensor) -> dict[str, Any]:
+    """What each of the library's attacks is told."""
+    # A seed of None would be the time; it is not used, the generators are seeded here.
+    return {"norm": NORMS[threat.norm], "eps": threat.eps, "seed": 0, "device": x.device}
+
+
+def apgd(loss: str, threat: Threat, iterations: int, draws: int, rho: float, start: FirstIterates | None = None) -> Run:
     """Auto-PGD on `ce` or `dlr`: the iterate of highest loss, and the last one that was misclassified."""
 
-    def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
+    def run(model: AttackedModel, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         x = x.contiguous()  # The library views its images as rows, which a channels-last layout does not allow.
         attack = APGDAttack(
             model,
             n_iter=iterations,
-            eps=eps,
             loss=loss,
             eot_iter=draws,
             rho=rho,
-            device=x.device,
             logger=LOGGER,
-            **LINF,
+            **_common(threat, x),
         )
         attack.init_hyperparam(x)
         highest, _, _, misclassified = attack.attack_single_run(x, y, x_init=start(x) if start else None)
@@ -51,12 +56,12 @@ def apgd(loss: str, eps: float, iterations: int, draws: int, rho: float, start: 
     return run
 
 
-def targeted_apgd(target: int, eps: float, iterations: int, rho: float) -> Run:
+def targeted_apgd(target: int, threat: Threat, iterations: int, rho: float) -> Run:
     """Auto-PGD on the targeted DLR loss, towards the class of rank `target` among the logits (2 is the runner-up)."""
 
-    def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
+    def run(model: AttackedModel, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         x = x.contiguous()
-        attack = APGDAttack_targeted(model, n_iter=iterations, eps=eps, rho=rho, device=x.device, logger=LOGGER, **LINF)
+        attack = APGDAttack_targeted(model, n_iter=iterations, rho=rho, logger=LOGGER, **_common(threat, x))
         attack.init_hyperparam(x)
         attack.y_target = model(x).argsort(dim=1)[:, -target]
         highest, _, _, misclassified = attack.attack_single_run(x, y)
@@ -65,16 +70,16 @@ def targeted_apgd(target: int, eps: float, iterations: int, rho: float) -> Run:
     return run
 
 
-def targeted_fab(target: int, eps: float, iterations: int) -> Run:
+def targeted_fab(target: int, threat: Threat, iterations: int) -> Run:
     """FAB towards the class of rank `target`: the nearest misclassified image it finds, where that is in the ball."""
 
-    def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
+    def run(model: AttackedModel, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         x = x.contiguous()
-        attack = FABAttack_PT(model, n_iter=iterations, eps=eps, targeted=True, device=x.device, **LINF)
+        attack = FABAttack_PT(model, n_iter=iterations, targeted=True, **_common(threat, x))
         attack.target_class = target
-        found = attack.attack_single_run(x, y, use_rand_start=False, is_targeted=True)
-        near = (found - x).abs().flatten(1).max(1).values <= eps
-        return [torch.where(near[:, None, None, None], found, x)]
+        nearest = attack.attack_single_run(x, y, use_rand_start=False, is_targeted=True)
+        near = Ball.of(x, threat).length(nearest - x) <= threat.eps
+        return [torch.where(near[:, None, None, None], nearest, x)]
 
     return run
 
@@ -89,22 +94,20 @@ class _ToTheEnd(SquareAttack):  # type: ignore[misc]
         return torch.ones_like(loss), loss
 
 
-def square(eps: float, queries: int, draws: int, *, to_the_end: bool = False) -> Run:
+def square(threat: Threat, queries: int, draws: int, *, to_the_end: bool = False) -> Run:
     """Square Attack with AutoAttack's settings; each query sees the mean logits over `draws` forward passes. A randomised
     point is attacked `to_the_end`, or as the library does it.
     """
 
-    def run(model: nn.Module, x: Tensor, y: Tensor) -> Iterable[Tensor]:
+    def run(model: AttackedModel, x: Tensor, y: Tensor) -> Iterable[Tensor]:
         x = x.contiguous()
-        attack = (_ToTheEnd if to_the_end and getattr(model, "stochastic", False) else SquareAttack)(
+        attack = (_ToTheEnd if to_the_end and model.stochastic else SquareAttack)(
             # A new tensor, into which the library may write.
             partial(mean_logits, model, draws=draws),
             p_init=0.8,
             n_queries=queries,
-            eps=eps,
             resc_schedule=False,
-            device=x.device,
-            **LINF,
+            **_common(threat, x),
         )
         attack.init_hyperparam(x)
         return [attack.attack_single_run(x, y)[1]]

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 class Float(rs.Defense):
     """Learned weight noise and dual batch norm, trained at lambda 0 and 1 only, tuned in between at deployment."""
 
-    paper = (
-        "Kundu et al., FLOAT: AttackedModel Learnable Once-for-all Adversarial Training, WACV 2023, arXiv 2204.00426"
-    )
+    paper = "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, WACV 2023, arXiv 2204.00426"
 
     class Options(rs.Options):
         recipe: halves.Recipe = halves.recipe_option()

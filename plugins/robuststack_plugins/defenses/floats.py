@@ -22,7 +22,7 @@ class FloatSlim(Float):
     """
 
     paper = (
-        "Kundu et al., FLOAT: AttackedModel Learnable Once-for-all Adversarial Training, arXiv 2204.00426 (FLOAT Slim);"
+        "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, arXiv 2204.00426 (FLOAT Slim);"
         " Yu et al., Slimmable Neural Networks, ICLR 2019, arXiv 1812.08928"
     )
 

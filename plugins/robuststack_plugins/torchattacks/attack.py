@@ -19,20 +19,26 @@ from robuststack_plugins.torchattacks.table import (
     COUNTS,
     EXCLUDED,
     GRADIENT_FREE,
+    NORMS,
     SUPPLIED,
     THREE_CHANNELS,
+    WITHOUT_RADIUS,
     Default,
 )
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
+
+    from robuststack.attacks import AttackedModel
+    from robuststack.plugin.threat import Norm
 
 
 class TorchAttack(rs.Attack):
     """An attack of the torchattacks library, named by its class: torchattacks:PGD.
 
     Its options are the library's, with the library's defaults, which differ from those of the attacks of the same name
-    here. The library has no EOT but in the attacks with an `eot_iter`: others see one draw a step.
+    here. The library has no EOT but in the attacks with an `eot_iter`: others see one draw a step. CW and DeepFool look for
+    the nearest adversarial image, without a radius: one that is outside of the ball is moved onto its surface.
     """
 
     paper = "Kim, Torchattacks: A PyTorch Repository for Adversarial Attacks, 2020, arXiv 2010.01950"
@@ -73,6 +79,14 @@ class TorchAttack(rs.Attack):
         return self.options.attack not in GRADIENT_FREE
 
     @property
+    def norms(self) -> tuple[Norm, ...]:  # type: ignore[override]
+        return NORMS.get(self.options.attack, ("linf",))
+
+    def draws(self, stochastic: bool) -> int:
+        """The library averages on every model."""
+        return super().draws(True)
+
+    @property
     def min_classes(self) -> int:  # type: ignore[override]
         """The difference of logits ratio needs three classes, the targeted one four."""
         if self.options.attack == "APGDT":
@@ -83,16 +97,18 @@ class TorchAttack(rs.Attack):
         options = self.options.resolved()
         if self.options.attack == "SPSA":
             return float(2 * options["nb_iter"] * options["nb_sample"])
+        if self.options.attack == "DeepFool":  # A gradient of each class a step, ten classes assumed.
+            return float(options["steps"] * (1 + 10))
         each = 1 if self.options.attack in GRADIENT_FREE else 2
         return float(each * math.prod(options[key] for key in COUNTS if key in options))
 
-    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         import inspect
 
         import torch
         import torchattacks
 
-        from robuststack.attacks.library_seed import seeded_from
+        from robuststack.attacks import project, seeded_from
 
         options = self.options.resolved()
         name = options.pop("attack")
@@ -105,7 +121,7 @@ class TorchAttack(rs.Attack):
             supplied = {
                 "eps": threat.eps,
                 "max_epsilon": threat.eps,
-                "norm": "Linf",
+                "norm": {"linf": "Linf", "l2": "L2"}[threat.norm],
                 "n_classes": model(x[:1]).shape[1],
                 "seed": seed,
                 "verbose": False,
@@ -114,7 +130,8 @@ class TorchAttack(rs.Attack):
             attack = cls(model, **options, **{key: value for key, value in supplied.items() if key in known})
             attack.set_device(x.device)
             # The library views images as rows, which a channels-last layout does not allow.
-            return attack(x.contiguous(), y).detach()  # type: ignore[no-any-return]
+            images: Tensor = attack(x.contiguous(), y).detach()
+        return project(images, x, threat) if name in WITHOUT_RADIUS else images
 
 
 @cache

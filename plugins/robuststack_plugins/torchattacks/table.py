@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from robuststack.plugin.threat import Norm
+
 Default = bool | int | float | tuple[str, ...]
 """An option's default; a tuple holds the choices, the default first."""
 
@@ -17,11 +19,21 @@ MOMENTUM: Mapping[str, Default] = {**PLAIN, "decay": 1.0}
 DIVERSE: Mapping[str, Default] = {"resize_rate": 0.9, "diversity_prob": 0.5, "random_start": False}
 PATCHES: Mapping[str, Default] = {"num_iter_set": 10, "momentum": 1.0, "amplification": 10.0, "prob": 0.7}
 
+L2: Mapping[str, Default] = {"alpha": 0.2, "steps": STEPS, "eps_for_division": 1e-10}
+SMOOTHED: Mapping[str, Default] = {
+    "noise_type": ("guassian", "uniform"),  # The library's spelling.
+    "noise_sd": 0.5,
+    "noise_batch_size": 5,
+    "batch_max": 2048,
+}
+
 ATTACKS: Mapping[str, Mapping[str, Default]] = {
     "APGD": {"steps": STEPS, "n_restarts": 1, "loss": ("ce", "dlr"), "eot_iter": 1, "rho": 0.75},
     "APGDT": {"steps": STEPS, "n_restarts": 1, "eot_iter": 1, "rho": 0.75},
     "BIM": PLAIN,
+    "CW": {"c": 1.0, "kappa": 0.0, "steps": 50, "lr": 0.01},
     "DIFGSM": {**PLAIN, "decay": 0.0, **DIVERSE},
+    "DeepFool": {"steps": 50, "overshoot": 0.02},
     "EOTPGD": {**PLAIN, "eot_iter": 2, "random_start": True},
     "FAB": {"steps": STEPS, "n_restarts": 1, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9, "multi_targeted": False},
     "FFGSM": {"alpha": 10 / 255},
@@ -30,13 +42,9 @@ ATTACKS: Mapping[str, Mapping[str, Default]] = {
     "MIFGSM": MOMENTUM,
     "NIFGSM": MOMENTUM,
     "PGD": {**PLAIN, "random_start": True},
-    "PGDRS": {
-        **PLAIN,
-        "noise_type": ("guassian", "uniform"),  # The library's spelling.
-        "noise_sd": 0.5,
-        "noise_batch_size": 5,
-        "batch_max": 2048,
-    },
+    "PGDL2": {**L2, "random_start": True},
+    "PGDRS": {**PLAIN, **SMOOTHED},
+    "PGDRSL2": {**L2, **SMOOTHED},
     "PIFGSM": PATCHES,
     "PIFGSMPP": {**PATCHES, "project_factor": 0.8},
     "RFGSM": PLAIN,
@@ -65,8 +73,6 @@ ATTACKS: Mapping[str, Mapping[str, Default]] = {
 
 EXCLUDED: Mapping[str, str] = {
     "AutoAttack": "a bundle whose APGD makes 10 steps; use autoattack_standard or autoattack_rand, the official ones",
-    "CW": "an L2 attack; use cw_inf",
-    "DeepFool": "an L2 attack without a radius",
     "EADEN": "an elastic-net attack without a radius",
     "EADL1": "an L1 attack without a radius",
     "GN": "Gaussian noise without a radius; use noise",
@@ -74,8 +80,6 @@ EXCLUDED: Mapping[str, str] = {
     "LGV": "it trains surrogate models, and is no attack on one",
     "MultiAttack": "a chain of other attacks; list them in the suite",
     "OnePixel": "an L0 attack",
-    "PGDL2": "an L2 attack",
-    "PGDRSL2": "an L2 attack",
     "Pixle": "an L0 attack",
     "SparseFool": "an L0 attack",
     "VANILA": "the clean image",
@@ -92,6 +96,13 @@ SUPPLIED: Mapping[str, str] = {
 }
 """Parameters of the library's classes that are no options here."""
 
+NORMS: Mapping[str, tuple[Norm, ...]] = {
+    **dict.fromkeys(("APGD", "APGDT", "FAB", "Square"), ("linf", "l2")),
+    **dict.fromkeys(("CW", "DeepFool", "PGDL2", "PGDRSL2"), ("l2",)),
+}
+"""The norms of an attack; what is absent is for linf."""
+WITHOUT_RADIUS = frozenset({"CW", "DeepFool"})
+"""They look for the nearest adversarial image, however far: one outside of the ball is moved onto its surface."""
 GRADIENT_FREE = frozenset({"SPSA", "Square"})
 THREE_CHANNELS = frozenset({"PIFGSM", "PIFGSMPP", "TIFGSM"})
 """Their kernels are made for three channels."""

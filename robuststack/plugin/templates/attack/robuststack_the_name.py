@@ -11,7 +11,7 @@ def register_attack(register):
 
 
 class TheName(rs.GradientAttack):
-    """Sign steps up the margin of the best wrong class over the right one."""
+    """Steps up the margin of the best wrong class over the right one."""
 
     paper = ""  # Where the method is from: authors, title, venue.
 
@@ -28,14 +28,11 @@ class TheName(rs.GradientAttack):
     def steps(self):
         return self.options.steps
 
-    def draws(self, stochastic):
-        return self.options.draws if stochastic else 1
-
     def step_size(self, threat):
         return 2.5 * threat.eps / self.steps
 
     # The host's loop calls these verbs, projects each iterate and judges the last one; see GradientAttack.
     def loss(self, logits, y):
-        from robuststack.attacks.margins import margin
+        from robuststack.attacks import margin
 
         return margin(logits, y)
