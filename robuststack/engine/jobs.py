@@ -199,9 +199,7 @@ def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str,
         raise StoreError(f"another run with other source code has retrained {spec['model']} meanwhile; run again")
     source, weights = trained["spec"], trained["weights"]
     defense, model = workspace.model(spec["model"], source, weights)
-    data = workspace.data(source["dataset"])[spec["split"]]
-    if spec["limit"] is not None:
-        data = Data(data.images[: spec["limit"]], data.labels[: spec["limit"]])
+    data = workspace.data(source["dataset"])[spec["split"]].limited(spec["limit"], spec.get("limit_rule", "first"))
     attack: Attack | None = workspace.component("attack", spec["attack"]) if spec["attack"] else None
     threat = Threat(**spec["threat"]) if attack else None
     victim = defense.view(model, Setting(**spec["victim"]))

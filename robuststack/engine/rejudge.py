@@ -96,11 +96,11 @@ def rejudge(
         draws = 1
     elif draws is None:
         draws = spec["draws"] if spec["victim"]["stochastic"] else Evaluate().draws
-    labels = workspace.data(source["dataset"])[spec["split"]].labels[: len(images)]
+    data = workspace.data(source["dataset"])[spec["split"]].limited(spec["limit"], spec.get("limit_rule", "first"))
 
     def judged(eight_bit: bool) -> np.ndarray:
-        data = Data(images, labels)
-        return _judged(defense.view(model, setting), data, draws, seed, spec["batch_size"], eight_bit)
+        attacked = Data(images, data.labels)
+        return _judged(defense.view(model, setting), attacked, draws, seed, spec["batch_size"], eight_bit)
 
     exact = judged(False)
     rounded = judged(True) if eight_bit else None

@@ -217,7 +217,7 @@ def test_a_third_of_a_gpus_free_memory_is_for_images(monkeypatch):
     [
         ({"images": np.full((6, 1, 4, 4), 1.5, np.float32)}, r"values from 1\.5 to 1\.5; models take \[0, 1\]"),
         ({"images": np.full((6, 1, 4, 4), -0.1, np.float32)}, r"values from -0\.1 to -0\.1"),
-        ({"images": np.full((6, 1, 4, 4), np.nan, np.float32)}, "values from nan to nan"),
+        ({"images": np.full((6, 1, 4, 4), np.nan, np.float32)}, "image 0 holds NaN or infinity"),
         ({"images": np.zeros((6, 1, 4, 4))}, r"images are float64; valid: uint8 \(0 to 255\) or float32 \(0 to 1\)"),
         ({"images": np.zeros((6, 4, 4, 1), np.float32)}, r"shape \(4, 4, 1\), the dataset declares \(1, 4, 4\)"),
         ({"images": np.zeros((5, 1, 4, 4), np.float32)}, "5 images and 6 labels, the dataset declares 6"),

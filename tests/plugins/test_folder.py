@@ -214,12 +214,19 @@ def test_a_path_that_is_not_given_is_asked_for():
     assert refused("") == "dataset 'folder': option 'path' is not given; it says where your data is"
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_both_parts_must_be_there(tree, part):
-    shutil.rmtree(tree / part)
+def test_test_images_must_be_there(tree):
+    shutil.rmtree(tree / "test")
     assert refused(tree) == (
-        f"dataset 'folder', {tree}: there is no folder {part}; expected train and test, with one folder a class in each"
+        f"dataset 'folder', {tree}: there is no folder test; expected train and test, with one folder a class in each"
     )
+
+
+def test_test_images_alone_score_finished_models(tree):
+    shutil.rmtree(tree / "train")
+    dataset = folder(tree)
+    assert [dataset.size(split) for split in ("train", "validation", "test")] == [0, 0, 6]
+    assert dataset.training_problem() == "has no train images; it can only score finished models"
+    assert sorted(loaded(dataset.load(tree)["test"])) == sorted(listed(tree / "test"))
 
 
 @pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
@@ -232,22 +239,25 @@ def test_one_class_is_none(tree):
     for part in ("train", "test"):
         for name in ("dog", "newt"):
             shutil.rmtree(tree / part / name)
-    assert refused(tree) == f"dataset 'folder', {tree}: train has 1 folders of classes; at least 2 are needed"
+    assert refused(tree) == f"dataset 'folder', {tree}: train has 1 folder of classes; at least 2 are needed"
 
 
 @pytest.mark.parametrize(
     ("part", "kept", "problem"),
     [
         ("train/newt", 1, "at least 2 are needed (one trains, one validates)"),
-        ("test/dog", 0, "at least 1 are needed"),
+        ("test/dog", 0, "at least 1 is needed"),
     ],
 )
 def test_a_class_needs_images(tree, part, kept, problem):
     for path in sorted(one for one in (tree / part).rglob("*") if one.is_file())[kept:]:
         if path.suffix != ".txt":
             path.unlink()
-    extensions = ".bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
-    assert refused(tree) == f"dataset 'folder', {tree}: {part} has {kept} images ({extensions}); {problem}"
+    extensions = ".bmp, .gif, .jfif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
+    assert (
+        refused(tree)
+        == f"dataset 'folder', {tree}: {part} has {kept} image{'s' * (kept != 1)} ({extensions}); {problem}"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_named(tree):
