@@ -85,6 +85,20 @@ def test_arrays_of_their_own_validate(tmp_path):
     assert {split: dataset.size(split) for split in splits} == {"train": 20, "validation": 5, "test": 6}
 
 
+def test_a_class_with_one_training_image_trains(tmp_path):
+    made = arrays(20) | {"y_train": np.array([3] + [0, 1, 2] * 6 + [0])}
+    splits = npz(written(tmp_path, made), validation=0.5).load(tmp_path)
+    assert np.bincount(splits["train"].labels, minlength=4)[3] == 1
+    assert len(splits["validation"].labels) == npz(tmp_path / "mine.npz", validation=0.5).size("validation")
+
+
+def test_where_each_class_has_one_image_nothing_can_train(tmp_path):
+    dataset = npz(written(tmp_path, arrays(4)))
+    assert (dataset.size("train"), dataset.size("validation")) == (4, 0)
+    assert dataset.training_problem() == "has no validation images; it can only score finished models"
+    assert set(dataset.load(tmp_path)) == {"train", "test"}
+
+
 def test_channels_may_come_last(tmp_path):
     made = arrays()
     last = {key: one.transpose(0, 2, 3, 1) if key[0] == "x" else one for key, one in made.items()}

@@ -89,9 +89,9 @@ class Folder(Own):
         if self.options.classes is None and list(self.classes) != sorted(self.classes):
             notes.append("the classes' folders are numbers and are sorted as such, not as by ImageFolder (0, 1, 10, 2)")
         if self._tree.others:
-            notes.append(f"left out, no images in folders of classes: {some(self._tree.others)}")
+            notes.append(f"left out, no images in folders of classes: {some(sorted(self._tree.others))}")
         if self._tree.hidden:
-            notes.append(f"left out, hidden or left behind by other programs: {some(self._tree.hidden)}")
+            notes.append(f"left out, hidden or left behind by other programs: {some(sorted(self._tree.hidden))}")
         absent = [name for name in self.classes if not self._tree.parts["test"].get(name)]
         if absent:
             notes.append(f"no test image of {some(absent)}")
