@@ -95,7 +95,7 @@ class _Planner:
                 "variant": variant,
                 "dataset": cell.dataset.component.name,
                 "dataset_options": {**cell.dataset.component.options.resolved(), **cell.dataset.made_up},
-                "dataset_notes": list(cell.dataset.component.notes()),
+                "dataset_notes": list(cell.dataset.component.notes),
                 "classes": list(cell.dataset.component.classes),
                 "split": suite.evaluate.split,
                 "limit": suite.evaluate.limit,

@@ -70,6 +70,7 @@ class Dataset(Component):
         """The names of the classes in the order of their labels; empty if they have none. Each row stores them."""
         return ()
 
+    @property
     def notes(self) -> Sequence[str]:
         """What a reader should know of how the data was read, one line each: files that were left out, labels that never
         occur. They are printed before any compute, and each row stores them."""

@@ -59,8 +59,9 @@ class StandIn(Dataset):
     def classes(self) -> Sequence[str]:
         return self.dataset.classes
 
+    @property
     def notes(self) -> Sequence[str]:
-        return self.dataset.notes()
+        return self.dataset.notes
 
     def training_problem(self) -> str:
         return self.dataset.training_problem()

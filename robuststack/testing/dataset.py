@@ -51,7 +51,7 @@ class DatasetConformance(ComponentConformance):
         dataset: Dataset = self.create()
         names = list(dataset.classes)
         assert len(names) in (0, dataset.num_classes), f"{len(names)} names for {dataset.num_classes} classes"
-        for line in [*names, *dataset.notes(), dataset.training_problem()]:
+        for line in [*names, *dataset.notes, dataset.training_problem()]:
             assert isinstance(line, str), f"{line!r} is no text"
             assert "\n" not in line, f"{line!r} has more than one line"
 

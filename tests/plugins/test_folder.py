@@ -105,7 +105,7 @@ def folder_as_test(tree: Path, name: str) -> rs.Dataset:
 def test_other_folders_are_said_to_be_left_out(tree):
     (tree / "extra" / "cat").mkdir(parents=True)
     (tree / ".cache").mkdir()
-    notes = folder(tree).notes()
+    notes = folder(tree).notes
     assert (
         "left out, no images in folders of classes: extra, test/cat/notes.txt, test/dog/notes.txt and 4 more" in notes
     )
@@ -113,10 +113,10 @@ def test_other_folders_are_said_to_be_left_out(tree):
 
 
 def test_images_of_test_that_are_trained_on_are_counted(tree):
-    assert not any("among the training images" in note for note in folder(tree).notes())
+    assert not any("among the training images" in note for note in folder(tree).notes)
     for number in (0, 4):
         shutil.copy(tree / "train" / "cat" / f"{number}.png", tree / "test" / "newt" / f"9{number}.png")
-    assert "2 of 8 test images are among the training images too, byte for byte" in folder(tree).notes()
+    assert "2 of 8 test images are among the training images too, byte for byte" in folder(tree).notes
 
 
 def test_numbers_in_names_alone_do_not_make_them_numbers(tree):

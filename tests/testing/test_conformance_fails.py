@@ -291,7 +291,7 @@ DATASET = [
      {"size": lambda self, split: 9 * (split == "test"), "training_problem": lambda self: ""}, "training_problem is empty"),
     ("its_classes_and_notes_are_lines", {"classes": ("cat", "dog")}, "2 names for 3 classes"),
     ("its_classes_and_notes_are_lines", {"classes": (0, 1, 2)}, "0 is no text"),
-    ("its_classes_and_notes_are_lines", {"notes": lambda self: ["one\ntwo"]}, "has more than one line"),
+    ("its_classes_and_notes_are_lines", {"notes": ["one\ntwo"]}, "has more than one line"),
     ("a_download_says_from_where_and_with_which_hash",
      {"downloads": lambda self: [rs.Download("ftp://x", "sha256:1", "x")]}, "x: 'ftp://x' is no address"),
     ("a_download_says_from_where_and_with_which_hash",

@@ -47,7 +47,7 @@ class Folder(Own):
 
     @cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256("\0".join(self.classes).encode() + b"\0\0")
+        digest = hashlib.sha256(os.fsencode("\0".join(self.classes)) + b"\0\0")
         for name, content in sorted(self._digests.items()):
             digest.update(os.fsencode(name) + b"\0" + content)
         return f"sha256:{digest.hexdigest()}"
@@ -84,6 +84,7 @@ class Folder(Own):
             return f"has no training image of class {empty[0]!r}"
         return super().training_problem()
 
+    @cached_property
     def notes(self) -> Sequence[str]:
         notes = [f"classes in the order of their labels: {', '.join(self.classes)}"]
         if self.options.classes is None and list(self.classes) != sorted(self.classes):
@@ -134,7 +135,10 @@ class Folder(Own):
 
     @cached_property
     def _tree(self) -> ImageTree:
-        return ImageTree(self.place)
+        try:
+            return ImageTree(self.place)
+        except OSError as error:
+            raise self.error(f"it cannot be listed ({error})") from None
 
     @cached_property
     def _files(self) -> dict[rs.Split, Labelled]:

@@ -91,6 +91,7 @@ class Npz(Own):
                     return f"has no training image of class {missing[0]}, which y_{split} has"
         return problem
 
+    @cached_property
     def notes(self) -> Sequence[str]:
         notes = [f"classes in the order of their labels: {', '.join(self.classes)}"] if self.classes else []
         seen = {split: set(labels.tolist()) for split, labels in self._labels.items()}
