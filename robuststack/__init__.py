@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from robuststack.plugin.published_size import PublishedSize, Size
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
+    from robuststack.selection import stratified
 
 _EXPORTS = {
     "robuststack.api": ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"],
@@ -41,6 +42,7 @@ _EXPORTS = {
     "robuststack.plugin.published_size": ["PublishedSize", "Size"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
+    "robuststack.selection": ["stratified"],
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -77,6 +79,7 @@ __all__ = [
     "load_suite",
     "option",
     "run",
+    "stratified",
 ]
 
 

@@ -60,7 +60,15 @@ def planned(
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, loaded.hardware(device))
-    return plan.only(only) if only else plan
+    plan = plan.only(only) if only else plan
+    print_notes(plan)
+    return plan
+
+
+def print_notes(plan: Plan) -> None:
+    """Print to standard error how the data of a plan was read."""
+    for note in plan.notes:
+        click.echo(f"robuststack: note: {note}", err=True)
 
 
 def one_point(points: Sequence[str]) -> dict[str, Any]:

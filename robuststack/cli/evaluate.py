@@ -31,7 +31,7 @@ from robuststack.paths import STORE
               help="An operating point: its knobs, with spaces between; repeatable.  [default: the defense's own]"
 )  # fmt: skip
 @click.option("--draws", type=int, metavar="N", help="Fresh noise draws that judge a randomised point.")
-@click.option("--limit", type=int, metavar="N", help="Score on the first N test images only.")
+@click.option("--limit", type=int, metavar="N", help="Score on N test images only, each class in proportion.")
 @click.option("--set", "overrides", metavar="K=V", multiple=True,
               help="Any other key of a suite, for example --set seeds.attack=[0,1]; repeatable.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")

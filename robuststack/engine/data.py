@@ -12,9 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robuststack import selection
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.errors import DatasetError
 from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
+from robuststack.selection import LimitRule
+
+TOLERANCE = 1e-6
+"""Values so far outside [0, 1] are rounding (a sum of float32 products ends a few bits above 1), and are clipped."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,28 @@ class Data:
         return self.labels.shape[0]
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Images as float32 in [0, 1], channels-last, and labels."""
+        """Copies of images, as float32 in [0, 1], channels-last, and of labels: a model that writes into its input must not
+        change what later jobs see."""
         rows = index.to(self.images.device) if isinstance(index, Tensor) else index
         images = self.images[rows].to(self.labels.device)  # Bytes travel, a quarter of what floats would.
-        images = images.float().div_(255) if images.dtype == torch.uint8 else images
-        return images.contiguous(memory_format=torch.channels_last), self.labels[index]
+        if images.dtype == torch.uint8:
+            images = images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        else:
+            # `contiguous` gives the very memory of gray images: theirs is laid out channels-last as it is.
+            images = images.to(memory_format=torch.channels_last, copy=True)
+        return images, self.labels[index].clone()
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in order, the last batch as small as it comes."""
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size))
+
+    def limited(self, limit: int | None, rule: LimitRule) -> Data:
+        """The images that a `limit` leaves to score, in the same order."""
+        if limit is None or limit >= len(self):
+            return self
+        rows = torch.from_numpy(selection.limited(self.labels.cpu().numpy(), limit, rule))
+        return Data(self.images[rows.to(self.images.device)], self.labels[rows.to(self.labels.device)])
 
 
 def load(dataset: Dataset, folder: Path, device: torch.device) -> dict[Split, Data]:
@@ -50,8 +67,7 @@ def load(dataset: Dataset, folder: Path, device: torch.device) -> dict[Split, Da
         DatasetError: wrong shape, size, type, labels, or values outside [0, 1].
     """
     splits = dataset.load(folder)
-    for split, data in splits.items():
-        _check(dataset, split, data)
+    splits = {split: _checked(dataset, split, data) for split, data in splits.items()}
     fits = sum(data.images.nbytes for data in splits.values()) <= room(device)
     return {split: _placed(data, device, device if fits else torch.device("cpu")) for split, data in splits.items()}
 
@@ -70,7 +86,12 @@ def _placed(data: Images, device: torch.device, place: torch.device) -> Data:
     return Data(images, torch.from_numpy(data.labels.astype(np.int64)).to(device))
 
 
-def _check(dataset: Dataset, split: Split, data: Images) -> None:
+def _checked(dataset: Dataset, split: Split, data: Images) -> Images:
+    """The split with values within `TOLERANCE` of [0, 1] clipped.
+
+    Raises:
+        DatasetError: it is not what it says.
+    """
     where = f"dataset {dataset.name!r}, split {split}"
     images, labels = data.images, data.labels
     if images.dtype not in (np.uint8, np.float32):
@@ -83,15 +104,60 @@ def _check(dataset: Dataset, split: Split, data: Images) -> None:
         raise DatasetError(
             f"{where}: {len(images)} images and {len(labels)} labels, the dataset declares {dataset.size(split)}"
         )
-    if images.dtype == np.float32 and not (images.min() >= 0 and images.max() <= 1):
-        raise DatasetError(
-            f"{where}: values from {images.min():g} to {images.max():g}; models take [0, 1], and normalisation belongs"
-            " inside them"
-        )
+    if len(labels) == 0:
+        raise DatasetError(f"{where}: no images; a split that the data does not have is left out, and its size is 0")
+    problem = _range_problem(images, dataset.nearly_black)
+    if problem:
+        raise DatasetError(f"{where}: {problem}")
     if labels.min() < 0 or labels.max() >= dataset.num_classes:
         raise DatasetError(
             f"{where}: labels from {labels.min()} to {labels.max()}; {dataset.num_classes} classes are declared"
         )
+    return Images(images.clip(0, 1), labels) if images.dtype == np.float32 else data
+
+
+def _range_problem(images: np.ndarray, nearly_black: bool) -> str:
+    """What is wrong with the values of images, uint8 or float32 [N, C, H, W]; empty if nothing is."""
+    low, high = images.min(), images.max()
+    if images.dtype == np.uint8:
+        if 0 < high <= 1 and not nearly_black:
+            return (
+                "bytes of 0 and 1 only, and 255 is white: either they were meant to be 0 and 255 (multiply them), or"
+                " these images are nearly black (declare `nearly_black = True`)"
+            )
+        return ""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        index = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))[0])
+        return f"image {index} holds NaN or infinity"
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        return (
+            f"values from {_digits(low)} to {_digits(high)}; models take [0, 1], and normalisation belongs inside them"
+            f"{_scale(low, high)}"
+        )
+    if 0 < high <= (1 + TOLERANCE) / 255 and not nearly_black:
+        return (
+            f"values reach {_digits(high)} only, and 1 is white: either they were divided by 255 twice (multiply them),"
+            " or these images are nearly black (declare `nearly_black = True`)"
+        )
+    return ""
+
+
+def _scale(low: np.float32, high: np.float32) -> str:
+    """What values outside [0, 1] look like, as the end of a sentence."""
+    excess = max(-low, high - 1)
+    if excess < 0.01:
+        return f" (these end {excess:.2g} outside)"
+    if low >= 0:
+        return "; these look like 0 to 255: divide them by 255" if high > 2 else ""
+    if low >= -1 - TOLERANCE and high <= 1 + TOLERANCE:
+        return "; these look scaled to [-1, 1]: store (x + 1) / 2"
+    return "; these look normalised by a mean and a standard deviation: store x * std + mean"
+
+
+def _digits(value: np.float32) -> str:
+    """As few digits as tell it from its neighbours."""
+    short = f"{value:g}"
+    return short if np.float32(short) == value else str(value)
 
 
 def training_batches(

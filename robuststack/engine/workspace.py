@@ -81,9 +81,7 @@ class Workspace:
     def selected(self, spec: ComponentSpec, selection: ImageSelection) -> Data:
         """The images that are scored, with their labels."""
         data = self.data(spec)[selection.split]
-        if selection.limit is None:
-            return data
-        return Data(data.images[: selection.limit], data.labels[: selection.limit])
+        return data.limited(selection.limit, selection.rule or "first")
 
     def made(self, spec: AttackSpec | JudgeSpec, digest: str | None = None) -> Made:
         """What the model of an attack or judge job is, for a job of that digest.

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from robuststack.plugin.threat import Threat
+from robuststack.selection import LimitRule
 from robuststack.suite.recipe import Recipe
 from robuststack.wording import component_text, percent_text, threat_text
 
@@ -211,8 +212,18 @@ class Row(Scores):
     """The dataset and the network, as labels name them."""
     dataset: str
     dataset_options: Values
+    dataset_notes: tuple[str, ...]
+    """What the dataset says of how its data was read."""
+    classes: tuple[str, ...]
+    """The names of the classes, by label; empty for a dataset that names none."""
     split: str
     """The split that the images are of."""
+    limit: int | None
+    """How many images of the split were taken; None for all."""
+    limit_rule: LimitRule | None
+    """How they were chosen: each class in proportion, or the first ones."""
+    block: Count
+    """Images a block: attacked and judged at a time, on one noise draw."""
     architecture: str | None
     architecture_options: Values
     defense: str

@@ -66,6 +66,14 @@ class Plan:
     """False when `only` left rows out."""
     by_id: Mapping[str, Job] = field(default_factory=dict, compare=False)
 
+    @property
+    def notes(self) -> list[str]:
+        """What its datasets say of how they were read, each once."""
+        notes = [
+            f"dataset {row.facts['dataset']!r}: {note}" for row in self.rows for note in row.facts["dataset_notes"]
+        ]
+        return list(dict.fromkeys(notes))
+
     def only(self, pattern: str) -> Plan:
         """The row of this label; else the rows whose label matches a shell pattern or has a word that begins with the text
         (`oat` is not in `float`); and the jobs they need.

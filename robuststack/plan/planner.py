@@ -108,7 +108,12 @@ class _Planner:
                 "variant": variant,
                 "dataset": cell.dataset.component.name,
                 "dataset_options": {**cell.dataset.component.options.resolved(), **cell.dataset.made_up},
+                "dataset_notes": list(cell.dataset.component.notes),
+                "classes": list(cell.dataset.component.classes),
                 "split": suite.evaluate.split,
+                "limit": suite.evaluate.limit,
+                "limit_rule": suite.evaluate.limit_rule if suite.evaluate.limit is not None else None,
+                "block": suite.evaluate.block,
                 "architecture": network.component.name if network else None,
                 "architecture_options": network.component.options.resolved() if network else {},
                 "defense": defense.component.name,
@@ -267,15 +272,14 @@ class _Planner:
         return {
             "model": model.id,
             "foreign": None if model.job else model.spec,
-            "selection": ImageSelection(split=evaluate.split, limit=evaluate.limit),
+            "selection": ImageSelection.of(evaluate),
             "block": evaluate.block,
             "device": self.hardware.kind,
         }
 
     def _images(self, cell: Cell) -> int:
         evaluate = self.suite.evaluate
-        selection = ImageSelection(split=evaluate.split, limit=evaluate.limit)
-        return selection.count(cell.dataset.component.size(evaluate.split))
+        return ImageSelection.of(evaluate).count(cell.dataset.component.size(evaluate.split))
 
     def _measure_job(self, label: str, cell: Cell, setting: Setting) -> Job:
         data, measure = cell.dataset.component, self.suite.measure

@@ -24,8 +24,9 @@ from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Split
 from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.threat import Threat
+from robuststack.selection import LimitRule
 from robuststack.suite.recipe import Recipe
-from robuststack.suite.suite import Measure
+from robuststack.suite.suite import Evaluate, Measure
 from robuststack.suite.user_model import UserModel
 
 Kind = Literal["train", "attack", "judge", "measure"]
@@ -102,10 +103,18 @@ class ModelSpec(Spec):
 
 
 class ImageSelection(Spec):
-    """The images that a model is scored on: the first `limit` of a split, or all."""
+    """The images that a model is scored on: `limit` of a split, chosen by a rule, or all."""
 
     split: Split
     limit: int | None = None
+    rule: LimitRule | None = None
+    """None without a limit: there is no choice to make."""
+
+    @classmethod
+    def of(cls, evaluate: Evaluate) -> Self:
+        """The images that a suite scores on."""
+        limit = evaluate.limit
+        return cls(split=evaluate.split, limit=limit, rule=None if limit is None else evaluate.limit_rule)
 
     def count(self, size: int) -> int:
         """How many images of a split of `size` images that is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -32,12 +33,19 @@ Split = Literal["train", "validation", "test"]
 
 
 class Dataset(Component):
-    """A labelled set of images in three splits. `validation` is held out from training, never from test."""
+    """A labelled set of images in three splits. `validation` is held out from training, never from test.
+
+    A set that only scores finished models has no `train` and no `validation`: their sizes are 0, and `load` leaves them
+    out.
+    """
 
     kind = "dataset"
     eps: float = 8 / 255
     """The usual Linf radius for this dataset; a suite's `threat.eps` replaces it."""
     augmentation: Augmentation = Augmentation()
+    nearly_black: bool = False
+    """Whether images are meant that reach no more than 1/255. Otherwise they are refused: most such arrays hold 0 and 1 as
+    bytes, or were divided by 255 twice."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,11 +62,27 @@ class Dataset(Component):
         raise NotImplementedError
 
     def size(self, split: Split) -> int:
-        """How many images the split has, known without reading them."""
+        """How many images the split has, known without reading them; 0 if the data has no such split."""
         raise NotImplementedError
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes in the order of their labels; empty if they have none. Each row stores them."""
+        return ()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader should know of how the data was read, one line each: files that were left out, labels that never
+        occur. They are printed before any compute, and each row stores them."""
+        return ()
+
+    def training_problem(self) -> str:
+        """Why no model can be trained on the data, as the end of "the dataset ..."; empty if one can."""
+        absent = [split for split in ("train", "validation") if self.size(split) == 0]
+        return f"has no {absent[0]} images; it can only score finished models" if absent else ""
+
     def load(self, folder: Path) -> dict[Split, Images]:
-        """All splits. `folder` is the data cache, where downloads go.
+        """All splits that have images. `folder` is the data cache, where downloads go.
 
         Raises:
             DatasetError: the data is absent and cannot be fetched, or is not what the fingerprint promises.

@@ -184,6 +184,14 @@ class Resolver:
         data: Dataset = cell.dataset.component
         defense: Defense = cell.defense.component
         recipe, training = cell.training.recipe, cell.training
+        problem = data.training_problem() if cell.trains else ""
+        if problem:
+            raise self.suite.error(
+                f"no model can be trained on dataset {data.name!r}: it {problem}", *cell.dataset.path
+            )
+        split = self.suite.evaluate.split
+        if data.size(split) == 0:
+            raise self.suite.error(f"split {split}: dataset {data.name!r} has no {split} images", "evaluate", "split")
         if cell.trains and recipe.batch_size > data.size("train"):
             raise self.suite.error(
                 f"batch_size {recipe.batch_size} is more than the {data.size('train')} training images of "

@@ -55,6 +55,17 @@ class StandIn(Dataset):
     def size(self, split: Split) -> int:
         return self.count
 
+    @property
+    def classes(self) -> Sequence[str]:
+        return self.dataset.classes
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.dataset.notes
+
+    def training_problem(self) -> str:
+        return self.dataset.training_problem()
+
     def downloads(self) -> Sequence[Download]:
         return ()
 

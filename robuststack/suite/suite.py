@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware, cpu_threads, resolve
 from robuststack.plugin.options import Options, option
+from robuststack.selection import LimitRule
 from robuststack.suite.part import Part, many
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart, ThreatSpec
 from robuststack.suite.recipe import Recipe
@@ -45,7 +46,11 @@ class Evaluate(Options):
     """How models are scored."""
 
     split: Literal["test", "validation"] = option("test", "The images to score on.")
-    limit: int | None = option(None, "Score on the first so many images only.", ge=1)
+    limit: int | None = option(None, "Score on so many images only.", ge=1)
+    limit_rule: LimitRule = option(
+        "stratified",
+        "Which images `limit` takes: each class in proportion, drawn with a fixed seed; or the first ones.",
+    )
     block: int = option(
         100,
         "Images a block: what is attacked, judged and stored at a time. One noise draw serves a whole block, and a run that"

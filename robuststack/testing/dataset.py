@@ -40,8 +40,20 @@ class DatasetConformance(ComponentConformance):
         assert dataset.fingerprint, "fingerprint is empty; nothing would tell two versions of the data apart"
         assert dataset.fingerprint == self.create().fingerprint, "fingerprint differs between two instances"
         assert 0 < dataset.eps <= 1, f"eps is {dataset.eps}, outside (0, 1], the range of a pixel"
+        assert dataset.size("test") > 0, f"split test has {dataset.size('test')} images; without them nothing is scored"
         for split in SPLITS:
-            assert dataset.size(split) > 0, f"split {split} has {dataset.size(split)} images"
+            assert dataset.size(split) >= 0, f"split {split} has {dataset.size(split)} images"
+        if dataset.size("train") == 0:
+            assert dataset.training_problem(), "training_problem is empty, and there are no training images"
+
+    def test_its_classes_and_notes_are_lines(self) -> None:
+        """They are printed, and stored in every row."""
+        dataset: Dataset = self.create()
+        names = list(dataset.classes)
+        assert len(names) in (0, dataset.num_classes), f"{len(names)} names for {dataset.num_classes} classes"
+        for line in [*names, *dataset.notes, dataset.training_problem()]:
+            assert isinstance(line, str), f"{line!r} is no text"
+            assert "\n" not in line, f"{line!r} has more than one line"
 
     def test_a_download_says_from_where_and_with_which_hash(self) -> None:
         for one in self.create().downloads():
@@ -51,7 +63,8 @@ class DatasetConformance(ComponentConformance):
 
     def test_it_is_what_it_declares(self) -> None:
         dataset, splits = self.create(), self.load()
-        assert splits.keys() == set(SPLITS), f"load gives {sorted(splits)}, not {sorted(SPLITS)}"
+        declared = {split for split in SPLITS if dataset.size(split)}
+        assert splits.keys() == declared, f"load gives {sorted(splits)}, and those with images are {sorted(declared)}"
         for split, one in splits.items():
             wanted = (dataset.size(split), *dataset.shape)
             assert one.images.shape == wanted, f"{split}: images have shape {one.images.shape}, declared is {wanted}"
@@ -60,6 +73,8 @@ class DatasetConformance(ComponentConformance):
             most = 255 if one.images.dtype == np.uint8 else 1
             low, high = one.images.min(), one.images.max()
             assert 0 <= low <= high <= most, f"{split}: pixels from {low} to {high}, outside 0 to {most}"
+            bright = high > most / 255 or dataset.nearly_black
+            assert bright, f"{split}: pixels reach {high}, and {most} is white; declare nearly_black if that is meant"
             assert np.issubdtype(one.labels.dtype, np.integer), f"{split}: labels are {one.labels.dtype}"
             found = set(one.labels.tolist())
             assert found <= set(range(dataset.num_classes)), f"{split}: labels {min(found)} to {max(found)}"
@@ -73,6 +88,6 @@ class DatasetConformance(ComponentConformance):
     def test_test_images_are_not_trained_on(self) -> None:
         """Some data sets repeat an image; more than one in a hundred is a leak."""
         splits = self.load()
-        seen = {one.tobytes() for part in ("train", "validation") for one in splits[part].images}  # type: ignore[index]
+        seen = {one.tobytes() for part, some in splits.items() if part != "test" for one in some.images}
         share = float(np.mean([one.tobytes() in seen for one in splits["test"].images]))
         assert share <= LEAK, f"{share:.0%} of the test images are in train or validation too"

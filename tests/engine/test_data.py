@@ -89,6 +89,31 @@ def test_bytes_become_floats_between_zero_and_one():
     assert data.images.flatten().tolist() == [0, 51, 255]
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("shape", [(6, 1, 4, 4), (6, 3, 4, 4), (6, 3, 1, 1)], ids=["gray", "colour", "pixels"])
+@pytest.mark.parametrize("index", [slice(0, 6), slice(2, 4), torch.tensor([5, 0])], ids=["all", "slice", "rows"])
+def test_who_writes_into_a_batch_does_not_change_the_data(kind, shape, index):
+    data = Data(torch.randint(2, shape).to(kind), torch.arange(6))
+    before = data.images.clone(), data.labels.clone()
+    x, y = data.batch(index)
+    x.sub_(0.5)
+    y.add_(1)
+    assert torch.equal(data.images, before[0])
+    assert torch.equal(data.labels, before[1])
+
+
+def test_a_limit_takes_images_with_their_labels():
+    data = Data(torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1), torch.arange(20) // 10)
+    some = data.limited(4, "stratified")
+    assert some.labels.tolist() == [0, 0, 1, 1]
+    rows = some.images.flatten().tolist()
+    assert rows == sorted(rows)
+    assert [row // 10 for row in rows] == some.labels.tolist()
+    assert data.limited(4, "first").images.flatten().tolist() == [0, 1, 2, 3]
+    assert data.limited(None, "stratified") is data
+    assert data.limited(20, "stratified") is data
+
+
 def test_batches_cover_everything_in_order():
     sizes, labels = zip(*[(len(x), y.tolist()) for x, y in make().batches(8)], strict=True)
     assert sizes == (8, 8, 4)
@@ -212,12 +237,29 @@ def test_a_third_of_a_gpus_free_memory_is_for_images(monkeypatch):
     assert room(CPU) == float("inf")
 
 
+def test_values_within_rounding_of_the_range_are_clipped(tmp_path):
+    images = np.linspace(0, 1, 6 * 16, dtype=np.float32).reshape(6, 1, 4, 4)
+    images[0, 0, 0, 0], images[5, 0, 3, 3] = -9e-7, 1 + 9e-7
+    data = load(given_with(images=images), tmp_path, CPU)["train"]
+    assert torch.equal(data.images, torch.from_numpy(images).clamp(0, 1))
+
+
+def test_nearly_black_images_can_be_declared(tmp_path):
+    for images in (np.eye(4, dtype=np.uint8), np.eye(4, dtype=np.float32) / 255):
+        dataset = given_with(images=np.broadcast_to(images, (6, 1, 4, 4)).copy(), nearly_black=True)
+        assert load(dataset, tmp_path, CPU)["train"].images.max() == images.max()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"images": np.ones((6, 1, 4, 4), np.uint8)}, "bytes of 0 and 1 only, and 255 is white: either"),
+        ({"images": np.full((6, 1, 4, 4), 1 / 255, np.float32)}, "values reach 0.003.* only, and 1 is white: either"),
+        ({"images": np.full((6, 1, 4, 4), 255, np.float32)}, "these look like 0 to 255: divide them by 255"),
+        ({"images": np.full((6, 1, 4, 4), 1 + 2e-6, np.float32)}, r"to 1\.000002; models .*\(these end 2e-06 outside"),
         ({"images": np.full((6, 1, 4, 4), 1.5, np.float32)}, r"values from 1\.5 to 1\.5; models take \[0, 1\]"),
         ({"images": np.full((6, 1, 4, 4), -0.1, np.float32)}, r"values from -0\.1 to -0\.1"),
-        ({"images": np.full((6, 1, 4, 4), np.nan, np.float32)}, "values from nan to nan"),
+        ({"images": np.full((6, 1, 4, 4), np.nan, np.float32)}, "image 0 holds NaN or infinity"),
         ({"images": np.zeros((6, 1, 4, 4))}, r"images are float64; valid: uint8 \(0 to 255\) or float32 \(0 to 1\)"),
         ({"images": np.zeros((6, 4, 4, 1), np.float32)}, r"shape \(4, 4, 1\), the dataset declares \(1, 4, 4\)"),
         ({"images": np.zeros((5, 1, 4, 4), np.float32)}, "5 images and 6 labels, the dataset declares 6"),

@@ -141,8 +141,8 @@ def test_the_tables_of_these_tests_have_every_option():
     assert set(OTHER_FLOAT) == set(Float.Options.model_fields)
     assert set(OTHER_OAT) == set(OnceForAll.Options.model_fields)
     assert set(OTHER_PGD) == set(PGD.Options.model_fields)
-    # Three change no result: which rows are made, and what is kept.
-    assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - {"points", "protocols", "keep_images"}
+    # Three change no result: which rows are made, and what is kept. The rule of the limit has a test of its own.
+    assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - {"points", "protocols", "keep_images", "limit_rule"}
     assert set(OTHER_MEASURE) == set(Measure.model_fields)
 
 
@@ -196,6 +196,16 @@ def test_how_models_are_scored_changes_attack_and_judge_jobs_only(plan, key, val
     assert same == ({False} if key == "draws" else set()), "a deterministic point has one draw"
     kept = ids(before, "attack") if key == "draws" else set()
     assert ids(before, "attack") & ids(after, "attack") == kept, "more draws need no other images"
+
+
+def test_the_rule_of_the_limit_changes_attack_jobs_if_there_is_a_limit(plan):
+    first = "evaluate.limit_rule=first"
+    assert ids(plan()) == ids(plan(first))
+    before, after = plan("evaluate.limit=50"), plan("evaluate.limit=50", first)
+    assert ids(before, "train", "measure") == ids(after, "train", "measure")
+    assert not ids(before, "attack") & ids(after, "attack")
+    facts = [(row.facts["limit"], row.facts["limit_rule"]) for some in (plan(), before, after) for row in some.rows[:1]]
+    assert facts == [(None, None), (50, "stratified"), (50, "first")]
 
 
 @pytest.mark.parametrize(("key", "value"), OTHER_MEASURE.items())

@@ -85,6 +85,47 @@ def test_a_share_of_each_class_validates_and_one_image_at_least_trains(tree, sha
     assert not set(loaded(splits["train"])) & set(loaded(splits["validation"]))
 
 
+@pytest.mark.parametrize("name", ["validation", "val", "valid"])
+def test_a_folder_of_its_own_validates(tree, name):
+    shutil.copytree(tree / "test", tree / name)
+    for number, path in enumerate(path for path in sorted((tree / name).rglob("*.png"))):
+        picture(1000 + number).save(path)
+    splits = folder(tree).load(tree)
+    assert loaded(splits["validation"]) == loaded(folder_as_test(tree, name).load(tree)["test"])
+    assert sorted(loaded(splits["train"])) == sorted(listed(tree / "train"))
+
+
+def folder_as_test(tree: Path, name: str) -> rs.Dataset:
+    """A set whose test images are those of one folder."""
+    alone = tree.parent / "alone"
+    shutil.copytree(tree / name, alone / "test")
+    return folder(alone)
+
+
+def test_other_folders_are_said_to_be_left_out(tree):
+    (tree / "extra" / "cat").mkdir(parents=True)
+    (tree / ".cache").mkdir()
+    notes = folder(tree).notes
+    assert (
+        "left out, no images in folders of classes: extra, test/cat/notes.txt, test/dog/notes.txt and 4 more" in notes
+    )
+    assert "left out, hidden or left behind by other programs: .cache" in notes
+
+
+def test_images_of_test_that_are_trained_on_are_counted(tree):
+    assert not any("among the training images" in note for note in folder(tree).notes)
+    for number in (0, 4):
+        shutil.copy(tree / "train" / "cat" / f"{number}.png", tree / "test" / "newt" / f"9{number}.png")
+    assert "2 of 8 test images are among the training images too, byte for byte" in folder(tree).notes
+
+
+def test_numbers_in_names_alone_do_not_make_them_numbers(tree):
+    for part in COUNTS:
+        for old, new in (("cat", "class10"), ("dog", "class9"), ("newt", "x")):
+            (tree / part / old).rename(tree / part / new)
+    assert folder(tree).classes == ["class10", "class9", "x"]
+
+
 def test_the_last_images_by_name_validate(tree):
     validation = folder(tree, validation=0.2).load(tree)["validation"]
     names = ("9.PNG", "more/1.PNG")
@@ -214,12 +255,19 @@ def test_a_path_that_is_not_given_is_asked_for():
     assert refused("") == "dataset 'folder': option 'path' is not given; it says where your data is"
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_both_parts_must_be_there(tree, part):
-    shutil.rmtree(tree / part)
+def test_test_images_must_be_there(tree):
+    shutil.rmtree(tree / "test")
     assert refused(tree) == (
-        f"dataset 'folder', {tree}: there is no folder {part}; expected train and test, with one folder a class in each"
+        f"dataset 'folder', {tree}: there is no folder test; expected train and test, with one folder a class in each"
     )
+
+
+def test_test_images_alone_score_finished_models(tree):
+    shutil.rmtree(tree / "train")
+    dataset = folder(tree)
+    assert [dataset.size(split) for split in ("train", "validation", "test")] == [0, 0, 6]
+    assert dataset.training_problem() == "has no train images; it can only score finished models"
+    assert sorted(loaded(dataset.load(tree)["test"])) == sorted(listed(tree / "test"))
 
 
 @pytest.mark.parametrize(("there", "absent"), [("train", "test"), ("test", "train")])
@@ -232,22 +280,25 @@ def test_one_class_is_none(tree):
     for part in ("train", "test"):
         for name in ("dog", "newt"):
             shutil.rmtree(tree / part / name)
-    assert refused(tree) == f"dataset 'folder', {tree}: train has 1 folders of classes; at least 2 are needed"
+    assert refused(tree) == f"dataset 'folder', {tree}: train has 1 folder of classes; at least 2 are needed"
 
 
 @pytest.mark.parametrize(
     ("part", "kept", "problem"),
     [
         ("train/newt", 1, "at least 2 are needed (one trains, one validates)"),
-        ("test/dog", 0, "at least 1 are needed"),
+        ("test/dog", 0, "at least 1 is needed"),
     ],
 )
 def test_a_class_needs_images(tree, part, kept, problem):
     for path in sorted(one for one in (tree / part).rglob("*") if one.is_file())[kept:]:
         if path.suffix != ".txt":
             path.unlink()
-    extensions = ".bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
-    assert refused(tree) == f"dataset 'folder', {tree}: {part} has {kept} images ({extensions}); {problem}"
+    extensions = ".bmp, .gif, .jfif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
+    assert (
+        refused(tree)
+        == f"dataset 'folder', {tree}: {part} has {kept} image{'s' * (kept != 1)} ({extensions}); {problem}"
+    )
 
 
 def test_a_file_that_cannot_be_read_is_named(tree):

@@ -47,19 +47,33 @@ def test_arrays_are_taken_as_they_are(tmp_path):
     made = arrays()
     dataset = npz(written(tmp_path, made), validation=0.25)
     splits = dataset.load(tmp_path)
-    assert np.array_equal(splits["train"].images, made["x_train"][:15])
-    assert np.array_equal(splits["validation"].images, made["x_train"][15:])
     assert np.array_equal(splits["test"].images, made["x_test"])
-    assert splits["train"].labels.tolist() == made["y_train"][:15].tolist()
-    assert splits["validation"].labels.tolist() == made["y_train"][15:].tolist()
+    place = {image.tobytes(): row for row, image in enumerate(made["x_train"])}
+    rows = {split: [place[image.tobytes()] for image in splits[split].images] for split in ("train", "validation")}
+    assert sorted(rows["train"] + rows["validation"]) == list(range(20))
+    assert all(some == sorted(some) for some in rows.values())
+    for split, some in rows.items():
+        assert splits[split].labels.tolist() == made["y_train"][some].tolist()
     assert {split: dataset.size(split) for split in splits} == {"train": 15, "validation": 5, "test": 6}
     assert dataset.shape == (3, 5, 7)
     assert dataset.num_classes == 4
 
 
-def test_by_default_the_last_tenth_of_training_validates(tmp_path):
-    dataset = npz(written(tmp_path, arrays(40)))
+def test_by_default_a_tenth_of_each_class_validates(tmp_path):
+    made = arrays(40)
+    made["y_train"].sort()
+    dataset = npz(written(tmp_path, made))
     assert (dataset.size("train"), dataset.size("validation")) == (36, 4)
+    splits = dataset.load(tmp_path)
+    assert np.bincount(splits["validation"].labels).tolist() == [1, 1, 1, 1]
+    assert np.bincount(splits["train"].labels).tolist() == [9, 9, 9, 9]
+
+
+def test_the_same_images_validate_each_time(tmp_path):
+    path = written(tmp_path, arrays(40))
+    first, again = npz(path).load(tmp_path), npz(path).load(tmp_path)
+    assert np.array_equal(first["validation"].images, again["validation"].images)
+    assert not np.array_equal(first["validation"].images, arrays(40)["x_train"][36:])
 
 
 def test_arrays_of_their_own_validate(tmp_path):
@@ -69,6 +83,20 @@ def test_arrays_of_their_own_validate(tmp_path):
     assert np.array_equal(splits["validation"].images, made["x_validation"])
     assert np.array_equal(splits["train"].images, made["x_train"])
     assert {split: dataset.size(split) for split in splits} == {"train": 20, "validation": 5, "test": 6}
+
+
+def test_a_class_with_one_training_image_trains(tmp_path):
+    made = arrays(20) | {"y_train": np.array([3] + [0, 1, 2] * 6 + [0])}
+    splits = npz(written(tmp_path, made), validation=0.5).load(tmp_path)
+    assert np.bincount(splits["train"].labels, minlength=4)[3] == 1
+    assert len(splits["validation"].labels) == npz(tmp_path / "mine.npz", validation=0.5).size("validation")
+
+
+def test_where_each_class_has_one_image_nothing_can_train(tmp_path):
+    dataset = npz(written(tmp_path, arrays(4)))
+    assert (dataset.size("train"), dataset.size("validation")) == (4, 0)
+    assert dataset.training_problem() == "has no validation images; it can only score finished models"
+    assert set(dataset.load(tmp_path)) == {"train", "test"}
 
 
 def test_channels_may_come_last(tmp_path):
@@ -262,7 +290,7 @@ def test_objects_are_never_unpickled(tmp_path, key):
     objects = np.empty(20, dtype=object)
     objects[:] = [Trap() for _ in range(20)]
     planned = npz(written(tmp_path, arrays()))
-    assert planned.size("train") == 18
+    assert planned.shape == (3, 5, 7)
     path = written(tmp_path, arrays() | {key: objects})
     assert f"{key} is of type object" in refused(path)
     with pytest.raises(DatasetError, match="Object arrays cannot be loaded"):
@@ -271,6 +299,10 @@ def test_objects_are_never_unpickled(tmp_path, key):
 
 
 ALL = "x_train, y_train, x_test, y_test"
+FROM_ZERO = (
+    "valid: from 0 to at least 1. If they count from 1, subtract 1; if classes are missing, say with `classes` how many"
+    " there are"
+)
 
 
 @pytest.mark.parametrize(
@@ -283,23 +315,34 @@ ALL = "x_train, y_train, x_test, y_test"
             "there is no array y_validation; expected x_train, y_train, x_validation, y_validation, x_test, y_test",
         ),
         (
-            {"x_train": np.zeros((20, 3, 5, 7))},
-            "x_train is of type float64; valid: uint8 (0 to 255) or float32 (0 to 1)",
+            {"x_train": np.zeros((20, 3, 5, 7), complex)},
+            "x_train is of type complex128; valid: uint8 (0 to 255), float32 (0 to 1), or another type of numbers",
         ),
         (
-            {"x_test": np.zeros((6, 5, 7), np.uint8)},
-            "x_test has shape (6, 5, 7); valid: [N, C, H, W] or [N, H, W, C]",
+            {"x_test": np.zeros((6, 35), np.uint8)},
+            "x_test has shape (6, 35); valid: [N, C, H, W], [N, H, W, C] or, of one channel, [N, H, W]",
         ),
+        ({"x_test": np.zeros((6, 5, 7), np.uint8)}, "images of x_test have shape (5, 7), those of x_train (3, 5, 7)"),
         (
             {"x_test": np.zeros((6, 3, 5, 8), np.uint8)},
             "images of x_test have shape (3, 5, 8), those of x_train (3, 5, 7)",
         ),
         ({"y_test": np.arange(5) % 4}, "x_test holds 6 images, y_test 5 labels"),
-        ({"y_train": np.arange(20) / 2}, "y_train is of type float64 and shape (20,); valid: whole numbers [N]"),
-        ({"y_train": np.eye(20, 4, dtype=int)}, "y_train is of type int64 and shape (20, 4); valid: whole numbers [N]"),
-        ({"y_train": np.arange(20) % 4 + 1}, "labels of y_train go from 1 to 4; valid: from 0 to at least 1"),
-        ({"y_train": np.arange(20) - 1}, "labels of y_train go from -1 to 18; valid: from 0 to at least 1"),
-        ({"y_train": np.zeros(20, int)}, "labels of y_train go from 0 to 0; valid: from 0 to at least 1"),
+        ({"y_train": np.arange(20) / 2}, "y_train holds numbers that are not whole; valid: whole numbers [N]"),
+        (
+            {"y_train": np.eye(20, 4, dtype=int)},
+            "y_train is of type int64 and shape (20, 4); valid: whole numbers [N]; one-hot labels become numbers by"
+            " y.argmax(1)",
+        ),
+        (
+            {"y_test": np.array(["cat", "dog", "cat", "dog", "cat", "dog"])},
+            "y_test is of type <U3 and shape (6,); valid: whole numbers [N]; names become numbers by np.unique(y,"
+            " return_inverse=True)[1]",
+        ),
+        ({"y_train": np.arange(20) % 4 + 1}, f"labels of y_train go from 1 to 4; {FROM_ZERO}"),
+        ({"y_train": np.arange(20) - 1}, "labels of y_train go from -1 to 18; valid: from 0"),
+        ({"y_train": np.zeros(20, int)}, f"labels of y_train go from 0 to 0; {FROM_ZERO}"),
+        ({"y_test": np.arange(6) + 1}, "y_test has a label 6, and the labels of y_train make 4 classes"),
         (
             {"x_test": np.zeros((0, 3, 5, 7), np.uint8), "y_test": np.zeros(0, int)},
             "x_test holds 0 images; at least 1 are needed",
@@ -339,9 +382,8 @@ def test_only_one_channel_can_be_repeated(tmp_path, channels):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": np.full((20, 3, 5, 7), 2, np.float32)}, r"split train: values from 2 to 2; models take \[0, 1\]"),
-        ({"x_test": np.full((6, 3, 5, 7), np.nan, np.float32)}, "split test: values from nan to nan"),
-        ({"y_test": np.arange(6) + 1}, "split test: labels from 1 to 6; 4 classes are declared"),
+        ({"x_train": np.full((20, 3, 5, 7), 1.5, np.float32)}, r"split train: values from 1\.5 to 1\.5; models take"),
+        ({"x_test": np.full((6, 3, 5, 7), np.nan, np.float32)}, "split test: image 0 holds NaN"),
     ],
 )
 def test_values_outside_their_range_are_refused_when_loaded(tmp_path, changes, message):

@@ -1,10 +1,14 @@
-"""What data sets of a user's own have in common: where they lie, and how they are split, augmented and attacked."""
+"""What data sets of a user's own have in common: where they lie, and how they are read, split, augmented and attacked."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import robuststack as rs
+
+NAMED = 3
+"""How many of a list a note names."""
 
 
 class Own(rs.Dataset):
@@ -16,11 +20,16 @@ class Own(rs.Dataset):
         eps: rs.PixelLength = rs.option(8 / 255, "The usual Linf radius.")
         pad: int = rs.option(0, "Training images are padded so many pixels on each side and cropped back.", ge=0)
         flip: bool = rs.option(False, "Training images are mirrored at random.")
+        white: rs.Number | None = rs.option(
+            None, "The stored value that is white. Default: 255 for bytes, 1 for floats, and doubtful values are refused.",
+            gt=0,
+        )  # fmt: skip
 
     def __init__(self, options: rs.Options | None = None) -> None:
         super().__init__(options)
         self.eps = self.options.eps
         self.augmentation = rs.Augmentation(pad=self.options.pad, flip=self.options.flip)
+        self.nearly_black = self.options.white is not None
 
     @property
     def place(self) -> Path:
@@ -36,3 +45,40 @@ class Own(rs.Dataset):
     def error(self, problem: str) -> rs.DatasetError:
         """The error that names this data set and its place."""
         return rs.DatasetError(f"dataset {self.name!r}, {self.place}: {problem}")
+
+    def class_names(self, given: str | Sequence[str | int]) -> list[str]:
+        """The names of an option `classes`: a list, or a file with one name a line, in the order of the labels.
+
+        Raises:
+            DatasetError: the file cannot be read, a name stands there twice, or there are fewer than two.
+        """
+        if isinstance(given, str):
+            try:
+                lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise self.error(f"classes: {given!r} is no file with one name a line ({error})") from None
+            given = [line.strip() for line in lines if line.strip()]
+        names = [str(name) for name in given]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise self.error(f"classes: {twice[0]!r} is named twice")
+        if len(names) < 2:
+            raise self.error(f"classes: {len(names)} named; at least 2 are needed")
+        return names
+
+
+def some(names: Collection[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return f"{', '.join(listed[:NAMED])}{more}"
+
+
+def repeated(count: int, total: int) -> list[str]:
+    """The note that test images are in the training data too, if any is."""
+    return [f"{count} of {total} test images are among the training images too, byte for byte"] if count else []
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
