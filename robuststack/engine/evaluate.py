@@ -102,6 +102,7 @@ def _attacked(
         fast = AttackedModel(folding.of(view, x), runtime, tally, final=final)
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
+        modes = [module.training for module in view.modules()]
         try:
             with seeded(seed, "attack", number):
                 source = generator(x.device, seed, "start", number)
@@ -110,7 +111,7 @@ def _attacked(
                     raw = attack.perturb(fast, x.clone(), y.clone(), threat, source).detach().float()
             changed = [(old != new).any() for old, new in zip(before, view.buffers(), strict=True)]
             # One look at the device, not one for each buffer.
-            kept = not any(module.training for module in view.modules()) and not (
+            kept = modes == [module.training for module in view.modules()] and not (
                 changed and bool(torch.stack(changed).any())
             )
         finally:

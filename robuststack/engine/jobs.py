@@ -25,10 +25,13 @@ from robuststack.engine import models
 from robuststack.engine import probe as probing
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
+from robuststack.engine.fitted import fit
+from robuststack.engine.object_hash import object_hash
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware, cpu_name
+from robuststack.layers.condition import View
 from robuststack.plan.job import Job
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import Attack, GradientAttack
@@ -53,6 +56,8 @@ class Workspace:
     hardware: Hardware
     _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
     _model: tuple[tuple[str, str | None], Defense, nn.Module] | None = None
+    model_hash: str | None = None
+    """Of the last model, if a function of the user returned it."""
 
     @property
     def runtime(self) -> Runtime:
@@ -90,7 +95,10 @@ class Workspace:
         """
         if self._model is None or self._model[0] != (job, weights):
             defense, model = models.finished(self.store, self.registry, job, spec, self.data_folder)
-            self._model = (job, weights), defense, self.runtime.place(model).eval()
+            # Before its first call: some networks keep what they compute.
+            self.model_hash = object_hash(model) if models.brings_network(spec) else None
+            shape = self.component("dataset", spec["dataset"]).shape
+            self._model = (job, weights), defense, ready(defense, model, shape, self.runtime)
         return self._model[1], self._model[2]
 
     def probe(self, job: Job, *, gradients: bool) -> None:
@@ -102,15 +110,29 @@ class Workspace:
         if job.kind == "train":
             spec = job.spec
             defense: Defense = self.component("defense", spec["defense"])
-            model = models.untrained(self.registry, spec, 0)
+            dataset: Dataset = self.component("dataset", spec["dataset"])
+            model = ready(defense, models.untrained(self.registry, spec, 0), dataset.shape, self.runtime)
         else:
             spec = job.spec["source"]
             defense, model = self.model(job.spec["model"], spec, None)
-        dataset: Dataset = self.component("dataset", spec["dataset"])
+        dataset = self.component("dataset", spec["dataset"])
         given = spec.get("given", {})
         own = given.get("python") or given.get("places", {}).get("load")
         name = own or (spec.get("architecture") or spec["defense"])["name"]
-        probing.probe(self.registry, defense, model, dataset, gradients=gradients, name=repr(name))
+        stochastic = bool(given.get("stochastic"))
+        probing.probe(
+            self.registry, defense, model, dataset, gradients=gradients, name=repr(name), stochastic=stochastic
+        )
+
+
+def ready(defense: Defense, model: nn.Module, shape: tuple[int, int, int], runtime: Runtime) -> nn.Module:
+    """The model on the device, in eval mode, with what it needs of those who call it."""
+    try:
+        view = defense.view(model, defense.most_robust())
+    except Exception:  # No model of this defense: the probe says so.
+        return runtime.place(model)
+    fit(model, view, shape, runtime)
+    return model
 
 
 def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
@@ -136,8 +158,8 @@ def _still(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     if not workspace.store.has(job.id, job.digest, also=job.also):
         return None
     found = workspace.store.result(job.id)
-    _, model = workspace.model(job.spec.get("model", job.id), job.spec.get("source", job.spec), None)
-    return found if found.get("model_sha256") == models.weights_hash(model) else None
+    workspace.model(job.spec.get("model", job.id), job.spec.get("source", job.spec), None)
+    return found if found.get("model_sha256") == workspace.model_hash else None
 
 
 def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -148,7 +170,7 @@ def _train(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, 
     recipe = Recipe(**{key: value for key, value in spec["recipe"].items() if key != "attack"})
     splits = workspace.data(spec["dataset"])
     data = splits["train"]
-    model = workspace.runtime.place(models.untrained(workspace.registry, spec, spec["seed"]))
+    model = ready(defense, models.untrained(workspace.registry, spec, spec["seed"]), dataset.shape, workspace.runtime)
     state = training.begin(defense, model, recipe)
 
     saved = store.load_checkpoint(job.id, job.digest)
@@ -218,7 +240,7 @@ def _attack(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str,
     correct = outcome.correct.cpu().numpy()
     result = {"n": correct.shape[1], "accuracy": 100 * float(correct.mean()), "checks": outcome.checks}
     # Which weights were scored: a model that is trained again need not come out the same.
-    result["model_sha256"] = models.weights_hash(model) if job.calls_function else weights
+    result["model_sha256"] = workspace.model_hash if job.calls_function else weights
     files = {"outcomes.npy": _array_bytes(np.packbits(correct, axis=1))}
     if outcome.images is not None:
         files["images.safetensors"] = safetensors.torch.save({"images": outcome.images.contiguous()})
@@ -235,20 +257,23 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     spec = job.spec
     defense: Defense = workspace.component("defense", spec["defense"])
     shape = (spec["shape"][0], spec["shape"][1], spec["shape"][2])
+    digest = None
     if "given" in spec or not defense.trains:
         _, model = models.finished(workspace.store, workspace.registry, job.id, spec, workspace.data_folder)
+        digest = object_hash(model) if job.calls_function else None
     else:
         model = models.untrained(workspace.registry, spec, 0)
-    model = workspace.runtime.place(model).eval()
+    model = ready(defense, model, shape, workspace.runtime)
     plain = None
     if "architecture" in spec:
         architecture: Architecture = workspace.component("architecture", spec["architecture"])
-        plain = workspace.runtime.place(architecture.build(shape, spec["num_classes"])).eval()
+        plain = architecture.build(shape, spec["num_classes"])
+        fit(plain, View(plain), shape, workspace.runtime)
     with seeded("measure"):
         setting = Setting(**spec["setting"])
         result = measuring.measure(defense, model, setting, shape, workspace.runtime, dict(spec["measure"]), plain)
     # How many parameters are zero depends on the weights too.
-    return {**result, **({"model_sha256": models.weights_hash(model)} if job.calls_function else {})}, {}
+    return {**result, **({"model_sha256": digest} if digest else {})}, {}
 
 
 def versions() -> dict[str, str]:

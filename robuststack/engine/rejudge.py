@@ -10,7 +10,6 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from robuststack.engine import models
 from robuststack.engine.data import Data
 from robuststack.engine.evaluate import judge
 from robuststack.engine.jobs import Workspace
@@ -85,7 +84,7 @@ def rejudge(
     source, weights = trained["spec"], trained["weights"]
     defense, model = workspace.model(spec["model"], source, weights)
     function = function_of(spec)
-    if (models.weights_hash(model) if function else weights) != result["model_sha256"]:
+    if (workspace.model_hash if function else weights) != result["model_sha256"]:
         again = f"{function!r} returns other weights" if function else f"{spec['model']} has been trained again"
         raise StoreError(f"{again} since {job} attacked it; run the suite again")
     setting = Setting(**spec["victim"])

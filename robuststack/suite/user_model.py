@@ -29,9 +29,12 @@ class Given:
 
     def resolved(self) -> dict[str, Any]:
         """As jobs write it down. Its `places` are left out of their ids."""
+        stochastic = {"stochastic": True} if self.source.stochastic else {}
         if self.source.python is not None:
-            return {"python": self.source.python, "fingerprint": self.fingerprint}
-        return {"fingerprint": self.fingerprint, "places": {"load": self.source.load}}
+            return {"python": self.source.python, "fingerprint": self.fingerprint, **stochastic}
+        assert self.source.load is not None
+        key = {"key": self.source.load.key} if self.source.load.key else {}
+        return {"fingerprint": self.fingerprint, **key, **stochastic, "places": {"load": self.source.load.file}}
 
 
 def find_given(source: ModelSource) -> Given:
@@ -43,7 +46,7 @@ def find_given(source: ModelSource) -> Given:
     if source.python is not None:
         module = source.python.partition(":")[0]
         return Given(source, f"source:{_source_of(module)}")
-    path = Path(source.load or "")
+    path = Path(source.text)
     try:
         with path.open("rb") as file:
             return Given(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
