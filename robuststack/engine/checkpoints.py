@@ -230,6 +230,11 @@ def _candidate(model: nn.Module, place: str, state: Mapping[str, Tensor], beside
         if first or not prefix or prefix.isdecimal():
             break
         kept = {key.removeprefix(f"{prefix}."): value for key, value in kept.items()}
+    # Of tied weights a file may hold one.
+    for key in own.keys() - kept.keys():
+        twin = next((name for name in kept.keys() & own.keys() if own[name].is_set_to(own[key])), None)
+        if twin is not None:
+            kept[key] = kept[twin]
     # Counters that older versions did not write, and that a network reads only while it trains without a momentum.
     counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked") and key not in kept}
     if kept and own.keys() - kept.keys() <= counters.keys():

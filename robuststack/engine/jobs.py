@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import platform
 import statistics
 import time
@@ -25,7 +26,7 @@ from robuststack.engine import models
 from robuststack.engine import probe as probing
 from robuststack.engine import train as training
 from robuststack.engine.data import Data
-from robuststack.engine.fitted import fit
+from robuststack.engine.fitted import fit, needs_of
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import Runtime
@@ -43,6 +44,7 @@ from robuststack.plugin.threat import Threat
 from robuststack.running.store import Store
 from robuststack.suite.recipe import Recipe
 
+LOG = logging.getLogger(__name__)
 Reporter = Callable[..., None]
 
 
@@ -123,6 +125,8 @@ class Workspace:
         probing.probe(
             self.registry, defense, model, dataset, gradients=gradients, name=repr(name), stochastic=stochastic
         )
+        if needs_of(model).float32:
+            LOG.warning("%r cannot run in bf16: its forward passes are float32", name)
 
 
 def ready(defense: Defense, model: nn.Module, shape: tuple[int, int, int], runtime: Runtime) -> nn.Module:

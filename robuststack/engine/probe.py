@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.attacks.frozen_eval import frozen_eval
-from robuststack.engine.fitted import needs_of, same
+from robuststack.engine.fitted import same
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_of
 from robuststack.errors import ModelError, RobustStackError
@@ -57,11 +57,6 @@ def probe(
             _refuse_batches(view, images, name)
         if gradients:
             _refuse_without_gradients(view, images[:2], registry, name)
-
-
-def precision_note(model: nn.Module, name: str) -> str:
-    """What to tell the user of the precision that the model runs in; empty if it is that of the job."""
-    return f"{name} cannot run in bf16: its forward passes are float32" if needs_of(model).float32 else ""
 
 
 def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> None:
