@@ -46,7 +46,7 @@ class Runtime:
             if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
                 tensor.data = tensor.data.contiguous()
             if tensor.dim() == 4:
-                tensor.data = tensor.data.contiguous(memory_format=layout)
+                tensor.data = tensor.data.to(memory_format=layout)
         if self.device.type == "cpu":
             avoid_fault(model)
         return model

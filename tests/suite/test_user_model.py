@@ -610,7 +610,10 @@ def test_a_function_that_gives_no_module_is_one_line(refused, function, reason):
         ("(y, x)", "returns tuple; valid: a tensor of logits [N, 4]"),
         ("{'scores': y}", "returns dict; valid: a tensor of logits [N, 4]"),
         ("y[:, :3]", "returns [2, 3] for 2 images; the dataset has 4 classes, so logits are [2, 4]"),
-        ("y[:, :, None].repeat(1, 1, 2)", "returns [2, 4, 2] for 2 images; the dataset has 4 classes, so logits are [2, 4]"),
+        (
+            "y[:, :, None].repeat(1, 1, 2)",
+            "returns [2, 4, 2] for 2 images; the dataset has 4 classes, so logits are [2, 4]",
+        ),
         ("y[:1]", "returns [1, 4] for 2 images; the dataset has 4 classes, so logits are [2, 4]"),
         ("y.softmax(1)", "returns probabilities; remove its softmax: attacks need logits"),
         ("y.detach()", "gives no gradients, which attacks here need; valid: "),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from referee import DATASET, EPS
 
 import robuststack as rs
+from referee import DATASET, EPS
 
 NUMBERS = count()
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from referee import figures, taught
 from torch import Tensor, nn
 
 import robuststack as rs
+from referee import figures, taught
 from robuststack.plugin.registry import Registry
 
 ARCHITECTURE = "resnet8 width=4"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from referee import figures
 
 import robuststack as rs
+from referee import figures
 
 HEAD = """
 import random

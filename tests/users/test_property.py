@@ -97,5 +97,4 @@ def test_a_planted_fault_is_found(
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError):
-        for seed in seeds:
-            holds(seed)
+        list(map(holds, seeds))
