@@ -197,6 +197,7 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     Raises:
         StoreError: the store has no such job, or its file is damaged.
     """
+    from robuststack.attacks.frozen_eval import eval_mode
     from robuststack.engine import models
 
     storage = Store(store, create=False)
@@ -210,4 +211,5 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     registry = registry or Registry()
     defense, model = models.finished(storage, registry, full, spec.model, data_folder(), seed=spec.seed)
     dataset = models.component(registry, "dataset", spec.model.dataset)
-    return Trained(full, result["label"], defense, dataset, model.eval(), spec)
+    eval_mode(model)
+    return Trained(full, result["label"], defense, dataset, model, spec)

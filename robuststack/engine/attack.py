@@ -87,6 +87,7 @@ def attack_block(
         attacked = AttackedModel(folded, runtime, tally, final=early_stop)
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
+        modes = [module.training for module in view.modules()]
         try:
             with seeded(seed, "attack", number):
                 source = generator(x.device, seed, "start", number)
@@ -95,7 +96,7 @@ def attack_block(
                     raw = attack.perturb(attacked, x.clone(), y.clone(), threat, source).detach().float()
             changed = [(old != new).any() for old, new in zip(before, view.buffers(), strict=True)]
             # One look at the device, not one for each buffer.
-            kept = not any(module.training for module in view.modules()) and not (
+            kept = modes == [module.training for module in view.modules()] and not (
                 changed and bool(torch.stack(changed).any())
             )
         finally:

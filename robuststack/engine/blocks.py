@@ -18,7 +18,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from robuststack.engine import models
 from robuststack.engine.attack import Seen, attack_block, checks
 from robuststack.engine.data import Data
 from robuststack.engine.judge import judge_block
@@ -41,7 +40,8 @@ def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
     made = workspace.made(spec, job.digest)
     weights = made.weights
     if job.calls_function:
-        weights = models.weights_hash(workspace.model(made)[1])
+        workspace.model(made)
+        weights = workspace.model_hash
     images = (
         workspace.store.result(spec.images)["images_sha256"] if isinstance(spec, JudgeSpec) and spec.images else None
     )

@@ -18,9 +18,12 @@ import robuststack
 from robuststack.engine import blocks, models
 from robuststack.engine import measure as measuring
 from robuststack.engine import train as training
+from robuststack.engine.fitted import fit
+from robuststack.engine.object_hash import object_hash
 from robuststack.engine.random_streams import seeded
-from robuststack.engine.workspace import Made, Workspace
+from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.hardware import Hardware, cpu_name
+from robuststack.layers.condition import View
 from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.specs import AttackSpec, JudgeSpec, MeasureSpec, TrainSpec
 from robuststack.plugin.architecture import Architecture
@@ -67,7 +70,8 @@ def _kept(job: Job, workspace: Workspace) -> dict[str, Any] | None:
         now = blocks.basis(job, workspace)
     else:
         assert job.spec.described is not None
-        now = {"model_sha256": models.weights_hash(workspace.model(Made(job.id, job.spec.described))[1])}
+        workspace.model(Made(job.id, job.spec.described))
+        now = {"model_sha256": workspace.model_hash}
     return result if all(result.get(name) == value for name, value in now.items()) else None
 
 
@@ -131,7 +135,9 @@ def _train(
     attack: GradientAttack = workspace.component("attack", spec.attack)
     splits = workspace.data(spec.model.dataset)
     data = splits["train"]
-    model = workspace.runtime.place(models.untrained(workspace.registry, spec.model, spec.seed))
+    model = ready(
+        defense, models.untrained(workspace.registry, spec.model, spec.seed), dataset.shape, workspace.runtime
+    )
     state = training.begin(defense, model, recipe)
 
     saved = store.load_checkpoint(job.id, job.digest)
@@ -178,21 +184,24 @@ def _train(
 def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[str, Any], dict[str, bytes]]:
     parts = spec.model
     defense: Defense = workspace.component("defense", parts.defense)
+    digest = None
     if parts.user_model or not defense.trains:
         _, model = models.finished(workspace.store, workspace.registry, job.id, parts, workspace.data_folder)
+        digest = object_hash(model) if job.calls_function else None
     else:
         model = models.untrained(workspace.registry, parts, 0)
-    model = workspace.runtime.place(model).eval()
+    model = ready(defense, model, spec.shape, workspace.runtime)
     plain = None
     if parts.architecture:
         architecture: Architecture = workspace.component("architecture", parts.architecture)
-        plain = workspace.runtime.place(architecture.build(spec.shape, spec.num_classes)).eval()
+        plain = architecture.build(spec.shape, spec.num_classes)
+        fit(plain, View(plain), spec.shape, workspace.runtime)
     with seeded("measure"):
         result = measuring.measure(
             defense, model, spec.setting, spec.shape, workspace.runtime, spec.measure.resolved(), plain
         )
     # How many parameters are zero depends on the weights too.
-    return {**result, **({"model_sha256": models.weights_hash(model)} if job.calls_function else {})}, {}
+    return {**result, **({"model_sha256": digest} if digest else {})}, {}
 
 
 def versions() -> dict[str, str]:

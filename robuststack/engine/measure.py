@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from robuststack.attacks.frozen_eval import frozen_eval
@@ -18,6 +21,31 @@ from robuststack.layers.full_float32 import full_float32
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Setting
+
+
+def _products(matrix: torch.Size, *_: Any, **__: Any) -> int:
+    """Of a matrix with a vector."""
+    return 2 * matrix.numel()
+
+
+def _products_added(_: Any, matrix: torch.Size, *__: Any, **___: Any) -> int:
+    return 2 * matrix.numel()
+
+
+def _packed(x: torch.Tensor, weights: Any, *_: Any, **__: Any) -> int:
+    """Of a quantised linear layer."""
+    return 2 * (x.numel() // x.shape[-1]) * int(weights.unpack()[0].numel())
+
+
+_packed._get_raw = True  # type: ignore[attr-defined]
+FURTHER: dict[Any, Any] = {
+    torch.ops.aten.mv: _products,
+    torch.ops.aten.addmv: _products_added,
+    torch.ops.quantized.linear_dynamic: _packed,
+    torch.ops.quantized.linear_relu_dynamic: _packed,
+    torch.ops.quantized.linear: _packed,
+}
+"""Products that torch's counter leaves out."""
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -30,11 +58,29 @@ def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, in
 
 @torch.no_grad()
 def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each)."""
+    """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each).
+
+    Kernels that compute several layers at once, which nothing is counted of, are off meanwhile: those of attention, of
+    transformer layers and of recurrent ones.
+    """
     image = torch.zeros(1, *shape, device=device_of(view))
-    with frozen_eval(view), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=FURTHER)
+    with frozen_eval(view), _layer_by_layer(), counter:
         view(image)
     return int(counter.get_total_flops()) // 2
+
+
+@contextlib.contextmanager
+def _layer_by_layer() -> Iterator[None]:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel([SDPBackend.MATH]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of settings for other processors.
+            with torch.backends.mkldnn.flags(enabled=False):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @torch.no_grad()

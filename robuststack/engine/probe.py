@@ -1,29 +1,52 @@
-"""A model called once before any compute, so that what could not be evaluated is refused while nothing is lost."""
+"""A model called before any compute, so that what could not be evaluated is refused while nothing is lost."""
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor, nn
 
 from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.fitted import same
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_of
 from robuststack.errors import ModelError, RobustStackError
+from robuststack.layers.condition import View
+from robuststack.layers.full_float32 import full_float32
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 
+IMAGES = 8
+LOG = logging.getLogger(__name__)
+QUANTISED = 0.05
+"""Largest effect of the rest of the batch on a network that quantises its activations as they come, relative to the
+largest logit."""
+NOISE = 1e-5
+"""Least difference between two calls that counts as noise, relative to the largest logit: above a change of the order in
+which a device adds."""
+
 
 def probe(
-    registry: Registry, defense: Defense, model: nn.Module, dataset: Dataset, *, gradients: bool, name: str
+    registry: Registry,
+    defense: Defense,
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    gradients: bool,
+    name: str,
+    stochastic: bool = False,
 ) -> None:
-    """Call the model once, at its most robust point, and refuse one that could not be evaluated.
+    """Call the model a few times, at its most robust point, and refuse one that could not be evaluated.
+
+    `stochastic` says that its user declares it to be randomised.
 
     Raises:
-        ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], or gives no
-            gradients where attacks need them.
+        ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], gives no gradients
+            where attacks need them, is not in eval mode after `eval()`, draws noise without a word, or gives logits that
+            depend on the other images of a batch.
     """
-    shape, num_classes = dataset.shape, dataset.num_classes
     try:
         view = defense.view(model, defense.most_robust())
     except RobustStackError:
@@ -31,28 +54,131 @@ def probe(
     except Exception as error:
         raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from error
     device = device_of(model)
-    with seeded("probe"), frozen_eval(view):
-        images = torch.rand(2, *shape, device=device, requires_grad=True)
+    with seeded("probe"), frozen_eval(view), full_float32(device):
+        images = torch.rand(IMAGES, *dataset.shape, device=device)
+        _refuse_shape(view, images[:2], dataset, name)
+        _refuse_train_mode(view, images, name)
+        if not stochastic and not view.stochastic:
+            _refuse_noise(view, images, name)
+            _refuse_batches(view, images, name)
+        if gradients:
+            _refuse_without_gradients(view, images[:2], registry, name)
+
+
+def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> None:
+    shape, num_classes = list(dataset.shape), dataset.num_classes
+    with torch.enable_grad():
         try:
-            logits = view(images)
+            logits = view(images.clone().requires_grad_())
         except (RobustStackError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             takes_colour = shape[0] == 1 and _runs(view, images.expand(-1, 3, -1, -1))
-            reason = _colour(dataset) if takes_colour else f"{type(error).__name__}: {error}"
-            raise ModelError(f"{name} cannot take images of shape {list(shape)}: {reason}") from error
-        if not isinstance(logits, Tensor):
-            kind = type(logits).__name__
-            raise ModelError(f"{name} returns {kind}; valid: a tensor of logits [N, {num_classes}]")
-        if tuple(logits.shape) != (2, num_classes):
-            raise ModelError(
-                f"{name} returns {list(logits.shape)} for 2 images; the dataset has {num_classes} classes, so logits are"
-                f" [2, {num_classes}]"
-            )
-        if _probabilities(logits):
-            raise ModelError(f"{name} returns probabilities; remove its softmax: attacks need logits")
-        if gradients and not logits.requires_grad:
+            reason = _colour(dataset) if takes_colour else " ".join(f"{type(error).__name__}: {error}".split())
+            raise ModelError(f"{name} cannot take images of shape {shape}: {reason}") from error
+    if isinstance(logits, (tuple, list)):
+        raise ModelError(
+            f"{name} returns {type(logits).__name__}; valid: a tensor of logits [N, {num_classes}], so return that part of"
+            " it alone"
+        )
+    if not isinstance(logits, Tensor):
+        raise ModelError(f"{name} returns {type(logits).__name__}; valid: a tensor of logits [N, {num_classes}]")
+    if tuple(logits.shape) != (2, num_classes):
+        raise ModelError(
+            f"{name} returns {list(logits.shape)} for 2 images; the dataset has {num_classes} classes, so logits are"
+            f" [2, {num_classes}]"
+        )
+    if _probabilities(logits):
+        raise ModelError(f"{name} returns probabilities; remove its softmax: attacks need logits")
+
+
+@torch.no_grad()
+def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
+    """Refuse layers that stay in train mode, if that changes the logits."""
+    training = [(path, module) for path, module in view.model.named_modules() if module.training]
+    if not training:
+        return
+    logits = _logits(view, images)
+    for _, module in training:
+        module.training = False
+    still = _logits(view, images)
+    for _, module in training:
+        module.training = True
+    if same(logits, still):
+        return
+    path, layer = next(((path, module) for path, module in training if not any(module.children())), training[0])
+    more = f" and {len(training) - 1} more" if len(training) > 1 else ""
+    raise ModelError(
+        f"{name} is in train mode after eval(): {path or 'the model'} ({type(layer).__name__}){more}, which changes its"
+        " logits; its train(mode) and eval() must reach every layer, or set those layers' `training` to False"
+    )
+
+
+def _refuse_noise(view: View, images: Tensor, name: str) -> None:
+    first, second = (_logits(view, images, seed) for seed in (1, 2))
+    if not same(first, second, NOISE):
+        raise ModelError(
+            f"{name} gives other logits when it is called again with the same images, in eval mode: it draws noise"
+            " (dropout, randn) or keeps a state; remove that, or declare it with `stochastic: true` in the suite's"
+            " `model:` (evaluate: --set defenses.0.model.stochastic=true)"
+        )
+
+
+def _refuse_batches(view: View, images: Tensor, name: str) -> None:
+    """Refuse logits that depend on the rest of the batch: figures would depend on the batch size."""
+    whole = _logits(view, images)
+    for part in (images[: IMAGES - 1], images[:1]):
+        try:
+            logits = _logits(view, part)
+        except (RobustStackError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ModelError(f"{name} cannot take a batch of {len(part)}: {reason}") from error
+        if same(logits, whole[: len(part)]):
+            continue
+        if _quantises(view.model) and same(logits, whole[: len(part)], QUANTISED):
+            message = "%s takes 8-bit scales from the whole batch: its figures depend a little on evaluate.batch_size"
+            LOG.warning(message, name)
+            return
+        norm = next((path for path, one in view.model.named_modules() if _batch_statistics(one)), None)
+        hint = f" ({norm} uses the statistics of the batch: track_running_stats=False)" if norm else ""
+        raise ModelError(
+            f"{name} gives an image other logits in a batch of {len(part)} than in one of {IMAGES}{hint}; each image's"
+            " logits must depend on that image alone"
+        )
+
+
+def _refuse_without_gradients(view: View, images: Tensor, registry: Registry, name: str) -> None:
+    with torch.enable_grad():
+        point = images.clone().requires_grad_()
+        logits = view(point)
+        if not logits.requires_grad:
             raise ModelError(f"{name} gives no gradients, which attacks here need; {registry.gradient_free()}")
+        try:
+            torch.autograd.grad(logits.sum(), point)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = " ".join(str(error).partition(". ")[0].split())
+            raise ModelError(
+                f"{name} gives no gradients, which attacks here need ({reason}); {registry.gradient_free()}"
+            ) from error
+
+
+@torch.no_grad()
+def _logits(view: View, images: Tensor, seed: int = 0) -> Tensor:
+    with seeded("probe", seed):
+        return view(images.clone()).float()  # type: ignore[no-any-return]
+
+
+def _batch_statistics(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+
+
+def _quantises(model: nn.Module) -> bool:
+    """Whether layers round their inputs by a scale that they take from the batch (`quantize_dynamic`)."""
+    return any(type(layer).__module__.startswith("torch.ao.nn.quantized.dynamic") for layer in model.modules())
 
 
 def _colour(dataset: Dataset) -> str:

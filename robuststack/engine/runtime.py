@@ -35,9 +35,18 @@ class Runtime:
         a processor round to. A backward pass takes its arithmetic from where that pass runs."""
         return full_float32(self.device) if self.precision == "float32" else nullcontext()
 
-    def place(self, model: nn.Module) -> nn.Module:
-        """The model on the device, convolution weights laid out channels-last, the layout of the images."""
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def place(self, model: nn.Module, *, channels_last: bool = True) -> nn.Module:
+        """The model on the device, its 4-dimensional weights in channels-last, the layout of the images, or in torch's
+        default layout. Expanded tensors, which cannot be written to, get memory of their own."""
+        model.to(self.device)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        for tensor in chain(model.parameters(), model.buffers()):
+            if tensor.layout is not torch.strided or nn.parameter.is_lazy(tensor):
+                continue
+            if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+                tensor.data = tensor.data.contiguous()
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.to(memory_format=layout)
         if self.device.type == "cpu":
             avoid_fault(model)
         return model

@@ -152,6 +152,7 @@ def train(
     """
     model, optimizer = state.model, state.optimizer
     step = Step(model, attack, threat, runtime, recipe.epochs, seed)
+    finite = _finite(model)  # A constant mask of -inf is not.
     for epoch in range(state.epoch, recipe.epochs):
         started = time.perf_counter()
         for group in optimizer.param_groups:
@@ -181,10 +182,15 @@ def train(
         epoch_done(epoch + 1, metrics)
     if state.best:
         model.load_state_dict(state.best.weights)
-    broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
+    broken = finite - _finite(model)
     if broken:
-        raise JobFailed(f"{broken[0]} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
+        raise JobFailed(f"{min(broken)} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
     return state
+
+
+def _finite(model: nn.Module) -> set[str]:
+    """The names of what is finite in the model's state."""
+    return {name for name, value in model.state_dict().items() if bool(torch.isfinite(value).all())}
 
 
 def _validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from robuststack.engine import data as data_module
 from robuststack.engine import models
 from robuststack.engine import probe as probing
 from robuststack.engine.data import Data
+from robuststack.engine.fitted import fit, needs_of
+from robuststack.engine.object_hash import object_hash
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware
@@ -31,6 +34,8 @@ from robuststack.plugin.dataset import Dataset, Split
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Workspace:
     _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
     _model: tuple[tuple[str, str | None], Defense, nn.Module] | None = None
     _images: tuple[str, Tensor] | None = None
+    model_hash: str | None = None
+    """Of all that the last model is made of, if a function of the user returned it."""
     folding: Folding = field(default_factory=Folding)
     """What can be folded in the model that was loaded last."""
 
@@ -104,7 +111,11 @@ class Workspace:
             defense, model = models.finished(
                 self.store, self.registry, made.job, made.spec, self.data_folder, seed=made.seed
             )
-            self._model = (made.job, made.weights), defense, self.runtime.place(model).eval()
+            # Before its first call: some networks keep what they compute.
+            own = made.spec.user_model
+            self.model_hash = object_hash(model) if own and own.python else None
+            shape = self.component("dataset", made.spec.dataset).shape
+            self._model = (made.job, made.weights), defense, ready(defense, model, shape, self.runtime)
             self.folding = Folding()
         return self._model[1], self._model[2]
 
@@ -129,11 +140,27 @@ class Workspace:
         spec = job.spec
         assert spec.described is not None
         parts = spec.described
+        dataset: Dataset = self.component("dataset", parts.dataset)
         if isinstance(spec, AttackSpec | JudgeSpec):
             defense, model = self.model(Made(spec.model, parts))
         else:
             defense = self.component("defense", parts.defense)
-            model = models.untrained(self.registry, parts, 0)
-        dataset: Dataset = self.component("dataset", parts.dataset)
-        network = parts.user_model.text if parts.user_model else (parts.architecture or parts.defense).name
-        probing.probe(self.registry, defense, model, dataset, gradients=gradients, name=repr(network))
+            model = ready(defense, models.untrained(self.registry, parts, 0), dataset.shape, self.runtime)
+        own = parts.user_model
+        network = own.text if own else (parts.architecture or parts.defense).name
+        probing.probe(
+            self.registry, defense, model, dataset,
+            gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic),
+        )  # fmt: skip
+        if needs_of(model).float32:
+            LOG.warning("%r cannot run in bf16: its forward passes are float32", network)
+
+
+def ready(defense: Defense, model: nn.Module, shape: tuple[int, int, int], runtime: Runtime) -> nn.Module:
+    """The model on the device, in eval mode, with what it needs of those who call it."""
+    try:
+        view = defense.view(model, defense.most_robust())
+    except Exception:  # No model of this defense: the probe says so.
+        return runtime.place(model)
+    fit(model, view, shape, runtime)
+    return model

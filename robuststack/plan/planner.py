@@ -144,7 +144,7 @@ class _Planner:
         models: Mapping[int, _Model],
         attacks: Mapping[str, Variant],
     ) -> RowPlan:
-        protocols = cell.defense.component.protocols(point)
+        protocols = cell.protocols(point)
         wanted = [one for one in self.suite.evaluate.protocols if one in protocols] or [HEADLINE]
         self.protocols.update(protocols)
         clean = {one: self._score(f"{label} clean", None, cell, protocols[one], models) for one in wanted}

@@ -81,6 +81,10 @@ class UserModelSpec(Placed):
 
     python: str | None = None
     """`package.module:function`"""
+    key: str | None = None
+    """Which of several state dicts in the file."""
+    stochastic: bool = False
+    """Whether the user says that two forward passes differ."""
 
     @classmethod
     def of(cls, model: UserModel) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,3 +37,8 @@ class Scoring:
     victim: Setting
     draws: int | None = None
     """How many noise draws attacks average over where the attacker's model is randomised; None: as the suite sets each."""
+
+    def randomised(self) -> Scoring:
+        """The same of a model that draws noise at every setting."""
+        parts = {name: replace(getattr(self, name), stochastic=True) for name in ("clean", "attacker", "victim")}
+        return replace(self, **parts)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any
 
@@ -47,20 +48,49 @@ class DatasetPart(Part):
     )
 
 
+class WeightsFile(Options):
+    """A file of weights, and which of its state dicts is meant if it holds several."""
+
+    file: str = option("", "A .safetensors file or a PyTorch checkpoint; `~` is the home directory.", min_length=1)
+    key: str | None = option(
+        None,
+        "Where in the file the weights are, such as `state_dict_ema`; dots lead further in. Default: found.",
+        min_length=1,
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _at_home(cls, file: str) -> str:
+        return os.path.expanduser(file)
+
+
+def _weights_file(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class ModelSource(Options):
     """A finished model, evaluated in place of one that is trained here."""
 
-    load: str | None = option(
-        None, "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch state dict."
+    load: Annotated[
+        WeightsFile | None, BeforeValidator(_weights_file, json_schema_input_type=str | WeightsFile | None)
+    ] = option(
+        None,
+        "Weights of the defense's form of the architecture: a .safetensors file or a PyTorch checkpoint, or"
+        " `{file: FILE, key: KEY}` for one that holds several.",
     )
     python: str | None = option(
         None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module."
+    )
+    stochastic: bool = option(
+        False,
+        "The model draws noise in its forward pass, in eval mode too: it is scored on `evaluate.draws` draws, and attacks"
+        " average gradients over their own `draws` (EOT).",
     )
 
     @property
     def text(self) -> str:
         """The file or the function, as the suite writes it."""
-        return self.python or self.load or ""
+        return self.python or (self.load.file if self.load else "")
 
     @field_validator("python")
     @classmethod

@@ -11,7 +11,7 @@ from robuststack.errors import ModelError, PluginError
 from robuststack.plugin.attack import Attack, GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
-from robuststack.plugin.operating_point import Point
+from robuststack.plugin.operating_point import Point, Scoring
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Norm, Threat, check_radius
@@ -49,6 +49,13 @@ class Cell:
     def recipe(self) -> dict[str, Any]:
         """The recipe with the options of its attack, defaults included."""
         return {**self.training.recipe.resolved(), "attack": self.attack.resolved()}
+
+    def protocols(self, point: Point) -> dict[str, Scoring]:
+        """The ways to score `point`, by name; all of them randomised if the user says that the model is."""
+        protocols: dict[str, Scoring] = self.defense.component.protocols(point)
+        if self.given is None or not self.given.source.stochastic:
+            return protocols
+        return {name: scoring.randomised() for name, scoring in protocols.items()}
 
 
 class Resolver:

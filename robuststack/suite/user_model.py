@@ -29,9 +29,12 @@ class UserModel:
 
     def resolved(self) -> dict[str, Any]:
         """As jobs write it down. Its `places` are left out of their ids."""
+        stochastic = {"stochastic": True} if self.source.stochastic else {}
         if self.source.python is not None:
-            return {"python": self.source.python, "fingerprint": self.fingerprint}
-        return {"fingerprint": self.fingerprint, "places": {"load": self.source.load}}
+            return {"python": self.source.python, "fingerprint": self.fingerprint, **stochastic}
+        assert self.source.load is not None
+        key = {"key": self.source.load.key} if self.source.load.key else {}
+        return {"fingerprint": self.fingerprint, **key, **stochastic, "places": {"load": self.source.load.file}}
 
 
 def find_user_model(source: ModelSource) -> UserModel:
@@ -43,7 +46,7 @@ def find_user_model(source: ModelSource) -> UserModel:
     if source.python is not None:
         module = source.python.partition(":")[0]
         return UserModel(source, f"source:{_source_of(module)}")
-    path = Path(source.load or "")
+    path = Path(source.text)
     try:
         with path.open("rb") as file:
             return UserModel(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")

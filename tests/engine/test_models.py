@@ -69,9 +69,10 @@ def test_an_error_of_ours_inside_a_model_keeps_its_words() -> None:
     ("rows", "probabilities"),
     [
         ([[0.25, 0.25, 0.5], [1.0, 0.0, 0.0]], True),
-        ([[0.25, 0.25, 0.5], [1.0, 0.0, 0.1]], False),
+        ([[1.0, 0.0, 0.1], [1.0, 0.0, 0.1]], False),
         ([[1.5, -0.5, 0.0], [1.0, 0.0, 0.0]], False),
         ([[-1.0, -2.0, -0.4], [0.0, 0.0, 0.0]], False),
+        ([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], False),
     ],
 )
 def test_probabilities_are_rows_that_are_not_negative_and_sum_to_one(
@@ -79,7 +80,7 @@ def test_probabilities_are_rows_that_are_not_negative_and_sum_to_one(
 ) -> None:
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.cat([torch.tensor(rows), torch.zeros(2, 1)], 1)
+            return torch.cat([torch.tensor(rows[:1]), torch.zeros(1, 1)], 1).expand(len(x), -1)
 
     if probabilities:
         with pytest.raises(ModelError, match="'mine' returns probabilities; remove its softmax: attacks need logits"):

@@ -396,16 +396,6 @@ def test_a_function_that_loads_other_weights_is_scored_anew(run, here):
     assert other.ca != first.ca
 
 
-def test_tied_weights_and_other_types_have_a_hash():
-    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    net[1].weight = net[0].weight
-    net.register_buffer("scalar", torch.tensor(1.0, dtype=torch.bfloat16))
-    net.register_buffer("flags", torch.tensor([True, False]))
-    before = models.weights_hash(net)
-    net.flags[1] = True
-    assert models.weights_hash(net) != before
-
-
 def test_a_file_that_changes_between_plan_and_run_is_refused(here, suite, registry):
     weights(here / "w.safetensors")
     plan = make_plan(load_suite(suite("load: w.safetensors")), registry, CPU)
@@ -626,9 +616,12 @@ def test_a_function_that_gives_no_module_is_one_line(refused, function, reason):
     ("result", "message"),
     [
         ("(y, x)", "returns tuple; valid: a tensor of logits [N, 4]"),
-        ("{'logits': y}", "returns dict; valid: a tensor of logits [N, 4]"),
+        ("{'scores': y}", "returns dict; valid: a tensor of logits [N, 4]"),
         ("y[:, :3]", "returns [2, 3] for 2 images; the dataset has 4 classes, so logits are [2, 4]"),
-        ("y[:, :, None]", "returns [2, 4, 1] for 2 images; the dataset has 4 classes, so logits are [2, 4]"),
+        (
+            "y[:, :, None].repeat(1, 1, 2)",
+            "returns [2, 4, 2] for 2 images; the dataset has 4 classes, so logits are [2, 4]",
+        ),
         ("y[:1]", "returns [1, 4] for 2 images; the dataset has 4 classes, so logits are [2, 4]"),
         ("y.softmax(1)", "returns probabilities; remove its softmax: attacks need logits"),
         ("y.detach()", "gives no gradients, which attacks here need; valid: "),
@@ -640,7 +633,7 @@ def test_a_model_that_could_not_be_evaluated_is_refused_before_any_compute(refus
     assert refused(f"python: '{name}:Net'").startswith(f"'{name}:Net' {message}")
 
 
-@pytest.mark.parametrize("result", ["y", "y.log_softmax(1)", "y.abs()"])
+@pytest.mark.parametrize("result", ["y", "y.log_softmax(1)", "y.abs()", "{'logits': y}", "y[:, :, None]"])
 def test_logits_of_other_kinds_are_taken(run, result):
     assert len(run(f"python: '{module(RETURNS.replace('RESULT', result))}:Net'").rows) == 1
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from robuststack_plugins.architectures.packaged import LibraryNetwork
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class TimmNetwork(LibraryNetwork):
@@ -45,7 +45,8 @@ def _timm() -> ModuleType:
 
 def _split_activations(network: nn.Module) -> None:
     """Put the activation that some of timm's norms end with behind them, as a layer of its own: what a defense places
-    behind a norm then stands before the activation, as elsewhere. The network computes the same."""
+    behind a norm then stands before the activation, as elsewhere. The network computes the same, and its state dict has
+    timm's keys."""
     from timm.layers import BatchNormAct2d
     from torch import nn
 
@@ -55,6 +56,24 @@ def _split_activations(network: nn.Module) -> None:
         assert isinstance(norm, BatchNormAct2d)
         behind = norm.drop, norm.act
         norm.drop, norm.act = nn.Identity(), nn.Identity()
-        return nn.Sequential(norm, *behind)
+        layers = nn.Sequential(norm, *behind)
+        layers.register_state_dict_post_hook(_as_one_layer)
+        layers.register_load_state_dict_pre_hook(_as_several_layers)
+        return layers
 
     rewrite(network, BatchNormAct2d, split)
+
+
+def _as_one_layer(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
+    """The norm's keys without its place in the row: `bn1.weight`, and not `bn1.0.weight`."""
+    for key in [key for key in state if key.startswith(f"{prefix}0.")]:
+        state[prefix + key.removeprefix(f"{prefix}0.")] = state.pop(key)
+
+
+def _as_several_layers(layers: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """The other way round. Keys of the layers behind the norm have their places."""
+    places = {name for name, _ in layers.named_children()}
+    for key in [key for key in state if key.startswith(prefix)]:
+        rest = key.removeprefix(prefix)
+        if rest.partition(".")[0] not in places:
+            state[f"{prefix}0.{rest}"] = state.pop(key)

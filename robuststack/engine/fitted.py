@@ -1,0 +1,232 @@
+"""What a model needs of those who call it, found by calling it, and given to it in every forward pass after that.
+
+The engine likes to call models on channels-last batches of any size, inside autocast. A network that was written elsewhere
+may rely on something else. It gets what it needs, and other networks pay nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robuststack.attacks.frozen_eval import eval_mode, frozen_eval
+from robuststack.engine.random_streams import seeded
+from robuststack.engine.runtime import Runtime
+from robuststack.layers.condition import View
+from robuststack.layers.full_float32 import full_float32
+
+IMAGES = 4
+AGREEMENT = 1e-3
+"""Largest difference of logits that are meant to be the same, relative to the largest: far above rounding."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a network relies on. The defaults are how the engine calls a network that relies on nothing."""
+
+    channels_last: bool = True
+    """False: images and weights in torch's default layout, for `.view` and the like."""
+    copies: bool = False
+    """It writes into its input."""
+    pairs: bool = False
+    """It cannot take a batch of one image."""
+    float32: bool = False
+    """It cannot run inside autocast."""
+    dtype: torch.dtype | None = None
+    """The type of its input, if it is not float32."""
+    wrapped: bool = False
+    """Its logits are a field `logits` of what it returns, or have more dimensions, all of size 1."""
+
+
+class FittedForward:
+    """Stands in for a model's `forward` and gives it what it needs: images [N, C, H, W] -> logits [N, K]."""
+
+    def __init__(self, forward: Callable[[Tensor], Any], needs: Needs, own: object = None) -> None:
+        self.forward, self.needs = forward, needs
+        self.own = own
+        """The attribute `forward` that the model had without it, if any."""
+
+    def __call__(self, x: Tensor) -> Any:
+        needs, count = self.needs, len(x)
+        x = x if needs.dtype is None else x.to(needs.dtype)
+        x = x if needs.channels_last else x.contiguous()
+        x = torch.cat([x, x]) if needs.pairs and count == 1 else x
+        x = x.clone() if needs.copies else x
+        with torch.autocast(x.device.type, enabled=False) if needs.float32 else nullcontext():
+            logits = self.forward(x)
+        logits = _unwrapped(logits, len(x)) if needs.wrapped else logits
+        return logits[:count] if needs.pairs and isinstance(logits, Tensor) else logits
+
+
+def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runtime) -> Needs:
+    """Place the model on the device, find out what it needs, and give it that from now on, in eval mode.
+
+    `view` is a view of it, which takes images of `shape` (C, H, W). What is found depends on the model and on nothing else.
+    A model that nothing helps is left as the engine likes it, for whoever calls it next to hear why.
+    """
+    runtime.place(model, channels_last=False)
+    eval_mode(model)
+    with seeded("needs"):
+        images = torch.rand(IMAGES, *shape, device=runtime.device)
+    trial = _Trial(_StandIn(model), view, images, runtime)
+    plain = trial.first(Needs(channels_last=False))
+    if plain is not None:
+        runtime.place(model)
+        needs = replace(plain.needs, channels_last=True)
+        if not trial.agrees(needs, plain):
+            runtime.place(model, channels_last=False)
+            needs = plain.needs
+        needs = trial.for_one(needs, plain)
+    else:
+        runtime.place(model)
+        found = trial.first(Needs())
+        needs = found.needs if found else Needs()
+    if runtime.precision != "float32" and trial.run(needs, autocast=True) is None and trial.run(needs) is not None:
+        needs = replace(needs, float32=True)
+    trial.model.needs(needs)
+    return needs
+
+
+def needs_of(model: nn.Module) -> Needs:
+    """What `fit` found that the model needs."""
+    forward = model.__dict__.get("forward")
+    return forward.needs if isinstance(forward, FittedForward) else Needs()
+
+
+class _StandIn:
+    """Puts a `FittedForward` in the place of a model's forward, and its own back."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        own = model.__dict__.get("forward")
+        if isinstance(own, FittedForward):  # Of an earlier fit.
+            self.own, self.forward = own.own, own.forward
+        else:
+            self.own, self.forward = own, model.forward
+
+    def needs(self, needs: Needs) -> None:
+        attributes = self.model.__dict__
+        if needs != Needs():
+            attributes["forward"] = FittedForward(self.forward, needs, self.own)
+        elif self.own is not None:
+            attributes["forward"] = self.own
+        else:
+            attributes.pop("forward", None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One call: under which `needs`, and what came of it."""
+
+    needs: Needs
+    logits: Tensor
+    gradient: Tensor | None
+    wrote: bool
+
+
+@dataclass(frozen=True)
+class _Trial:
+    model: _StandIn
+    view: View
+    images: Tensor
+    runtime: Runtime
+
+    def first(self, needs: Needs) -> _Seen | None:
+        """The call with the fewest needs beyond `needs` that works."""
+        kinds = {parameter.dtype for parameter in self.model.model.parameters() if parameter.is_floating_point()}
+        other = kinds.pop() if len(kinds) == 1 else torch.float32
+        changes: list[dict[str, Any]] = [{}, {"copies": True}]
+        if other is not torch.float32:
+            changes += [{"dtype": other}, {"dtype": other, "copies": True}]
+        for change in changes:
+            seen = self.run(replace(needs, **change))
+            if seen is not None:
+                return replace(seen, needs=replace(seen.needs, copies=seen.needs.copies or seen.wrote))
+        return None
+
+    def agrees(self, needs: Needs, seen: _Seen) -> bool:
+        """Whether the network computes the same under `needs` as it did."""
+        again = self.run(needs)
+        return again is not None and same(again.logits, seen.logits) and _both(again.gradient, seen.gradient)
+
+    def for_one(self, needs: Needs, seen: _Seen) -> Needs:
+        """What it needs so that one image alone comes out as it does in a batch; `needs` if nothing helps."""
+        alone = replace(self, images=self.images[:1])
+        for pairs in (False, True):
+            single = alone.run(replace(needs, pairs=pairs))
+            if single is not None and same(single.logits, seen.logits[:1]):
+                return single.needs
+        return needs
+
+    def run(self, needs: Needs, *, autocast: bool = False) -> _Seen | None:
+        """The network under these needs, with and without gradients; None if it fails."""
+        self.model.needs(needs)
+        precision = self.runtime.autocast() if autocast else full_float32(self.images.device)
+        try:
+            with frozen_eval(self.view), precision:
+                return self._run(needs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # The probe calls the network once more, and says what is wrong with it.
+            return None
+        finally:
+            self.model.needs(Needs())
+
+    def _run(self, needs: Needs) -> _Seen:
+        images = self.images
+        if needs.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        written = images.clone()
+        version = written._version
+        with seeded("needs"), torch.no_grad():
+            logits = self.view(written)
+        wrapped = not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images)
+        if wrapped:
+            needs = replace(needs, wrapped=True)
+            self.model.needs(needs)
+        with seeded("needs"), torch.enable_grad():
+            point = images.clone().requires_grad_()
+            logits = self.view(point)
+            if not isinstance(logits, Tensor) or logits.dim() != 2:
+                raise TypeError("no logits")
+            gradient = None
+            if logits.requires_grad:
+                scale = torch.linspace(1, 2, logits.shape[1], device=logits.device)
+                (gradient,) = torch.autograd.grad((logits.float().nan_to_num() * scale).sum(), point, allow_unused=True)
+        wrote = written._version != version or not torch.equal(written, images)
+        return _Seen(needs, logits.detach().float(), gradient, wrote)
+
+
+def same(first: Tensor, second: Tensor, tolerance: float = AGREEMENT) -> bool:
+    """Whether two tensors agree to `tolerance` times the largest finite value; infinities and NaN must be alike."""
+    if first.shape != second.shape:
+        return False
+    largest = float(second[second.isfinite()].abs().max()) if bool(second.isfinite().any()) else 0.0
+    return torch.allclose(first, second, rtol=0.0, atol=tolerance * largest, equal_nan=True)
+
+
+def _both(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return same(first.float(), second.float(), 10 * AGREEMENT)
+
+
+def _unwrapped(result: Any, count: int) -> Any:
+    """Logits [N, K] from an object or a dictionary with a field `logits`, or from a tensor with dimensions of size 1 too
+    many or, for a batch of one image, too few; anything else as it is."""
+    if isinstance(result, Mapping):
+        result = result.get("logits", result)
+    elif not isinstance(result, Tensor):
+        result = getattr(result, "logits", result)
+    if not isinstance(result, Tensor) or result.dim() == 0:
+        return result
+    if result.dim() == 1 and count == 1:
+        return result[None]
+    if result.dim() > 2 and len(result) == count and result.shape[1:].numel() == result.shape[1]:
+        return result.flatten(1)
+    return result
