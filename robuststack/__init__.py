@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from robuststack.plugin.hookspecs import hookimpl
     from robuststack.plugin.operating_point import Point, Scoring, Setting
     from robuststack.plugin.options import Number, Options, PixelLength, option
-    from robuststack.plugin.published_size import PublishedSize, Size
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
 
@@ -36,7 +35,6 @@ _EXPORTS = {
     "robuststack.plugin.hookspecs": ["hookimpl"],
     "robuststack.plugin.operating_point": ["Point", "Scoring", "Setting"],
     "robuststack.plugin.options": ["Number", "Options", "PixelLength", "option"],
-    "robuststack.plugin.published_size": ["PublishedSize", "Size"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
 }
@@ -57,12 +55,10 @@ __all__ = [
     "PixelLength",
     "PluginError",
     "Point",
-    "PublishedSize",
     "Result",
     "RobustStackError",
     "Scoring",
     "Setting",
-    "Size",
     "Split",
     "Threat",
     "TrainStep",

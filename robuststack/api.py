@@ -13,7 +13,7 @@ from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.rows import check_extra, make_rows
 from robuststack.leaderboard.tables import tables
 from robuststack.leaderboard.training import training_curves
-from robuststack.paths import LEADERBOARD, STORE, data_folder
+from robuststack.paths import LEADERBOARD, STORE, absolute, data_folder
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.dataset import Dataset
@@ -140,7 +140,8 @@ def evaluate(
 
 def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
     if leaderboard is not None:
-        files.claim(plan, Path(leaderboard))
+        leaderboard = absolute(leaderboard)
+        files.claim(plan, leaderboard)
     storage = Store(store)
     with executor(registry, storage, data_folder(), plan.hardware) as running:
         outcome = run_plan(plan, storage, running, registry, wait=wait)
@@ -150,7 +151,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = files.write(plan, rows, outcomes.collect(rows, storage, outcome.results), Path(leaderboard), curves)
+        written = files.write(plan, rows, outcomes.collect(rows, storage, outcome.results), leaderboard, curves)
     return Result(plan, outcome, rows, written)
 
 

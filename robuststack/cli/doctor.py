@@ -26,7 +26,7 @@ PACKAGES = (
 )
 
 
-@click.command("doctor", short_help="Show what is installed and what is wrong.")
+@click.command("doctor")
 def command() -> int:
     """Show versions, devices, precision support and plugins; exit with 1 where something is broken."""
     click.echo(f"robuststack {__version__}, Python {platform.python_version()} on {platform.platform()}")

@@ -10,7 +10,7 @@ from robuststack.cli.common import registry_with_warnings
 from robuststack.suite.json_schema import suite_schema
 
 
-@click.command("schema", short_help="Print the JSON schema of suites.")
+@click.command("schema")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, writable=True), help="Write it to a file.")
 def command(output: str | None) -> None:
     """Print the JSON schema of suite files, with the names and options of every installed plugin.
@@ -19,10 +19,9 @@ def command(output: str | None) -> None:
     """
     text = json.dumps(suite_schema(registry_with_warnings()), indent=1)
     if output:
-        from pathlib import Path
-
+        from robuststack.paths import expanded
         from robuststack.running.atomic_files import write_text
 
-        write_text(Path(output), text + "\n")
+        write_text(expanded(output), text + "\n")
     else:
         click.echo(text)

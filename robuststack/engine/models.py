@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import pickle
 import re
@@ -27,7 +26,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.suite.parts import ModelSource
 from robuststack.suite.smoke import StandIn
-from robuststack.suite.user_model import find_given
+from robuststack.suite.user_model import find_given, imported
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts put a state dict, one inside the other at times."""
@@ -180,8 +179,9 @@ def _called(target: str, fingerprint: str) -> nn.Module:
         raise ModelError(f"the source of {target!r} has changed since the run was planned; run again")
     module, _, function = target.partition(":")
     try:
-        with seeded("given"):  # Whatever the function draws, every job gets the same model.
-            model = getattr(importlib.import_module(module), function)()
+        # Whatever the function draws, every job gets the same model.
+        with seeded("given"), imported(module) as theirs:
+            model = getattr(theirs, function)()
     except (Exception, SystemExit) as error:
         raise ModelError(f"model {target!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 from robuststack.errors import LeaderboardError, did_you_mean
 from robuststack.leaderboard import files, outcomes
 from robuststack.leaderboard.comparing import Outcomes
+from robuststack.paths import expanded
 
 
 def find_board(name: str, folder: Path) -> Path:
@@ -18,7 +19,7 @@ def find_board(name: str, folder: Path) -> Path:
     Raises:
         LeaderboardError: there is none; with those that are there.
     """
-    for path in (Path(name), folder / f"{name}.json"):
+    for path in (expanded(name), folder / f"{name}.json"):
         if path.is_file():
             return path
     there = [path.stem for path in folder.glob("*.json")]

@@ -111,7 +111,7 @@ class _Planner:
                 "retrained": sorted(defense.swept),
                 "threat": cell.threat.resolved(),
                 "recipe": cell.recipe if cell.trains else None,
-                "given": cell.given.resolved() if cell.given else None,
+                "given": cell.given.as_written() if cell.given else None,
                 "device": self.hardware.kind,
                 "precision": self.hardware.precision,
             }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from robuststack.errors import ModelError, PluginError
+from robuststack.errors import ModelError, PluginError, Problems
 from robuststack.plugin.attack import Attack, GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
@@ -45,78 +45,113 @@ class Cell:
         return self.given is None and bool(self.defense.component.trains)
 
     @property
+    def names(self) -> tuple[str, str | None, str]:
+        """The names of its dataset, architecture and defense."""
+        network = self.architecture.component.name if self.architecture else None
+        return self.dataset.component.name, network, self.defense.component.name
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """The recipe with the options of its attack, defaults included."""
         return {**self.training.recipe.resolved(), "attack": self.attack.resolved()}
 
 
-class Resolver:
-    """Resolves the parts of a suite against what is registered.
+@dataclass(frozen=True)
+class _Model:
+    """A defense, its operating points, and the user's own model in place of one that it trains."""
 
-    Raises:
-        SuiteError: from each method, with file and line, for anything that could not run.
-    """
+    index: int
+    part: DefensePart
+    defense: Variant
+    points: list[dict[str, Any]]
+    given: Given | None
+
+    @property
+    def brings_network(self) -> bool:
+        return self.given.brings_network if self.given else not self.defense.component.trains
+
+
+class Resolver:
+    """Resolves the parts of a suite against what is registered, and collects everything that could not run."""
 
     def __init__(self, suite: Suite, registry: Registry) -> None:
         self.suite = suite
         self.registry = registry
+        self.problems = Problems()
 
     def attacks(self) -> dict[str, Variant]:
-        """Label -> attack, in the suite's order."""
-        found: dict[str, Variant] = {}
+        """Label -> attack, in the suite's order. What is wrong with them is raised by `cells`."""
+        labelled: dict[str, Variant] = {}
         for index, part in enumerate(self.suite.attacks):
-            variants = list(self._variants("attack", part, ("attacks", index)))
-            for one in variants:
-                label = part.label or one.component.label
+            variants = self._variants("attack", part, ("attacks", index))
+            for variant in variants:
+                label = part.label or variant.component.label
                 if sum((part.label or other.component.label) == label for other in variants) > 1:
-                    label = f"{label} {text(one.swept, first=False)}"
-                if label in found:
+                    label = f"{label} {text(variant.swept, first=False)}"
+                if label in labelled:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
-                    raise self.suite.error(message, "attacks", index)
-                found[label] = one
-        return found
+                    self.problems.add(self.suite.error(message, "attacks", index))
+                labelled[label] = variant
+        return labelled
 
-    def cells(self, attacks: Mapping[str, Variant]) -> Iterator[Cell]:
-        """The product of datasets, architectures, threat models, recipes and defenses."""
+    def cells(self, attacks: Mapping[str, Variant]) -> list[Cell]:
+        """The product of datasets, architectures, threat models, recipes and defenses.
+
+        Raises:
+            SuiteError: with file and line, for everything in the suite that could not run.
+        """
         suite = self.suite
-        given = [self._given(part, ("defenses", index)) for index, part in enumerate(suite.defenses)]
+        defenses = [model for index, part in enumerate(suite.defenses) for model in self._models(part, index)]
+        cells: list[Cell] = []
         for d, data_part in enumerate(suite.datasets):
             networks = self._networks(data_part, d)
+            if not (data_part.architectures or suite.architectures):
+                for model in defenses:
+                    if not model.brings_network:
+                        message = (
+                            f"defense {model.part.name!r} rewrites a network, and the suite has no `architectures:`"
+                        )
+                        self.problems.add(suite.error(message, "defenses", model.index))
             # None: the models that bring a network of their own.
             for dataset, network, (t, recipe) in itertools.product(
                 self._datasets(data_part, ("datasets", d)), [*networks, None], enumerate(suite.train)
             ):
-                for threat, (i, part) in itertools.product(self._threats(d, dataset), enumerate(suite.defenses)):
-                    for defense in self._variants("defense", part, ("defenses", i)):
-                        model = given[i]
-                        if model and not defense.component.trains:
-                            message = f"defense {part.name!r} brings its own model: leave `model:` out"
-                            raise self.suite.error(message, "defenses", i, "model")
-                        own = model.brings_network if model else not defense.component.trains
-                        if not own and not networks:
-                            message = f"defense {part.name!r} rewrites a network, and the suite has no `architectures:`"
-                            raise self.suite.error(message, "defenses", i)
-                        if own != (network is None):
-                            continue
-                        sections = (
-                            (part.train, ("defenses", i, "train")),
-                            (data_part.train, ("datasets", d, "train")),
-                            (recipe, ("train", t)),
-                        )
-                        merged = self._recipe(recipe, data_part, part, defense.component)
-                        training = Training(merged, sections)
+                for threat, model in itertools.product(self._threats(d, dataset), defenses):
+                    if model.brings_network != (network is None):
+                        continue
+                    sections = (
+                        (model.part.train, ("defenses", model.index, "train")),
+                        (data_part.train, ("datasets", d, "train")),
+                        (recipe, ("train", t)),
+                    )
+                    with self.problems.collected():
+                        training = Training(self._recipe(recipe, data_part, model), sections)
                         attack = self._training_attack(training)
-                        points = self._points(defense)
-                        cell = Cell(dataset, network, threat, training, attack, defense, points, model)
+                        cell = Cell(
+                            dataset, network, threat, training, attack, model.defense, model.points, model.given
+                        )
                         self._check(cell, attacks)
-                        yield cell
+                        cells.append(cell)
+        self.problems.raise_all()
+        return cells
+
+    def _models(self, part: DefensePart, index: int) -> Iterator[_Model]:
+        """A defense of the suite with each of its swept options."""
+        with self.problems.collected():
+            given = self._given(part, ("defenses", index))
+            for defense in self._variants("defense", part, ("defenses", index)):
+                if given and not defense.component.trains:
+                    message = f"defense {part.name!r} brings its own model: leave `model:` out"
+                    raise self.suite.error(message, "defenses", index, "model")
+                with self.problems.collected():
+                    yield _Model(index, part, defense, self._points(defense), given)
 
     def _networks(self, part: DatasetPart, d: int) -> list[Variant | None]:
         path: tuple[str | int, ...] = ("datasets", d, "architectures") if part.architectures else ("architectures",)
         return [
-            one
+            variant
             for index, network in enumerate(part.architectures or self.suite.architectures)
-            for one in self._variants("architecture", network, (*path, index))
+            for variant in self._variants("architecture", network, (*path, index))
         ]
 
     def _given(self, part: DefensePart, path: tuple[str | int, ...]) -> Given | None:
@@ -133,31 +168,38 @@ class Resolver:
         own = dataset.part.threat
         if own.eps and len(self.suite.threat) > 1:
             message = "an eps of its own beside a list of threat models; say it in one place"
-            raise self.suite.error(message, "datasets", d, "threat")
+            self.problems.add(self.suite.error(message, "datasets", d, "threat"))
         return [Threat(norm=one.norm, eps=own.eps or one.eps or dataset.component.eps) for one in self.suite.threat]
 
-    def _variants(self, kind: str, part: Part, path: tuple[str | int, ...]) -> Iterator[Variant]:
+    def _variants(self, kind: str, part: Part, path: tuple[str | int, ...]) -> list[Variant]:
+        """The part with each of its swept options; those that are not valid are left out."""
         both = set(part.options) & set(part.sweep)
         if both:
-            raise self.suite.error(f"option {min(both)!r} is both in options and in sweep", *path, "sweep")
+            message = f"option {min(both)!r} is both in options and in sweep"
+            self.problems.add(self.suite.error(message, *path, "sweep"))
+            return []
+        variants = []
         for values in itertools.product(*part.sweep.values()):
             swept = dict(zip(part.sweep, values, strict=True))
             try:
                 component = self.registry.create(kind, part.name, {**part.options, **swept})
-            except InvalidOptions as error:
-                key = error.path[1:]
-                place = (*path, "sweep", key[0]) if key and key[0] in swept else (*path, "options", *key)
-                raise self.suite.error(error, *place) from None
+                variants.append(Variant(component, part, path, swept))
+            except InvalidOptions as caught:
+                for error in caught.all:
+                    key = error.path[1:]
+                    place = (*path, "sweep", key[0]) if key and key[0] in swept else (*path, "options", *key)
+                    self.problems.add(self.suite.error(error, *place))
             except PluginError as error:
-                raise self.suite.error(error, *path, "name") from None
-            yield Variant(component, part, path, swept)
+                self.problems.add(self.suite.error(error, *path, "name"))
+        return variants
 
-    def _recipe(self, recipe: Recipe, data_part: DatasetPart, part: DefensePart, defense: Defense) -> Recipe:
-        given = {**recipe.given(), **data_part.train.given(), **part.train.given()}
+    def _recipe(self, recipe: Recipe, data_part: DatasetPart, model: _Model) -> Recipe:
+        given = {**recipe.given(), **data_part.train.given(), **model.part.train.given()}
         try:
-            return parse(Recipe, {**defense.recipe(), **given})
+            return parse(Recipe, {**model.defense.component.recipe(), **given})
         except InvalidOptions as error:
-            raise PluginError(f"the recipe of defense {defense.name!r}: {error}") from None
+            message = f"the recipe of defense {model.part.name!r}: {error}"
+            raise self.suite.error(message, *model.defense.path, "name") from None
 
     def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
         data: Dataset = cell.dataset.component
@@ -172,16 +214,22 @@ class Resolver:
         if cell.trains and recipe.batch_size < defense.min_batch:
             message = f"batch_size {recipe.batch_size}: defense {defense.name!r} needs batches of at least"
             raise self.suite.error(f"{message} {defense.min_batch}", *training.place("batch_size"))
-        for one in attacks.values():
-            attack: Attack = one.component
-            if data.num_classes < attack.min_classes:
-                message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
-                raise self.suite.error(f"{message}{data.num_classes}", *one.path)
-            if cell.threat.norm not in attack.norms:
-                raise self.suite.error(f"attack {attack.name!r} knows {', '.join(attack.norms)} only", *one.path)
-            if attack.needs_gradients and not defense.differentiable:
-                message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
-                raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *one.path)
+        for variant in attacks.values():
+            with self.problems.collected():
+                self._check_attack(variant, cell)
+
+    def _check_attack(self, variant: Variant, cell: Cell) -> None:
+        data: Dataset = cell.dataset.component
+        defense: Defense = cell.defense.component
+        attack: Attack = variant.component
+        if data.num_classes < attack.min_classes:
+            message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
+            raise self.suite.error(f"{message}{data.num_classes}", *variant.path)
+        if cell.threat.norm not in attack.norms:
+            raise self.suite.error(f"attack {attack.name!r} knows {', '.join(attack.norms)} only", *variant.path)
+        if attack.needs_gradients and not defense.differentiable:
+            message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
+            raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *variant.path)
 
     def _points(self, defense: Variant) -> list[dict[str, Any]]:
         part: DefensePart = defense.part
@@ -202,10 +250,15 @@ class Resolver:
             try:
                 knobs = parse(type(component).Knobs, point).resolved()
                 component.check_point(knobs)
-            except InvalidOptions as error:
-                raise self.suite.error(f"points of {component.name}: {error}", *where, *error.path) from None
+            except InvalidOptions as caught:
+                for error in caught.all:
+                    message = f"points of {component.name}: {error}"
+                    self.problems.add(self.suite.error(message, *where, *error.path))
+                continue
             except ValueError as error:
-                raise self.suite.error(f"points of {component.name}: {error}", *where, *list(point)[:1]) from None
+                message = f"points of {component.name}: {error}"
+                self.problems.add(self.suite.error(message, *where, *list(point)[:1]))
+                continue
             if knobs not in found:
                 found.append(knobs)
         return found if self.suite.evaluate.points == "all" else ends(found)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from robuststack.errors import SuiteError
-from robuststack.hardware import Hardware, cpu_threads, resolve
+from robuststack.hardware import Hardware, cpu_threads, quota_threads, resolve
 from robuststack.plugin.options import Options, option
 from robuststack.suite.part import Part, many
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart, ThreatSpec
@@ -116,7 +116,7 @@ class Suite(Options):
     @field_validator("name")
     @classmethod
     def _file_name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        if name and not re.fullmatch(r"[^\W_][\w.-]*", name):
             raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
         return name
 
@@ -148,7 +148,9 @@ class Suite(Options):
         if workers is None:
             room = cpu_threads() // threads if threads and found.kind == "cpu" else 1
             workers = min(max(room, 1), MOST_WORKERS)
-        elif workers > 1:
+        if workers == 1:
+            threads = threads or quota_threads()
+        else:
             threads = threads or max(cpu_threads() // workers, 1)
         return replace(found, threads=threads, workers=workers)
 

@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
         ("train: {epochs: true}", "5:9: train.0.epochs: must be a valid integer, not True"),
         ("train: {epochs: 0}", "5:9: train.0.epochs: must be greater than or equal to 1, not 0"),
         ("train: {lr: fast}", "5:9: train.0.lr: must be a valid number, not 'fast'"),
-        ("train: {nesterov: 1}", "5:9: train.0.nesterov: must be a valid boolean, not 1"),
+        ("train: {nesterov: 1}", "5:9: train.0.nesterov: must be true or false, not 1"),
         ("train: {schedule: cosin}", "5:9: train.0.schedule: must be 'cosine', 'steps' or 'constant', not 'cosin'"),
         ("train: {milestones: [1, x]}", "5:25: train.0.milestones.1: must be a valid integer, not 'x'"),
         ("device: gpu", "5:1: device: must be 'auto', 'cpu' or 'cuda', not 'gpu'"),

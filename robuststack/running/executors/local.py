@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from robuststack.errors import JobFailed, RobustStackError
+from robuststack.errors import JobFailed, ModelError, PluginError, RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plugin.registry import Registry
@@ -24,6 +24,10 @@ MODEL_KEYS = ("dataset", "architecture", "defense", "given")
 
 BATCH = {"train": "train.batch_size", "attack": "evaluate.batch_size", "measure": "measure.batch_size"}
 """What the memory that a job needs grows with."""
+
+
+def _key_of(spec: Mapping[str, Any]) -> str:
+    return json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True)
 
 
 def _model_of(job: Job) -> Mapping[str, Any] | None:
@@ -54,17 +58,21 @@ class LocalExecutor:
             from robuststack.engine.jobs import Workspace
             from robuststack.engine.memory import keep_memory
             from robuststack.engine.runtime import current_card, threads
+            from robuststack.suite.user_model import user_modules
 
             workspace = Workspace(*self._make)
             self._left.enter_context(current_card(workspace.runtime.device))
             self._left.enter_context(threads(workspace.hardware.threads))
+            self._left.enter_context(user_modules())  # What a user's model imports when it is called.
             keep_memory()
             self._workspace = workspace
         return self._workspace
 
-    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
         """Load every dataset, and call every model once that is to be trained or was brought by the user, so that what
         cannot run is found before any compute. `done` are the finished train jobs that pending ones build on.
+
+        Returns the jobs, by id, of models that are to be trained here and cannot be built, while others can.
 
         Raises:
             DatasetError: what was tried and where to put the file.
@@ -74,7 +82,7 @@ class LocalExecutor:
         from robuststack.engine.memory import out_of_memory
 
         try:
-            self._prepare(pending, done)
+            return self._prepare(pending, done)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -83,18 +91,31 @@ class LocalExecutor:
                 f"{device} is out of memory before any job: the data or a model are too large"
             ) from None
 
-    def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+    def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
         for job in (*pending, *done):
             if spec := _model_of(job):
                 self.workspace.data(spec["dataset"])
         probed: set[str] = set()
+        unfit: dict[str, RobustStackError] = {}
         # Those that need gradients first: they are asked for more.
         for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
             if spec := _model_of(job):
-                model = json.dumps({key: spec.get(key) for key in MODEL_KEYS}, sort_keys=True)
+                model = _key_of(spec)
                 if model not in probed:
                     probed.add(model)
-                    self.workspace.probe(job, gradients=self._needs_gradients(job))
+                    try:
+                        self.workspace.probe(job, gradients=self._needs_gradients(job))
+                    except (ModelError, PluginError) as error:
+                        if job.kind != "train":
+                            raise
+                        unfit[model] = error
+        if unfit and probed == unfit.keys():
+            raise next(iter(unfit.values()))  # Nothing is left to run.
+        return {
+            job.id: JobFailed(unfit[model])
+            for job in pending
+            if (spec := job.spec if job.kind == "measure" else _model_of(job)) and (model := _key_of(spec)) in unfit
+        }
 
     def _needs_gradients(self, job: Job) -> bool:
         attack = job.spec.get("attack")
