@@ -39,6 +39,7 @@ def command() -> int:
     cards = hardware.cuda_capabilities()
     auto = hardware.resolve()
     click.echo(f"processor: {hardware.cpu_name()}; bf16: {', '.join(hardware.cpu_bf16()) or 'emulated only, not used'}")
+    click.echo(f"a run may use {hardware.cpu_threads()} threads")
     capabilities = ", ".join(f"capability {major}.{minor}" for major, minor in cards)
     click.echo(f"CUDA devices: {len(cards)}{f' ({capabilities})' if cards else ''}")
     click.echo(f"`--device auto` is {auto.device}, `precision: auto` is {auto.precision}")

@@ -50,6 +50,13 @@ class Attack(Component):
         other.name, other.distribution = self.name, self.distribution
         return other
 
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images of a shape [C, H, W] that it cannot work on; it is called before any compute.
+
+        Raises:
+            ValueError: with what it works on.
+        """
+
     def image_passes(self, stochastic: bool) -> float:
         """Work per image, in forward passes (a gradient with respect to the input counts 1 more)."""
         return 2.0

@@ -225,6 +225,10 @@ class Resolver:
         if data.num_classes < attack.min_classes:
             message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
             raise self.suite.error(f"{message}{data.num_classes}", *variant.path)
+        try:
+            attack.check_shape(data.shape)
+        except ValueError as error:
+            raise self.suite.error(f"attack {attack.name!r}: {error}", *variant.path) from None
         if cell.threat.norm not in attack.norms:
             raise self.suite.error(f"attack {attack.name!r} knows {', '.join(attack.norms)} only", *variant.path)
         if attack.needs_gradients and not defense.differentiable:

@@ -397,3 +397,50 @@ def test_a_suite_says_where_it_is_computed(tmp_path):
         suite.hardware("cuda:0")
     freed = load_suite(suite.file, ["device=auto"])
     assert freed.hardware("cpu") == Hardware("cpu", "float32")
+
+
+# --- files beside a suite, and their names
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("environment.yml", "name: mine\nchannels: [conda-forge]\ndependencies: [python=3.11]\n"),
+        ("compose.yaml", "name: mine\nservices: {web: {image: mine}}\n"),
+        ("broken.yaml", "name: mine\nattacks: [\n"),
+        ("list.yaml", "- name: mine\n"),
+        ("other.yaml", "description: of mine\ndatasets: digits\n"),
+        ("folder.yaml/inside.yaml", "name: mine\ndatasets: digits\n"),
+    ],
+)
+def test_what_is_no_suite_of_the_name_may_lie_beside_one(tmp_path, name, text):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert load_suite(write(tmp_path, BASE)).name == "mine"
+
+
+@pytest.mark.parametrize("text", ["name: mine\nextends: mine.yaml\n", '"name": "mine"\ndatasets: digits\n',
+                                  "{name: mine, attacks: fgsm}\n", "# no name\ndatasets: digits\n"])  # fmt: skip
+def test_two_suites_of_one_name_are_refused_however_they_say_it(tmp_path, text):
+    (tmp_path / ("mine.yml" if "no name" in text else "second.yaml")).write_text(text)
+    with pytest.raises(SuiteError, match=r"is a suite named 'mine' too; give one of them another `name:`$"):
+        load_suite(write(tmp_path, BASE))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my suite.yaml", "my-suite"),
+        ("a (2).yaml", "a-2"),
+        ("größe.yaml", "größe"),
+        (" .yaml", "suite"),
+        ("_x+y.yml", "x-y"),
+    ],
+)
+def test_a_file_of_any_name_gives_its_board_a_plain_one(tmp_path, file, name):
+    assert load_suite(write(tmp_path, BASE, file)).name == name
+
+
+def test_a_name_that_yaml_1_1_reads_as_false_is_a_name(tmp_path):
+    assert load_suite(write(tmp_path, BASE + "name: no")).name == "no"
+    assert load_suite(write(tmp_path, BASE + "train: {epochs: 010}")).train[0].epochs == 10

@@ -108,11 +108,11 @@ class LocalExecutor:
                     except (ModelError, PluginError) as error:
                         if job.kind != "train":
                             raise
-                        unfit[model] = error
+                        unfit[model] = error if isinstance(error, ModelError) else PluginError(f"{job.label}: {error}")
         if unfit and probed == unfit.keys():
             raise next(iter(unfit.values()))  # Nothing is left to run.
         return {
-            job.id: JobFailed(unfit[model])
+            job.id: JobFailed(str(unfit[model]).removeprefix(f"{job.label}: "))
             for job in pending
             if (spec := job.spec if job.kind == "measure" else _model_of(job)) and (model := _key_of(spec)) in unfit
         }
