@@ -10,7 +10,7 @@ from robuststack.errors import Problems, SuiteError
 from robuststack.paths import expanded
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.suite.report import listed
-from robuststack.suite.suite import Suite
+from robuststack.suite.suite import BOARD_NAME, Suite
 from robuststack.suite.yaml_source import YamlSource, merge, override, read
 
 SECTIONS = {"extends", "datasets", "defenses", "attacks"}
@@ -37,6 +37,8 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
 
 def board_name(text: str) -> str:
     """What a leaderboard is named after a file or a model: `my suite (2)` gives `my-suite-2`."""
+    if re.fullmatch(BOARD_NAME, text):
+        return text
     return re.sub(r"[^\w.-]+", "-", text).strip("-._") or "suite"
 
 

@@ -19,6 +19,8 @@ from robuststack.suite.report import Claim, Drawing, Reference, listed
 from robuststack.suite.yaml_source import YamlSource
 
 T = TypeVar("T")
+BOARD_NAME = r"[^\W_][\w.-]*"
+"""What a leaderboard may be named: it names files."""
 MOST_WORKERS = 8
 """Processes that a run starts unasked: each takes up to a gigabyte before it has done anything."""
 
@@ -116,7 +118,7 @@ class Suite(Options):
     @field_validator("name")
     @classmethod
     def _file_name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[^\W_][\w.-]*", name):
+        if name and not re.fullmatch(BOARD_NAME, name):
             raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
         return name
 

@@ -147,7 +147,8 @@ def _construct(
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in _pairs(node, above):
-            key = str(loader.construct_object(key_node))
+            # As it is written: `010` and `true` are names here.
+            key = str(key_node.value if isinstance(key_node, yaml.ScalarNode) else loader.construct_object(key_node))
             if key in result:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark)
             result[key] = _construct(loader, value_node, (*at, key), file, marks, above)
