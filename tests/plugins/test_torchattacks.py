@@ -168,8 +168,8 @@ def test_attacks_that_make_images_square_are_refused_for_others_before_any_compu
         cheap(name).perturb(
             AttackedModel(nn.Sequential(nn.Flatten(), nn.Linear(240, 5)), RUNTIME), x, y, THREAT, generator(x.device, 0)
         )
-    numpy.savez(tmp_path / "wide.npz", x_train=numpy.zeros((20, 8, 10, 3), "uint8"), y_train=numpy.arange(20) % 2,
-                x_test=numpy.zeros((4, 8, 10, 3), "uint8"), y_test=numpy.arange(4) % 2)  # fmt: skip
+    numpy.savez(tmp_path / "wide.npz", x_train=numpy.zeros((20, 3, 8, 10), "uint8"), y_train=numpy.arange(20) % 2,
+                x_test=numpy.zeros((4, 3, 8, 10), "uint8"), y_test=numpy.arange(4) % 2)  # fmt: skip
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"datasets: {{name: npz, options: {{path: {tmp_path / 'wide.npz'}}}}}\narchitectures: resnet8\n"
                      f"train: {{batch_size: 2}}\ndefenses: none\nattacks: ['torchattacks:{name}']\n")  # fmt: skip
