@@ -8,7 +8,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -48,10 +48,28 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with _enough():
+            return super().make_context(*arguments, **more)
+        raise AssertionError  # Never: what it catches it raises as another error.
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _enough():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table, not from the commands: help imports none of them.
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])
+
+
+@contextlib.contextmanager
+def _enough() -> Iterator[None]:
+    """`robuststack list | head`: the reader has what it wanted. By itself click gives that the exit code of an error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,7 +110,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):  # click turns the one into the other, and prints an empty line.
         return _fail(INTERRUPTED, "interrupted; finished jobs and epochs are kept, the same command goes on from there")
     except BrokenPipeError:
-        return 0  # `robuststack list | head`: the reader has what it wanted.
+        return 0  # What was left to be written at the end.
     except MemoryError as error:
         return _fail(2, f"out of memory{f': {error}' if str(error) else ''}")
     except OSError as error:

@@ -81,10 +81,11 @@ def test_a_full_disk_under_standard_output_is_one_line(small_suite, arguments):
     assert (done.returncode, done.stdout) == (2, b"")
 
 
-def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
+@pytest.mark.parametrize("arguments", [["list", "--json"], ["--help"], ["schema"]], ids=" ".join)
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path, arguments):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [*COMMAND, "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path
     )
     process.stdout.close()
     assert (process.stderr.read(), process.wait()) == (b"", 0)
