@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from robuststack.plugin.hookspecs import hookimpl
     from robuststack.plugin.operating_point import Point, Scoring, Setting
     from robuststack.plugin.options import Number, Options, PixelLength, option
-    from robuststack.plugin.published_size import PublishedSize, Size
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
     from robuststack.selection import stratified
@@ -39,7 +38,6 @@ _EXPORTS = {
     "robuststack.plugin.hookspecs": ["hookimpl"],
     "robuststack.plugin.operating_point": ["Point", "Scoring", "Setting"],
     "robuststack.plugin.options": ["Number", "Options", "PixelLength", "option"],
-    "robuststack.plugin.published_size": ["PublishedSize", "Size"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
     "robuststack.selection": ["stratified"],
@@ -61,13 +59,11 @@ __all__ = [
     "PixelLength",
     "PluginError",
     "Point",
-    "PublishedSize",
     "Result",
     "RobustStackError",
     "Row",
     "Scoring",
     "Setting",
-    "Size",
     "Split",
     "Threat",
     "TrainStep",

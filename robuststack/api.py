@@ -17,7 +17,7 @@ from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.row_maker import make_rows
 from robuststack.leaderboard.table import tables
 from robuststack.leaderboard.training_curves import training_curves
-from robuststack.paths import LEADERBOARD, STORE, data_folder
+from robuststack.paths import LEADERBOARD, STORE, absolute, data_folder
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plan.specs import AttackSpec, JudgeSpec, TrainSpec, parse_spec
@@ -145,7 +145,8 @@ def evaluate(
 
 def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
     if leaderboard is not None:
-        claim(plan, Path(leaderboard))
+        leaderboard = absolute(leaderboard)
+        claim(plan, leaderboard)
     storage = Store(store)
     with executor(registry, storage, data_folder(), plan.hardware) as running:
         outcome = run_plan(plan, storage, running, registry, wait=wait)
@@ -155,7 +156,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = write_board(plan, rows, outcomes.collect(rows, storage, outcome.results), Path(leaderboard), curves)
+        written = write_board(plan, rows, outcomes.collect(rows, storage, outcome.results), leaderboard, curves)
     return Result(plan, outcome, rows, written)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class RobustStackError(Exception):
@@ -18,6 +20,61 @@ class RobustStackError(Exception):
 
 class SuiteError(RobustStackError):
     """A suite file, or an override of one, does not say what it must."""
+
+    @property
+    def errors(self) -> tuple[SuiteError, ...]:
+        """The single errors, each of one line."""
+        return (self,)
+
+
+class SuiteErrors(SuiteError):
+    """Several errors of one suite, a line each."""
+
+    def __init__(self, errors: Iterable[SuiteError]) -> None:
+        super().__init__("")
+        self._errors = tuple(errors)
+        self.args = (self._errors,)
+
+    @property
+    def errors(self) -> tuple[SuiteError, ...]:
+        return self._errors
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self._errors)
+
+
+class Problems:
+    """The errors of a suite, collected so that all are told at once; what is said twice is told once."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, SuiteError] = {}
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Go on behind the block if a part of the suite in it is wrong."""
+        try:
+            yield
+        except SuiteError as caught:
+            self.add(*caught.errors)
+
+    def add(self, *errors: SuiteError) -> None:
+        for error in errors:
+            self._errors.setdefault(str(error), error)
+
+    def raise_all(self) -> None:
+        """
+        Raises:
+            SuiteError: what was collected, if anything was.
+        """
+        errors = sorted(self._errors.values(), key=_place)
+        if errors:
+            raise errors[0] if len(errors) == 1 else SuiteErrors(errors)
+
+
+def _place(error: SuiteError) -> tuple[bool, str, int, int]:
+    """For an order of errors: by file and line, those without one last."""
+    mark = re.match(r"(.+?):(\d+):(\d+): ", str(error))
+    return (False, mark[1], int(mark[2]), int(mark[3])) if mark else (True, "", 0, 0)
 
 
 class PluginError(RobustStackError):

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from robuststack.errors import RobustStackError, did_you_mean
 
@@ -33,11 +33,64 @@ class Hardware:
 
 
 def cpu_threads() -> int:
-    """How many threads a run may use: `OMP_NUM_THREADS` where it is set, or the processors this process may run on."""
-    pinned = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if pinned.isdecimal() and int(pinned):
-        return int(pinned)
+    """How many threads a run may use: `OMP_NUM_THREADS` where it is set, or the processors this process may run on, as far
+    as the quota of its control group goes."""
+    return _pinned() or min(_processors(), cpu_quota() or _processors())
+
+
+def quota_threads() -> int | None:
+    """The threads of a job where the control group allows less than the processors would; None where torch's default, all
+    processors, is right."""
+    quota = cpu_quota()
+    return quota if quota is not None and quota < _processors() and not _pinned() else None
+
+
+def _pinned() -> int:
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def cpu_quota(root: Path | None = None, own: Path | None = None) -> int | None:
+    """The processors' worth of time that Linux' control groups allow this process, rounded up: the least of its group and
+    of those above it. None without a limit.
+
+    `root` is where the groups are mounted (version 2: `cpu.max`; version 1: `cpu/cpu.cfs_quota_us`), `own` the file that
+    says which groups this process is in. A container sees its own group at the root, whatever that file says.
+    """
+    root, own = root or CGROUPS, own or OWN_CGROUPS
+    folders = [root, root / "cpu", root / "cpu,cpuacct"]
+    for line in _text(own).splitlines():
+        _, controllers, inside = [*line.split(":", 2), "", ""][:3]
+        tops = [root] if not controllers else folders[1:] if "cpu" in controllers.split(",") else []
+        group = PurePosixPath(inside.lstrip("/"))
+        folders += [top / part for top in tops for part in (group, *group.parents)]
+    limits = [limit for folder in dict.fromkeys(folders) if (limit := _limit(folder))]
+    return min(limits, default=None)
+
+
+def _limit(folder: Path) -> int | None:
+    """The limit of one control group."""
+    written = _text(folder / "cpu.max").split() or [
+        _text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")
+    ]
+    if len(written) != 2 or not all(number.isdecimal() and int(number) for number in written):
+        return None  # `max`, -1, or no such files.
+    quota, period = (int(number) for number in written)
+    return -(-quota // period)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Hardware:
@@ -90,11 +143,7 @@ def cpu_name() -> str:
 
 def _cpu_facts(key: str) -> str:
     """What the system says of the first processor under `key`; empty where it says nothing."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    found = re.search(rf"^{key}\s*:[ \t]*(.*)$", text, re.MULTILINE)
+    found = re.search(rf"^{key}\s*:[ \t]*(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
     return found[1].strip() if found else ""
 
 

@@ -1,17 +1,48 @@
-"""The folders a run uses where the user names none."""
+"""Paths as users write them, and the folders a run uses where the user names none."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from robuststack.errors import RobustStackError
+
 STORE = ".robuststack"
 LEADERBOARD = "leaderboard"
+HOMELESS = "robuststack-data"
+"""The data folder of a user who has no home, in the working directory."""
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path as a user writes it, with `~` and `~user` replaced; relative ones stay so.
+
+    Raises:
+        RobustStackError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise RobustStackError(
+            f"{path}: there is no home folder that `~` could stand for; write the whole path"
+        ) from None
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """The same, from the root: it stays the same place when a user's module calls `os.chdir`.
+
+    Raises:
+        RobustStackError: there is no such home folder.
+    """
+    return expanded(path).absolute()
 
 
 def data_folder() -> Path:
     """Where downloaded data sets lie: $ROBUSTSTACK_DATA, or `robuststack/data` in the user's cache folder."""
     own = os.environ.get("ROBUSTSTACK_DATA")
     if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robuststack" / "data"
+        return absolute(own)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return absolute(cache or Path.home() / ".cache") / "robuststack" / "data"
+    except RuntimeError:  # A container's user without a home: only downloads need a place at all.
+        return absolute(HOMELESS)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import robuststack as rs
 from trained import SMALL_SUITE, Trained
+
+settings.register_profile("untimed", deadline=None)  # A busy machine is slow and nothing else.
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ COMMANDS = [
     ["list"],
     ["list", "defense", "--json"],
     *(["show", *one] for one in COMPONENTS),
-    ["check", "SUITE"],
+    ["check", "--quick", "SUITE"],
     ["plan", "SUITE"],
     ["plan", "SUITE", "--json"],
     ["run", "SUITE", "--dry-run"],
@@ -96,3 +96,7 @@ def heavy_plugin(tmp_path):
 def test_the_check_finds_a_component_that_imports_torch_at_the_top(heavy_plugin, tmp_path):
     assert "torch" in imported(["show", "attack", "heavy"], tmp_path, heavy_plugin)
     assert imported(["--help"], tmp_path, heavy_plugin) == [], "only a command that uses it imports it"
+
+
+def test_a_whole_check_imports_torch_to_build_the_models(small_suite, tmp_path):
+    assert "torch" in imported(["check", str(small_suite), "--only", "none"], tmp_path)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from robuststack import __version__
-from robuststack.errors import RobustStackError, did_you_mean
+from robuststack.errors import RobustStackError, SuiteError, did_you_mean
 
 COMMANDS = {
     "run": "Train, attack and measure what a suite declares, and write its leaderboard.",
@@ -45,10 +48,28 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with _enough():
+            return super().make_context(*arguments, **more)
+        raise AssertionError  # Never: what it catches it raises as another error.
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _enough():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table, not from the commands: help imports none of them.
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])
+
+
+@contextlib.contextmanager
+def _enough() -> Iterator[None]:
+    """`robuststack list | head`: the reader has what it wanted. By itself click gives that the exit code of an error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,26 +85,55 @@ def commands(ctx: click.Context) -> int | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: handled errors are one line on standard error."""
-    sys.exit(call(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or file whose encoding lacks a sign gets the sign's number.
+            stream.reconfigure(errors="backslashreplace")
+    code = call(arguments)
+    _close_output()
+    sys.exit(code)
 
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 some jobs failed, 2 unusable, 130 interrupted."""
     try:
         code: Any = commands.main(args=arguments, prog_name="robuststack", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # Here it can still be said that it could not be written.
         return code if isinstance(code, int) else 0
+    except SuiteError as error:
+        return _fail(error.exit_code, *error.errors)
     except RobustStackError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(error.exit_code, error)
     except click.ClickException as error:
-        return _fail(" ".join(error.format_message().split()), 2)
+        return _fail(2, error.format_message())
     except (click.Abort, KeyboardInterrupt):  # click turns the one into the other, and prints an empty line.
-        return _fail("interrupted; finished jobs and epochs are kept, the same command goes on from there", INTERRUPTED)
+        return _fail(INTERRUPTED, "interrupted; finished jobs and epochs are kept, the same command goes on from there")
     except BrokenPipeError:
-        # `robuststack list | head`: the reader has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # What was left to be written at the end.
+    except MemoryError as error:
+        return _fail(2, f"out of memory{f': {error}' if str(error) else ''}")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
 
 
-def _fail(message: str, code: int) -> int:
-    click.echo(f"robuststack: error: {message}", err=True)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _close_output() -> None:
+    """Let go of what was not written, so that Python does not try again on its way out, and fail with a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(code: int, *messages: object) -> int:
+    with contextlib.suppress(OSError):  # Standard error may be on the full disk too.
+        for message in messages:
+            click.echo(f"robuststack: error: {' '.join(str(message).split())}", err=True)
     return code

@@ -7,11 +7,25 @@ from collections.abc import Sequence
 import click
 
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
+from robuststack.suite.resolve import Resolver
 
 
-@click.command("check", short_help="Check a suite.")
+@click.command("check")
 @suite_arguments
-def command(suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool) -> None:
-    """Check SUITE without running it: every key, name, option and operating point."""
-    plan = planned(suite, overrides, device, only, smoke, registry_with_warnings())
+@click.option("--quick", is_flag=True, help="Build nothing: check what the file says, without importing torch.")
+def command(suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, quick: bool) -> None:
+    """Check SUITE without running it: every key, name, option and operating point, and that every defense can be built on
+    every architecture.
+
+    All errors are told at once, a line each.
+    """
+    registry = registry_with_warnings()
+    plan = planned(suite, overrides, device, only, smoke, registry)
+    if not quick:
+        from robuststack.engine.buildable import check_buildable
+
+        resolver = Resolver(plan.suite, registry)
+        wanted = {tuple(row.facts[kind] for kind in ("dataset", "architecture", "defense")) for row in plan.rows}
+        cells = [cell for cell in resolver.cells(resolver.attacks()) if cell.names in wanted]
+        check_buildable(plan.suite, cells)
     click.echo(f"{suite}: valid, {len(plan.rows)} rows from {len(plan.jobs)} jobs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -84,8 +85,13 @@ def print_result(result: Result) -> int:
     if result.rows:
         click.echo(f"\n{result.table()}\n")
     for path in result.files:
-        click.echo(f"wrote {path}")
+        click.echo(f"wrote {_from_here(path)}")
     return print_failures(result)
+
+
+def _from_here(path: Path) -> Path:
+    """A path inside the working directory as a user would write it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def print_failures(result: Result) -> int:

@@ -11,28 +11,23 @@ from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings
 from robuststack.errors import RobustStackError, did_you_mean
+from robuststack.leaderboard.float_table1 import published
 from robuststack.plugin.registry import Registry
-from robuststack.suite.yaml_source import value_of
+from robuststack.suite.single_model import component_of
 
 
-@click.command("describe", short_help="Count parameters and MACs.")
-@click.argument("architecture", required=False)
-@click.option("--defense", default="none", show_default=True, metavar="NAME", help="The defense that rewrites it.")
-@click.option("--option", "options", metavar="K=V", multiple=True, help="An option of the defense; repeatable.")
-@click.option(
-    "--architecture-option", "own", metavar="K=V", multiple=True, help="An option of the architecture; repeatable."
-)
+@click.command("describe")
+@click.argument("architecture", required=False, metavar="[ARCHITECTURE]")
+@click.option("--defense", default="none", show_default=True, metavar="SPEC", help="The defense that rewrites it.")
 @click.option("--num-classes", default=10, show_default=True, type=click.IntRange(min=2), help="Logits of the network.")
 @click.option("--shape", default="3,32,32", show_default=True, metavar="C,H,W", help="Shape of an image.")
-@click.option("--table1", is_flag=True, help="Compare published sizes, such as the FLOAT paper's Table 1, with ours.")
+@click.option("--table1", is_flag=True, help="Compare the sizes in the FLOAT paper's Table 1 with ours.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(
     context: click.Context,
     architecture: str | None,
     defense: str,
-    options: Sequence[str],
-    own: Sequence[str],
     num_classes: int,
     shape: str,
     table1: bool,
@@ -40,7 +35,9 @@ def command(
 ) -> None:
     """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its most robust point.
 
-    With --table1, count what published tables of sizes stand for, by each convention they may follow, and say which of
+    Both are a registered name, with options where it needs any: "resnet20 width=8", --defense "oat dim=1".
+
+    With --table1, count what the paper's sizes may stand for, by each convention they may follow, and say which of
     them gives the printed figure; ARCHITECTURE then picks the figures of one network.
     """
     registry = registry_with_warnings()
@@ -51,20 +48,20 @@ def command(
         return
     if architecture is None:
         raise click.UsageError("Missing argument 'ARCHITECTURE'.")
-    network = registry.create("architecture", architecture, _pairs("--architecture-option", own))
-    method = registry.create("defense", defense, _pairs("--option", options))
+    network = _created(registry, "architecture", architecture, "ARCHITECTURE")
+    method = _created(registry, "defense", defense, "--defense")
     if not method.trains:
         raise RobustStackError(
-            f"defense {defense!r} brings its own network; describe takes one that rewrites {architecture}"
+            f"defense {method.name!r} brings its own network; describe takes one that rewrites {network.name}"
         )
     dimensions = _shape(shape)
 
     from robuststack.engine.counting import sizes
 
     facts = {
-        "architecture": architecture,
+        "architecture": network.name,
         "architecture_options": network.options.resolved(),
-        "defense": defense,
+        "defense": method.name,
         "options": method.options.resolved(),
         "num_classes": num_classes,
         "shape": list(dimensions),
@@ -90,8 +87,8 @@ def _refuse_beside_table1(context: click.Context) -> None:
 
 
 def _published(registry: Registry, architecture: str | None) -> list[dict[str, Any]]:
-    """Every published figure, or those of one architecture, with what is counted here by each convention."""
-    figures = [one for many in registry.hooks.hook.published_sizes() for one in many]
+    """Every figure of the table, or those of one architecture, with what is counted here by each convention."""
+    figures = published()
     chosen = [one for one in figures if architecture in (None, one.architecture)]
     if not chosen:
         hint = did_you_mean(str(architecture), {one.architecture for one in figures})
@@ -141,15 +138,10 @@ def _disagreements(figures: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _pairs(flag: str, options: Sequence[str]) -> dict[str, object]:
-    example = "--option dim=1" if flag == "--option" else f"{flag} width=32"
-    found: dict[str, object] = {}
-    for one in options:
-        key, sign, value = one.partition("=")
-        if not sign or not key:
-            raise RobustStackError(f"{flag} {one}: write KEY=VALUE, for example {example}")
-        found[key] = value_of(value, f"{flag} {one}")
-    return found
+def _created(registry: Registry, kind: str, written: str, mark: str) -> Any:
+    """The component that a specification names, as `robuststack evaluate` takes it."""
+    entry = component_of(mark, written)
+    return registry.create(kind, entry["name"], entry["options"])
 
 
 def _shape(text: str) -> tuple[int, int, int]:

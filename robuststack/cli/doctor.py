@@ -26,7 +26,7 @@ PACKAGES = (
 )
 
 
-@click.command("doctor", short_help="Show what is installed and what is wrong.")
+@click.command("doctor")
 def command() -> int:
     """Show versions, devices, precision support and plugins; exit with 1 where something is broken."""
     click.echo(f"robuststack {__version__}, Python {platform.python_version()} on {platform.platform()}")
@@ -39,6 +39,7 @@ def command() -> int:
     cards = hardware.cuda_capabilities()
     auto = hardware.resolve()
     click.echo(f"processor: {hardware.cpu_name()}; bf16: {', '.join(hardware.cpu_bf16()) or 'emulated only, not used'}")
+    click.echo(f"a run may use {hardware.cpu_threads()} threads")
     capabilities = ", ".join(f"capability {major}.{minor}" for major, minor in cards)
     click.echo(f"CUDA devices: {len(cards)}{f' ({capabilities})' if cards else ''}")
     click.echo(f"`--device auto` is {auto.device}, `precision: auto` is {auto.precision}")

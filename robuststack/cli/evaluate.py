@@ -14,7 +14,7 @@ from robuststack.cli.progress import make_progress
 from robuststack.paths import STORE
 
 
-@click.command("evaluate", short_help="Attack and measure one finished model.")
+@click.command("evaluate")
 @click.option(
     "--load", metavar="FILE", help="Weights of --architecture under --defense: .safetensors or a PyTorch file."
 )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from robuststack.cli.common import one_point, registry_with_warnings
-from robuststack.paths import STORE
+from robuststack.paths import STORE, expanded
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
 
-@click.command("export", short_help="Write a trained model at an operating point to a file.")
+@click.command("export")
 @click.argument("job")
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="The operating point: its knobs, with spaces between.  [default: every knob's own]")  # fmt: skip
@@ -49,6 +48,6 @@ def command(
     resolved = trained.point(**point)
     content = export(trained, point, file_format, frozen=frozen, seed=seed)
     name = " ".join([trained.label, options_text(resolved), *(["frozen"] if frozen else [])])
-    path = Path(output or re.sub(r"[^\w.=-]+", "-", name.strip()) + SUFFIXES[file_format])
+    path = expanded(output or re.sub(r"[^\w.=-]+", "-", name.strip()) + SUFFIXES[file_format])
     write_bytes(path, content)
     click.echo(f"wrote {path}")

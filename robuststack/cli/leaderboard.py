@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 from tabulate import tabulate
 
 from robuststack.leaderboard.formats import FORMATS
-from robuststack.paths import LEADERBOARD
+from robuststack.paths import LEADERBOARD, expanded
 
 folder_option = click.option(
     "--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie."
 )
 
 
-@click.group("leaderboard", short_help="Show, compare and publish leaderboards.")
+@click.group("leaderboard")
 def command() -> None:
     """Show leaderboards that runs have written, compare two of one suite, and build the page of all of them."""
 
 
-@command.command("show", short_help="Print one.")
+@command.command("show")
 @click.argument("suite")
 @click.option("--sort", metavar="KEY", help="Best first by CA, RA, or a key of the rows, such as ra.PGD-20 or macs.")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True,
@@ -34,13 +33,13 @@ def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
     from robuststack.leaderboard.formats import written
     from robuststack.leaderboard.ranking import ranked
 
-    board, _ = open_board(suite, Path(leaderboard))
+    board, _ = open_board(suite, expanded(leaderboard))
     if sort:
         board = board.model_copy(update={"rows": tuple(ranked(board.rows, sort))})
     click.echo(written(board, style))
 
 
-@command.command("compare", short_help="Compare two of one suite.")
+@command.command("compare")
 @click.argument("old")
 @click.argument("new")
 @click.option("--all", "everything", is_flag=True, help="Print also the figures without evidence of a change.")
@@ -56,7 +55,7 @@ def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: st
     from robuststack.leaderboard import comparison
     from robuststack.leaderboard.board_lookup import open_board
 
-    folder = Path(leaderboard)
+    folder = expanded(leaderboard)
     (first, first_outcomes), (second, second_outcomes) = open_board(old, folder), open_board(new, folder)
     both = comparison.compare_boards(first, second, first_outcomes, second_outcomes)
     if as_json:
@@ -83,7 +82,7 @@ def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: st
     )
 
 
-@command.command("build", short_help="Build the page of all.")
+@command.command("build")
 @folder_option
 @click.option("-o", "--output", metavar="DIR", help="Where index.html is written.  [default: beside the leaderboards]")
 def build(leaderboard: str, output: str | None) -> None:
@@ -93,6 +92,6 @@ def build(leaderboard: str, output: str | None) -> None:
     """
     from robuststack.leaderboard import site
 
-    built = site.build_page(Path(leaderboard), Path(output or leaderboard))
+    built = site.build_page(expanded(leaderboard), expanded(output or leaderboard))
     size, boards = built.size / 1e6, f"{built.suites} leaderboard{'s' * (built.suites != 1)}"
     click.echo(f"wrote {built.index}: {boards}, {built.rows} rows, {size:.1f} MB with {site.ASSETS}/")

@@ -11,7 +11,7 @@ from robuststack.errors import PluginError
 from robuststack.plugin.registry import KINDS, Registration
 
 
-@click.command("list", short_help="List components.")
+@click.command("list")
 @click.argument("kind", required=False, type=click.Choice([*KINDS, *(f"{kind}s" for kind in KINDS)]), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(kind: str | None, as_json: bool) -> None:

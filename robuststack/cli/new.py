@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from robuststack.cli.common import registry_with_warnings
+from robuststack.paths import expanded
 from robuststack.plugin.registry import KINDS
 from robuststack.plugin.scaffold import named, write
 
 
-@click.command("new", short_help="Begin a plugin.")
+@click.command("new")
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @click.argument("name")
 @click.option(
@@ -23,9 +22,9 @@ def command(kind: str, name: str, output: str) -> None:
     KIND is defense, architecture, dataset or attack; NAME is what suites will call it.
     """
     package = named(kind, name, registry_with_warnings())
-    for path in write(package, Path(output)):
+    for path in write(package, expanded(output)):
         click.echo(f"wrote {path}")
-    folder = Path(output) / package.distribution
+    folder = expanded(output) / package.distribution
     click.echo(f"""
 {package.class_name} in {folder / package.module}.py works as it is; make it yours. Next:
 

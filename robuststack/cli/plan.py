@@ -14,7 +14,7 @@ from robuststack.running.cached import look_up
 from robuststack.running.store import Store
 
 
-@click.command("plan", short_help="Show the jobs of a suite.")
+@click.command("plan")
 @suite_arguments
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where finished jobs are looked for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

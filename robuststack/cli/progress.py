@@ -152,7 +152,9 @@ class LiveProgress(Progress):
         from rich.status import Status
 
         self._console = Console(highlight=False)
-        self._status = Status("starting", console=self._console)
+        # The usual spinner is of signs that an ascii terminal lacks.
+        spinner = "dots" if self._console.encoding.startswith("utf") else "line"
+        self._status = Status("starting", console=self._console, spinner=spinner)
 
     def __enter__(self) -> Progress:
         self._status.start()

@@ -18,12 +18,12 @@ from robuststack.cli.common import registry_with_warnings, workers_option
 from robuststack.cli.progress import make_progress
 from robuststack.cli.run_log import RunLog
 from robuststack.errors import LeaderboardError
-from robuststack.paths import LEADERBOARD
+from robuststack.paths import LEADERBOARD, expanded
 
 LOGS = ".regress"
 
 
-@click.command("regress", short_help="Run a suite again and compare.")
+@click.command("regress")
 @click.argument("suite", type=click.Path(dir_okay=False))
 @click.option("--baseline", metavar="FILE", help="The leaderboard to hold it against.  [default: the suite's own]")
 @click.option("--set", "overrides", metavar="K=V", multiple=True, help="Replace a key of the suite; repeatable.")
@@ -52,7 +52,7 @@ def command(
     name = loaded.name
     device = device or ("cpu" if loaded.device == "auto" else loaded.device)
     computing = loaded.hardware(device)
-    path = Path(baseline) if baseline else Path(LEADERBOARD) / f"{name}.json"
+    path = expanded(baseline) if baseline else Path(LEADERBOARD) / f"{name}.json"
     if update and path.stem != name:
         raise LeaderboardError(f"--update writes {name}.json; --baseline {baseline} is named otherwise")
     old, kept = None, {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from robuststack.running.rejudge import Rejudged
 
 
-@click.command("rejudge", short_help="Score kept adversarial images again.")
+@click.command("rejudge")
 @click.argument("job")
 @click.option("--draws", type=click.IntRange(min=2), metavar="N",
               help="Fresh noise draws at a randomised point.  [default: as many as the job]")  # fmt: skip

@@ -12,7 +12,7 @@ from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
 
 
-@click.command("run", short_help="Run a suite.")
+@click.command("run")
 @suite_arguments
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
 @click.option(

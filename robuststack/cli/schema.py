@@ -7,7 +7,7 @@ import json
 import click
 
 
-@click.command("schema", short_help="Print the JSON schema of suites.")
+@click.command("schema")
 @click.option("--board", is_flag=True, help="The schema of leaderboard files instead.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, writable=True), help="Write it to a file.")
 def command(board: bool, output: str | None) -> None:
@@ -18,11 +18,10 @@ def command(board: bool, output: str | None) -> None:
     """
     text = json.dumps(_board_schema() if board else _suite_schema(), indent=1)
     if output:
-        from pathlib import Path
-
+        from robuststack.paths import expanded
         from robuststack.running.atomic_files import write_text
 
-        write_text(Path(output), text + "\n")
+        write_text(expanded(output), text + "\n")
     else:
         click.echo(text)
 

@@ -15,7 +15,7 @@ from robuststack.plugin.options import describe
 from robuststack.plugin.registry import KINDS
 
 
-@click.command("show", short_help="Show one component.")
+@click.command("show")
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -10,9 +10,9 @@ from torch import nn
 from robuststack.engine.build import fitting, network
 from robuststack.engine.measure import blueprint, macs
 from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.leaderboard.published_size import PublishedSize, Size, agreement
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
-from robuststack.plugin.published_size import PublishedSize, Size, agreement
 from robuststack.plugin.registry import Registry
 
 

@@ -24,9 +24,9 @@ def keep_memory() -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a device had no memory left. Libraries below torch say so by errors of their own."""
+    """Whether a device, or numpy, had no memory left. Libraries below torch say so by errors of their own."""
     texts = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or (
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(one in str(error) for one in texts)
     )
 

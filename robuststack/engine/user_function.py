@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from robuststack.engine.random_streams import seeded
 from robuststack.errors import ModelError
 from robuststack.suite.parts import ModelSource
-from robuststack.suite.user_model import find_given
+from robuststack.suite.user_model import find_user_model, imported
 
 
 def call_function(target: str, fingerprint: str) -> nn.Module:
@@ -24,12 +23,13 @@ def call_function(target: str, fingerprint: str) -> nn.Module:
     Raises:
         ModelError: its source has changed since `fingerprint` was taken, it fails, or returns no module.
     """
-    if find_given(ModelSource(python=target)).fingerprint != fingerprint:
+    if find_user_model(ModelSource(python=target)).fingerprint != fingerprint:
         raise ModelError(f"the source of {target!r} has changed since the run was planned; run again")
     module, _, function = target.partition(":")
     try:
-        with seeded("given"), _settings_kept(module):  # Whatever the function draws, every job gets the same model.
-            model = getattr(importlib.import_module(module), function)()
+        # Whatever the function draws, every job gets the same model.
+        with seeded("user model"), _settings_kept(module), imported(module) as theirs:
+            model = getattr(theirs, function)()
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ModelError(f"model {target!r} cannot be made: {reason}") from error

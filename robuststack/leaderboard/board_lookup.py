@@ -11,6 +11,7 @@ from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.comparison import Outcomes
+from robuststack.paths import expanded
 
 
 def find_board(name: str, folder: Path) -> Path:
@@ -19,7 +20,7 @@ def find_board(name: str, folder: Path) -> Path:
     Raises:
         LeaderboardError: there is none; with those that are there.
     """
-    for path in (Path(name), folder / f"{name}.json"):
+    for path in (expanded(name), folder / f"{name}.json"):
         if path.is_file():
             return path
     there = [path.stem for path in folder.glob("*.json")]

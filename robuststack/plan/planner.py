@@ -129,7 +129,7 @@ class _Planner:
                 "retrained": sorted(defense.swept),
                 "threat": cell.threat.resolved(),
                 "recipe": cell.recipe if cell.trains else None,
-                "user_model": cell.user_model.resolved() if cell.user_model else None,
+                "user_model": cell.user_model.as_written() if cell.user_model else None,
                 "device": self.hardware.kind,
                 "precision": self.hardware.precision,
             }

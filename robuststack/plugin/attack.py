@@ -81,6 +81,13 @@ class Attack(Component):
         setting, another model or another rounding judges are made so."""
         return self._with("early_stop", False)
 
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images of a shape [C, H, W] that it cannot work on; it is called before any compute.
+
+        Raises:
+            ValueError: with what it works on.
+        """
+
     def image_passes(self, stochastic: bool) -> float:
         """Work per image, in forward passes (a gradient with respect to the input counts 1 more)."""
         return 2.0

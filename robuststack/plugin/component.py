@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from robuststack.paths import absolute
 from robuststack.plugin.download import Download
 from robuststack.plugin.options import Options, marked
 
@@ -45,7 +46,8 @@ class Component:
     def resolved(self) -> dict[str, Any]:
         """The component as jobs write it down. Its `places` are left out of their ids."""
         options = self.options.resolved()
-        places = {key: options.pop(key) for key in marked(self.options, "place")}
+        # From the root: a job may run in a process, or after a call of `os.chdir`, that is elsewhere.
+        places = {key: _from_root(options.pop(key)) for key in marked(self.options, "place")}
         return {
             "name": self.name,
             "plugin": self.distribution,
@@ -59,3 +61,7 @@ class Component:
     def summary(cls) -> str:
         """The first line of the class's docstring."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _from_root(place: Any) -> Any:
+    return str(absolute(place)) if place and isinstance(place, str) else place

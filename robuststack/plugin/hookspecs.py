@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from robuststack.leaderboard.row import Row
     from robuststack.plan.job import Job
     from robuststack.plan.plan import Plan
-    from robuststack.plugin.published_size import PublishedSize
     from robuststack.plugin.registry import Register
 
 hookspec = pluggy.HookspecMarker("robuststack")
@@ -40,11 +39,6 @@ def register_dataset(register: Register) -> None:
 @hookspec
 def register_attack(register: Register) -> None:
     """Called once at start-up: call `register(name, "package.module:Class")` for each `Attack`."""
-
-
-@hookspec
-def published_sizes() -> Sequence[PublishedSize]:  # type: ignore[empty-body]
-    """Called by `robuststack describe --table1`: returns the sizes that a paper prints, to be shown beside ours."""
 
 
 @hookspec

@@ -79,14 +79,28 @@ PixelLength = Annotated[Number, AfterValidator(in_pixel_range)]
 
 
 class InvalidOptions(PluginError):
-    """Options that do not fit their model. `path` leads to the offending key."""
+    """Options that do not fit their model. `path` leads to the offending key; `others` is what else does not fit."""
 
-    def __init__(self, message: str, path: tuple[str | int, ...]) -> None:
+    def __init__(self, message: str, path: tuple[str | int, ...], others: tuple[InvalidOptions, ...] = ()) -> None:
         super().__init__(message)
         self.path = path
+        self.others = others
 
-    def __reduce__(self) -> tuple[type[InvalidOptions], tuple[str, tuple[str | int, ...]]]:
-        return InvalidOptions, (str(self), self.path)  # Workers send errors to the process that started them.
+    def __reduce__(self) -> tuple[type[InvalidOptions], tuple[Any, ...]]:
+        return InvalidOptions, (
+            str(self),
+            self.path,
+            self.others,
+        )  # Workers send errors to the process that started them.
+
+    @property
+    def all(self) -> tuple[InvalidOptions, ...]:
+        return (self, *self.others)
+
+    def within(self, prefix: str, *path: str | int) -> InvalidOptions:
+        """The same of a larger whole, in which the options are at `path`."""
+        others = tuple(error.within(prefix, *path) for error in self.others)
+        return InvalidOptions(f"{prefix}: {self}", (*path, *self.path), others)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -96,7 +110,7 @@ def parse(model: type[Model], data: Mapping[str, Any]) -> Model:
     """Validate `data` against `model`.
 
     Raises:
-        InvalidOptions: with the first problem in one line, the key it is at, and what would be valid.
+        InvalidOptions: with the first problem in one line, the key it is at, and what would be valid; it holds the others.
     """
     data = {str(key): value for key, value in data.items()}
     try:
@@ -106,12 +120,28 @@ def parse(model: type[Model], data: Mapping[str, Any]) -> Model:
 
 
 def first_problem(model: type[BaseModel], error: ValidationError, data: Mapping[str, Any]) -> InvalidOptions:
-    """The first problem that pydantic found in `data`, in one line with the key it is at, and what would be valid."""
+    """The first problem that pydantic found in `data`, in one line with the key it is at, and what would be valid; the
+    others stand in its `others`."""
     # A misspelt key first: it is why another one is missing.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
-    path = _real(problems[0], data)
-    same = [problem for problem in problems if _real(problem, data) == path]
-    return InvalidOptions(_explain(model, same, path), path)
+    places: dict[tuple[str | int, ...], list[Any]] = {}
+    for problem in problems:
+        places.setdefault(_real(problem, data), []).append(problem)
+    first, *others = _told(model, places)
+    return InvalidOptions(str(first), first.path, tuple(others))
+
+
+def _told(model: type[BaseModel], places: Mapping[tuple[str | int, ...], list[Any]]) -> list[InvalidOptions]:
+    """One error a place. Left out is what may follow from another: a missing key beside a misspelt one, and what branches
+    of a union say about the inside, or the outside, of what another branch refused."""
+    told: list[InvalidOptions] = []
+    misspelt = {path[:-1] for path, problems in places.items() if problems[0]["type"] == "extra_forbidden"}
+    for path, problems in places.items():
+        follows = problems[0]["type"] == "missing" and path[:-1] in misspelt
+        nested = any(path[: len(error.path)] == error.path or error.path[: len(path)] == path for error in told)
+        if not follows and not nested:
+            told.append(InvalidOptions(_explain(model, problems, path), path))
+    return told
 
 
 def _real(problem: Any, data: Any) -> tuple[str | int, ...]:
@@ -150,6 +180,8 @@ def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int,
         )
     if kind in ("model_type", "dict_type"):
         reason = "a mapping"
+    if kind == "bool_type":
+        reason = "true or false"
     return f"{key}: must be {reason}, not {problem['input']!r}"
 
 

@@ -260,7 +260,7 @@ class Registry:
         try:
             component = cls(parse(cls.Options, {**registration.preset, **(options or {})}))
         except InvalidOptions as error:
-            raise InvalidOptions(f"{kind} {name!r}: {error}", ("options", *error.path)) from None
+            raise error.within(f"{kind} {name!r}", "options") from None
         component.name = name
         component.distribution = registration.distribution
         return component

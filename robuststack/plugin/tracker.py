@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robuststack.errors import PluginError
+from robuststack.paths import absolute
 from robuststack.plugin.registry import Registry
 from robuststack.running.atomic_files import make_folder
 
@@ -21,12 +22,12 @@ def tracked(registry: Registry, folder: str | Path | None) -> Iterator[None]:
     """
     trackers = []
     if folder is not None:
-        trackers = registry.hooks.hook.start_tracking(folder=Path(folder))
+        trackers = registry.hooks.hook.start_tracking(folder=absolute(folder))
         if not trackers:
             raise PluginError(
                 "--track: no installed plugin tracks runs; python -m pip install 'robuststack[tracking]' adds TensorBoard"
             )
-        make_folder(Path(folder))
+        make_folder(absolute(folder))
     for one in trackers:
         registry.hooks.register(one)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,8 +25,11 @@ class Executor(Protocol):
 
     slots: int
 
-    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
-        """Find what cannot run before anything does. `done` are the finished train jobs that pending ones build on."""
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> Mapping[str, JobFailed]:
+        """Find what cannot run before anything does. `done` are the finished train jobs that pending ones build on.
+
+        Returns the jobs, by id, whose model cannot be built: they fail, and the others run.
+        """
 
     def start(self, job: Job) -> None:
         """Begin a job; no more than `slots` are begun and not returned by `finished`."""
@@ -63,7 +66,16 @@ def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *
     hooks.run_started(plan=plan, cached=frozenset(outcome.results))
     if pending:
         needed = {need for job in pending for need in job.needs}
-        executor.prepare(pending, [job for job in plan.jobs if job.id in needed and job.id in outcome.results])
+        done = [job for job in plan.jobs if job.id in needed and job.id in outcome.results]
+        unfit = executor.prepare(pending, done)
+        for job in [job for job in pending if job.id in unfit]:
+            pending.remove(job)
+            if job.kind != "train":
+                outcome.skipped.append(job.id)
+                continue
+            outcome.failed[job.id] = unfit[job.id]
+            hooks.job_started(job=job)
+            hooks.job_failed(job=job, error=unfit[job.id])
     with contextlib.ExitStack() as locks:
         run = _Run(plan.jobs, store, executor, hooks, outcome, locks)
         run.release_all()

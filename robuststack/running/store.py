@@ -7,10 +7,10 @@ appear and disappear whole. A run that is killed at any moment leaves nothing th
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from robuststack.errors import StoreError
+from robuststack.paths import absolute
 from robuststack.running.atomic_files import _remove, _replace, _write, _writing, uninterrupted
 
 SCHEMA = 2
@@ -56,7 +57,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path, *, create: bool = True) -> None:
-        self.root = Path(folder)
+        self.root = absolute(folder)
         marker = self.root / MARKER
         # First what lies there, then the marker: another run that makes the same store writes the marker before all else.
         if self._holds_something() and not marker.is_file():
@@ -119,7 +120,7 @@ class Store:
         Raises:
             StoreError: none or several match.
         """
-        done = sorted(path.parent.name for path in self.root.glob(f"*/{glob_escape(job)}*/result.json"))
+        done = sorted(path.parent.name for path in self.root.glob(f"*/{glob.escape(job)}*/result.json"))
         if len(done) != 1:
             several = f"{len(done)} jobs begin with {job}: {', '.join(done[:4])}" if done else None
             raise StoreError(several or f"{self.root} has no finished job {job}{self._similar(job)}")
@@ -329,8 +330,3 @@ def _unsealed(file: bytes) -> tuple[dict[str, Any], bytes]:
         raise ValueError(seal)
     head, _, content = body.partition(b"\n")
     return json.loads(head), content
-
-
-def glob_escape(text: str) -> str:
-    """`text` as a literal in a glob pattern."""
-    return re.sub(r"([*?[])", r"[\1]", text)

@@ -6,11 +6,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from robuststack.errors import SuiteError
+from robuststack.errors import Problems, SuiteError
+from robuststack.paths import expanded
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.suite.report import listed
-from robuststack.suite.suite import Suite
+from robuststack.suite.suite import BOARD_NAME, Suite
 from robuststack.suite.yaml_source import YamlSource, merge, override, read
+
+SECTIONS = {"extends", "datasets", "defenses", "attacks"}
+"""A YAML file with none of these keys is no suite."""
 
 
 def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
@@ -19,16 +23,23 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     Raises:
         SuiteError: with file, line and column, what is wrong and what would be valid.
     """
-    file = Path(path)
+    file = expanded(path)
     source = _extended(file, ())
     for assignment in overrides:
         changed = override(source, assignment)
         if changed[0] == "extends":
             raise SuiteError(f"--set {assignment}: a suite's base is chosen in its file, not by --set")
         _let_win(source, changed)
-    source.data["name"] = source.data.get("name") or file.stem
+    source.data["name"] = source.data.get("name") or board_name(file.stem)
     _refuse_namesakes(file, str(source.data["name"]))
     return suite_of(source, file, overrides)
+
+
+def board_name(text: str) -> str:
+    """What a leaderboard is named after a file or a model: `my suite (2)` gives `my-suite-2`."""
+    if re.fullmatch(BOARD_NAME, text):
+        return text
+    return re.sub(r"[^\w.-]+", "-", text).strip("-._") or "suite"
 
 
 def suite_of(source: YamlSource, file: Path, overrides: Sequence[str] = ()) -> Suite:
@@ -40,7 +51,10 @@ def suite_of(source: YamlSource, file: Path, overrides: Sequence[str] = ()) -> S
     try:
         suite = parse(Suite, source.data)
     except InvalidOptions as error:
-        raise SuiteError(f"{source.where(error.path) or file}: {error}") from None
+        problems = Problems()
+        problems.add(*(SuiteError(f"{source.where(one.path) or file}: {one}") for one in error.all))
+        problems.raise_all()
+        raise
     suite._source, suite._file, suite._overrides = source, file, tuple(overrides)
     return suite
 
@@ -79,11 +93,20 @@ def _let_win(source: YamlSource, path: tuple[str | int, ...]) -> None:
 
 
 def _refuse_namesakes(file: Path, name: str) -> None:
+    """Two suites of one name beside each other would overwrite each other's leaderboard."""
     for other in sorted(file.parent.glob("*.y*ml")):
-        if other.resolve() == file.resolve() or not other.is_file():
-            continue
-        written = re.search(
-            r"^name:\s*[\"']?([\w.-]+)", other.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-        )
-        if (written[1] if written else other.stem) == name:
+        if other.resolve() != file.resolve() and _name_of(other, name) == name:
             raise SuiteError(f"{file}: {other} is a suite named {name!r} too; give one of them another `name:`")
+
+
+def _name_of(file: Path, name: str) -> str | None:
+    """The name of a suite file that may be named `name`; None if it is another one, or no suite (an environment of conda's,
+    say, or a file of containers, which have a `name:` too)."""
+    own = board_name(file.stem)
+    try:
+        if own != name and name not in file.read_text(encoding="utf-8"):
+            return None  # It need not be read as YAML.
+        data = read(file).data
+    except (SuiteError, OSError, UnicodeDecodeError):
+        return None
+    return str(data.get("name") or own) if SECTIONS & data.keys() else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from robuststack.errors import ModelError, PluginError
+from robuststack.errors import ModelError, PluginError, Problems
 from robuststack.plugin.attack import Attack, GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
@@ -46,6 +46,12 @@ class Cell:
         return self.user_model is None and bool(self.defense.component.trains)
 
     @property
+    def names(self) -> tuple[str, str | None, str]:
+        """The names of its dataset, architecture and defense."""
+        network = self.architecture.component.name if self.architecture else None
+        return self.dataset.component.name, network, self.defense.component.name
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """The recipe with the options of its attack, defaults included."""
         return {**self.training.recipe.resolved(), "attack": self.attack.resolved()}
@@ -53,34 +59,46 @@ class Cell:
     def protocols(self, point: Point) -> dict[str, Scoring]:
         """The ways to score `point`, by name; all of them randomised if the user says that the model is."""
         protocols: dict[str, Scoring] = self.defense.component.protocols(point)
-        if self.given is None or not self.given.source.stochastic:
+        if self.user_model is None or not self.user_model.source.stochastic:
             return protocols
         return {name: scoring.randomised() for name, scoring in protocols.items()}
 
 
-class Resolver:
-    """Resolves the parts of a suite against what is registered.
+@dataclass(frozen=True)
+class _Model:
+    """A defense, its operating points, and the user's own model in place of one that it trains."""
 
-    Raises:
-        SuiteError: from each method, with file and line, for anything that could not run.
-    """
+    index: int
+    part: DefensePart
+    defense: Variant
+    points: list[dict[str, Any]]
+    user_model: UserModel | None
+
+    @property
+    def brings_network(self) -> bool:
+        return self.user_model.brings_network if self.user_model else not self.defense.component.trains
+
+
+class Resolver:
+    """Resolves the parts of a suite against what is registered, and collects everything that could not run."""
 
     def __init__(self, suite: Suite, registry: Registry) -> None:
         self.suite = suite
         self.registry = registry
+        self.problems = Problems()
 
     def attacks(self) -> dict[str, Variant]:
-        """Label -> attack, in the suite's order."""
+        """Label -> attack, in the suite's order. What is wrong with them is raised by `cells`."""
         labelled: dict[str, Variant] = {}
         norms = self._norms()
         for index, part in enumerate(self.suite.attacks):
-            variants = list(self._variants("attack", part, ("attacks", index)))
+            variants = self._variants("attack", part, ("attacks", index))
             labels = [part.label or variant.component.label_for(norms) for variant in variants]
             for variant, plain in zip(variants, labels, strict=True):
                 label = f"{plain} {options_text(variant.swept)}" if labels.count(plain) > 1 else plain
                 if label in labelled:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
-                    raise self.suite.error(message, "attacks", index)
+                    self.problems.add(self.suite.error(message, "attacks", index))
                 labelled[label] = variant
         return labelled
 
@@ -89,47 +107,64 @@ class Resolver:
         pairs = itertools.product(self.suite.datasets, self.suite.threat)
         return tuple(dict.fromkeys(dataset.threat.norm or threat.norm for dataset, threat in pairs))
 
-    def cells(self, attacks: Mapping[str, Variant]) -> Iterator[Cell]:
-        """The product of datasets, architectures, threat models, recipes and defenses."""
+    def cells(self, attacks: Mapping[str, Variant]) -> list[Cell]:
+        """The product of datasets, architectures, threat models, recipes and defenses.
+
+        Raises:
+            SuiteError: with file and line, for everything in the suite that could not run.
+        """
         suite = self.suite
-        user_models = [self._user_model(part, ("defenses", index)) for index, part in enumerate(suite.defenses)]
+        defenses = [model for index, part in enumerate(suite.defenses) for model in self._models(part, index)]
+        cells: list[Cell] = []
         for d, data_part in enumerate(suite.datasets):
             networks = self._networks(data_part, d)
+            if not (data_part.architectures or suite.architectures):
+                for model in defenses:
+                    if not model.brings_network:
+                        message = (
+                            f"defense {model.part.name!r} rewrites a network, and the suite has no `architectures:`"
+                        )
+                        self.problems.add(suite.error(message, "defenses", model.index))
             # None: the models that bring a network of their own.
             for dataset, network, (t, recipe) in itertools.product(
                 self._datasets(data_part, ("datasets", d)), [*networks, None], enumerate(suite.train)
             ):
-                for threat, (i, part) in itertools.product(self._threats(d, dataset), enumerate(suite.defenses)):
-                    for defense in self._variants("defense", part, ("defenses", i)):
-                        model = user_models[i]
-                        if model and not defense.component.trains:
-                            message = f"defense {part.name!r} brings its own model: leave `model:` out"
-                            raise self.suite.error(message, "defenses", i, "model")
-                        own = model.brings_network if model else not defense.component.trains
-                        if not own and not networks:
-                            message = f"defense {part.name!r} rewrites a network, and the suite has no `architectures:`"
-                            raise self.suite.error(message, "defenses", i)
-                        if own != (network is None):
-                            continue
-                        sections = (
-                            (part.train, ("defenses", i, "train")),
-                            (data_part.train, ("datasets", d, "train")),
-                            (recipe, ("train", t)),
-                        )
-                        merged = self._recipe(recipe, data_part, part, defense.component)
-                        training = Training(merged, sections)
+                for threat, model in itertools.product(self._threats(d, dataset), defenses):
+                    if model.brings_network != (network is None):
+                        continue
+                    sections = (
+                        (model.part.train, ("defenses", model.index, "train")),
+                        (data_part.train, ("datasets", d, "train")),
+                        (recipe, ("train", t)),
+                    )
+                    with self.problems.collected():
+                        training = Training(self._recipe(recipe, data_part, model), sections)
                         attack = self._training_attack(training, threat)
-                        points = self._points(defense)
-                        cell = Cell(dataset, network, threat, training, attack, defense, points, model)
+                        cell = Cell(
+                            dataset, network, threat, training, attack, model.defense, model.points, model.user_model
+                        )
                         self._check(cell, attacks)
-                        yield cell
+                        cells.append(cell)
+        self.problems.raise_all()
+        return cells
+
+    def _models(self, part: DefensePart, index: int) -> Iterator[_Model]:
+        """A defense of the suite with each of its swept options."""
+        with self.problems.collected():
+            user_model = self._user_model(part, ("defenses", index))
+            for defense in self._variants("defense", part, ("defenses", index)):
+                if user_model and not defense.component.trains:
+                    message = f"defense {part.name!r} brings its own model: leave `model:` out"
+                    raise self.suite.error(message, "defenses", index, "model")
+                with self.problems.collected():
+                    yield _Model(index, part, defense, self._points(defense), user_model)
 
     def _networks(self, part: DatasetPart, d: int) -> list[Variant | None]:
         path: tuple[str | int, ...] = ("datasets", d, "architectures") if part.architectures else ("architectures",)
         return [
-            one
+            variant
             for index, network in enumerate(part.architectures or self.suite.architectures)
-            for one in self._variants("architecture", network, (*path, index))
+            for variant in self._variants("architecture", network, (*path, index))
         ]
 
     def _user_model(self, part: DefensePart, path: tuple[str | int, ...]) -> UserModel | None:
@@ -146,8 +181,13 @@ class Resolver:
         change = dataset.part.threat
         if change.model_fields_set and len(self.suite.threat) > 1:
             message = "an eps or a norm of its own beside a list of threat models; say it in one place"
-            raise self.suite.error(message, "datasets", d, "threat")
-        return [self._threat(index, threat, d, dataset) for index, threat in enumerate(self.suite.threat)]
+            self.problems.add(self.suite.error(message, "datasets", d, "threat"))
+            return []
+        threats = []
+        for index, threat in enumerate(self.suite.threat):
+            with self.problems.collected():
+                threats.append(self._threat(index, threat, d, dataset))
+        return threats
 
     def _threat(self, index: int, threat: ThreatSpec, d: int, dataset: Variant) -> Threat:
         change = dataset.part.threat
@@ -164,28 +204,35 @@ class Resolver:
             place = ("datasets", d, "threat") if change.eps else ("threat", index)
             raise self.suite.error(f"{'.'.join(map(str, place))}.eps: {error}", *place, "eps") from None
 
-    def _variants(self, kind: str, part: Part, path: tuple[str | int, ...]) -> Iterator[Variant]:
+    def _variants(self, kind: str, part: Part, path: tuple[str | int, ...]) -> list[Variant]:
+        """The part with each of its swept options; those that are not valid are left out."""
         both = set(part.options) & set(part.sweep)
         if both:
-            raise self.suite.error(f"option {min(both)!r} is both in options and in sweep", *path, "sweep")
+            message = f"option {min(both)!r} is both in options and in sweep"
+            self.problems.add(self.suite.error(message, *path, "sweep"))
+            return []
+        variants = []
         for values in itertools.product(*part.sweep.values()):
             swept = dict(zip(part.sweep, values, strict=True))
             try:
                 component = self.registry.create(kind, part.name, {**part.options, **swept})
-            except InvalidOptions as error:
-                key = error.path[1:]
-                place = (*path, "sweep", key[0]) if key and key[0] in swept else (*path, "options", *key)
-                raise self.suite.error(error, *place) from None
+                variants.append(Variant(component, part, path, swept))
+            except InvalidOptions as caught:
+                for error in caught.all:
+                    key = error.path[1:]
+                    place = (*path, "sweep", key[0]) if key and key[0] in swept else (*path, "options", *key)
+                    self.problems.add(self.suite.error(error, *place))
             except PluginError as error:
-                raise self.suite.error(error, *path, "name") from None
-            yield Variant(component, part, path, swept)
+                self.problems.add(self.suite.error(error, *path, "name"))
+        return variants
 
-    def _recipe(self, recipe: Recipe, data_part: DatasetPart, part: DefensePart, defense: Defense) -> Recipe:
-        written = {**recipe.written(), **data_part.train.written(), **part.train.written()}
+    def _recipe(self, recipe: Recipe, data_part: DatasetPart, model: _Model) -> Recipe:
+        written = {**recipe.written(), **data_part.train.written(), **model.part.train.written()}
         try:
-            return parse(Recipe, {**defense.recipe(), **written})
+            return parse(Recipe, {**model.defense.component.recipe(), **written})
         except InvalidOptions as error:
-            raise PluginError(f"the recipe of defense {defense.name!r}: {error}") from None
+            message = f"the recipe of defense {model.part.name!r}: {error}"
+            raise self.suite.error(message, *model.defense.path, "name") from None
 
     def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
         data: Dataset = cell.dataset.component
@@ -211,14 +258,24 @@ class Resolver:
         if cell.trains:
             self._check_training_threat(cell)
         for variant in attacks.values():
-            attack: Attack = variant.component
-            if data.num_classes < attack.min_classes:
-                message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
-                raise self.suite.error(f"{message}{data.num_classes}", *variant.path)
-            self._check_norm(attack, cell.threat, variant.path)
-            if attack.needs_gradients and not defense.differentiable:
-                message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
-                raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *variant.path)
+            with self.problems.collected():
+                self._check_attack(variant, cell)
+
+    def _check_attack(self, variant: Variant, cell: Cell) -> None:
+        data: Dataset = cell.dataset.component
+        defense: Defense = cell.defense.component
+        attack: Attack = variant.component
+        if data.num_classes < attack.min_classes:
+            message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
+            raise self.suite.error(f"{message}{data.num_classes}", *variant.path)
+        try:
+            attack.check_shape(data.shape)
+        except ValueError as error:
+            raise self.suite.error(f"attack {attack.name!r}: {error}", *variant.path) from None
+        self._check_norm(attack, cell.threat, variant.path)
+        if attack.needs_gradients and not defense.differentiable:
+            message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
+            raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *variant.path)
 
     def _check_training_threat(self, cell: Cell) -> None:
         recipe, training = cell.training.recipe, cell.training
@@ -258,10 +315,15 @@ class Resolver:
             try:
                 knobs = parse(type(component).Knobs, point).resolved()
                 component.check_point(knobs)
-            except InvalidOptions as error:
-                raise self.suite.error(f"points of {component.name}: {error}", *where, *error.path) from None
+            except InvalidOptions as caught:
+                for error in caught.all:
+                    message = f"points of {component.name}: {error}"
+                    self.problems.add(self.suite.error(message, *where, *error.path))
+                continue
             except ValueError as error:
-                raise self.suite.error(f"points of {component.name}: {error}", *where, *list(point)[:1]) from None
+                message = f"points of {component.name}: {error}"
+                self.problems.add(self.suite.error(message, *where, *list(point)[:1]))
+                continue
             if knobs not in found:
                 found.append(knobs)
         return found if self.suite.evaluate.points == "all" else ends(found)

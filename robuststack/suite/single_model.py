@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robuststack.errors import SuiteError
-from robuststack.suite.loading import suite_of
+from robuststack.suite.loading import board_name, suite_of
 from robuststack.suite.suite import Suite
 from robuststack.suite.yaml_source import YamlSource, override, value_of
 
@@ -45,22 +45,22 @@ def single_suite(
         raise SuiteError(f"--architecture {architecture}: --python {python} brings its own network; leave one out")
     if load is not None and architecture is None:
         raise SuiteError(f"--load {load}: name the network that the weights are of with --architecture")
-    entry = _component("--defense", defense)
-    data: dict[str, Any] = {"datasets": [_component("--dataset", dataset)], "defenses": [entry]}
+    entry = component_of("--defense", defense)
+    data: dict[str, Any] = {"datasets": [component_of("--dataset", dataset)], "defenses": [entry]}
     marks: dict[tuple[str | int, ...], str] = {
         (): COMMAND,
         ("datasets", 0): f"--dataset {dataset}",
         ("defenses", 0): f"--defense {defense}",
     }
     if architecture is not None:
-        data["architectures"] = [_component("--architecture", architecture)]
+        data["architectures"] = [component_of("--architecture", architecture)]
         marks["architectures", 0] = f"--architecture {architecture}"
     if load is not None or python is not None:
         entry["model"] = {"load": load} if load is not None else {"python": python}
         marks["defenses", 0, "model"] = f"--load {load}" if load is not None else f"--python {python}"
     entry["points"] = [_values(_words(point), f"--point {point}") for point in points]
     marks |= {("defenses", 0, "points", index): f"--point {point}" for index, point in enumerate(points)}
-    data["attacks"] = [_component("--attack", attack) for attack in attacks]
+    data["attacks"] = [component_of("--attack", attack) for attack in attacks]
     marks |= {("attacks", index): f"--attack {attack}" for index, attack in enumerate(attacks)}
     if eps is not None:
         data["threat"] = {"eps": eps}
@@ -72,7 +72,7 @@ def single_suite(
     told = [word for mark in marks.values() if mark != COMMAND for word in mark.split(" ", 1)]
     told += [word for assignment in overrides for word in ("--set", assignment)]
     data |= {
-        "name": _file_name(Path(load).stem if load else model),
+        "name": board_name(Path(load).stem if load else model),
         "description": shlex.join([*COMMAND.split(), *told]),
     }
     source = YamlSource(data, marks)
@@ -91,8 +91,12 @@ def point_of(text: str) -> dict[str, Any]:
     return _values(_words(text), f"--point {text}")
 
 
-def _component(option: str, text: str) -> dict[str, Any]:
-    """`pgd steps=50` -> its name and options."""
+def component_of(option: str, text: str) -> dict[str, Any]:
+    """`pgd steps=50` -> its `name` and `options`.
+
+    Raises:
+        SuiteError: it is not written so; `option` is where.
+    """
     name, *options = _words(text) or [""]
     if not re.fullmatch(r"[^\s=]+", name):
         raise SuiteError(f'{option} {text}: write a name and its options, for example {option} "NAME KEY=VALUE"')
@@ -114,8 +118,3 @@ def _values(words: Sequence[str], mark: str) -> dict[str, Any]:
 def _words(text: str) -> list[str]:
     # Only before KEY=, so that a value may hold spaces: `lambdas=[0, 1]`.
     return re.split(r"\s+(?=\w+=)", text.strip()) if text.strip() else []
-
-
-def _file_name(model: str) -> str:
-    """What a leaderboard of this model is named."""
-    return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^\w.-]+", "-", model)) or "evaluate"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from robuststack.errors import SuiteError
-from robuststack.hardware import Hardware, cpu_threads, resolve
+from robuststack.hardware import Hardware, cpu_threads, quota_threads, resolve
 from robuststack.plugin.options import Options, option
 from robuststack.selection import LimitRule
 from robuststack.suite.part import Part, many
@@ -20,6 +20,8 @@ from robuststack.suite.report import Claim, Drawing, Reference, listed
 from robuststack.suite.yaml_source import YamlSource
 
 T = TypeVar("T")
+BOARD_NAME = r"[^\W_][\w.-]*"
+"""What a leaderboard may be named: it names files."""
 MOST_WORKERS = 8
 """Processes that a run starts unasked: each takes up to a gigabyte before it has done anything."""
 
@@ -126,7 +128,7 @@ class Suite(Options):
     @field_validator("name")
     @classmethod
     def _file_name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        if name and not re.fullmatch(BOARD_NAME, name):
             raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
         return name
 
@@ -158,7 +160,9 @@ class Suite(Options):
         if workers is None:
             room = cpu_threads() // threads if threads and found.kind == "cpu" else 1
             workers = min(max(room, 1), MOST_WORKERS)
-        elif workers > 1:
+        if workers == 1:
+            threads = threads or quota_threads()
+        else:
             threads = threads or max(cpu_threads() // workers, 1)
         return replace(found, threads=threads, workers=workers)
 

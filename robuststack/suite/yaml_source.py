@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -15,13 +15,50 @@ from robuststack.errors import SuiteError
 Path_ = tuple[str | int, ...]
 
 
+MERGE = "tag:yaml.org,2002:merge"
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML in which 5e-4 is a number, as in YAML 1.2 (PyYAML follows 1.1, where it is a string)."""
+    """Safe YAML with the scalars of YAML 1.2's core schema (section 10.3.2 of its specification), and `<<`.
+
+    PyYAML's own are of YAML 1.1, where `no` is false, `010` is 8, `1:30` is 90, `1e-3` is a text and a date is no text.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {}
+
+    def integer(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+    def real(self, node: yaml.ScalarNode) -> float:
+        # `.inf` and `.nan` are written with a point, which Python's own words for them lack.
+        text = str(self.construct_scalar(node)).lower()
+        return float(text.replace(".", "") if text.endswith(("inf", "nan")) else text)
+
+    def boolean(self, node: yaml.ScalarNode) -> bool:
+        text = str(self.construct_scalar(node)).lower()
+        if text not in ("true", "false"):
+            raise ValueError(f"{text!r} is neither true nor false")
+        return text == "true"
+
+    def plain(self, node: yaml.ScalarNode) -> str:
+        return str(self.construct_scalar(node))
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+     list("-+.0123456789")),
+    ("merge", "<<", ["<"]),
+):  # fmt: skip
+    # The first that matches wins: what is an integer is no float.
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.real)
+_Loader.add_constructor("tag:yaml.org,2002:bool", _Loader.boolean)
+_Loader.add_constructor(MERGE, _Loader.plain)  # `<<` that is no key.
 
 
 @dataclass
@@ -85,9 +122,6 @@ def read(path: Path) -> YamlSource:
     return source
 
 
-MERGE = "tag:yaml.org,2002:merge"
-
-
 def _pairs(node: yaml.MappingNode, above: tuple[Any, ...]) -> list[tuple[Any, Any]]:
     """The keys of a mapping, then those of the mappings it merges (`<<: *base`) that it does not write itself."""
     pairs = [(key, value) for key, value in node.value if key.tag != MERGE]
@@ -113,7 +147,8 @@ def _construct(
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in _pairs(node, above):
-            key = str(loader.construct_object(key_node))
+            # As it is written: `010` and `true` are names here.
+            key = str(key_node.value if isinstance(key_node, yaml.ScalarNode) else loader.construct_object(key_node))
             if key in result:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark)
             result[key] = _construct(loader, value_node, (*at, key), file, marks, above)
@@ -123,7 +158,7 @@ def _construct(
         return [_construct(loader, one, (*at, index), file, marks, above) for index, one in enumerate(node.value)]
     try:
         return loader.construct_object(node)
-    except ValueError as error:  # A date that is none, say.
+    except ValueError as error:  # A tag that does not fit: `!!int some`.
         raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from importlib.metadata import version
 
 import pytest
@@ -164,7 +165,7 @@ def test_the_schema_is_printed_or_written(robuststack, working_directory):
 def test_describe_counts_parameters_and_multiplications(robuststack):
     facts = json.loads(printed(robuststack("describe", "resnet20", "--json")))
     assert (facts["parameters"], facts["macs"]) == (269_722, 40_551_040)
-    small = ["describe", "resnet8", "--defense", "oat", "--option", "dim=1", "--num-classes", "4", "--shape", "1,8,8"]
+    small = ["describe", "resnet8", "--defense", "oat dim=1", "--num-classes", "4", "--shape", "1,8,8"]
     facts = json.loads(printed(robuststack(*small, "--json")))
     assert (facts["options"]["dim"], facts["num_classes"], facts["shape"]) == (1, 4, [1, 8, 8])
     assert f"parameters {facts['parameters']:,}\nMACs {facts['macs']:,}\n" in printed(robuststack(*small))
@@ -238,7 +239,7 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("check small.yaml --device cuda:99", "--device cuda:99: "),
         ("check small.yaml --only zzz", "--only zzz: no row matches; rows are named like 'tradeoff/resnet8/none'"),
         ("plan small.yaml --store small.yaml", "small.yaml is not a RobustStack store; name an empty or absent folder"),
-        ("plan small.yaml --store .", ". is not a RobustStack store; name an empty or absent folder with --store"),
+        ("plan small.yaml --store .", " is not a RobustStack store; name an empty or absent folder with --store"),
         ("run small.yaml --wait soon", "Invalid value for '--wait': 'soon' is not a valid float"),
         ("list defence", "'defence' is not one of 'defense'"),
         ("show defence float", "Invalid value for 'KIND': 'defence' is not one of 'defense'"),
@@ -247,10 +248,10 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("show architecture wrn-D-K", "architecture 'wrn-D-K' stands for a family: put values in place of"),
         ("describe resnet9", "unknown architecture 'resnet9': did you mean 'resnet8'"),
         ("describe resnet8 --defense flot", "unknown defense 'flot': did you mean 'float'"),
-        ("describe resnet8 --defense oat --option dim", "--option dim: write KEY=VALUE, for example --option dim=1"),
-        ("describe resnet8 --defense oat --option dimm=1", "defense 'oat': unknown key 'dimm': did you mean 'dim'?"),
-        ("describe resnet8 --defense oat --option dim=[", "--option dim=[: the value is not valid YAML"),
-        ("describe resnet8 --option dim=2020-13-45", "--option dim=2020-13-45: the value is not valid YAML"),
+        ("describe resnet8 --defense 'oat dim'", "--defense oat dim: write a name and its options"),
+        ("describe resnet8 --defense 'oat dimm=1'", "defense 'oat': unknown key 'dimm': did you mean 'dim'?"),
+        ("describe resnet8 --defense 'oat dim=['", "--defense oat dim=[: the value is not valid YAML"),
+        ("describe 'resnet8 width=!!int x'", "ARCHITECTURE resnet8 width=!!int x: the value is not valid YAML"),
         ("describe resnet8 --shape 3,32", "--shape 3,32: write three whole numbers C,H,W, for example 3,32,32"),
         ("describe resnet8 --shape 3,0,32", "--shape 3,0,32: each of C, H and W is at least 1"),
         ("describe resnet8 --num-classes 1", "Invalid value for '--num-classes': 1 is not in the range x>=2"),
@@ -258,7 +259,7 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
 )  # fmt: skip
 def test_what_a_command_cannot_use_is_one_line_and_exit_code_2(robuststack, working_directory, arguments, message):
     before = sorted(working_directory.iterdir())
-    code, output, errors = robuststack(*arguments.split())
+    code, output, errors = robuststack(*shlex.split(arguments))
     assert code == 2
     assert output == ""
     assert len(errors.splitlines()) == 1

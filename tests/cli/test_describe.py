@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
 from robuststack.cli import call
+from robuststack.leaderboard.float_table1 import published
 from robuststack.plugin.registry import Registry
 
 PLUGIN = '''
@@ -22,10 +24,6 @@ def register_defense(register):
 def register_architecture(register):
     register("picky", "sized_plugin:Picky")
     register("faulty", "sized_plugin:Faulty")
-
-@rs.hookimpl
-def published_sizes():
-    return [rs.PublishedSize("A paper", "none", "resnet8", "0.075", "M parameters", {"as it is": rs.Size("resnet8")})]
 
 class Half(rs.Defense):
     """Fixes half of the first layer's weights at zero; which ones is drawn."""
@@ -94,7 +92,7 @@ def sized_plugin(tmp_path, monkeypatch):
 
 
 def test_options_of_the_architecture_count_too(facts):
-    whole, thin = facts("resnet8"), facts("resnet8", "--architecture-option", "width=4")
+    whole, thin = facts("resnet8"), facts("resnet8 width=4")
     assert (whole["architecture_options"]["width"], thin["architecture_options"]["width"]) == (16, 4)
     assert thin["parameters"] < whole["parameters"] / 10
 
@@ -182,7 +180,7 @@ def test_the_table_says_where_the_paper_does_not_add_up(describe):
 
 def test_every_published_size_names_its_source_and_what_is_registered():
     registry = Registry()
-    figures = [one for many in registry.hooks.hook.published_sizes() for one in many]
+    figures = published()
     assert figures
     for figure in figures:
         assert "arXiv" in figure.source
@@ -192,12 +190,6 @@ def test_every_published_size_names_its_source_and_what_is_registered():
                 assert one.architecture == figure.architecture
                 registry.create("architecture", one.architecture)
                 registry.create("defense", one.defense, one.options)
-
-
-def test_a_plugin_can_bring_figures_of_another_paper(facts, sized_plugin):
-    (figure,) = facts("--table1", "resnet8")
-    assert figure["source"] == "A paper"
-    assert figure["conventions"] == [{"convention": "as it is", "counted": 75_290, "agrees": "yes"}]
 
 
 # What it cannot use
@@ -210,13 +202,13 @@ def test_a_plugin_can_bring_figures_of_another_paper(facts, sized_plugin):
         ("--table1 resnet35", "no size of 'resnet35' is published: did you mean 'resnet34'"),
         ("--table1 --shape 3,32,32", "--shape has no meaning beside --table1, which counts what was published"),
         ("--table1 --defense oat", "--defense has no meaning beside --table1, which counts what was published"),
-        ("resnet8 --architecture-option width", "--architecture-option width: write KEY=VALUE, for example"
-         " --architecture-option width=32"),
-        ("resnet8 --architecture-option widht=2", "architecture 'resnet8': unknown key 'widht': did you mean 'width'?"),
-        ("resnet8 --architecture-option width=0", "'resnet8': width: must be greater than or equal to 1, not 0"),
-        ("resnet8 --architecture-option depth=20", "'resnet8': option 'depth' is 8 by its name; choose another"),
+        ("'resnet8 width'", "ARCHITECTURE resnet8 width: write a name and its options, for example"),
+        ("'resnet8 width=2 width=3'", "ARCHITECTURE resnet8 width=2 width=3: key 'width' is written twice"),
+        ("'resnet8 widht=2'", "architecture 'resnet8': unknown key 'widht': did you mean 'width'?"),
+        ("'resnet8 width=0'", "'resnet8': width: must be greater than or equal to 1, not 0"),
+        ("'resnet8 depth=20'", "'resnet8': option 'depth' is 8 by its name; choose another"),
         ("wrn-11-2", "architecture 'wrn-11-2': depth: 11 is not 6n + 4; valid: 10, 16, 22, 28, 34, 40"),
-        ("wrn16_8 --architecture-option dropout=1", "architecture 'wrn16_8': dropout: must be less than 1, not 1"),
+        ("'wrn16_8 dropout=1'", "architecture 'wrn16_8': dropout: must be less than 1, not 1"),
         ("torchvision:NAME", "architecture 'torchvision:NAME' stands for a family: put values in place of model"),
         ("torchvision:densenet12", "torchvision has no classification model 'densenet12': did you mean 'densenet121'"),
         ("torchvision:resnet18 --shape 1,32,32", "torchvision:resnet18 takes images of 3 channels, not 1: give the dataset"
@@ -229,7 +221,7 @@ def test_a_plugin_can_bring_figures_of_another_paper(facts, sized_plugin):
     ],
 )  # fmt: skip
 def test_what_cannot_be_described_is_one_line_and_exit_code_2(describe, sized_plugin, arguments, message):
-    code, output, errors = describe(*arguments.split())
+    code, output, errors = describe(*shlex.split(arguments))
     assert (code, output) == (2, "")
     assert len(errors.splitlines()) == 1
     assert errors.startswith("robuststack: error: ")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import robuststack as rs
+import robuststack_plugins
 from robuststack.hardware import Hardware
 from robuststack.plan import source_digest as source_digest_module
 from robuststack.plan.planner import make_plan
@@ -38,7 +43,7 @@ def package(tmp_path):
 
 
 def edit(path: Path) -> None:
-    path.write_text(f"{path.read_text()}# edited\n")
+    path.write_text(f"{path.read_text()}edited = 1\n")
 
 
 IMPORTS = [
@@ -100,3 +105,158 @@ def test_an_inherited_method_counts_in_the_digest(tmp_path, monkeypatch):
     before = digest()
     base.write_text(base.read_text().replace("1", "2"))
     assert digest() != before
+
+
+SOURCE = '''
+"""A module."""
+import math  # why
+
+RATE = 0.1
+"""An attribute's docstring."""
+
+
+class Layer:
+    """A layer."""
+
+    scale: float = 2.0  # of the input
+
+    def forward(self, x, *, gain=1):
+        """Run it."""
+        if x > 0:
+            return f"{x * gain:.2f}" + "a" "b"
+        return (-1, 'text', None, b"bytes", 1.0)
+
+
+class Empty(Layer):
+    """It has a docstring alone."""
+'''
+SAME = [
+    ('"""A module."""\n', ""),
+    ('"""A module."""', "'''Another text,\nof two lines.'''"),
+    ("  # why", ""),
+    ('"""An attribute\'s docstring."""', "# A comment in place of it"),
+    ('        """Run it."""\n', ""),
+    ('    """It has a docstring alone."""', "    pass"),
+    ("(-1, 'text', None", '(\n            -1,\n            "text", None'),
+    ('b"bytes", 1.0)', "b'bytes', 1.0,\n        )"),
+    ('"a" "b"', '"ab"'),
+    ("x > 0", "(x > 0)"),
+    ("import math", "\n\nimport math"),
+]  # fmt: skip
+OTHER = [
+    ("RATE = 0.1", "RATE = 0.2"),
+    ("2.0", "2"),
+    ("gain=1", "gain=True"),
+    ("gain=1", "gain='1'"),
+    ("*, gain", "gain"),
+    ("'text'", "'texts'"),
+    ("x > 0", "x >= 0"),
+    (":.2f", ":.3f"),
+    ("-1", "1"),
+    ("None", "False"),
+    ('b"bytes"', '"bytes"'),
+    ("import math", "import cmath"),
+    ("scale: float", "scale: int"),
+    ("Empty(Layer)", "Empty"),
+    ("            return f", "            x = f"),
+    ('"""Run it."""', '"""Run it.""".strip()'),
+]
+
+
+def meaning(text: str) -> str:
+    return source_digest_module.Meaning(ast.parse(text)).hash()
+
+
+@pytest.mark.parametrize(("old", "new"), SAME)
+def test_docstrings_comments_and_formatting_mean_nothing(old, new):
+    assert old in SOURCE
+    assert meaning(SOURCE.replace(old, new, 1)) == meaning(SOURCE)
+
+
+@pytest.mark.parametrize(("old", "new"), OTHER)
+def test_everything_else_has_a_meaning(old, new):
+    assert old in SOURCE
+    assert meaning(SOURCE.replace(old, new, 1)) != meaning(SOURCE)
+
+
+def test_what_stands_where_is_a_part_of_the_meaning():
+    """No two of them are one, as they would be if their parts were only put one after another."""
+    texts = ["f(a)(b)", "f(a(b))", "f(a, b)", "f(a)\nb", "f\na(b)", "[f, a, b]", "[f, [a, b]]", "[[f, a], b]", "f[a](b)",
+             "f.a(b)", "f(a=b)", "'f', a, b", "f if a else b", "if f: a\nb", "if f:\n    a\n    b", "if f: a\nelse: b",
+             "def f(a): b", "def f(a, /): b", "def f(*a): b", "def f(*, a): b", "x: f = a", "x: f", "a[b:]", "a[:b]",
+             "name", "'name'", "constant", "Name"]  # fmt: skip
+    assert len({meaning(text) for text in texts}) == len(texts)
+
+
+def engine_copy(folder: Path) -> Path:
+    """A copy of the project's packages, which a process can be pointed at."""
+    for package in (Path(rs.__file__).parent, Path(robuststack_plugins.__file__).parent):
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
+    return folder
+
+
+def job_digests(folder: Path) -> dict[str, str]:
+    """Kind -> digest of the jobs of a suite with a built-in defense and a user's model, planned from that folder."""
+    code = (
+        "from robuststack.suite.loading import load_suite; from robuststack.plan.planner import make_plan;"
+        "from robuststack.plugin.registry import Registry; from robuststack.hardware import Hardware; import json;"
+        "plan = make_plan(load_suite('suite.yaml'), Registry(), Hardware('cpu', 'float32'));"
+        "print(json.dumps([[job.kind, job.label, job.id, job.digest] for job in plan.jobs]))"
+    )
+    (folder / "suite.yaml").write_text(
+        "datasets: digits\narchitectures: resnet8\nattacks: fgsm\n"
+        "defenses: [{name: float, points: {lambda_n: 1}}, {name: none, model: {python: 'mine:make'}}]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    return {f"{kind} {label}": f"{identity} {digest}" for kind, label, identity, digest in json.loads(done.stdout)}
+
+
+def test_an_edit_makes_stale_what_it_changes_and_a_docstring_makes_nothing_stale(tmp_path):
+    folder = engine_copy(tmp_path)
+    (folder / "mine.py").write_text('import torch\n\nSIZE = 3\n\n\ndef make():\n    """A model."""\n    return SIZE\n')
+    before = job_digests(folder)
+    edits = {
+        "robuststack/attacks/ascend.py": "ascend",
+        "robuststack_plugins/defenses/float.py": "float",
+        "mine.py": "mine",
+        "robuststack/plugin/registry.py": "presentation",
+        "robuststack/plugin/hookspecs.py": "presentation",
+    }
+    for name in edits:
+        path = folder / name
+        path.write_text(re.sub(r'"""(?=\w)', '"""Other words: ', path.read_text()) + "\n# A comment\n\n")
+    assert job_digests(folder) == before, "words and comments"
+    for name, what in edits.items():
+        path = folder / name
+        text = path.read_text()
+        path.write_text(f"{text}\nADDED = 1\n")
+        changed = {label for label, digest in job_digests(folder).items() if digest != before[label]}
+        path.write_text(text)
+        if what == "presentation":
+            assert not changed, name
+        elif what == "mine":
+            assert changed
+            assert all("float" not in label for label in changed)
+        elif what == "float":
+            assert changed
+            assert all("none" not in label for label in changed)
+        else:
+            assert any("float" in label for label in changed)
+            assert any("none" in label for label in changed)
+
+
+def test_what_a_plugin_uses_of_the_public_names_counts(tmp_path, package):
+    for text in ("import robuststack as rs\nrs.GradientAttack\n", "from robuststack import GradientAttack as Base\n"):
+        tree = source_digest_module.Meaning(ast.parse(text))
+        assert "robuststack.plugin.attack" in tree.imported("theirs")
+
+
+def test_a_module_that_does_not_parse_counts_by_its_text(tmp_path, package):
+    seen = set()
+    for text in (b"def f(:\n", b"def f(:  # other\n", b"x = 1\0\n", "x = 'é'\n".encode("latin-1")):
+        (package / "defense.py").write_bytes(text)
+        seen.add(digest(tmp_path))
+    assert len(seen) == 4

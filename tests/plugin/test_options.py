@@ -46,7 +46,7 @@ class Needy(Options):
         ({"steps": True}, ("steps",), "steps: must be a valid integer, not True"),
         ({"steps": None}, ("steps",), "steps: must be a valid integer, not None"),
         ({"steps": 0}, ("steps",), "steps: must be greater than or equal to 1, not 0"),
-        ({"flag": "False"}, ("flag",), "flag: must be a valid boolean, not 'False'"),
+        ({"flag": "False"}, ("flag",), "flag: must be true or false, not 'False'"),
         ({"norm": "l2"}, ("norm",), "norm: must be 'linf', not 'l2'"),
         ({"lambda": 2}, ("lambda",), "lambda: must be less than 1.5, not 2"),
         ({"rows": 1.0}, ("rows",), "rows: must be a valid list, not 1.0"),

@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import torchattacks
@@ -26,7 +27,15 @@ from robuststack.layers.condition import View
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
-from robuststack_plugins.torchattacks.table import ATTACKS, EXCLUDED, GRADIENT_FREE, NORMS, SUPPLIED, THREE_CHANNELS
+from robuststack_plugins.torchattacks.table import (
+    ATTACKS,
+    EXCLUDED,
+    GRADIENT_FREE,
+    NORMS,
+    SQUARE_IMAGES,
+    SUPPLIED,
+    THREE_CHANNELS,
+)
 
 REGISTRY = Registry()
 RUNTIME = Runtime(Hardware("cpu", "float32"))
@@ -193,6 +202,23 @@ def test_what_an_attack_without_a_radius_finds_outside_is_moved_onto_the_ball(na
     outside = lengths[0] > 0.01
     assert bool(outside.any())
     assert float(lengths[1][outside].min()) > 0.009
+
+
+@pytest.mark.parametrize("name", sorted(SQUARE_IMAGES))
+def test_attacks_that_make_images_square_are_refused_for_others_before_any_compute(name, tmp_path):
+    x, y = torch.rand(2, 3, 8, 10), torch.tensor([0, 1])
+    with pytest.raises(rs.PluginError, match=f"'torchattacks:{name}' knows square images only, not of 8 x 10"):
+        model = AttackedModel(View(nn.Sequential(nn.Flatten(), nn.Linear(240, 5))), RUNTIME)
+        cheap(name).perturb(model, x, y, THREAT, generator(x.device, 0))
+    numpy.savez(tmp_path / "wide.npz", x_train=numpy.zeros((20, 3, 8, 10), "uint8"), y_train=numpy.arange(20) % 2,
+                x_test=numpy.zeros((4, 3, 8, 10), "uint8"), y_test=numpy.arange(4) % 2)  # fmt: skip
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"datasets: {{name: npz, options: {{path: {tmp_path / 'wide.npz'}}}}}\narchitectures: resnet8\n"
+                     f"train: {{batch_size: 2}}\ndefenses: none\nattacks: ['torchattacks:{name}']\n")  # fmt: skip
+    with pytest.raises(
+        rs.RobustStackError, match=rf"suite.yaml:5:11: attack 'torchattacks:{name}': knows square images"
+    ):
+        make_plan(load_suite(suite), Registry(), Hardware("cpu", "float32"))
 
 
 @pytest.mark.parametrize(

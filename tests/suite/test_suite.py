@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
         ("train: {epochs: true}", "5:9: train.0.epochs: must be a valid integer, not True"),
         ("train: {epochs: 0}", "5:9: train.0.epochs: must be greater than or equal to 1, not 0"),
         ("train: {lr: fast}", "5:9: train.0.lr: must be a valid number, not 'fast'"),
-        ("train: {nesterov: 1}", "5:9: train.0.nesterov: must be a valid boolean, not 1"),
+        ("train: {nesterov: 1}", "5:9: train.0.nesterov: must be true or false, not 1"),
         ("train: {schedule: cosin}", "5:9: train.0.schedule: must be 'cosine', 'steps' or 'constant', not 'cosin'"),
         ("train: {milestones: [1, x]}", "5:25: train.0.milestones.1: must be a valid integer, not 'x'"),
         ("device: gpu", "5:1: device: must be 'auto', 'cpu' or 'cuda', not 'gpu'"),
@@ -400,3 +400,50 @@ def test_a_suite_says_where_it_is_computed(tmp_path):
         suite.hardware("cuda:0")
     freed = load_suite(suite.file, ["device=auto"])
     assert freed.hardware("cpu") == Hardware("cpu", "float32")
+
+
+# --- files beside a suite, and their names
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("environment.yml", "name: mine\nchannels: [conda-forge]\ndependencies: [python=3.11]\n"),
+        ("compose.yaml", "name: mine\nservices: {web: {image: mine}}\n"),
+        ("broken.yaml", "name: mine\nattacks: [\n"),
+        ("list.yaml", "- name: mine\n"),
+        ("other.yaml", "description: of mine\ndatasets: digits\n"),
+        ("folder.yaml/inside.yaml", "name: mine\ndatasets: digits\n"),
+    ],
+)
+def test_what_is_no_suite_of_the_name_may_lie_beside_one(tmp_path, name, text):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert load_suite(write(tmp_path, BASE)).name == "mine"
+
+
+@pytest.mark.parametrize("text", ["name: mine\nextends: mine.yaml\n", '"name": "mine"\ndatasets: digits\n',
+                                  "{name: mine, attacks: fgsm}\n", "# no name\ndatasets: digits\n"])  # fmt: skip
+def test_two_suites_of_one_name_are_refused_however_they_say_it(tmp_path, text):
+    (tmp_path / ("mine.yml" if "no name" in text else "second.yaml")).write_text(text)
+    with pytest.raises(SuiteError, match=r"is a suite named 'mine' too; give one of them another `name:`$"):
+        load_suite(write(tmp_path, BASE))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my suite.yaml", "my-suite"),
+        ("a (2).yaml", "a-2"),
+        ("größe.yaml", "größe"),
+        (" .yaml", "suite"),
+        ("_x+y.yml", "x-y"),
+    ],
+)
+def test_a_file_of_any_name_gives_its_board_a_plain_one(tmp_path, file, name):
+    assert load_suite(write(tmp_path, BASE, file)).name == name
+
+
+def test_a_name_that_yaml_1_1_reads_as_false_is_a_name(tmp_path):
+    assert load_suite(write(tmp_path, BASE + "name: no")).name == "no"
+    assert load_suite(write(tmp_path, BASE + "train: {epochs: 010}")).train[0].epochs == 10

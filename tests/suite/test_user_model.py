@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import shutil
@@ -689,3 +690,61 @@ def test_a_refused_model_stops_the_jobs_of_the_others_too(here, registry, watch)
     with pytest.raises(ModelError, match="returns probabilities"):
         rs.run(here / "mine.yaml", store=here / "store", leaderboard=here / "board", registry=registry)
     assert watch.started == []
+
+
+# --- where a user's module is looked for, and what it leaves behind
+
+
+def test_a_package_of_the_working_directory_wins_over_an_installed_one(run, here, tmp_path, monkeypatch):
+    """As `tests.models:make`, where a library installs a package of the name `tests`."""
+    for regular in (True, False):
+        package = f"shared_{next(NUMBERS)}"
+        installed = tmp_path / f"site-{package}" / package
+        installed.mkdir(parents=True)
+        (installed / "__init__.py").write_text("WHOSE = 'theirs'\n")
+        (installed / "nets.py").write_text("raise RuntimeError('of another package')\n")
+        monkeypatch.setattr(sys, "path", [str(installed.parent), *sys.path])
+        theirs = importlib.import_module(package)
+        (here / package).mkdir()
+        if regular:
+            (here / package / "__init__.py").write_text("")
+        (here / package / "parts.py").write_text("WIDTH = 4\n")
+        (here / package / "nets.py").write_text(f"from {package}.parts import WIDTH\n{NETWORK}")
+        assert len(run(f"python: '{package}.nets:make'").rows) == 1
+        assert sys.modules[package] is theirs, "what was imported before is still there"
+        assert importlib.import_module(package).WHOSE == "theirs"
+
+
+def test_a_run_leaves_the_search_path_as_it_was(run, here):
+    helper = module("GAIN = 1.0\n")
+    name = module(
+        f"import sys\nsys.path.insert(0, '/nowhere')\n{NETWORK.replace('def make', f'import {helper}{chr(10)}def make')}"
+    )
+    before = list(sys.path)
+    assert len(run(f"python: '{name}:make'").rows) == 1
+    assert sys.path == ["/nowhere", *before], "only what the module itself did"
+
+
+def test_a_module_that_changes_the_working_directory_moves_nothing(suite, here, registry, monkeypatch, tmp_path):
+    (here / "elsewhere").mkdir()
+    name = module(f"import os\nos.chdir('elsewhere')\n{NETWORK}")
+    result = rs.run(
+        suite(f"python: '{name}:make'"), store="store", leaderboard="board", device="cpu", registry=registry
+    )
+    assert Path.cwd() == here / "elsewhere"
+    assert len(result.rows) == 1
+    assert {path.name for path in here.iterdir()} >= {"store", "board"}
+    assert list((here / "elsewhere").iterdir()) == []
+    assert all(path.is_relative_to(here / "board") for path in result.files)
+
+
+def test_a_path_may_begin_with_the_home_folder(run, here, suite, registry, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    (here / "home").mkdir()
+    weights(here / "home" / "w.safetensors")
+    result = rs.run(
+        suite("load: ~/w.safetensors"), store="~/store", leaderboard="~/board", device="cpu", registry=registry
+    )
+    assert result.rows[0]["given"]["places"] == {"load": "~/w.safetensors"}, "a board names no folder of its maker's"
+    assert {path.name for path in (here / "home").iterdir()} == {"w.safetensors", "store", "board"}
+    assert not (here / "~").exists()

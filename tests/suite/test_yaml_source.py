@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robuststack.errors import SuiteError
-from robuststack.suite.yaml_source import YamlSource, merge, override, read
+from robuststack.suite.yaml_source import YamlSource, merge, override, read, value_of
 
 # A prefix keeps YAML from reading a key as a boolean or a number.
 keys = st.text("abc", min_size=1, max_size=2).map(lambda text: f"k{text}")
@@ -89,7 +90,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path):
         ("a: *nowhere\n", "suite.yaml:1:4: not valid YAML: found undefined alias"),
         ("a: 1\n---\nb: 2\n", "suite.yaml:2:1: not valid YAML: but found another document"),
         ("a: !!python/object:os.system x\n", "suite.yaml:1:4: not valid YAML: could not determine a constructor"),
-        ("a: 1\nb: 2020-13-45\n", "suite.yaml:2:4: not valid YAML: month must be in 1..12"),
+        ("a: 1\nb: !!timestamp 2020-13-45\n", "suite.yaml:2:4: not valid YAML: month must be in 1..12"),
         ("a:\n  b: &x [*x]\n", "suite.yaml:2:6: not valid YAML: "),
         ("- a\n- b\n", "suite.yaml: a suite is a mapping of keys, not list"),
         ("digits\n", "suite.yaml: a suite is a mapping of keys, not str"),
@@ -221,7 +222,7 @@ def test_the_value_of_an_override_is_yaml(text, value):
         ("epochs", "write KEY=VALUE, for example --set train.epochs=3"),
         ("=3", "write KEY=VALUE, for example --set train.epochs=3"),
         ("train.epochs=[1", "the value is not valid YAML: did not find expected ',' or ']'"),
-        ("name=2020-13-45", "the value is not valid YAML: month must be in 1..12"),
+        ("name=!!timestamp 2020-13-45", "the value is not valid YAML: month must be in 1..12"),
         ("train.epochs.more=1", "train.epochs is 2, which has no keys"),
         ("attacks.steps=1", "attacks is a list; name one of its places, for example attacks.0.steps"),
         ("attacks.-1=pgd", "attacks is a list; name one of its places, for example attacks.0.-1"),
@@ -263,3 +264,27 @@ def test_merging_anything_else_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(SuiteError, match="`<<` merges another mapping"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"), ("yes", "yes"), ("on", "on"), ("off", "off"), ("y", "y"), ("010", 10), ("08", 8), ("1:30", "1:30"),
+        ("1e-3", 0.001), ("5e4", 50000.0), ("1.5", 1.5), ("5.", 5.0), (".5", 0.5), ("+12", 12), ("-0", 0), ("0o17", 15),
+        ("0x1F", 31), ("0b11", "0b11"), ("1_000", "1_000"), ("2020-01-01", "2020-01-01"), ("=", "="), ("<<", "<<"),
+        ("true", True), ("False", False), ("tRUE", "tRUE"), ("~", None), ("null", None), ("NULL", None), (".inf", math.inf),
+        ("-.INF", -math.inf), ("8/255", "8/255"), ("'no'", "no"), ('"010"', "010"), ("!!str 010", "010"),
+        ("!!bool True", True),
+        ("{on: 1, no: [off]}", {"on": 1, "no": ["off"]}),
+    ],
+)  # fmt: skip
+def test_scalars_are_read_as_yaml_1_2_reads_them(folder, text, value):
+    for number in (value_of(text, "--set"), read(write(folder, f"key: {text}", "scalar.yaml")).data["key"]):
+        assert number == value
+        assert type(number) is type(value)
+
+
+@pytest.mark.parametrize("text", ["!!bool maybe", "!!int some", "!!float x"])
+def test_a_value_of_another_kind_than_its_tag_is_refused(folder, text):
+    with pytest.raises(SuiteError, match=r"tag.yaml:1:6: not valid YAML: "):
+        read(write(folder, f"key: {text}", "tag.yaml"))

@@ -1,8 +1,6 @@
 """Residual networks for small images, and the classification models of torchvision and timm."""
 
-from collections.abc import Sequence
-
-from robuststack import PublishedSize, hookimpl
+from robuststack import hookimpl
 from robuststack.plugin.registry import Register
 
 HERE = "robuststack_plugins.architectures"
@@ -21,10 +19,3 @@ def register_architecture(register: Register) -> None:
         "torchvision:NAME", f"{HERE}.torchvision_network:TorchvisionNetwork", pattern=r"torchvision:(?P<model>\S+)"
     )
     register("timm:NAME", f"{HERE}.timm_network:TimmNetwork", pattern=r"timm:(?P<model>\S+)")
-
-
-@hookimpl
-def published_sizes() -> Sequence[PublishedSize]:
-    from robuststack_plugins.architectures import float_table1
-
-    return float_table1.published()

@@ -20,6 +20,7 @@ from robuststack_plugins.torchattacks.table import (
     EXCLUDED,
     GRADIENT_FREE,
     NORMS,
+    SQUARE_IMAGES,
     SUPPLIED,
     THREE_CHANNELS,
     WITHOUT_RADIUS,
@@ -93,6 +94,13 @@ class TorchAttack(rs.Attack):
             return 4
         return 3 if getattr(self.options, "loss", None) == "dlr" else 2
 
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        channels, height, width = shape
+        if self.options.attack in THREE_CHANNELS and channels != 3:
+            raise ValueError(f"knows images of 3 channels only, not of {channels}")
+        if self.options.attack in SQUARE_IMAGES and height != width:
+            raise ValueError(f"knows square images only, not of {height} x {width}")
+
     def image_passes(self, stochastic: bool) -> float:
         options = self.options.resolved()
         if self.options.attack == "SPSA":
@@ -112,8 +120,10 @@ class TorchAttack(rs.Attack):
 
         options = self.options.resolved()
         name = options.pop("attack")
-        if name in THREE_CHANNELS and x.shape[1] != 3:
-            raise rs.PluginError(f"attack 'torchattacks:{name}' knows images of 3 channels only, not of {x.shape[1]}")
+        try:
+            self.check_shape((x.shape[1], x.shape[2], x.shape[3]))
+        except ValueError as error:
+            raise rs.PluginError(f"attack 'torchattacks:{name}' {error}") from None
         cls = getattr(torchattacks, name)
         # UPGD's margin loss makes a matrix on the default device, and indexes it by the labels.
         there = torch.device(x.device) if name == "UPGD" else nullcontext()

@@ -106,5 +106,7 @@ WITHOUT_RADIUS = frozenset({"CW", "DeepFool"})
 GRADIENT_FREE = frozenset({"SPSA", "Square"})
 THREE_CHANNELS = frozenset({"PIFGSM", "PIFGSMPP", "TIFGSM"})
 """Their kernels are made for three channels."""
+SQUARE_IMAGES = frozenset({"DIFGSM", "TIFGSM"})
+"""They resize images to squares of the width."""
 COUNTS = ("steps", "num_iter_set", "nb_iter", "n_queries", "n_restarts", "eot_iter", "noise_batch_size", "N", "m")
 """Options that multiply an attack's work."""

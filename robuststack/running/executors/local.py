@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from robuststack.errors import JobFailed, RobustStackError
+from robuststack.errors import JobFailed, ModelError, PluginError, RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plan.specs import AttackSpec, MeasureSpec, ModelSpec
@@ -55,17 +55,21 @@ class LocalExecutor:
             from robuststack.engine.memory import keep_memory
             from robuststack.engine.runtime import current_card, threads
             from robuststack.engine.workspace import Workspace
+            from robuststack.suite.user_model import user_modules
 
             workspace = Workspace(*self._make)
             self._left.enter_context(current_card(workspace.runtime.device))
             self._left.enter_context(threads(workspace.hardware.threads))
+            self._left.enter_context(user_modules())  # What a user's model imports when it is called.
             keep_memory()
             self._workspace = workspace
         return self._workspace
 
-    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
         """Load every dataset, and call every model once that is to be trained or was brought by the user, so that what
         cannot run is found before any compute. `done` are the finished train jobs that pending ones build on.
+
+        Returns the jobs, by id, of models that are to be trained here and cannot be built, while others can.
 
         Raises:
             DatasetError: what was tried and where to put the file.
@@ -75,7 +79,7 @@ class LocalExecutor:
         from robuststack.engine.memory import out_of_memory
 
         try:
-            self._prepare(pending, done)
+            return self._prepare(pending, done)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -84,18 +88,31 @@ class LocalExecutor:
                 f"{device} is out of memory before any job: the data or a model are too large"
             ) from None
 
-    def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+    def _prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
         for job in (*pending, *done):
             if spec := _model_of(job):
                 self.workspace.data(spec.dataset)
         probed: set[str] = set()
+        unfit: dict[str, RobustStackError] = {}
         # Those that need gradients first: they are asked for more.
         for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
             if spec := _model_of(job):
                 model = spec.model_dump_json()
                 if model not in probed:
                     probed.add(model)
-                    self.workspace.probe(job, gradients=self._needs_gradients(job))
+                    try:
+                        self.workspace.probe(job, gradients=self._needs_gradients(job))
+                    except (ModelError, PluginError) as error:
+                        if job.kind != "train":
+                            raise
+                        unfit[model] = error if isinstance(error, ModelError) else PluginError(f"{job.label}: {error}")
+        if unfit and probed == unfit.keys():
+            raise next(iter(unfit.values()))  # Nothing is left to run.
+        return {
+            job.id: JobFailed(str(unfit[model]).removeprefix(f"{job.label}: "))
+            for job in pending
+            if (spec := job.spec.described) and (model := spec.model_dump_json()) in unfit
+        }
 
     def _needs_gradients(self, job: Job) -> bool:
         if job.kind == "train":

@@ -110,7 +110,7 @@ class WorkersExecutor:
         self._workers = []
         self._traces.cleanup()
 
-    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
         """Let one process load the data and call the models, while the others import torch.
 
         Raises:
@@ -125,6 +125,8 @@ class WorkersExecutor:
             raise RobustStackError(f"nothing could be prepared: {first.epitaph()}") from None
         if kind == "error":
             raise fact
+        unfit: dict[str, JobFailed] = fact
+        return unfit
 
     def start(self, job: Job) -> None:
         """Hand the job to a process that has none."""
@@ -192,8 +194,7 @@ def _work(connection: Connection, trace: Path, store: Path, data_folder: Path, h
             kind, *facts = connection.recv()
             try:
                 if kind == "prepare":
-                    executor.prepare(*facts)
-                    connection.send(("prepared", None))
+                    connection.send(("prepared", executor.prepare(*facts)))
                 else:
                     executor.start(*facts)
                     connection.send(("over", executor.finished(report)[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robuststack import PublishedSize, Size
+from robuststack.leaderboard.published_size import PublishedSize, Size
 
 PAPER = "Kundu et al., FLOAT, WACV 2023, arXiv 2204.00426"
 OAT_SIZES = {"resnet34": "31.4", "wrn40_2": "3.22", "wrn16_8": "15.43"}

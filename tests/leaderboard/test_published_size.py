@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from robuststack.plugin.published_size import agreement
+from robuststack.leaderboard.published_size import agreement
 
 
 @pytest.mark.parametrize(

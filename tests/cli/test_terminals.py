@@ -1,0 +1,158 @@
+"""The command on the terminals, disks and machines that users have."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robuststack.cli import call
+from robuststack.errors import RobustStackError
+from robuststack.paths import absolute, data_folder, expanded
+
+COMMAND = [sys.executable, "-m", "robuststack"]
+
+
+def started(arguments: list[str], folder: Path, **more: object) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more.pop("environment", {})}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.run([*COMMAND, *arguments], cwd=folder, env=environment, check=False, **options)
+
+
+@pytest.fixture
+def named(small_suite: Path) -> Path:
+    """A suite whose name and place no 7-bit terminal can show, with a key that is wrong."""
+    folder = small_suite.parent / "données"
+    folder.mkdir()
+    path = folder / "größe ±.yaml"
+    path.write_text(small_suite.read_text() + "ключ: 1\n", encoding="utf-8")
+    return path
+
+
+ENVIRONMENTS = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "latin-1"},
+    {"LC_ALL": "C"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii:strict"},
+]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
+def test_signs_that_a_terminal_lacks_stop_nothing(named, environment):
+    done = started(["plan", f"{named.parent.name}/{named.name}"], named.parent.parent, environment=environment)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(b"robuststack: error: donn")
+    assert b": unknown key" in line
+    named.write_text(named.read_text(encoding="utf-8").replace("ключ: 1\n", ""), encoding="utf-8")
+    done = started(["plan", str(named)], named.parent, environment=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"gr")
+    assert len(done.stdout.splitlines()) == 30
+
+
+def test_the_table_and_the_progress_of_a_run_are_printed_on_an_ascii_terminal(tmp_path):
+    suite = tmp_path / "größe.yaml"
+    suite.write_text(
+        "description: größe\ndatasets: {name: tradeoff, options: {images: 20, test_images: 20, size: 8, classes: 3}}\n"
+        "architectures: {name: resnet8, options: {width: 4}}\ndefenses: none\nattacks: {name: fgsm, label: Größe}\n"
+        "train: {epochs: 1, batch_size: 20}\nmeasure: {latency: false}\n",
+        encoding="utf-8",
+    )
+    done = started(["run", suite.name], tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "leaderboard" / "größe.md").is_file()
+    assert b"RA Gr" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk to try")
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["plan", "small.yaml"], ["list", "--json"]], ids=" ".join)
+def test_a_full_disk_under_standard_output_is_one_line(small_suite, arguments):
+    with open("/dev/full", "wb") as full:
+        done = started(arguments, small_suite.parent, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == b"robuststack: error: standard output cannot be written: No space left on device\n"
+    with open("/dev/full", "wb") as full:
+        done = started(["show", "defense", "nothing"], small_suite.parent, stderr=full)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize("arguments", [["list", "--json"], ["--help"], ["schema"]], ids=" ".join)
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path, arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path
+    )
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    process.stderr.close()
+
+
+def test_memory_that_numpy_cannot_get_is_one_line(monkeypatch, capsys):
+    import numpy
+
+    import robuststack.cli.list
+
+    def much(*arguments, **options):
+        numpy.ones((1 << 44,), dtype="float64")
+
+    monkeypatch.setattr(robuststack.cli.list.command, "callback", much)
+    assert call(["list"]) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("robuststack: error: out of memory: Unable to allocate 128. TiB for an array")
+    assert len(errors.splitlines()) == 1
+
+
+# --- paths
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user whom the system knows no home of, as in many containers."""
+
+    def home(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "ROBUSTSTACK_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(Path, "expanduser", lambda path: home() if str(path).startswith("~") else path)
+
+
+def test_a_home_stands_for_its_sign_in_every_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ROBUSTSTACK_DATA", "~/data")
+    assert data_folder() == tmp_path / "data"
+    assert expanded("~/a/b") == tmp_path / "a" / "b"
+    assert absolute("~") == tmp_path
+    assert expanded("a/~") == Path("a/~")
+    assert absolute("a") == Path.cwd() / "a"
+    monkeypatch.delenv("ROBUSTSTACK_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/cache")
+    assert data_folder() == tmp_path / "cache" / "robuststack" / "data"
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_only_its_sign_is_refused(monkeypatch, tmp_path, small_suite, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert data_folder() == tmp_path / "robuststack-data"
+    with pytest.raises(RobustStackError, match=r"^~/x: there is no home folder that `~` could stand for"):
+        absolute("~/x")
+    assert call(["plan", small_suite.name]) == 0
+    assert call(["plan", small_suite.name, "--store", "~/store"]) == 2
+    assert "error: ~/store: there is no home folder" in capsys.readouterr().err
+
+
+def test_a_command_writes_where_the_sign_of_the_home_says(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert call(["schema", "-o", "~/schema.json"]) == 0
+    assert call(["new", "defense", "mine", "-o", "~/packages"]) == 0
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["packages", "schema.json"]
+    assert not (tmp_path / "~").exists()
