@@ -178,12 +178,18 @@ class Trained:
         """The model at an operating point, in eval mode: images [N, C, H, W] in [0, 1] -> logits [N, K].
 
         Knobs that are not named keep their defaults; `lambda` is written `lambda_`. Points share the weights. `frozen`
-        gives an independent deterministic copy with one noise draw in its weights.
+        gives an independent deterministic copy with one draw of its noise.
 
         Raises:
-            RobustStackError: the defense has no such knob or point.
+            RobustStackError: the defense has no such knob or point, or noise that cannot be frozen.
         """
-        return self.defense.deploy(self.model, self.point(**knobs), frozen=frozen)
+        model = self.defense.deploy(self.model, self.point(**knobs), frozen=frozen)
+        if frozen:
+            import torch
+
+            with torch.no_grad():  # A frozen model checks itself in its first pass.
+                model(torch.rand(1, *self.dataset.shape, generator=torch.Generator().manual_seed(0)))
+        return model
 
 
 def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None = None) -> Trained:

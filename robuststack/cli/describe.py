@@ -38,7 +38,7 @@ def command(
     table1: bool,
     as_json: bool,
 ) -> None:
-    """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its most robust point.
+    """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its reference point.
 
     With --table1, count what published tables of sizes stand for, by each convention they may follow, and say which of
     them gives the printed figure; ARCHITECTURE then picks the figures of one network.

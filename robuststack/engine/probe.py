@@ -17,7 +17,7 @@ from robuststack.plugin.registry import Registry
 def probe(
     registry: Registry, defense: Defense, model: nn.Module, dataset: Dataset, *, gradients: bool, name: str
 ) -> None:
-    """Call the model once, at its most robust point, and refuse one that could not be evaluated.
+    """Call the model once, at its reference point, and refuse one that could not be evaluated.
 
     Raises:
         ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], or gives no
@@ -25,7 +25,7 @@ def probe(
     """
     shape, num_classes = dataset.shape, dataset.num_classes
     try:
-        view = defense.view(model, defense.most_robust())
+        view = defense.view(model, defense.reference_setting())
     except RobustStackError:
         raise
     except Exception as error:

@@ -21,6 +21,7 @@ from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
+from robuststack.layers.normal import quantile_table
 from robuststack.plugin.attack import GradientAttack, Loss
 from robuststack.plugin.dataset import Augmentation
 from robuststack.plugin.defense import Defense
@@ -121,7 +122,7 @@ def learn(
     """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]."""
     step.begin(x, y, epoch, number)
     optimizer.zero_grad(set_to_none=True)
-    with seeded(step.seed, "step", epoch, number), step.runtime.autocast():
+    with seeded(step.seed, "step", epoch, number), step.runtime.autocast(), quantile_table():
         defense.training_step(step)
     optimizer.step()
     # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
@@ -197,8 +198,8 @@ def _validate(
     runtime: Runtime,
     seed: int,
 ) -> float:
-    """Validation accuracy under the training attack at the most robust point; keeps the best epoch's weights."""
-    view = defense.view(state.model, defense.most_robust())
+    """Validation accuracy under the training attack at the reference point; keeps the best epoch's weights."""
+    view = defense.view(state.model, defense.reference_setting())
     epoch_seed = stream_seed(seed, "validation", state.epoch)
     outcome = evaluate(
         view, view, validation, attack, threat, runtime, seed=epoch_seed, draws=1, batch_size=recipe.batch_size

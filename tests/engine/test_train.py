@@ -21,7 +21,7 @@ from robuststack.engine.jobs import Workspace, execute
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
-from robuststack.layers.dual_batch_norm import ADVERSARIAL, CLEAN, DualBatchNorm2d
+from robuststack.layers.dual_norm import ADVERSARIAL, CLEAN, DualNorm
 from robuststack.layers.folding import FoldedView
 from robuststack.layers.noise import NoisyConv2d
 from robuststack.plan.planner import make_plan
@@ -360,7 +360,7 @@ def batch_norms(model: nn.Module) -> list[int]:
 
 
 def branches(model: nn.Module, index: int) -> list[int]:
-    return [int(one.branches[index].num_batches_tracked) for one in model.modules() if isinstance(one, DualBatchNorm2d)]
+    return [int(one.branches[index].num_batches_tracked) for one in model.modules() if isinstance(one, DualNorm)]
 
 
 def test_adversarial_training_alone_still_learns_statistics_from_clean_images():

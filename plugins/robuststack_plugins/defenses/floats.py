@@ -22,7 +22,7 @@ class FloatSlim(Float):
     """
 
     paper = (
-        "Kundu et al., FLOAT: AttackedModel Learnable Once-for-all Adversarial Training, arXiv 2204.00426 (FLOAT Slim);"
+        "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, arXiv 2204.00426 (FLOAT Slim);"
         " Yu et al., Slimmable Neural Networks, ICLR 2019, arXiv 1812.08928"
     )
 
@@ -43,7 +43,7 @@ class FloatSlim(Float):
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.dual_batch_norm import dualise
+        from robuststack.layers.dual_norm import dualise
         from robuststack.layers.noise import add_noise
         from robuststack.layers.slimmable import slim
 

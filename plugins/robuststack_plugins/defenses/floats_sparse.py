@@ -22,7 +22,7 @@ class FloatSparse(Float):
     """
 
     paper = (
-        "Kundu et al., FLOAT: AttackedModel Learnable Once-for-all Adversarial Training, WACV 2023 (FLOAT Sparse);"
+        "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, WACV 2023 (FLOAT Sparse);"
         " Dettmers and Zettlemoyer, Sparse Networks from Scratch, 2019, arXiv 1907.04840"
     )
 
