@@ -27,6 +27,7 @@ from robuststack.suite.loading import load_suite
 from robuststack.suite.single_model import single_suite
 from robuststack.suite.smoke import shrunk
 from robuststack.suite.suite import Suite
+from robuststack.suite.user_model import importable_here
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +89,7 @@ def run(
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, loaded.hardware(device, workers))
-    with tracked(registry, track):
+    with importable_here(), tracked(registry, track):
         return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
 
 
@@ -134,7 +135,7 @@ def evaluate(
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
             raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
     plan = make_plan(suite, registry, suite.hardware(device, 1))
-    with tracked(registry, None):
+    with importable_here(), tracked(registry, None):
         return _run(plan, store, leaderboard, wait, registry)
 
 

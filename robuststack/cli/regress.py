@@ -17,6 +17,7 @@ from robuststack.cli.common import registry_with_warnings, workers_option
 from robuststack.cli.progress import make_progress
 from robuststack.errors import LeaderboardError
 from robuststack.paths import LEADERBOARD
+from robuststack.running.process_memory import keep_memory
 
 
 @click.command("regress", short_help="Run a suite again and compare.")
@@ -53,6 +54,7 @@ def command(
         old = files.read(path)
         kept = outcomes.load(path, old["rows"])
         refuse_unusable(old, kept, name, computing)
+    keep_memory()
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     with tempfile.TemporaryDirectory() as scratch:

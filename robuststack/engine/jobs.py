@@ -243,7 +243,8 @@ def _measure(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str
     plain = None
     if "architecture" in spec:
         architecture: Architecture = workspace.component("architecture", spec["architecture"])
-        plain = workspace.runtime.place(architecture.build(shape, spec["num_classes"])).eval()
+        with seeded("measure"):
+            plain = workspace.runtime.place(architecture.build(shape, spec["num_classes"])).eval()
     with seeded("measure"):
         setting = Setting(**spec["setting"])
         result = measuring.measure(defense, model, setting, shape, workspace.runtime, dict(spec["measure"]), plain)

@@ -27,7 +27,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.suite.parts import ModelSource
 from robuststack.suite.smoke import StandIn
-from robuststack.suite.user_model import find_given
+from robuststack.suite.user_model import find_given, importable_here
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts put a state dict, one inside the other at times."""
@@ -180,7 +180,7 @@ def _called(target: str, fingerprint: str) -> nn.Module:
         raise ModelError(f"the source of {target!r} has changed since the run was planned; run again")
     module, _, function = target.partition(":")
     try:
-        with seeded("given"):  # Whatever the function draws, every job gets the same model.
+        with importable_here(), seeded("given"):  # Whatever the function draws, every job gets the same model.
             model = getattr(importlib.import_module(module), function)()
     except (Exception, SystemExit) as error:
         raise ModelError(f"model {target!r} cannot be made: {type(error).__name__}: {error}") from error

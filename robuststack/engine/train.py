@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class Best:
 
 
 class Step:
-    """One training batch, as a defense sees it (`contracts.TrainStep`)."""
+    """One training batch, as a defense sees it (`plugin.training_step.TrainStep`)."""
 
     def __init__(
         self, model: nn.Module, attack: GradientAttack, threat: Threat, runtime: Runtime, epochs: int, seed: int
@@ -100,11 +100,16 @@ class Step:
 
 def begin(defense: Defense, model: nn.Module, recipe: Recipe) -> State:
     """The state before the first epoch."""
-    optimizer = torch.optim.SGD(
-        defense.parameter_groups(model, recipe.weight_decay),
-        lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True,
-    )  # fmt: skip
-    return State(model, optimizer)
+    groups = defense.parameter_groups(model, recipe.weight_decay)
+    return State(model, make_optimizer(groups, recipe))
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over a defense's parameter groups."""
+    if recipe.optimizer == "adamw":
+        first, second = recipe.betas
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(first, second), fused=True)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -126,7 +131,7 @@ def learn(
         defense.training_step(step)
     optimizer.step()
     # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
-    torch.autograd.graph.increment_version([one for group in optimizer.param_groups for one in group["params"]])
+    torch.autograd.graph.increment_version([weight for group in optimizer.param_groups for weight in group["params"]])
     defense.after_step(step.model, optimizer)
 
 

@@ -17,7 +17,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Threat
 from robuststack.suite.part import Part
 from robuststack.suite.parts import DatasetPart, DefensePart
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import Recipe, merged, misplaced
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import Given, find_given
@@ -103,8 +103,7 @@ class Resolver:
                             (data_part.train, ("datasets", d, "train")),
                             (recipe, ("train", t)),
                         )
-                        merged = self._recipe(recipe, data_part, part, defense.component)
-                        training = Training(merged, sections)
+                        training = self._training(sections, defense.component)
                         attack = self._training_attack(training)
                         points = self._points(defense)
                         cell = Cell(dataset, network, threat, training, attack, defense, points, model)
@@ -152,12 +151,25 @@ class Resolver:
                 raise self.suite.error(error, *path, "name") from None
             yield Variant(component, part, path, swept)
 
-    def _recipe(self, recipe: Recipe, data_part: DatasetPart, part: DefensePart, defense: Defense) -> Recipe:
-        given = {**recipe.given(), **data_part.train.given(), **part.train.given()}
+    def _training(
+        self, sections: tuple[tuple[Recipe, tuple[str | int, ...]], ...], defense: Defense
+    ) -> Training:
+        """The recipe that the sections, the strongest first, and the defense's own defaults come to."""
+        given = {key: value for section, _ in reversed(sections) for key, value in section.given().items()}
+        wanted = merged(defense.recipe(), given)
+        other = misplaced(wanted, given)
+        if other:
+            key, message = other
+            raise self.suite.error(message, *Training(Recipe(), sections).place(key))
         try:
-            return parse(Recipe, {**defense.recipe(), **given})
+            return Training(parse(Recipe, wanted), sections)
         except InvalidOptions as error:
-            raise PluginError(f"the recipe of defense {defense.name!r}: {error}") from None
+            message = f"the recipe of defense {defense.name!r}: {error}"
+            if error.path and error.path[0] not in given:
+                raise PluginError(message) from None
+            # Keys that fit in their own sections and not together: Nesterov's momentum without any.
+            key = str(error.path[0]) if error.path else "nesterov"
+            raise self.suite.error(message, *Training(Recipe(), sections).place(key)) from None
 
     def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
         data: Dataset = cell.dataset.component

@@ -6,6 +6,8 @@ import hashlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,22 @@ class Given:
         return {"fingerprint": self.fingerprint, "places": {"load": self.source.load}}
 
 
+@contextmanager
+def importable_here() -> Iterator[None]:
+    """Modules in the working directory can be imported until the block ends, as under `python -m`: the console script's own
+    folder is on the path instead."""
+    here = os.getcwd()
+    if here in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        if here in sys.path:  # A user's module may have taken it out.
+            sys.path.remove(here)
+
+
 def find_given(source: ModelSource) -> Given:
     """Find the file or the function's module, without importing it. A module is looked for in the working directory too.
 
@@ -42,7 +60,8 @@ def find_given(source: ModelSource) -> Given:
     """
     if source.python is not None:
         module = source.python.partition(":")[0]
-        return Given(source, f"source:{_source_of(module)}")
+        with importable_here():
+            return Given(source, f"source:{_source_of(module)}")
     path = Path(source.load or "")
     try:
         with path.open("rb") as file:
@@ -53,8 +72,6 @@ def find_given(source: ModelSource) -> Given:
 
 def _source_of(module: str) -> str:
     package = module.partition(".")[0]
-    if os.getcwd() not in sys.path:  # As `python -m` does: the console script's own folder is there instead.
-        sys.path.append(os.getcwd())
     # The script that runs would be another module, run once more, where a job imports it.
     if package == "__main__" or importlib.util.find_spec(package) is None:
         raise ModelError(f"no module {package!r} in {os.getcwd()} or among the installed packages")

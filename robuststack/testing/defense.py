@@ -17,6 +17,7 @@ from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.measure import blueprint
 from robuststack.engine.random_streams import seeded
+from robuststack.errors import PluginError
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Point, Scoring, Setting
@@ -41,10 +42,10 @@ class DefenseConformance(ComponentConformance):
     @classmethod
     def defense(cls) -> Defense:
         """The defense; one that only loads a finished model is not checked further."""
-        found: Defense = cls.create()
-        if not found.trains:
+        defense: Defense = cls.create()
+        if not defense.trains:
             pytest.skip("it loads a finished model")
-        return found
+        return defense
 
     @classmethod
     def build(cls, seed: int = 0) -> nn.Module:
@@ -116,10 +117,10 @@ class DefenseConformance(ComponentConformance):
             setting, logits = defense.setting(point), self.logits(model, point, x)
             known = outputs.setdefault(_text(setting), logits)
             assert torch.equal(known, logits), f"{point}: the model answers otherwise after another point was used"
-        found = list(outputs.items())
-        for number, (one, logits) in enumerate(found):
-            for other, earlier in found[:number]:
-                assert not torch.equal(logits, earlier), f"settings {other} and {one} give the same logits"
+        answers = list(outputs.items())
+        for number, (setting_text, logits) in enumerate(answers):
+            for other, earlier in answers[:number]:
+                assert not torch.equal(logits, earlier), f"settings {other} and {setting_text} give the same logits"
 
     def test_a_point_is_random_where_it_says_so(self) -> None:
         """`Setting.stochastic` decides how many draws judge a point."""
@@ -132,6 +133,29 @@ class DefenseConformance(ComponentConformance):
                 same = torch.equal(view(x), view(x))
             said = "stochastic" if setting.stochastic else "deterministic"
             assert same != setting.stochastic, f"{point}: it is called {said}, but two forward passes say otherwise"
+
+    def test_the_reference_point_is_one_of_its_own(self) -> None:
+        """It stands for the defense where one point must: in probing, and where an epoch is chosen."""
+        defense, model, (x, _) = self.defense(), self.model(), self.images()
+        try:
+            point = defense.whole_point(defense.reference_point())
+        except PluginError as error:
+            raise AssertionError(f"reference_point is no point of the defense: {error}") from error
+        assert torch.isfinite(self.logits(model, point, x)).all(), f"reference point {point}: the logits are not finite"
+
+    def test_a_quiet_setting_is_the_same_point_without_noise(self) -> None:
+        """`quiet` is None at deterministic points and where noise cannot be switched off."""
+        defense, model, (x, _) = self.defense(), self.model(), self.images()
+        for point in self.points():
+            setting = defense.setting(point)
+            quiet = defense.quiet(setting)
+            if not setting.stochastic:
+                assert quiet is None, f"{point}: there is no noise, and quiet gives {quiet}"
+            elif quiet is not None:
+                assert not quiet.stochastic, f"{point}: the quiet setting is called stochastic"
+                view = defense.view(model, Setting(**json.loads(_text(quiet))))
+                with torch.no_grad(), seeded("quiet"):
+                    assert torch.equal(view(x), view(x)), f"{point}: two forward passes of the quiet setting differ"
 
     def test_randomness_comes_from_the_seed(self) -> None:
         """Weights, training steps and noise are functions of torch's default generator, which the host seeds."""
@@ -152,22 +176,26 @@ class DefenseConformance(ComponentConformance):
         model = self.build()
         loss = self.train_step(self.defense(), model)
         assert math.isfinite(loss), f"the loss of the first step is {loss}"
-        missing = [path for path, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
+        missing = [
+            path
+            for path, parameter in model.named_parameters()
+            if parameter.grad is None or not parameter.grad.abs().sum() > 0
+        ]
         assert not missing, f"a training step gives no gradient to {', '.join(missing[:3])}"
 
     def test_the_optimiser_gets_every_parameter_once(self) -> None:
         model = self.build()
-        found = [id(one) for group in self.defense().parameter_groups(model, 0.1) for one in group["params"]]
-        for path, one in model.named_parameters():
-            count = found.count(id(one))
+        grouped = [id(weight) for group in self.defense().parameter_groups(model, 0.1) for weight in group["params"]]
+        for path, parameter in model.named_parameters():
+            count = grouped.count(id(parameter))
             assert count == 1, f"parameter_groups has {path} {count} times"
 
     def test_every_point_shares_the_weights(self) -> None:
         model = self.model()
-        own = {id(one) for one in model.parameters()}
+        trained = {id(parameter) for parameter in model.parameters()}
         for point in self.points():
-            found = {id(one) for one in self.defense().deploy(model, point).parameters()}
-            assert found == own, f"{point}: deploy gives a model with other weights than the trained one's"
+            deployed = {id(parameter) for parameter in self.defense().deploy(model, point).parameters()}
+            assert deployed == trained, f"{point}: deploy gives a model with other weights than the trained one's"
 
     def test_running_a_point_changes_nothing(self) -> None:
         """Modes, buffers and weights are as before a forward pass in eval mode."""
@@ -202,6 +230,19 @@ class DefenseConformance(ComponentConformance):
                 if not self.defense().setting(point).stochastic:
                     same = torch.allclose(self.logits(model, point, x), expected, atol=1e-6)
                     assert same, f"{point}: the frozen model is another than the deployed one"
+                    continue
+                self._is_one_draw(model, point, x, expected)
+
+    def _is_one_draw(self, model: nn.Module, point: Point, x: Tensor, frozen: Tensor) -> None:
+        """That freezing keeps the noise: with another seed it is another model, and it is not the quiet one."""
+        defense = self.defense()
+        with seeded("freeze again"):
+            other = defense.deploy(model, point, frozen=True)
+        assert not torch.equal(other(x), frozen), f"{point}: two frozen draws are one model"
+        quiet = defense.quiet(defense.setting(point))
+        if quiet is not None:
+            silent = torch.equal(defense.view(model, quiet)(x), frozen)
+            assert not silent, f"{point}: freezing switches the noise off in place of keeping a draw"
 
     def test_an_image_is_judged_alone(self) -> None:
         """At a deterministic point its logits do not depend on what else is in the batch."""
@@ -231,13 +272,13 @@ class DefenseConformance(ComponentConformance):
             wanted = Scoring(setting, setting, setting)
             assert scorings.get("adaptive") == wanted, f"{point}: `adaptive` is not the deployed setting three times"
             for name, scoring in scorings.items():
-                for one in (scoring.clean, scoring.attacker, scoring.victim):
+                for role in (scoring.clean, scoring.attacker, scoring.victim):
                     try:
-                        read = Setting(**json.loads(_text(one)))
+                        read = Setting(**json.loads(_text(role)))
                         defense.view(model, read)
                     except (TypeError, ValueError) as error:
                         raise AssertionError(
-                            f"{point}, protocol {name}: {one} does not run from JSON: {error}"
+                            f"{point}, protocol {name}: {role} does not run from JSON: {error}"
                         ) from error
 
     def test_its_parameters_are_counted(self) -> None:

@@ -26,7 +26,7 @@ from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
 from robuststack.engine import train as training
 from robuststack.engine.measure import macs
-from robuststack.engine.memory import keep_memory
+from robuststack.running.process_memory import keep_memory
 from robuststack.engine.runtime import Runtime, card
 from robuststack.layers.condition import View
 from robuststack.suite.recipe import Recipe

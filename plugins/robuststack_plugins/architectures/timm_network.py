@@ -46,15 +46,17 @@ def _timm() -> ModuleType:
 def _split_activations(network: nn.Module) -> None:
     """Put the activation that some of timm's norms end with behind them, as a layer of its own: what a defense places
     behind a norm then stands before the activation, as elsewhere. The network computes the same."""
-    from timm.layers import BatchNormAct2d
+    from timm.layers import BatchNormAct2d, GroupNormAct, LayerNormAct
     from torch import nn
 
     from robuststack.layers.roles import rewrite
 
+    kinds = (BatchNormAct2d, GroupNormAct, LayerNormAct)
+
     def split(norm: nn.Module) -> nn.Module:
-        assert isinstance(norm, BatchNormAct2d)
+        assert isinstance(norm, kinds)
         behind = norm.drop, norm.act
         norm.drop, norm.act = nn.Identity(), nn.Identity()
         return nn.Sequential(norm, *behind)
 
-    rewrite(network, BatchNormAct2d, split)
+    rewrite(network, kinds, split)

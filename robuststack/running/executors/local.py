@@ -52,13 +52,11 @@ class LocalExecutor:
     def workspace(self) -> Workspace:
         if self._workspace is None:
             from robuststack.engine.jobs import Workspace
-            from robuststack.engine.memory import keep_memory
             from robuststack.engine.runtime import current_card, threads
 
             workspace = Workspace(*self._make)
             self._left.enter_context(current_card(workspace.runtime.device))
             self._left.enter_context(threads(workspace.hardware.threads))
-            keep_memory()
             self._workspace = workspace
         return self._workspace
 

@@ -22,7 +22,9 @@ from robuststack.plan.job import Job
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.pipeline import Report
+from robuststack.running.process_memory import keep_memory
 from robuststack.running.store import Store
+from robuststack.suite.user_model import importable_here
 
 PR_SET_PDEATHSIG = 1  # Of Linux' prctl: a signal for when the parent is gone.
 
@@ -152,12 +154,13 @@ def _work(connection: Connection, store: Path, data_folder: Path, hardware: Hard
     """A worker's life: take jobs until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C reaches the whole group; the parent ends its workers.
     _die_with_parent()
+    keep_memory()
     sys.stdout = sys.stderr  # What libraries print must not mix with what the command prints.
 
     def report(event: str, **facts: Any) -> None:
         connection.send(("report", (event, facts)))
 
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, BrokenPipeError), importable_here():
         executor = LocalExecutor(Registry(), Store(store, create=False), data_folder, hardware)
         try:
             executor.workspace  # noqa: B018  # Imports torch, before there is anything to do.
