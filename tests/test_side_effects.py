@@ -44,7 +44,7 @@ def state():
     return {
         "threads": torch.get_num_threads(),
         "matmul": torch.get_float32_matmul_precision(),
-        "cudnn": [backends.cudnn.deterministic, backends.cudnn.benchmark, backends.cudnn.allow_tf32, backends.cudnn.enabled],
+        "cudnn": [getattr(backends.cudnn, name) for name in ("deterministic", "benchmark", "allow_tf32", "enabled")],
         "mkldnn": [backends.mkldnn.enabled],
         "grad": [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_anomaly_enabled()],
         "autocast": [torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()],
@@ -87,8 +87,8 @@ else:
     )
 after = state()
 assert result.rows and not result.failed, result.failed
-print("\\n" + json.dumps({"changed": {key: difference(before[key], after[key]) for key in before if before[key] != after[key]},
-                          "process": libraries.count(None)}))
+changed = {key: difference(before[key], after[key]) for key in before if before[key] != after[key]}
+print("\\n" + json.dumps({"changed": changed, "process": libraries.count(None)}))
 """
 
 
@@ -99,7 +99,7 @@ def test_a_run_puts_back_what_it_sets(tmp_path: Path, call: str) -> None:
     path = os.pathsep.join(one for one in sys.path if one)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, call], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
+        capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -110,7 +110,9 @@ def test_a_run_puts_back_what_it_sets(tmp_path: Path, call: str) -> None:
 def test_the_command_keeps_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the whole process's owner. (That the program above would see it: `keep_memory` opens the process itself.)"""
     opened = []
-    monkeypatch.setattr(process_memory.ctypes, "CDLL", lambda name: opened.append(name) or type("C", (), {"mallopt": print}))
+    monkeypatch.setattr(
+        process_memory.ctypes, "CDLL", lambda name: opened.append(name) or type("C", (), {"mallopt": print})
+    )
     (tmp_path / "suite.yaml").write_text("name: small\n")
     for command in (["evaluate", "--dataset", "nothing"], ["run", str(tmp_path / "suite.yaml")]):
         assert call(command) == 2

@@ -22,9 +22,8 @@ STATISTICS = ("running_mean", "running_var")
 class AffineSoup(nn.Module):
     """A norm with gamma = (1 - mix) gamma_c + mix gamma_a, and beta alike; shapes are as the norm's.
 
-    A batch norm's running statistics are shared by the two ends or, `dual`, each end has its own: a pass in train mode at an
-    end moves that end's, and between the ends, in eval mode, they are mixed like gamma. Other norms have no statistics to
-    keep. Reads `mix`, in [0, 1].
+    A batch norm's running statistics are shared by the two ends or, `dual`, each end has its own: a pass in train mode at
+    an end moves that end's, and between the ends, in eval mode, they are mixed like gamma. Other norms keep none. Reads `mix`, in [0, 1].
     """
 
     def __init__(self, norm: nn.Module, condition: Condition, *, dual: bool) -> None:

@@ -1,6 +1,6 @@
 """A norm with one set of statistics and affine parameters for each branch (Xie et al. 2020, AdvProp).
 
-The published methods double batch norms. Group, instance and layer norms have no statistics to keep apart, but their gamma and
+The published methods double batch norms. Group, instance and layer norms have no statistics to keep apart; their gamma and
 beta are doubled alike.
 """
 
@@ -54,8 +54,8 @@ class DualNorm(nn.Module):
     def _samples(self, x: Tensor) -> int:
         if x.shape[0] != self.condition.batch:
             raise PluginError(
-                f"dual norm splits a batch of {self.condition.batch} images, and a norm gets {x.shape[0]} of them: it needs an"
-                " architecture that keeps the batch in the first dimension"
+                f"dual norm splits a batch of {self.condition.batch} images, and a norm gets {x.shape[0]} of them: it"
+                " needs an architecture that keeps the batch in the first dimension"
             )
         return x.shape[0]
 
@@ -81,7 +81,9 @@ def dualise(model: nn.Module, condition: Condition) -> nn.Module:
         raise PluginError(
             "dual norm needs an architecture with batch, group, instance or layer norms, and this one has none"
         )
-    encoder = next((path for path, module in model.named_modules() if isinstance(module, nn.TransformerEncoderLayer)), None)
+    encoder = next(
+        (path for path, module in model.named_modules() if isinstance(module, nn.TransformerEncoderLayer)), None
+    )
     if encoder is not None:
         raise PluginError(f"dual norm has no effect inside {encoder}, a TransformerEncoderLayer")
     rewrite(model, NORMS, lambda norm: DualNorm(norm, condition))

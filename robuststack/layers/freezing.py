@@ -47,8 +47,8 @@ class FrozenView(View):
                 passes.append(super().forward(x))
         if not torch.equal(*passes):
             raise ModelError(
-                "the model cannot be frozen: two passes differ after each layer's freeze(); the layer that still draws noise"
-                " needs a method freeze() that keeps one draw"
+                "the model cannot be frozen: two passes differ after each layer's freeze(); the layer that still draws"
+                " noise needs a method freeze() that keeps one draw"
             )
         self._checked = True
 

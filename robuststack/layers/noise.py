@@ -25,9 +25,9 @@ Granularity = Literal["layer", "channel", "element"]
 class WeightNoise(nn.Module):
     """A layer with weight w + scale * alpha * eta, eta ~ N(0, std(w)^2), a fresh eta in every forward pass.
 
-    std is taken over the whole weight tensor and carries no gradient (a single weight has no spread: its std is 0, where the
-    unbiased estimate would be no number, and it gets no noise); alpha is learned and has the shape (), that of a
-    bias to the weights of an output channel, or the weight's. Reads `noise`, the scale; at 0 the layer is the plain one.
+    std is taken over the whole weight tensor and carries no gradient; a single weight has no spread, so its std is 0 and it
+    gets no noise. alpha is learned and has the shape (), that of a bias to the weights of an output channel, or the
+    weight's. Reads `noise`, the scale; at 0 the layer is the plain one.
     One draw serves the whole batch. With a `mask` (`layers.sparse`) only the weights that are alive get noise.
 
     A mixin: it stands before the plain layer among a class's bases, and that class says in `operate` what the layer
@@ -143,7 +143,9 @@ def add_noise(
     Raises:
         PluginError: a linear layer whose weight torch's attention reads past its forward pass, so that noise would be lost.
     """
-    attention = next((path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)), None)
+    attention = next(
+        (path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)), None
+    )
     if linear and attention is not None:
         raise PluginError(f"noise on linear layers has no effect inside {attention}, a MultiheadAttention")
     kinds = (nn.Conv2d, nn.Linear) if linear else (nn.Conv2d,)

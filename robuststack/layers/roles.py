@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 from torch import nn
@@ -47,7 +47,8 @@ def mark_by_structure(model: nn.Module, shape: tuple[int, int, int]) -> nn.Modul
     """Give each norm layer that has no role the one it plays for images of `shape` (C, H, W); returns the model.
 
     Weights are those of convolutions and linear layers. `stem`: one layer of weights before it and no norm between.
-    `shortcut`: on the side of an addition that has at most one layer of weights, and fewer than the other side. `final`: the last norm, which nothing bypasses, behind at least one block.
+    `shortcut`: on the side of an addition that has at most one layer of weights, and fewer than the other side. `final`:
+    the last norm, which nothing bypasses, behind at least one block.
     `block`: any other, and a norm that the images do not pass.
 
     Raises:

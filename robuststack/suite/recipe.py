@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from robuststack.plugin.options import Options, PixelLength, option
 from robuststack.suite.part import One, Part
 
-
 OPTIMISER_KEYS: Mapping[str, tuple[str, ...]] = {"sgd": ("momentum", "nesterov"), "adamw": ("betas",)}
 """Optimiser -> the keys that no other has."""
 OPTIMISER_DEFAULTS: Mapping[str, Mapping[str, float]] = {"sgd": {}, "adamw": {"lr": 1e-3, "weight_decay": 1e-2}}

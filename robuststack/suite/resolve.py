@@ -151,9 +151,7 @@ class Resolver:
                 raise self.suite.error(error, *path, "name") from None
             yield Variant(component, part, path, swept)
 
-    def _training(
-        self, sections: tuple[tuple[Recipe, tuple[str | int, ...]], ...], defense: Defense
-    ) -> Training:
+    def _training(self, sections: tuple[tuple[Recipe, tuple[str | int, ...]], ...], defense: Defense) -> Training:
         """The recipe that the sections, the strongest first, and the defense's own defaults come to."""
         given = {key: value for section, _ in reversed(sections) for key, value in section.given().items()}
         wanted = merged(defense.recipe(), given)

@@ -83,7 +83,9 @@ class ArchitectureConformance(ComponentConformance):
 
     def test_two_networks_share_no_weights(self) -> None:
         weights = {id(parameter) for parameter in self._built().parameters()}
-        assert weights.isdisjoint(id(parameter) for parameter in self.build().parameters()), "two networks share parameters"
+        assert weights.isdisjoint(id(parameter) for parameter in self.build().parameters()), (
+            "two networks share parameters"
+        )
 
     def test_gradients_reach_every_parameter(self) -> None:
         model = self.model().train()

@@ -26,9 +26,9 @@ from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
 from robuststack.engine import train as training
 from robuststack.engine.measure import macs
-from robuststack.running.process_memory import keep_memory
 from robuststack.engine.runtime import Runtime, card
 from robuststack.layers.condition import View
+from robuststack.running.process_memory import keep_memory
 from robuststack.suite.recipe import Recipe
 from workloads import EPS, REGISTRY, built, here, in_turn, ours, right, synchronise
 

@@ -125,7 +125,9 @@ def test_both_ends_start_as_the_norm_they_come_from_and_keep_its_role():
     assert role_of(soup) == "shortcut"
 
 
-@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4), nn.LayerNorm(5), nn.RMSNorm(5)], ids=lambda norm: type(norm).__name__)
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(2, 4), nn.LayerNorm(5), nn.RMSNorm(5)], ids=lambda norm: type(norm).__name__
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_norms_without_statistics_mix_what_they_have(norm, training):
     condition = Condition("mix")
@@ -144,7 +146,9 @@ def test_norms_without_statistics_mix_what_they_have(norm, training):
 
 
 def test_networks_without_a_fitting_norm_are_refused():
-    with pytest.raises(PluginError, match="an affine soup needs an architecture with norm layers, and this one has none"):
+    with pytest.raises(
+        PluginError, match="an affine soup needs an architecture with norm layers, and this one has none"
+    ):
         add_soup(nn.Conv2d(1, 1, 1), Condition("mix"), dual=False)
     for lacking in (
         nn.BatchNorm2d(2, affine=False),

@@ -7,7 +7,6 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-
 from torchvision.models.convnext import LayerNorm2d
 
 from robuststack.errors import PluginError

@@ -99,8 +99,8 @@ def test_noise_that_no_layer_freezes_is_refused_at_the_first_pass(x):
     with pytest.raises(ModelError) as caught:
         frozen(x)
     assert str(caught.value) == (
-        "the model cannot be frozen: two passes differ after each layer's freeze(); the layer that still draws noise needs a"
-        " method freeze() that keeps one draw"
+        "the model cannot be frozen: two passes differ after each layer's freeze(); the layer that still draws noise needs"
+        " a method freeze() that keeps one draw"
     )
 
 

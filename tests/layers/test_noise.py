@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from robuststack.errors import PluginError
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.freezing import freeze
 from robuststack.layers.noise import (
     ALPHA_INIT,
     NoisyConv2d,

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Float(rs.Defense):
-    """Learned weight noise and dual norm (batch norm as published), trained at lambda 0 and 1 only, tuned in between at deployment."""
+    """Learned weight noise and dual norm, trained at lambda 0 and 1 only, tuned in between at deployment.
+
+    The paper doubles batch norms; other norms are doubled alike.
+    """
 
     paper = "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, WACV 2023, arXiv 2204.00426"
 
