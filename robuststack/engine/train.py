@@ -83,11 +83,12 @@ class Step:
         self._attacks += 1
         source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
         with frozen_eval(view):
-            first = STARTS[start] if start else None
-            fast = AttackedModel(self._folding.of(view, x), self.runtime)
-            return self._attack.perturb(
-                fast, x, y, self._threat, source, loss=loss, start=first, early_stop=False
-            ).detach()
+            attacked = AttackedModel(self._folding.of(view, x), self.runtime)
+            begin = STARTS[start] if start else None
+            adversarial = self._attack.perturb(
+                attacked, x, y, self._threat, source, loss=loss, start=begin, early_stop=False
+            )
+            return adversarial.detach()
 
     def backward(self, loss: Tensor) -> None:
         self.loss = self.loss + loss.detach().float()
@@ -169,17 +170,10 @@ def train(
         for number, (x, y) in enumerate(batches):
             learn(step, defense, optimizer, x, y, epoch, number)
             losses.append(step.loss)
-        # One synchronisation an epoch: the losses stay on the device until here.
-        values = torch.stack(losses).cpu()
-        if not bool(torch.isfinite(values).all()):
-            bad = int((~torch.isfinite(values)).nonzero()[0])
-            raise JobFailed(
-                f"the loss is {float(values[bad])} in epoch {epoch + 1}, step {bad + 1}; a smaller train.lr than"
-                f" {recipe.lr:g} may help"
-            )
+        loss = _mean_loss(losses, epoch, recipe)
         defense.after_epoch(model, optimizer, epoch, recipe.epochs)
         state.epoch = epoch + 1
-        metrics = {"loss": float(values.mean()), "steps": len(losses), "seconds": time.perf_counter() - started}
+        metrics = {"loss": loss, "steps": len(losses), "seconds": time.perf_counter() - started}
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         if recipe.checkpoint == "best" and validation is not None:
             metrics["validation_ra"] = _validate(state, defense, validation, attack, threat, recipe, runtime, seed)
@@ -187,10 +181,26 @@ def train(
         epoch_done(epoch + 1, metrics)
     if state.best:
         model.load_state_dict(state.best.weights)
+    _check_finite(model, recipe)
+    return state
+
+
+def _mean_loss(losses: list[Tensor], epoch: int, recipe: Recipe) -> float:
+    # One synchronisation an epoch: the losses stay on the device until here.
+    values = torch.stack(losses).cpu()
+    if not bool(torch.isfinite(values).all()):
+        step = int((~torch.isfinite(values)).nonzero()[0])
+        raise JobFailed(
+            f"the loss is {float(values[step])} in epoch {epoch + 1}, step {step + 1}; a smaller train.lr than"
+            f" {recipe.lr:g} may help"
+        )
+    return float(values.mean())
+
+
+def _check_finite(model: nn.Module, recipe: Recipe) -> None:
     broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise JobFailed(f"{broken[0]} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
-    return state
 
 
 def _validate(

@@ -23,7 +23,8 @@ class AffineSoup(nn.Module):
     """A norm with gamma = (1 - mix) gamma_c + mix gamma_a, and beta alike; shapes are as the norm's.
 
     A batch norm's running statistics are shared by the two ends or, `dual`, each end has its own: a pass in train mode at
-    an end moves that end's, and between the ends, in eval mode, they are mixed like gamma. Other norms keep none. Reads `mix`, in [0, 1].
+    an end moves that end's, and between the ends, in eval mode, they are mixed like gamma. Other norms keep none. Reads
+    `mix`, in [0, 1].
     """
 
     def __init__(self, norm: nn.Module, condition: Condition, *, dual: bool) -> None:
@@ -86,5 +87,5 @@ def _keeps_statistics(norm: nn.Module) -> bool:
 def _mixable(norm: nn.Module) -> bool:
     affine: list[Any] = [getattr(norm, name, None) for name in AFFINE]
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-        return _keeps_statistics(norm) and all(one is not None for one in affine)
+        return _keeps_statistics(norm) and all(parameter is not None for parameter in affine)
     return affine[0] is not None

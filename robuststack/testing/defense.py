@@ -162,9 +162,9 @@ class DefenseConformance(ComponentConformance):
         first, again, other = self.build(), self.build(), self.build(1)
         assert _different(first, again) == [], f"{_different(first, again)} differs between two models of one seed"
         assert _different(first, other), "every seed gives one model"
-        losses = [self.train_step(self.defense(), one) for one in (first, again)]
+        losses = [self.train_step(self.defense(), model) for model in (first, again)]
         assert losses[0] == losses[1], f"one seed gives the losses {losses[0]:g} and {losses[1]:g}"
-        grads = [[one.grad for one in model.parameters()] for model in (first, again)]
+        grads = [[parameter.grad for parameter in model.parameters()] for model in (first, again)]
         for a, b in zip(*grads, strict=True):
             assert (a is None and b is None) or torch.equal(a, b), "one seed gives two gradients"
         model, (x, _) = self.model(), self.images()
@@ -205,12 +205,12 @@ class DefenseConformance(ComponentConformance):
             self.logits(model, point, x)
             changed = _different(model, before)
             assert not changed, f"{point}: a forward pass in eval mode changes {changed[0]}"
-            assert not any(one.training for one in model.modules()), f"{point}: it turns train mode on"
+            assert not any(module.training for module in model.modules()), f"{point}: it turns train mode on"
 
     def test_a_training_step_leaves_train_mode_on(self) -> None:
         model = self.build()
         self.train_step(self.defense(), model)
-        off = [path or "the model" for path, one in model.named_modules() if not one.training]
+        off = [path or "the model" for path, module in model.named_modules() if not module.training]
         assert not off, f"after a training step {off[0]} is in eval mode; put back what was changed"
 
     def test_a_frozen_point_owns_a_deterministic_copy(self) -> None:
@@ -220,7 +220,8 @@ class DefenseConformance(ComponentConformance):
         for point in self.points():
             with seeded("freeze"):
                 frozen = self.defense().deploy(model, point, frozen=True)
-            shared = {id(one) for one in frozen.parameters()} & {id(one) for one in model.parameters()}
+            copied, trained = ({id(weight) for weight in whole.parameters()} for whole in (frozen, model))
+            shared = copied & trained
             assert not shared, f"{point}: the frozen model shares weights with the trained one"
             with torch.no_grad():
                 expected = frozen(x)
@@ -249,7 +250,7 @@ class DefenseConformance(ComponentConformance):
         model, (x, _) = self.model(), self.images()
         for point in self.points():
             if not self.defense().setting(point).stochastic:
-                alone = torch.cat([self.logits(model, point, one[None]) for one in x])
+                alone = torch.cat([self.logits(model, point, image[None]) for image in x])
                 same = torch.allclose(self.logits(model, point, x), alone, atol=1e-4, rtol=1e-3)
                 assert same, f"{point}: an image's logits depend on the rest of its batch"
 
@@ -284,10 +285,10 @@ class DefenseConformance(ComponentConformance):
     def test_its_parameters_are_counted(self) -> None:
         """What is fixed at zero is known of the untrained model; the rest is not zero after training steps."""
         defense, model = self.defense(), self.model()
-        whole = sum(one.numel() for one in model.parameters())
+        whole = sum(weight.numel() for weight in model.parameters())
         unfilled = blueprint(defense, self.architecture(), self.shape, self.num_classes)
         # Every weight has been moved but those that may not move; a bias or a branch that has not begun may still be zero.
-        zeros = sum(int((one == 0).sum()) for one in model.parameters() if one.dim() == 4)
+        zeros = sum(int((weight == 0).sum()) for weight in model.parameters() if weight.dim() == 4)
         for point in self.points():
             setting = defense.setting(point)
             count, nonzero = defense.parameters(model, setting), defense.nonzero_parameters(unfilled, setting)
@@ -301,14 +302,16 @@ class DefenseConformance(ComponentConformance):
     def test_what_it_shows_of_its_model_is_numbers(self) -> None:
         for title, values in self.defense().inspect(self.model()).items():
             assert title, "a title of inspect is empty"
-            odd = [name for name, one in values.items() if not math.isfinite(one)]
+            odd = [name for name, value in values.items() if not math.isfinite(value)]
             assert values, f"inspect shows nothing under {title!r}"
             assert not odd, f"inspect: {title}, {odd[0]} is {values[odd[0]]}"
 
     def test_the_work_of_a_training_step_is_estimated(self) -> None:
         """`image_passes` feeds the estimate of `plan` and the time left."""
         passes = [self.defense().image_passes(steps) for steps in (0, 1, 7)]
-        assert all(math.isfinite(one) and one > 0 for one in passes), f"image_passes is {passes} for 0, 1 and 7 steps"
+        assert all(math.isfinite(count) and count > 0 for count in passes), (
+            f"image_passes is {passes} for 0, 1 and 7 steps"
+        )
         assert passes == sorted(passes), f"image_passes falls with the attack's steps: {passes} for 0, 1 and 7"
 
 
