@@ -76,7 +76,7 @@ sys.path = [one for one in sys.path if one not in ("", os.getcwd())]
 torch.manual_seed(1), numpy.random.seed(1), random.seed(1)
 torch.set_num_threads(2)
 torch.set_float32_matmul_precision("medium")
-import robuststack as rs, robuststack.api, matplotlib, torch._dynamo  # As any program may.
+import robuststack as rs, robuststack.api, matplotlib, scipy.stats, torch._dynamo  # As any program may.
 before = state()
 if sys.argv[1] == "run":
     result = rs.run("suite.yaml", store="store", leaderboard="boards")
