@@ -560,7 +560,7 @@ attacks: fgsm
 @pytest.mark.parametrize(
     ("suite", "own", "message"),
     [
-        ("optimizer: adamw, momentum: 0.5", "", "4:28: momentum is a key of optimizer sgd, and this recipe has adamw"),
+        ("optimizer: adamw, momentum: 0.5", "", "4:27: momentum is a key of optimizer sgd, and this recipe has adamw"),
         ("betas: [0.8, 0.9]", "", "4:9: betas is a key of optimizer adamw, and this recipe has sgd"),
         ("optimizer: adamw", "nesterov: true", "5:32: nesterov is a key of optimizer sgd, and this recipe has adamw"),
         ("momentum: 0.5", "optimizer: adamw", "4:9: momentum is a key of optimizer sgd, and this recipe has adamw"),
