@@ -32,6 +32,7 @@ from robuststack.suite.loading import load_suite
 from robuststack.suite.single_model import single_suite
 from robuststack.suite.smoke import shrunk
 from robuststack.suite.suite import Suite
+from robuststack.suite.user_model import user_modules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,7 +94,7 @@ def run(
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, loaded.hardware(device, workers))
-    with tracked(registry, track):
+    with user_modules(), tracked(registry, track):
         return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
 
 
@@ -139,7 +140,7 @@ def evaluate(
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
             raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
     plan = make_plan(suite, registry, suite.hardware(device, 1))
-    with tracked(registry, None):
+    with user_modules(), tracked(registry, None):
         return _run(plan, store, leaderboard, wait, registry)
 
 
@@ -184,12 +185,18 @@ class Trained:
         """The model at an operating point, in eval mode: images [N, C, H, W] in [0, 1] -> logits [N, K].
 
         Knobs that are not named keep their defaults; `lambda` is written `lambda_`. Points share the weights. `frozen`
-        gives an independent deterministic copy with one noise draw in its weights.
+        gives an independent deterministic copy with one draw of its noise.
 
         Raises:
-            RobustStackError: the defense has no such knob or point.
+            RobustStackError: the defense has no such knob or point, or noise that cannot be frozen.
         """
-        return self.defense.deploy(self.model, self.point(**knobs), frozen=frozen)
+        model = self.defense.deploy(self.model, self.point(**knobs), frozen=frozen)
+        if frozen:
+            import torch
+
+            with torch.no_grad():  # A frozen model checks itself in its first pass.
+                model(torch.rand(1, *self.dataset.shape, generator=torch.Generator().manual_seed(0)))
+        return model
 
 
 def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None = None) -> Trained:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.layers.condition import View
+from robuststack.layers.normal import quantile_table
 
 ROUNDING = {"float32": 1e-4, "bf16": 2.0**-5}
 """How far a logit may be off after all layers of a network, relative to the largest logit."""
@@ -81,7 +82,7 @@ class AttackedModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.tally is not None:
             self.tally.calls += 1
-        with self.runtime.autocast():
+        with quantile_table(), self.runtime.autocast():
             return self.view(x).float()  # type: ignore[no-any-return]
 
     def subset(self, index: Tensor) -> AttackedModel:

@@ -33,7 +33,7 @@ def command(
     table1: bool,
     as_json: bool,
 ) -> None:
-    """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its most robust point.
+    """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its reference point.
 
     Both are a registered name, with options where it needs any: "resnet20 width=8", --defense "oat dim=1".
 

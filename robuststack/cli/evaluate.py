@@ -12,6 +12,7 @@ import click
 from robuststack.cli.common import print_failures, print_result, registry_with_warnings
 from robuststack.cli.progress import make_progress
 from robuststack.paths import STORE
+from robuststack.running.process_memory import keep_memory
 
 
 @click.command("evaluate")
@@ -57,6 +58,7 @@ def command(
     registry = registry_with_warnings()
     from robuststack.api import evaluate
 
+    keep_memory()
     # Where rows are printed, nothing else may be; what data sets and plugins print neither.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         progress = make_progress()

@@ -19,6 +19,7 @@ from robuststack.cli.progress import make_progress
 from robuststack.cli.run_log import RunLog
 from robuststack.errors import LeaderboardError
 from robuststack.paths import LEADERBOARD, expanded
+from robuststack.running.process_memory import keep_memory
 
 LOGS = ".regress"
 
@@ -60,6 +61,7 @@ def command(
         old = read_board(path)
         kept = outcomes.load(path, old.rows)
         refuse_unusable(old, kept, name, computing)
+    keep_memory()
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     log = RunLog(Path(log_file) if log_file else Path(LOGS, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"))

@@ -10,6 +10,7 @@ from robuststack.cli.common import planned, print_result, registry_with_warnings
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
+from robuststack.running.process_memory import keep_memory
 
 
 @click.command("run")
@@ -39,6 +40,7 @@ def command(
         return 0
     from robuststack.api import run
 
+    keep_memory()
     progress = make_progress()
     registry.hooks.register(progress, name="progress")
     with progress:

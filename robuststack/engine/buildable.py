@@ -88,7 +88,7 @@ def _reason_with_weights(pair: _Pair) -> str | None:
 
 @torch.no_grad()
 def _call(pair: _Pair, model: nn.Module) -> None:
-    view = pair.defense.view(model.eval(), pair.defense.most_robust())
+    view = pair.defense.view(model.eval(), pair.defense.reference_setting())
     with frozen_eval(view):
         view(torch.zeros(2, *pair.dataset.shape))
 

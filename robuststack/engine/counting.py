@@ -9,7 +9,7 @@ from torch import nn
 
 from robuststack.engine.build import fitting, network
 from robuststack.engine.measure import blueprint, macs
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.layers.dual_norm import DualNorm
 from robuststack.leaderboard.published_size import PublishedSize, Size, agreement
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
@@ -19,13 +19,13 @@ from robuststack.plugin.registry import Registry
 def sizes(
     defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int
 ) -> dict[str, int]:
-    """`parameters`, `macs` of an image and, where they differ from the first, `nonzero_parameters`, at the defense's most
-    robust point.
+    """`parameters`, `macs` of an image and, where they differ from the first, `nonzero_parameters`, at the defense's
+    reference point.
 
     Raises:
         PluginError: the architecture cannot take such images.
     """
-    model, setting = blueprint(defense, architecture, shape, num_classes), defense.most_robust()
+    model, setting = blueprint(defense, architecture, shape, num_classes), defense.reference_setting()
     with fitting(architecture, shape):
         found = {
             "parameters": defense.parameters(model, setting),
@@ -54,7 +54,7 @@ def comparison(registry: Registry, figure: PublishedSize) -> list[dict[str, Any]
 def _count(registry: Registry, wanted: Size) -> int:
     defense: Defense = registry.create("defense", wanted.defense, wanted.options)
     architecture: Architecture = registry.create("architecture", wanted.architecture)
-    model, setting = blueprint(defense, architecture, wanted.shape, wanted.num_classes), defense.most_robust()
+    model, setting = blueprint(defense, architecture, wanted.shape, wanted.num_classes), defense.reference_setting()
     if wanted.quantity == "macs":
         return macs(defense.view(model, setting), wanted.shape)
     extra = _further_branches(model) if wanted.branches == "first" else 0
@@ -62,5 +62,5 @@ def _count(registry: Registry, wanted: Size) -> int:
 
 
 def _further_branches(model: nn.Module) -> int:
-    norms = [module for module in model.modules() if isinstance(module, DualBatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, DualNorm)]
     return sum(one.numel() for norm in norms for branch in list(norm.branches)[1:] for one in branch.parameters())

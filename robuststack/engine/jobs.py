@@ -194,8 +194,9 @@ def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[st
     plain = None
     if parts.architecture:
         architecture: Architecture = workspace.component("architecture", parts.architecture)
-        plain = architecture.build(spec.shape, spec.num_classes)
-        fit(plain, View(plain), spec.shape, workspace.runtime)
+        with seeded("measure"):
+            plain = architecture.build(spec.shape, spec.num_classes)
+            fit(plain, View(plain), spec.shape, workspace.runtime)
     with seeded("measure"):
         result = measuring.measure(
             defense, model, spec.setting, spec.shape, workspace.runtime, spec.measure.resolved(), plain

@@ -9,7 +9,6 @@ from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.random_streams import seeded
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
-from robuststack.layers.normal import plain_normals
 
 NO_CLASS = -1
 """The label where logits name no class: a NaN anywhere, or a largest logit that is not finite. It is always wrong."""
@@ -33,7 +32,7 @@ def predictions(view: View, x: Tensor, draws: int) -> Tensor:
 
     The largest logit counts, and others may be masked by -inf; `NO_CLASS` stands where there is none.
     """
-    with frozen_eval(view), full_float32(x.device), plain_normals():
+    with frozen_eval(view), full_float32(x.device):
         # Copies: a network that writes into its input must not move what the next draw sees.
         return torch.stack([_classes(view(x.clone())) for _ in range(draws)])
 

@@ -38,7 +38,7 @@ def probe(
     name: str,
     stochastic: bool = False,
 ) -> None:
-    """Call the model a few times, at its most robust point, and refuse one that could not be evaluated.
+    """Call the model a few times, at its reference point, and refuse one that could not be evaluated.
 
     `stochastic` says that its user declares it to be randomised.
 
@@ -48,7 +48,7 @@ def probe(
             depend on the other images of a batch.
     """
     try:
-        view = defense.view(model, defense.most_robust())
+        view = defense.view(model, defense.reference_setting())
     except RobustStackError:
         raise
     except Exception as error:

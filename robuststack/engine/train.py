@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
+from robuststack.layers.normal import quantile_table
 from robuststack.plugin.attack import GradientAttack, Loss
 from robuststack.plugin.dataset import Augmentation
 from robuststack.plugin.defense import Defense
@@ -51,7 +52,7 @@ class Best:
 
 
 class Step:
-    """One training batch, as a defense sees it (`contracts.TrainStep`)."""
+    """One training batch, as a defense sees it (`plugin.training_step.TrainStep`)."""
 
     def __init__(
         self, model: nn.Module, attack: GradientAttack, threat: Threat, runtime: Runtime, epochs: int, seed: int
@@ -82,11 +83,12 @@ class Step:
         self._attacks += 1
         source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
         with frozen_eval(view):
-            first = STARTS[start] if start else None
-            fast = AttackedModel(self._folding.of(view, x), self.runtime)
-            return self._attack.perturb(
-                fast, x, y, self._threat, source, loss=loss, start=first, early_stop=False
-            ).detach()
+            attacked = AttackedModel(self._folding.of(view, x), self.runtime)
+            begin = STARTS[start] if start else None
+            adversarial = self._attack.perturb(
+                attacked, x, y, self._threat, source, loss=loss, start=begin, early_stop=False
+            )
+            return adversarial.detach()
 
     def backward(self, loss: Tensor) -> None:
         self.loss = self.loss + loss.detach().float()
@@ -99,11 +101,16 @@ class Step:
 
 def begin(defense: Defense, model: nn.Module, recipe: Recipe) -> State:
     """The state before the first epoch."""
-    optimizer = torch.optim.SGD(
-        defense.parameter_groups(model, recipe.weight_decay),
-        lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True,
-    )  # fmt: skip
-    return State(model, optimizer)
+    groups = defense.parameter_groups(model, recipe.weight_decay)
+    return State(model, make_optimizer(groups, recipe))
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over a defense's parameter groups."""
+    if recipe.optimizer == "adamw":
+        first, second = recipe.betas
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(first, second), fused=True)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -121,11 +128,11 @@ def learn(
     """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]."""
     step.begin(x, y, epoch, number)
     optimizer.zero_grad(set_to_none=True)
-    with seeded(step.seed, "step", epoch, number), step.runtime.autocast():
+    with seeded(step.seed, "step", epoch, number), step.runtime.autocast(), quantile_table():
         defense.training_step(step)
     optimizer.step()
     # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
-    torch.autograd.graph.increment_version([one for group in optimizer.param_groups for one in group["params"]])
+    torch.autograd.graph.increment_version([weight for group in optimizer.param_groups for weight in group["params"]])
     defense.after_step(step.model, optimizer)
 
 
@@ -164,17 +171,10 @@ def train(
         for number, (x, y) in enumerate(batches):
             learn(step, defense, optimizer, x, y, epoch, number)
             losses.append(step.loss)
-        # One synchronisation an epoch: the losses stay on the device until here.
-        values = torch.stack(losses).cpu()
-        if not bool(torch.isfinite(values).all()):
-            bad = int((~torch.isfinite(values)).nonzero()[0])
-            raise JobFailed(
-                f"the loss is {float(values[bad])} in epoch {epoch + 1}, step {bad + 1}; a smaller train.lr than"
-                f" {recipe.lr:g} may help"
-            )
+        loss = _mean_loss(losses, epoch, recipe)
         defense.after_epoch(model, optimizer, epoch, recipe.epochs)
         state.epoch = epoch + 1
-        metrics = {"loss": float(values.mean()), "steps": len(losses), "seconds": time.perf_counter() - started}
+        metrics = {"loss": loss, "steps": len(losses), "seconds": time.perf_counter() - started}
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         if recipe.checkpoint == "best" and validation is not None:
             metrics["validation_ra"] = _validate(state, defense, validation, attack, threat, recipe, runtime, seed)
@@ -186,6 +186,18 @@ def train(
     if broken:
         raise JobFailed(f"{min(broken)} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
     return state
+
+
+def _mean_loss(losses: list[Tensor], epoch: int, recipe: Recipe) -> float:
+    # One synchronisation an epoch: the losses stay on the device until here.
+    values = torch.stack(losses).cpu()
+    if not bool(torch.isfinite(values).all()):
+        step = int((~torch.isfinite(values)).nonzero()[0])
+        raise JobFailed(
+            f"the loss is {float(values[step])} in epoch {epoch + 1}, step {step + 1}; a smaller train.lr than"
+            f" {recipe.lr:g} may help"
+        )
+    return float(values.mean())
 
 
 def _finite(model: nn.Module) -> set[str]:
@@ -203,8 +215,8 @@ def _validate(
     runtime: Runtime,
     seed: int,
 ) -> float:
-    """Validation accuracy under the training attack at the most robust point; keeps the best epoch's weights."""
-    view = defense.view(state.model, defense.most_robust())
+    """Validation accuracy under the training attack at the reference point; keeps the best epoch's weights."""
+    view = defense.view(state.model, defense.reference_setting())
     epoch_seed = stream_seed(seed, "validation", state.epoch)
     outcome = evaluate(
         view, view, validation, attack, threat, runtime, seed=epoch_seed, draws=1, batch_size=recipe.batch_size

@@ -1,2 +1,2 @@
-"""Parts that defenses are made of: conditions and views, norm roles, noise, dual batch norm, FiLM, affine soups, slimmable
+"""Parts that defenses are made of: conditions and views, norm roles, noise, dual norms, FiLM, affine soups, slimmable
 and sparse layers."""

@@ -29,6 +29,8 @@ class Condition:
         self.fields = frozenset(fields)
         self._values: Mapping[str, Any] | None = None
         self._thread: int | None = None
+        self.batch: int | None = None
+        """How many images this forward pass is of; None outside a view's."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Condition:
         copy = memo[id(self)] = Condition(*self.fields)
@@ -52,8 +54,8 @@ class Condition:
         return self._values.get(field)
 
     @contextmanager
-    def holding(self, values: Mapping[str, Any]) -> Iterator[None]:
-        """Set the fields for the length of a forward pass and restore what was there before.
+    def holding(self, values: Mapping[str, Any], batch: int | None = None) -> Iterator[None]:
+        """Set the fields for the length of a forward pass of `batch` images and restore what was there before.
 
         Raises:
             RuntimeError: another thread is inside a forward pass of the same model.
@@ -64,12 +66,12 @@ class Condition:
                 "another thread is inside a forward pass of this model; give each thread its own copy"
                 " (DataParallel is not supported)"
             )
-        before = self._values, self._thread
-        self._values, self._thread = values, thread
+        before = self._values, self._thread, self.batch
+        self._values, self._thread, self.batch = values, thread, batch
         try:
             yield
         finally:
-            self._values, self._thread = before
+            self._values, self._thread, self.batch = before
 
 
 class View(nn.Module):
@@ -84,9 +86,9 @@ class View(nn.Module):
         self.model = model
         self.values = dict(values or {})
         self.stochastic = stochastic
-        found = getattr(model, "condition", None)
+        condition = getattr(model, "condition", None)
         # A network of the user's own may call something else by this name.
-        self.condition: Condition | None = found if isinstance(found, Condition) else None
+        self.condition: Condition | None = condition if isinstance(condition, Condition) else None
         unknown = set(self.values) - (self.condition.fields if self.condition else frozenset())
         if unknown:
             raise ValueError(f"the model's condition has no field {sorted(unknown)}")
@@ -103,7 +105,7 @@ class View(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.condition is None:
             return self.model(x)  # type: ignore[no-any-return]
-        with self.condition.holding(self.values):
+        with self.condition.holding(self.values, x.shape[0]):
             return self.model(x)  # type: ignore[no-any-return]
 
     def subset(self, index: Tensor) -> View:

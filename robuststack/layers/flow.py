@@ -47,15 +47,15 @@ def operations(model: nn.Module, shape: tuple[int, int, int], kinds: tuple[type[
         for hook in hooks:
             hook.remove()
 
-    found: list[Operation] = []
+    steps: list[Operation] = []
     positions: dict[Any, int] = {}
     for node in _inputs_first(logits.grad_fn):
-        inputs = tuple(positions[one] for one, _ in node.next_functions if one in positions)
+        inputs = tuple(positions[source] for source, _ in node.next_functions if source in positions)
         # What does not come from the image is a weight, or made of weights.
         if inputs or getattr(node, "variable", None) is image:
-            positions[node] = len(found)
-            found.append(Operation(node.name(), inputs, outputs.get(node)))
-    return found
+            positions[node] = len(steps)
+            steps.append(Operation(node.name(), inputs, outputs.get(node)))
+    return steps
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def _inputs_first(last: Any) -> Iterator[Any]:
     seen, pending = {last}, [(last, iter(last.next_functions))]
     while pending:
         node, inputs = pending[-1]
-        above = next((one for one, _ in inputs if one is not None and one not in seen), None)
+        above = next((source for source, _ in inputs if source is not None and source not in seen), None)
         if above is None:
             pending.pop()
             yield node

@@ -87,7 +87,7 @@ class FoldedNoisyConv2d(FoldedConv2d):
         self.sigma = alpha * self.conv.weight_std() * scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        scale = float(self.conv.condition.read("noise") or 0.0)
+        scale = self.conv.noise_scale
         if scale == 0.0:
             return super().__call__(x)
         weight = torch.addcmul(self.weight, self.conv.eta()[: len(self.weight)], self.sigma, value=scale)

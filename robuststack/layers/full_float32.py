@@ -42,12 +42,12 @@ def full_float32(device: torch.device) -> Iterator[None]:
 
 def _places(device: torch.device) -> list[Any]:
     backends: Any = torch.backends
-    found = []
+    places = []
     for name in PRODUCTS.get(device.type, ()):
         library, _, operation = name.partition(".")
         place = getattr(backends, library)
-        found.append(getattr(place, operation, None) if operation else place)
-    return [one for one in found if hasattr(one, "fp32_precision")]
+        places.append(getattr(place, operation, None) if operation else place)
+    return [place for place in places if hasattr(place, "fp32_precision")]
 
 
 def _put_back(before: list[tuple[Any, str]]) -> None:

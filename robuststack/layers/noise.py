@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from functools import singledispatch
 from typing import Literal
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 from robuststack.errors import PluginError
 from robuststack.layers.adopt import adopt
-from robuststack.layers.condition import Condition, View
+from robuststack.layers.condition import Condition
 from robuststack.layers.normal import standard_normal
 from robuststack.layers.roles import rewrite
 
@@ -26,8 +25,9 @@ Granularity = Literal["layer", "channel", "element"]
 class WeightNoise(nn.Module):
     """A layer with weight w + scale * alpha * eta, eta ~ N(0, std(w)^2), a fresh eta in every forward pass.
 
-    std is taken over the whole weight tensor and carries no gradient; alpha is learned and has the shape (), that of a
-    bias to the weights of an output channel, or the weight's. Reads `noise`, the scale; at 0 the layer is the plain one.
+    std is taken over the whole weight tensor and carries no gradient; a single weight has no spread, so its std is 0 and it
+    gets no noise. alpha is learned and has the shape (), that of a bias to the weights of an output channel, or the
+    weight's. Reads `noise`, the scale; at 0 the layer is the plain one.
     One draw serves the whole batch. With a `mask` (`layers.sparse`) only the weights that are alive get noise.
 
     A mixin: it stands before the plain layer among a class's bases, and that class says in `operate` what the layer
@@ -42,6 +42,7 @@ class WeightNoise(nn.Module):
         shape = alpha_shape(self.weight, granularity)
         self.alpha = nn.Parameter(self.weight.new_full(shape, ALPHA_INIT))
         self.condition = condition
+        self._holds_draw = False
         if "mask" not in self._buffers:
             self.register_buffer("mask", None)
         self._std: tuple[object, Tensor] | None = None
@@ -59,10 +60,10 @@ class WeightNoise(nn.Module):
         if weight.requires_grad:
             # Not even the version tells a change here: fused optimisers do not count theirs.
             self._std = None
-            return weight.detach().std()
+            return _spread(weight)
         key = (weight._version, weight.data_ptr(), weight.dtype)
         if self._std is None or self._std[0] != key:
-            self._std = key, weight.detach().std()
+            self._std = key, _spread(weight)
         return self._std[1]
 
     def eta(self) -> Tensor:
@@ -74,14 +75,25 @@ class WeightNoise(nn.Module):
         """One draw of the weight at this noise scale."""
         return torch.addcmul(self.weight, self.eta(), self.alpha * (scale * self.weight_std()))
 
+    @property
+    def noise_scale(self) -> float:
+        """The noise scale of this forward pass; 0 where there is none, or the weight holds a draw already."""
+        return 0.0 if self._holds_draw else float(self.condition.read("noise") or 0.0)
+
     @torch.no_grad()
-    def bake(self, scale: float) -> None:
-        """Keep one draw at this noise scale as the weight."""
-        self.weight.copy_(self.noisy_weight(scale))
+    def freeze(self) -> None:
+        """Keep one draw, at the scale that the condition holds now, as the weight; from then on `noise` is not read."""
+        if self.noise_scale != 0.0:
+            self.weight.copy_(self.noisy_weight(self.noise_scale))
+        self._holds_draw = True
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = float(self.condition.read("noise") or 0.0)
+        scale = self.noise_scale
         return self.operate(x, self.noisy_weight(scale) if scale != 0.0 else self.weight)
+
+
+def _spread(weight: Tensor) -> Tensor:
+    return weight.detach().std() if weight.numel() > 1 else weight.new_zeros(())
 
 
 def alpha_shape(weight: Tensor, granularity: Granularity) -> tuple[int, ...]:
@@ -131,7 +143,9 @@ def add_noise(
     Raises:
         PluginError: a linear layer whose weight torch's attention reads past its forward pass, so that noise would be lost.
     """
-    attention = next((path for path, one in model.named_modules() if isinstance(one, nn.MultiheadAttention)), None)
+    attention = next(
+        (path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)), None
+    )
     if linear and attention is not None:
         raise PluginError(f"noise on linear layers has no effect inside {attention}, a MultiheadAttention")
     kinds = (nn.Conv2d, nn.Linear) if linear else (nn.Conv2d,)
@@ -149,16 +163,3 @@ def noisy_layers(model: nn.Module) -> Iterator[tuple[str, WeightNoise]]:
 def noise_scales(model: nn.Module) -> dict[str, float]:
     """Layer -> mean |alpha|: the noise that training left there, in standard deviations of the layer's weights."""
     return {path: float(layer.alpha.detach().abs().mean()) for path, layer in noisy_layers(model)}
-
-
-def bake(view: View) -> View:
-    """An independent copy of the view's model with one noise draw in its weights: deterministic, as fast as without
-    noise. The draw comes from torch's default generator. A layer with noise of its own kind has a `bake(scale)` too."""
-    scale = float(view.values.get("noise") or 0.0)
-    model = copy.deepcopy(view.model)
-    for module in model.modules():
-        own = getattr(module, "bake", None)
-        if scale != 0.0 and callable(own):
-            own(scale)
-    values = {**view.values, **({"noise": 0.0} if "noise" in view.values else {})}
-    return View(model, values, stochastic=False)

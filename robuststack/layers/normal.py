@@ -1,4 +1,8 @@
-"""Standard normal draws of the size of weights, which noise takes by the dozen for every training step."""
+"""Standard normal draws of the size of weights, which noise takes by the dozen for every training step.
+
+They are torch's own. Training and attacks, which need many draws and score nothing, may look large ones up in a table of
+quantiles instead, which a processor does in half of the time: the engine says so by `quantile_table`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,24 @@ import torch
 from torch import Tensor
 
 MANY = 1 << 18
-"""From so many numbers on, a processor looks them up: torch computes them in one thread, and takes twice as long."""
-PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
-"""Whether every number comes from torch's generators, none from the table."""
+"""From so many numbers on, a processor may look them up: torch computes them in one thread, and takes twice as long."""
 BLOCK = 1 << 18  # Numbers at a time, so that a block's random bits are still in the cache when they are used.
+
+_TABLE_SERVES = ContextVar("_TABLE_SERVES", default=False)
+
+
+@contextmanager
+def quantile_table() -> Iterator[None]:
+    """Let large draws on a processor come from the table of quantiles, in this thread and until the block ends.
+
+    Only training steps and the model that attacks see stand inside of it. What judges, freezes, measures or exports a model
+    draws from torch: no number of the table is beyond 4.33, where 15 in a million of a normal distribution would be.
+    """
+    token = _TABLE_SERVES.set(True)
+    try:
+        yield
+    finally:
+        _TABLE_SERVES.reset(token)
 
 
 def standard_normal(like: Tensor) -> Tensor:
@@ -26,24 +44,18 @@ def standard_normal(like: Tensor) -> Tensor:
     """
     last = like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
     shape = like.permute(0, 2, 3, 1).shape if last else like.shape
-    # Numbers that are looked up would be constants of an exported program.
-    exported = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    looked_up = not exported and not PLAIN.get()
-    if looked_up and like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY:
+    if _is_looked_up(like):
         drawn = _looked_up(like.numel()).view(shape)
     else:
         drawn = torch.randn(shape, device=like.device, dtype=like.dtype)
     return drawn.permute(0, 3, 1, 2) if last else drawn
 
 
-@contextmanager
-def plain_normals() -> Iterator[None]:
-    """Draw every number from torch's own generators for a while: what judges a model has the tails that the table lacks."""
-    before = PLAIN.set(True)
-    try:
-        yield
-    finally:
-        PLAIN.reset(before)
+def _is_looked_up(like: Tensor) -> bool:
+    # Numbers that are looked up would be constants of a compiled program, whatever stands around it.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _TABLE_SERVES.get():  # type: ignore[attr-defined]
+        return False
+    return like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY
 
 
 def _looked_up(count: int) -> Tensor:

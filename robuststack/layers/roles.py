@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 from torch import nn
 
 from robuststack.errors import PluginError
 from robuststack.layers.flow import Operation, operations
+from robuststack.layers.norms import NORMS, norms
 
 Role = Literal["stem", "block", "shortcut", "final"]
 """`stem`: after the first convolution. `block`: inside a block. `shortcut`: beside a residual block. `final`: after the
 last block, before pooling."""
+
+WEIGHTS = (nn.Conv2d, nn.Linear)
 
 Norm = TypeVar("Norm", bound=nn.Module)
 
@@ -40,25 +43,19 @@ def role_of(norm: nn.Module) -> Role:
     return role  # type: ignore[no-any-return]
 
 
-def norms(model: nn.Module) -> Iterator[tuple[str, nn.BatchNorm2d]]:
-    """Every 2-d batch norm of a model, with its path."""
-    for path, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            yield path, module
-
-
 def mark_by_structure(model: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
-    """Give each 2-d batch norm that has no role the one it plays for images of `shape` (C, H, W); returns the model.
+    """Give each norm layer that has no role the one it plays for images of `shape` (C, H, W); returns the model.
 
-    `stem`: one convolution before it and no norm between. `shortcut`: on the side of an addition that has at most one
-    convolution, and fewer than the other side. `final`: the last norm, which nothing bypasses, behind at least one block.
+    Weights are those of convolutions and linear layers. `stem`: one layer of weights before it and no norm between.
+    `shortcut`: on the side of an addition that has at most one layer of weights, and fewer than the other side. `final`:
+    the last norm, which nothing bypasses, behind at least one block.
     `block`: any other, and a norm that the images do not pass.
 
     Raises:
         Whatever the model raises when it cannot take such an image.
     """
     unmarked = [norm for _, norm in norms(model) if getattr(norm, "norm_role", None) is None]
-    roles = _roles(operations(model, shape, (nn.BatchNorm2d, nn.Conv2d)))
+    roles = _roles(operations(model, shape, (*NORMS, *WEIGHTS)))
     for norm in unmarked:
         mark(norm, roles.get(norm, "block"))
     return model
@@ -66,29 +63,29 @@ def mark_by_structure(model: nn.Module, shape: tuple[int, int, int]) -> nn.Modul
 
 def _roles(steps: Sequence[Operation]) -> dict[nn.Module, Role]:
     above: list[frozenset[int]] = []
-    """The convolutions and norms that each operation depends on, itself included."""
+    """The layers that each operation depends on, itself included."""
     for position, step in enumerate(steps):
-        layers = frozenset[int]().union(*(above[one] for one in step.inputs))
+        layers = frozenset[int]().union(*(above[source] for source in step.inputs))
         above.append(layers | {position} if step.module is not None else layers)
-    convolutions = {position for position, step in enumerate(steps) if isinstance(step.module, nn.Conv2d)}
-    normalisations = [position for position, step in enumerate(steps) if isinstance(step.module, nn.BatchNorm2d)]
+    weights = {position for position, step in enumerate(steps) if isinstance(step.module, WEIGHTS)}
+    normalisations = [position for position, step in enumerate(steps) if isinstance(step.module, NORMS)]
 
     def work(layers: frozenset[int]) -> int:
-        return len(layers & convolutions)
+        return len(layers & weights)
 
     roles: dict[int, Role] = {}
     for position in normalisations:
-        alone = all(roles.get(one) != "stem" for one in above[position])
+        alone = all(roles.get(layer) != "stem" for layer in above[position])
         roles[position] = "stem" if work(above[position]) == 1 and alone else "block"
     blocks = []
     for position, step in enumerate(steps):
-        sides = [above[one] for one in step.inputs]
+        sides = [above[source] for source in step.inputs]
         if any(work(side ^ sides[0]) for side in sides[1:]):
             blocks.append(position)
         if step.name.startswith("Add") and len(sides) == 2:
-            for one, other in (sides, sides[::-1]):
-                if work(one - other) < min(2, work(other - one)):
-                    roles |= dict.fromkeys((one - other) & roles.keys(), "shortcut")
+            for side, other in (sides, sides[::-1]):
+                if work(side - other) < min(2, work(other - side)):
+                    roles |= dict.fromkeys((side - other) & roles.keys(), "shortcut")
     for position in normalisations[-1:]:
         if blocks and blocks[0] < position and not _bypassed(steps, position):
             roles[position] = "final"

@@ -68,6 +68,8 @@ def _(layer: SlimLinear, condition: Condition, granularity: Granularity) -> Weig
 class SwitchableBatchNorm2d(nn.Module):
     """One batch norm for each width; each starts as the first features of the norm it comes from. Reads `width`."""
 
+    channel_axis = 1
+
     def __init__(self, norm: nn.BatchNorm2d, widths: Sequence[float], condition: Condition) -> None:
         super().__init__()
         self.norms = nn.ModuleList([norm if width == 1 else _narrow(norm, width) for width in widths])
@@ -105,7 +107,7 @@ def current_width(condition: Condition, widths: Sequence[float]) -> float:
     """
     width = condition.read("width")
     if width not in widths:
-        raise RuntimeError(f"the model has no width {width}; it has {', '.join(f'{one:g}' for one in widths)}")
+        raise RuntimeError(f"the model has no width {width}; it has {', '.join(f'{known:g}' for known in widths)}")
     return cast(float, width)
 
 
@@ -148,8 +150,8 @@ def _channels(path: str, module: nn.Module) -> int:
         if module.groups > 1 and (module.groups != module.in_channels or module.padding_mode != "zeros"):
             raise PluginError(f"slimming knows plain and zero-padded depthwise convolutions; {path} has groups")
         return module.out_channels
-    own = [one for one in module.parameters(recurse=False) if one.numel() > 1]
-    if own and not isinstance(module, nn.Linear):
+    weights = [parameter for parameter in module.parameters(recurse=False) if parameter.numel() > 1]
+    if weights and not isinstance(module, nn.Linear):
         raise PluginError(
             f"slimming knows convolutions, batch norm and linear layers; {path} is a {type(module).__name__}"
         )

@@ -25,7 +25,7 @@ def sparsify(model: nn.Module, density: float) -> nn.Module:
 
     The mask is a boolean buffer of the weight's shape, a part of the model's state. Weight noise respects it.
     """
-    for layer in (one for one in model.modules() if isinstance(one, nn.Conv2d)):
+    for layer in (module for module in model.modules() if isinstance(module, nn.Conv2d)):
         weight = layer.weight
         order = torch.randperm(weight.numel(), device=weight.device)
         mask = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
@@ -89,11 +89,11 @@ def divide(total: int, shares: Sequence[float], room: Sequence[int]) -> list[int
         if not sum(weights.values()) > 0:
             weights = dict.fromkeys(open_, 1.0)
         exact = {index: left * weight / sum(weights.values()) for index, weight in weights.items()}
-        fair = {index: min(math.floor(one), room[index] - given[index]) for index, one in exact.items()}
+        fair = {index: min(math.floor(share), room[index] - given[index]) for index, share in exact.items()}
         if not any(fair.values()):
             # Less than one for each: the last ones, to the largest shares.
             first = sorted(open_, key=lambda index: (-exact[index], index))[:left]
             fair = dict.fromkeys(first, 1)
-        for index, one in fair.items():
-            given[index] += one
+        for index, count in fair.items():
+            given[index] += count
     return given

@@ -75,9 +75,30 @@ class Defense(Component):
         """The points of a suite that names none: by default one, every knob at its default."""
         return [{}]
 
-    def most_robust(self) -> Setting:
-        """How the model runs at the last operating point, the robust end of the knobs."""
-        return self.setting(parse(self.Knobs, self.operating_points()[-1]).resolved())
+    def reference_point(self) -> Point:
+        """The one point that stands for the defense: its robust end, as it is meant to be deployed. A model is probed and
+        its multiply-accumulates are counted there, `checkpoint: best` chooses an epoch by it, and the other points are
+        held against it. By default every knob is at its own default."""
+        return {}
+
+    def reference_setting(self) -> Setting:
+        """How the model runs at the reference point.
+
+        Raises:
+            PluginError: the defense declares a point that it does not have.
+        """
+        return self.setting(self.whole_point(self.reference_point()))
+
+    def quiet(self, setting: Setting) -> Setting | None:
+        """`setting` with all of its noise off, everything else as it is; None if it has none, or none that can be switched
+        off.
+
+        By default a randomised setting is quiet with the field `noise` at 0, the scale of the noise that RobustStack's own
+        layers draw. A defense with noise besides, or under another name, overrides this.
+        """
+        if not setting.stochastic or "noise" not in setting.values:
+            return None
+        return Setting({**setting.values, "noise": 0.0})
 
     def whole_point(self, knobs: Point) -> dict[str, Any]:
         """An operating point with every knob; those that are not named keep their defaults.
@@ -115,14 +136,15 @@ class Defense(Component):
         return View(model, setting.values, stochastic=setting.stochastic)
 
     def deploy(self, model: nn.Module, point: Point, *, frozen: bool = False) -> nn.Module:
-        """The model at `point`: a view that shares the weights or, `frozen`, an independent copy with one noise draw
-        baked into its weights, which is then deterministic."""
+        """The model at `point`: a view that shares the weights or, `frozen`, an independent copy with one draw of all its
+        noise, which is then deterministic. A layer that draws noise brings a method `freeze()` for this
+        (`robuststack.layers.freezing`); where one has none, the first forward pass of the copy raises a ModelError."""
         view = self.view(model, self.setting(point))
         if not frozen:
             return view
-        from robuststack.layers.noise import bake
+        from robuststack.layers.freezing import freeze
 
-        return bake(view)
+        return freeze(view)
 
     def parameters(self, model: nn.Module, setting: Setting) -> int:
         """How many parameters the model has at `setting`; by default all of them."""

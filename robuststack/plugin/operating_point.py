@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Any
 
 Point = Mapping[str, Any]
 """An operating point: knob -> value, as a suite writes it, for example {"lambda_n": 0.2, "lambda_th": 0.5}."""

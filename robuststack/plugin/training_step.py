@@ -16,6 +16,7 @@ class TrainStep(Protocol):
     """One training batch, as a defense's `training_step` receives it."""
 
     model: nn.Module
+    """The model that is trained, in train mode."""
     x: Tensor
     """Clean images [B, C, H, W]."""
     y: Tensor
@@ -23,6 +24,7 @@ class TrainStep(Protocol):
     epoch: int
     """0-based."""
     epochs: int
+    """How many the recipe has."""
 
     def attack(
         self,
@@ -32,9 +34,18 @@ class TrainStep(Protocol):
         loss: Loss | None = None,
         start: Literal["uniform", "normal", "zero"] | None = None,
     ) -> Tensor:
-        """Adversarial images against `view` by the recipe's training attack, in eval mode with frozen parameters.
+        """Adversarial images [N, C, H, W] in [0, 1] against `view`, by the recipe's training attack and within its radius.
 
-        `y` holds the targets of `loss` (class indices or probabilities). Every module's mode is restored afterwards.
+        The model is in eval mode with frozen parameters for as long; every module's mode is restored afterwards. At a
+        randomised view each step draws as many times as the attack's `draws`, by default once.
+
+        Args:
+            view: what is attacked, such as `self.view(step.model, setting)`.
+            x: clean images [N, C, H, W], the whole batch or a part of it.
+            y: the targets of the loss: labels [N], or probabilities [N, K] for a `loss` that takes them.
+            loss: logits [N, K] and y -> what the attack raises [N]; default: the attack's own, cross-entropy for PGD.
+            start: where it starts: `uniform` in the ball, `normal` (0.001 times a standard normal draw, as in TRADES), or
+                `zero`, the clean image; default: the attack's own.
         """
 
     def backward(self, loss: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,16 +10,30 @@ from pydantic import Field, model_validator
 from robuststack.plugin.options import Number, Options, option
 from robuststack.suite.part import One, Part
 
+OPTIMISER_KEYS: Mapping[str, tuple[str, ...]] = {"sgd": ("momentum", "nesterov"), "adamw": ("betas",)}
+"""Optimiser -> the keys that no other has."""
+OPTIMISER_DEFAULTS: Mapping[str, Mapping[str, float]] = {"sgd": {}, "adamw": {"lr": 1e-3, "weight_decay": 1e-2}}
+"""Optimiser -> the keys that every one has, where its default differs from the field's."""
+
 
 class Recipe(Options):
     """How models are trained."""
 
     epochs: int = option(200, "Passes over the training images.", ge=1)
     batch_size: int = option(128, "Images a step; the last partial batch of an epoch is dropped.", ge=1)
-    lr: float = option(0.1, "Initial learning rate.", gt=0)
-    momentum: float = option(0.9, "Momentum of SGD.", ge=0, lt=1)
-    nesterov: bool = option(False, "Nesterov's momentum.")
-    weight_decay: float = option(5e-4, "L2 penalty.", ge=0)
+    optimizer: Literal["sgd", "adamw"] = option(
+        "sgd", "SGD with momentum and an L2 penalty, or AdamW (Loshchilov and Hutter 2019) with decoupled weight decay."
+    )
+    lr: float = option(0.1, "Initial learning rate; default with adamw: 0.001.", gt=0)
+    momentum: float = option(0.9, "With `sgd`: the momentum.", ge=0, lt=1)
+    nesterov: bool = option(False, "With `sgd`: Nesterov's momentum.")
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = option(
+        [0.9, 0.999],
+        "With `adamw`: the decay of the running means of gradients and of their squares.",
+        min_length=2,
+        max_length=2,
+    )
+    weight_decay: float = option(5e-4, "L2 penalty, or AdamW's weight decay; default with adamw: 0.01.", ge=0)
     schedule: Literal["cosine", "steps", "constant"] = option("cosine", "Learning rate over the epochs.")
     milestones: list[Annotated[int, Field(ge=1)]] = option(
         [], "With `steps`: the epochs at which the learning rate is multiplied by gamma."
@@ -33,7 +48,7 @@ class Recipe(Options):
     checkpoint: Literal["last", "best"] = option(
         "last",
         "The weights to keep: of the last epoch, or of the one with the best robust accuracy on the validation split"
-        " under the training attack, at the defense's most robust point. Never chosen on test.",
+        " under the training attack, at the defense's reference point. Never chosen on test.",
     )
 
     @model_validator(mode="after")
@@ -42,6 +57,40 @@ class Recipe(Options):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
+    @model_validator(mode="after")
+    def _defaults_of_the_optimiser(self) -> Recipe:
+        # Past pydantic's own attributes, so that what nobody wrote does not count as written.
+        for key, value in OPTIMISER_DEFAULTS[self.optimizer].items():
+            if key not in self.model_fields_set:
+                self.__dict__[key] = value
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key that the recipe's optimiser has, with its value."""
+        others = {key for optimiser, keys in OPTIMISER_KEYS.items() if optimiser != self.optimizer for key in keys}
+        return {key: value for key, value in super().resolved().items() if key not in others}
+
     def written(self) -> dict[str, Any]:
         """Only the keys that were written."""
         return self.model_dump(exclude_unset=True)
+
+
+def merged(defense: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite's keys over those of a `Defense.recipe`. Of these, the optimiser's (its rate, decay and own keys) were chosen
+    for the optimiser that the defense has in mind, and go with it where the suite names another."""
+    own = defense.get("optimizer", "sgd")
+    if given.get("optimizer", own) != own:
+        optimisers = {"optimizer", "lr", "weight_decay", *(key for keys in OPTIMISER_KEYS.values() for key in keys)}
+        defense = {key: value for key, value in defense.items() if key not in optimisers}
+    return {**defense, **given}
+
+
+def misplaced(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first of the `given` keys that belongs to another optimiser than the `recipe`'s, and what to say of it."""
+    optimizer = recipe.get("optimizer", "sgd")
+    for other, keys in OPTIMISER_KEYS.items():
+        for key in keys if other != optimizer else ():
+            if key in given:
+                valid = ", ".join((*OPTIMISER_KEYS[optimizer], "lr", "weight_decay"))
+                return key, f"{key} is a key of optimizer {other}, and this recipe has {optimizer}; it knows {valid}"
+    return None

@@ -17,12 +17,14 @@ from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Norm, Threat, check_radius
 from robuststack.suite.part import Part
 from robuststack.suite.parts import DatasetPart, DefensePart, ThreatSpec
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import Recipe, merged, misplaced
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import UserModel, find_user_model
 from robuststack.suite.variant import Training, Variant
 from robuststack.wording import options_text
+
+Sections = tuple[tuple[Recipe, tuple[str | int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Resolver:
                         (recipe, ("train", t)),
                     )
                     with self.problems.collected():
-                        training = Training(self._recipe(recipe, data_part, model), sections)
+                        training = self._training(sections, model)
                         attack = self._training_attack(training, threat)
                         cell = Cell(
                             dataset, network, threat, training, attack, model.defense, model.points, model.user_model
@@ -226,13 +228,23 @@ class Resolver:
                 self.problems.add(self.suite.error(error, *path, "name"))
         return variants
 
-    def _recipe(self, recipe: Recipe, data_part: DatasetPart, model: _Model) -> Recipe:
-        written = {**recipe.written(), **data_part.train.written(), **model.part.train.written()}
+    def _training(self, sections: Sections, model: _Model) -> Training:
+        """The recipe that the sections, the strongest first, and the defense's own defaults come to."""
+        written = {key: value for section, _ in reversed(sections) for key, value in section.written().items()}
+        wanted = merged(model.defense.component.recipe(), written)
+        other = misplaced(wanted, written)
+        if other:
+            key, message = other
+            raise self.suite.error(message, *Training(Recipe(), sections).place(key))
         try:
-            return parse(Recipe, {**model.defense.component.recipe(), **written})
+            return Training(parse(Recipe, wanted), sections)
         except InvalidOptions as error:
             message = f"the recipe of defense {model.part.name!r}: {error}"
-            raise self.suite.error(message, *model.defense.path, "name") from None
+            if error.path and error.path[0] not in written:
+                raise self.suite.error(message, *model.defense.path, "name") from None
+            # Keys that fit in their own sections and not together: Nesterov's momentum without any.
+            key = str(error.path[0]) if error.path else "nesterov"
+            raise self.suite.error(message, *Training(Recipe(), sections).place(key)) from None
 
     def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
         data: Dataset = cell.dataset.component

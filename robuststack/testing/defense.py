@@ -17,6 +17,7 @@ from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.measure import blueprint
 from robuststack.engine.random_streams import seeded
+from robuststack.errors import PluginError
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Point, Scoring, Setting
@@ -41,10 +42,10 @@ class DefenseConformance(ComponentConformance):
     @classmethod
     def defense(cls) -> Defense:
         """The defense; one that only loads a finished model is not checked further."""
-        found: Defense = cls.create()
-        if not found.trains:
+        defense: Defense = cls.create()
+        if not defense.trains:
             pytest.skip("it loads a finished model")
-        return found
+        return defense
 
     @classmethod
     def build(cls, seed: int = 0) -> nn.Module:
@@ -116,10 +117,10 @@ class DefenseConformance(ComponentConformance):
             setting, logits = defense.setting(point), self.logits(model, point, x)
             known = outputs.setdefault(_text(setting), logits)
             assert torch.equal(known, logits), f"{point}: the model answers otherwise after another point was used"
-        found = list(outputs.items())
-        for number, (one, logits) in enumerate(found):
-            for other, earlier in found[:number]:
-                assert not torch.equal(logits, earlier), f"settings {other} and {one} give the same logits"
+        answers = list(outputs.items())
+        for number, (setting_text, logits) in enumerate(answers):
+            for other, earlier in answers[:number]:
+                assert not torch.equal(logits, earlier), f"settings {other} and {setting_text} give the same logits"
 
     def test_a_point_is_random_where_it_says_so(self) -> None:
         """`Setting.stochastic` decides how many draws judge a point."""
@@ -133,14 +134,37 @@ class DefenseConformance(ComponentConformance):
             said = "stochastic" if setting.stochastic else "deterministic"
             assert same != setting.stochastic, f"{point}: it is called {said}, but two forward passes say otherwise"
 
+    def test_the_reference_point_is_one_of_its_own(self) -> None:
+        """It stands for the defense where one point must: in probing, and where an epoch is chosen."""
+        defense, model, (x, _) = self.defense(), self.model(), self.images()
+        try:
+            point = defense.whole_point(defense.reference_point())
+        except PluginError as error:
+            raise AssertionError(f"reference_point is no point of the defense: {error}") from error
+        assert torch.isfinite(self.logits(model, point, x)).all(), f"reference point {point}: the logits are not finite"
+
+    def test_a_quiet_setting_is_the_same_point_without_noise(self) -> None:
+        """`quiet` is None at deterministic points and where noise cannot be switched off."""
+        defense, model, (x, _) = self.defense(), self.model(), self.images()
+        for point in self.points():
+            setting = defense.setting(point)
+            quiet = defense.quiet(setting)
+            if not setting.stochastic:
+                assert quiet is None, f"{point}: there is no noise, and quiet gives {quiet}"
+            elif quiet is not None:
+                assert not quiet.stochastic, f"{point}: the quiet setting is called stochastic"
+                view = defense.view(model, Setting(**json.loads(_text(quiet))))
+                with torch.no_grad(), seeded("quiet"):
+                    assert torch.equal(view(x), view(x)), f"{point}: two forward passes of the quiet setting differ"
+
     def test_randomness_comes_from_the_seed(self) -> None:
         """Weights, training steps and noise are functions of torch's default generator, which the host seeds."""
         first, again, other = self.build(), self.build(), self.build(1)
         assert _different(first, again) == [], f"{_different(first, again)} differs between two models of one seed"
         assert _different(first, other), "every seed gives one model"
-        losses = [self.train_step(self.defense(), one) for one in (first, again)]
+        losses = [self.train_step(self.defense(), model) for model in (first, again)]
         assert losses[0] == losses[1], f"one seed gives the losses {losses[0]:g} and {losses[1]:g}"
-        grads = [[one.grad for one in model.parameters()] for model in (first, again)]
+        grads = [[parameter.grad for parameter in model.parameters()] for model in (first, again)]
         for a, b in zip(*grads, strict=True):
             assert (a is None and b is None) or torch.equal(a, b), "one seed gives two gradients"
         model, (x, _) = self.model(), self.images()
@@ -152,22 +176,26 @@ class DefenseConformance(ComponentConformance):
         model = self.build()
         loss = self.train_step(self.defense(), model)
         assert math.isfinite(loss), f"the loss of the first step is {loss}"
-        missing = [path for path, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
+        missing = [
+            path
+            for path, parameter in model.named_parameters()
+            if parameter.grad is None or not parameter.grad.abs().sum() > 0
+        ]
         assert not missing, f"a training step gives no gradient to {', '.join(missing[:3])}"
 
     def test_the_optimiser_gets_every_parameter_once(self) -> None:
         model = self.build()
-        found = [id(one) for group in self.defense().parameter_groups(model, 0.1) for one in group["params"]]
-        for path, one in model.named_parameters():
-            count = found.count(id(one))
+        grouped = [id(weight) for group in self.defense().parameter_groups(model, 0.1) for weight in group["params"]]
+        for path, parameter in model.named_parameters():
+            count = grouped.count(id(parameter))
             assert count == 1, f"parameter_groups has {path} {count} times"
 
     def test_every_point_shares_the_weights(self) -> None:
         model = self.model()
-        own = {id(one) for one in model.parameters()}
+        trained = {id(parameter) for parameter in model.parameters()}
         for point in self.points():
-            found = {id(one) for one in self.defense().deploy(model, point).parameters()}
-            assert found == own, f"{point}: deploy gives a model with other weights than the trained one's"
+            deployed = {id(parameter) for parameter in self.defense().deploy(model, point).parameters()}
+            assert deployed == trained, f"{point}: deploy gives a model with other weights than the trained one's"
 
     def test_running_a_point_changes_nothing(self) -> None:
         """Modes, buffers and weights are as before a forward pass in eval mode."""
@@ -177,12 +205,12 @@ class DefenseConformance(ComponentConformance):
             self.logits(model, point, x)
             changed = _different(model, before)
             assert not changed, f"{point}: a forward pass in eval mode changes {changed[0]}"
-            assert not any(one.training for one in model.modules()), f"{point}: it turns train mode on"
+            assert not any(module.training for module in model.modules()), f"{point}: it turns train mode on"
 
     def test_a_training_step_leaves_train_mode_on(self) -> None:
         model = self.build()
         self.train_step(self.defense(), model)
-        off = [path or "the model" for path, one in model.named_modules() if not one.training]
+        off = [path or "the model" for path, module in model.named_modules() if not module.training]
         assert not off, f"after a training step {off[0]} is in eval mode; put back what was changed"
 
     def test_a_frozen_point_owns_a_deterministic_copy(self) -> None:
@@ -192,7 +220,8 @@ class DefenseConformance(ComponentConformance):
         for point in self.points():
             with seeded("freeze"):
                 frozen = self.defense().deploy(model, point, frozen=True)
-            shared = {id(one) for one in frozen.parameters()} & {id(one) for one in model.parameters()}
+            copied, trained = ({id(weight) for weight in whole.parameters()} for whole in (frozen, model))
+            shared = copied & trained
             assert not shared, f"{point}: the frozen model shares weights with the trained one"
             with torch.no_grad():
                 expected = frozen(x)
@@ -202,13 +231,26 @@ class DefenseConformance(ComponentConformance):
                 if not self.defense().setting(point).stochastic:
                     same = torch.allclose(self.logits(model, point, x), expected, atol=1e-6)
                     assert same, f"{point}: the frozen model is another than the deployed one"
+                    continue
+                self._is_one_draw(model, point, x, expected)
+
+    def _is_one_draw(self, model: nn.Module, point: Point, x: Tensor, frozen: Tensor) -> None:
+        """That freezing keeps the noise: with another seed it is another model, and it is not the quiet one."""
+        defense = self.defense()
+        with seeded("freeze again"):
+            other = defense.deploy(model, point, frozen=True)
+        assert not torch.equal(other(x), frozen), f"{point}: two frozen draws are one model"
+        quiet = defense.quiet(defense.setting(point))
+        if quiet is not None:
+            silent = torch.equal(defense.view(model, quiet)(x), frozen)
+            assert not silent, f"{point}: freezing switches the noise off in place of keeping a draw"
 
     def test_an_image_is_judged_alone(self) -> None:
         """At a deterministic point its logits do not depend on what else is in the batch."""
         model, (x, _) = self.model(), self.images()
         for point in self.points():
             if not self.defense().setting(point).stochastic:
-                alone = torch.cat([self.logits(model, point, one[None]) for one in x])
+                alone = torch.cat([self.logits(model, point, image[None]) for image in x])
                 same = torch.allclose(self.logits(model, point, x), alone, atol=1e-4, rtol=1e-3)
                 assert same, f"{point}: an image's logits depend on the rest of its batch"
 
@@ -231,22 +273,22 @@ class DefenseConformance(ComponentConformance):
             wanted = Scoring(setting, setting, setting)
             assert scorings.get("adaptive") == wanted, f"{point}: `adaptive` is not the deployed setting three times"
             for name, scoring in scorings.items():
-                for one in (scoring.clean, scoring.attacker, scoring.victim):
+                for role in (scoring.clean, scoring.attacker, scoring.victim):
                     try:
-                        read = Setting(**json.loads(_text(one)))
+                        read = Setting(**json.loads(_text(role)))
                         defense.view(model, read)
                     except (TypeError, ValueError) as error:
                         raise AssertionError(
-                            f"{point}, protocol {name}: {one} does not run from JSON: {error}"
+                            f"{point}, protocol {name}: {role} does not run from JSON: {error}"
                         ) from error
 
     def test_its_parameters_are_counted(self) -> None:
         """What is fixed at zero is known of the untrained model; the rest is not zero after training steps."""
         defense, model = self.defense(), self.model()
-        whole = sum(one.numel() for one in model.parameters())
+        whole = sum(weight.numel() for weight in model.parameters())
         unfilled = blueprint(defense, self.architecture(), self.shape, self.num_classes)
         # Every weight has been moved but those that may not move; a bias or a branch that has not begun may still be zero.
-        zeros = sum(int((one == 0).sum()) for one in model.parameters() if one.dim() == 4)
+        zeros = sum(int((weight == 0).sum()) for weight in model.parameters() if weight.dim() == 4)
         for point in self.points():
             setting = defense.setting(point)
             count, nonzero = defense.parameters(model, setting), defense.nonzero_parameters(unfilled, setting)
@@ -260,14 +302,16 @@ class DefenseConformance(ComponentConformance):
     def test_what_it_shows_of_its_model_is_numbers(self) -> None:
         for title, values in self.defense().inspect(self.model()).items():
             assert title, "a title of inspect is empty"
-            odd = [name for name, one in values.items() if not math.isfinite(one)]
+            odd = [name for name, value in values.items() if not math.isfinite(value)]
             assert values, f"inspect shows nothing under {title!r}"
             assert not odd, f"inspect: {title}, {odd[0]} is {values[odd[0]]}"
 
     def test_the_work_of_a_training_step_is_estimated(self) -> None:
         """`image_passes` feeds the estimate of `plan` and the time left."""
         passes = [self.defense().image_passes(steps) for steps in (0, 1, 7)]
-        assert all(math.isfinite(one) and one > 0 for one in passes), f"image_passes is {passes} for 0, 1 and 7 steps"
+        assert all(math.isfinite(count) and count > 0 for count in passes), (
+            f"image_passes is {passes} for 0, 1 and 7 steps"
+        )
         assert passes == sorted(passes), f"image_passes falls with the attack's steps: {passes} for 0, 1 and 7"
 
 

@@ -99,6 +99,6 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
 @pytest.fixture(scope="session", autouse=True)
 def one_process() -> None:
     """What a run sets for its process."""
-    from robuststack.engine.memory import keep_memory
+    from robuststack.running.process_memory import keep_memory
 
     keep_memory()

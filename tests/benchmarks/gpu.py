@@ -26,9 +26,9 @@ from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
 from robuststack.engine import train as training
 from robuststack.engine.measure import macs
-from robuststack.engine.memory import keep_memory
 from robuststack.engine.runtime import Runtime, card
 from robuststack.layers.condition import View
+from robuststack.running.process_memory import keep_memory
 from robuststack.suite.recipe import Recipe
 from workloads import EPS, REGISTRY, built, here, in_turn, ours, right, synchronise
 
@@ -47,7 +47,7 @@ def epoch(name: str, architecture: str, images: int, batch: int, runtime: Runtim
     options: dict[str, Any] = {"lambda": 0.5} if name == "pgd_at" else {}
     defense: rs.Defense = REGISTRY.create("defense", name, options)
     model = built(defense, architecture, (3, 32, 32), runtime)
-    operations = 2 * macs(defense.view(model, defense.most_robust()), (3, 32, 32))
+    operations = 2 * macs(defense.view(model, defense.reference_setting()), (3, 32, 32))
     pixels = torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8, device=runtime.device)
     whole = data.Data(pixels, torch.randint(10, (images,), device=runtime.device))
     attack = REGISTRY.create("attack", "pgd", {"steps": STEPS, "draws": 1})
@@ -77,7 +77,7 @@ def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, dr
     ):
         defense: rs.Defense = REGISTRY.create("defense", defense_name)
         model = built(defense, architecture, (3, 32, 32), runtime).eval()
-        view = defense.view(model, defense.most_robust())
+        view = defense.view(model, defense.reference_setting())
         with torch.no_grad():
             y = view(x).argmax(1)
         tasks: dict[str, Callable[[], Tensor]] = {}

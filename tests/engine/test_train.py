@@ -23,7 +23,7 @@ from robuststack.engine.workspace import Workspace
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware
 from robuststack.layers.branches import ADVERSARIAL, CLEAN
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.layers.dual_norm import DualNorm
 from robuststack.layers.folding import FoldedView
 from robuststack.layers.noise import NoisyConv2d
 from robuststack.plan.planner import make_plan
@@ -136,6 +136,30 @@ def test_the_optimiser_follows_the_recipe():
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.7, True, 0.01)
 
 
+def test_adamw_is_torchs_with_the_recipes_numbers():
+    recipe = recipe_of(optimizer="adamw", lr=0.02, betas=[0.8, 0.95], weight_decay=0.3)
+    optimizer = fresh(defense_of("none"), recipe).optimizer
+    (group,) = optimizer.param_groups
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.02, (0.8, 0.95), 0.3)
+    assert fresh(defense_of("float"), recipe_of(optimizer="adamw")).optimizer.param_groups[1]["weight_decay"] == 0.01
+
+
+def test_a_step_of_adamw_is_the_papers_formula():
+    """Algorithm 2 of Loshchilov and Hutter: w (1 - lr decay) - lr m / (sqrt(v) + eps), both means without their bias."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    recipe = recipe_of(optimizer="adamw", lr=0.1, betas=[0.8, 0.9], weight_decay=0.5)
+    optimizer = training.make_optimizer([{"params": [weight], "weight_decay": recipe.weight_decay}], recipe)
+    expected, first, second = weight.detach().clone(), torch.zeros(2), torch.zeros(2)
+    for step, gradient in enumerate(torch.tensor([[0.3, -1.0], [0.2, 4.0]]), start=1):
+        weight.grad = gradient.clone()
+        optimizer.step()
+        first, second = 0.8 * first + 0.2 * gradient, 0.9 * second + 0.1 * gradient**2
+        move = first / (1 - 0.8**step) / ((second / (1 - 0.9**step)).sqrt() + 1e-8)
+        expected = expected * (1 - 0.1 * 0.5) - 0.1 * move
+        torch.testing.assert_close(weight.detach(), expected)
+
+
 # Failures
 
 
@@ -182,9 +206,11 @@ def saved(state: training.State) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", DEFENSES)
-def test_resuming_after_any_epoch_ends_with_the_same_weights(name):
-    defense, recipe = defense_of(name), recipe_of()
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [*((name, "sgd") for name in DEFENSES), ("none", "adamw"), ("float", "adamw")]
+)
+def test_resuming_after_any_epoch_ends_with_the_same_weights(name, optimizer):
+    defense, recipe = defense_of(name), recipe_of(optimizer=optimizer)
     whole, kept = fresh(defense, recipe), {}
     run(defense, whole, recipe, epoch_done=lambda epoch, _: kept.update({epoch: saved(whole)}))
     for epoch in (1, 2):
@@ -197,8 +223,9 @@ def test_resuming_after_any_epoch_ends_with_the_same_weights(name):
         assert equal(weights(resumed.model), weights(whole.model))
 
 
-def test_forgetting_the_optimiser_would_be_noticed():
-    defense, recipe = defense_of("none"), recipe_of()
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_forgetting_the_optimiser_would_be_noticed(optimizer):
+    defense, recipe = defense_of("none"), recipe_of(optimizer=optimizer)
     whole, kept = fresh(defense, recipe), {}
     run(defense, whole, recipe, epoch_done=lambda epoch, _: kept.update({epoch: weights(whole.model)}))
     resumed = fresh(defense, recipe)
@@ -362,7 +389,7 @@ def batch_norms(model: nn.Module) -> list[int]:
 
 
 def branches(model: nn.Module, index: int) -> list[int]:
-    return [int(one.branches[index].num_batches_tracked) for one in model.modules() if isinstance(one, DualBatchNorm2d)]
+    return [int(one.branches[index].num_batches_tracked) for one in model.modules() if isinstance(one, DualNorm)]
 
 
 def test_adversarial_training_alone_still_learns_statistics_from_clean_images():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.errors import PluginError
-from robuststack.layers.affine_soup import AffineSoup2d, add_soup
+from robuststack.layers.affine_soup import AffineSoup, add_soup
 from robuststack.layers.condition import Condition, View, attach
 from robuststack.layers.roles import mark, role_of
 
@@ -118,19 +118,47 @@ def test_training_between_the_ends_has_no_statistics_of_its_own(x):
 def test_both_ends_start_as_the_norm_they_come_from_and_keep_its_role():
     norm = mark(nn.BatchNorm2d(4), "shortcut")
     nn.init.uniform_(norm.weight)
-    soup = AffineSoup2d(norm, Condition("mix"), dual=False)
+    soup = AffineSoup(norm, Condition("mix"), dual=False)
     assert soup.ends[0] is norm
     assert torch.equal(soup.ends[1].weight, norm.weight)
     assert soup.ends[1].weight is not norm.weight
     assert role_of(soup) == "shortcut"
 
 
-def test_networks_without_a_fitting_batch_norm_are_refused():
-    with pytest.raises(PluginError, match="an affine soup needs an architecture with batch norm layers"):
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(2, 4), nn.LayerNorm(5), nn.RMSNorm(5)], ids=lambda norm: type(norm).__name__
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_norms_without_statistics_mix_what_they_have(norm, training):
+    condition = Condition("mix")
+    net = attach(add_soup(nn.Sequential(mark(norm, "block")), condition, dual=False), condition).train(training)
+    torch.manual_seed(0)
+    for one in net.parameters():
+        nn.init.uniform_(one, 0.5, 1.5)
+    mixed = copy.deepcopy(net[0].ends[0])
+    with torch.no_grad():
+        for name, one in mixed.named_parameters():
+            one.copy_(0.7 * one + 0.3 * getattr(net[0].ends[1], name))
+    images = torch.randn(3, 4, 5, 5)
+    torch.testing.assert_close(at(net, 0.3)(images), mixed(images))
+    at(net, ADVERSARIAL)(images).square().sum().backward()
+    assert [end.weight.grad is not None for end in net[0].ends] == [False, True]
+
+
+def test_networks_without_a_fitting_norm_are_refused():
+    with pytest.raises(
+        PluginError, match="an affine soup needs an architecture with norm layers, and this one has none"
+    ):
         add_soup(nn.Conv2d(1, 1, 1), Condition("mix"), dual=False)
-    for lacking in ({"affine": False}, {"track_running_stats": False}):
-        bare = nn.Sequential(mark(nn.BatchNorm2d(2, **lacking), "stem"))
-        with pytest.raises(
-            PluginError, match="needs batch norms with gamma, beta and running statistics; 0 lacks some"
-        ):
-            add_soup(bare, Condition("mix"), dual=False)
+    for lacking in (
+        nn.BatchNorm2d(2, affine=False),
+        nn.BatchNorm2d(2, track_running_stats=False),
+        nn.GroupNorm(2, 2, affine=False),
+    ):
+        with pytest.raises(PluginError) as caught:
+            add_soup(nn.Sequential(mark(lacking, "stem")), Condition("mix"), dual=False)
+        assert str(caught.value) == (
+            "an affine soup needs norms with gamma, and batch norms with beta and running statistics; 0 lacks some"
+        )
+    with pytest.raises(PluginError, match="statistics: dual needs an architecture with batch norms"):
+        add_soup(nn.Sequential(mark(nn.GroupNorm(1, 2), "stem")), Condition("mix"), dual=True)

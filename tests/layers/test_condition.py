@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.dual_batch_norm import dualise
+from robuststack.layers.dual_norm import dualise
 from robuststack.layers.film import FiLM
 from robuststack.layers.roles import mark
 

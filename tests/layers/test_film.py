@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
+from robuststack.layers.dual_norm import DualNorm, dualise
 from robuststack.layers.film import FiLM, modulate
 from robuststack.layers.roles import mark
 
@@ -64,10 +64,10 @@ def test_modulation_goes_behind_the_stems_and_the_blocks_norms():
     roles = ("stem", "block", "shortcut", "final")
     condition = Condition("branch", "split", "code")
     net = dualise(nn.Sequential(*[mark(nn.BatchNorm2d(2 + i), role) for i, role in enumerate(roles)]), condition)
-    modulate(net, DualBatchNorm2d, 5, condition)
-    assert [type(one) for one in net] == [nn.Sequential, nn.Sequential, DualBatchNorm2d, DualBatchNorm2d]
+    modulate(net, DualNorm, 5, condition)
+    assert [type(one) for one in net] == [nn.Sequential, nn.Sequential, DualNorm, DualNorm]
     for channels, (norm, film) in zip((2, 3), net[:2], strict=True):
-        assert type(norm) is DualBatchNorm2d
+        assert type(norm) is DualNorm
         assert film.hidden.weight.shape == (2 * channels, 5)
 
 

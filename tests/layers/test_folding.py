@@ -87,7 +87,7 @@ def test_with_the_same_noise_a_folded_network_is_the_plain_one(name, options, po
 def test_every_architecture(architecture, options):
     defense: rs.Defense = REGISTRY.create("defense", "float")
     x = torch.rand(2, 3, 32, 32)
-    view = defense.view(trained(defense, architecture, (3, 32, 32), **options), defense.most_robust())
+    view = defense.view(trained(defense, architecture, (3, 32, 32), **options), defense.reference_setting())
     with frozen_eval(view):
         folded = Folding().of(view, x)
         convolutions = sum(isinstance(one, nn.Conv2d) for one in view.modules())
@@ -182,7 +182,7 @@ def test_under_autocast_weights_are_cast_once_a_fold_to_the_same_numbers(name, p
 
 def test_the_default_generator_is_left_as_it_was(x):
     defense: rs.Defense = REGISTRY.create("defense", "float")
-    view = defense.view(trained(defense, width=8), defense.most_robust())
+    view = defense.view(trained(defense, width=8), defense.reference_setting())
     torch.manual_seed(7)
     with frozen_eval(view):
         Folding().of(view, x)

@@ -16,7 +16,6 @@ from robuststack.layers.noise import (
     NoisyConv2d,
     NoisyLinear,
     add_noise,
-    bake,
     noise_scales,
     noisy,
 )
@@ -151,7 +150,8 @@ def test_masked_weights_get_no_noise():
     drawn = conv.noisy_weight(1.0)
     assert torch.equal(drawn != conv.weight, mask)
     before = conv.weight.detach().clone()
-    conv.bake(1.0)
+    with conv.condition.holding({"noise": 1.0}):
+        conv.freeze()
     assert torch.equal(conv.weight != before, mask)
 
 
@@ -279,43 +279,14 @@ def test_a_copy_does_not_share_the_cached_standard_deviation(net):
         torch.testing.assert_close(other.first.weight_std(), other.first.weight.detach().std())
 
 
-def test_a_baked_model_is_deterministic_and_independent(net, x):
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    torch.manual_seed(7)
-    baked = bake(view(net, 0.5))
-    assert not baked.stochastic
-    assert torch.equal(baked(x), baked(x))
-    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    with torch.no_grad():
-        expected = baked(x)
-        net.first.weight.zero_()
-    assert torch.equal(baked(x), expected)
-
-
-def test_a_baked_model_is_one_draw_of_the_noise(net, x):
-    torch.manual_seed(7)
-    expected = view(net, 0.5)(x)
-    torch.manual_seed(7)
-    baked = bake(view(net, 0.5))
-    torch.testing.assert_close(baked(x), expected)
-    torch.manual_seed(8)
-    assert not torch.allclose(bake(view(net, 0.5))(x), expected)
-
-
-@pytest.mark.parametrize("granularity", ["layer", "channel", "element"])
-def test_baking_reaches_linear_layers_and_every_granularity(granularity, x):
-    net = everywhere(granularity)
-    torch.manual_seed(7)
-    expected = view(net, 1.5)(x)
-    torch.manual_seed(7)
-    baked = bake(view(net, 1.5))
-    torch.testing.assert_close(baked(x), expected)
-    assert torch.equal(baked(x), baked(x))
-    assert not torch.equal(baked.model.head.weight, net.head.weight)
-
-
-def test_baking_without_noise_changes_nothing(net, x):
-    assert torch.equal(bake(view(net, 0.0))(x), view(net, 0.0)(x))
+@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 1), nn.Linear(1, 1)], ids=["conv", "linear"])
+def test_a_single_weight_has_no_spread_and_gets_no_noise(layer):
+    condition = Condition("noise")
+    model = attach(add_noise(nn.Sequential(layer), condition, linear=True), condition)
+    image = torch.ones(1, 1, 1, 1)
+    expected = view(model, 0.0)(image)
+    for requires_grad in (True, False):
+        assert torch.equal(view(model.requires_grad_(requires_grad), 2.0)(image), expected)
 
 
 def gradient(model: View, image: Tensor, draws: int, copies: int) -> Tensor:

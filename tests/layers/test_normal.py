@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+
 import pytest
 import scipy.stats
 import torch
 
-from robuststack.layers.normal import BLOCK, MANY, standard_normal
+from robuststack.layers.normal import BLOCK, MANY, quantile_table, standard_normal
 
 MANY_SHAPES = [(512, 64, 3, 3), (513, 521), (1024, 2 * BLOCK // 1024 + 3)]
 """More than one block, and counts that no block and no word of random bits divides."""
+
+
+@pytest.fixture(autouse=True)
+def table() -> Iterator[None]:
+    """As in training and attacks."""
+    with quantile_table():
+        yield
 
 
 @pytest.mark.parametrize("shape", [(32, 16, 3, 3), (64, 32, 1, 1), (10, 64), *MANY_SHAPES])
@@ -112,3 +123,42 @@ def test_defaults_of_the_program_around_do_not_matter():
         assert torch.equal(standard_normal(like), expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def in_a_thread(work):
+    """What `work` returns in a thread of its own, which is in no context of this one's."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+@pytest.mark.parametrize("shape", [(1000,), (MANY,), (512, 64, 3, 3)])
+def test_outside_of_training_and_attacks_torch_draws(shape):
+    like = torch.empty(shape)
+
+    def drawn():
+        torch.manual_seed(5)
+        return standard_normal(like)
+
+    torch.manual_seed(5)
+    expected = torch.randn(shape)
+    assert torch.equal(in_a_thread(drawn), expected)
+    few = like.numel() < MANY
+    assert torch.equal(drawn(), expected) == few, "the table serves large draws inside, and no small ones"
+
+
+def test_the_table_serves_until_its_block_ends_whatever_ends_it():
+    def drawn():
+        torch.manual_seed(5)
+        return standard_normal(torch.empty(MANY))
+
+    def work():
+        plain = drawn()
+        with contextlib.suppress(ZeroDivisionError), quantile_table():
+            inside = drawn()
+            raise ZeroDivisionError
+        return torch.equal(drawn(), plain) and not torch.equal(inside, plain)
+
+    assert in_a_thread(work)

@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robuststack.errors import PluginError
 from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
-from robuststack.layers.noise import add_noise, bake
+from robuststack.layers.dual_norm import DualNorm, dualise
+from robuststack.layers.freezing import freeze
+from robuststack.layers.noise import add_noise
 from robuststack.layers.roles import mark, role_of
 from robuststack.layers.slimmable import NoisySlimConv2d, SlimConv2d, SlimLinear, SwitchableBatchNorm2d, slim
 from robuststack.plugin.registry import Registry
@@ -187,7 +188,7 @@ def test_a_narrow_norm_starts_as_the_first_features_and_keeps_role_and_settings(
 def test_dual_batch_norm_doubles_the_norm_of_each_width(x):
     condition = Condition("width", "branch", "split")
     model = attach(dualise(slim(network("resnet8", 8), WIDTHS, condition), condition), condition)
-    assert [type(one) for one in model.stem_norm.norms] == [DualBatchNorm2d] * 2
+    assert [type(one) for one in model.stem_norm.norms] == [DualNorm] * 2
     model.train()
     at(model, 0.5, branch=ADVERSARIAL)(x)
     at(model, 1.0, branch=CLEAN)(x)
@@ -237,7 +238,7 @@ def test_a_baked_model_keeps_its_width(width, x):
     torch.manual_seed(7)
     expected = at(model, width, noise=1.0)(x)
     torch.manual_seed(7)
-    baked = bake(at(model, width, noise=1.0))
+    baked = freeze(View(model, {"width": width, "noise": 1.0}, stochastic=True))
     torch.testing.assert_close(baked(x), expected)
     assert torch.equal(baked(x), baked(x))
 

@@ -20,7 +20,7 @@ from robuststack.cli import call
 from robuststack.engine import train as training
 from robuststack.errors import LeaderboardError
 from robuststack.hardware import Hardware
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.layers.dual_norm import DualNorm
 from robuststack.layers.noise import WeightNoise
 from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.board import Board
@@ -88,7 +88,7 @@ def test_noise_that_is_off_is_caught(again, monkeypatch):
 
 
 def test_swapped_branches_are_caught(old, again, monkeypatch):
-    plain = DualBatchNorm2d.forward
+    plain = DualNorm.forward
 
     def swapped(self, x):
         self.branches = self.branches[::-1]
@@ -97,7 +97,7 @@ def test_swapped_branches_are_caught(old, again, monkeypatch):
         finally:
             self.branches = self.branches[::-1]
 
-    monkeypatch.setattr(DualBatchNorm2d, "forward", swapped)
+    monkeypatch.setattr(DualNorm, "forward", swapped)
     new = again()
     assert {defense for defense, _ in found(old, new)} == {"float", "oat"}
     # FLOAT's branches differ by less than rounding might explain in a model so small.

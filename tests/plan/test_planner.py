@@ -120,7 +120,7 @@ def test_words_and_what_is_kept_change_no_id(plan, override):
 
 # Another valid value for every option; a test fails when an option is added and not listed here.
 OTHER_RECIPE = {
-    "checkpoint": "best",
+    "checkpoint": "best", "optimizer": "adamw", "betas": [0.8, 0.99],
     "epochs": 3, "batch_size": 60, "eps": 0.03, "lr": 0.2, "momentum": 0.5, "nesterov": True, "weight_decay": 1e-4,
     "schedule": "constant", "milestones": [1], "gamma": 0.5, "attack": {"name": "fgsm"},
 }  # fmt: skip
@@ -159,8 +159,10 @@ def test_the_tables_of_these_tests_have_every_option():
     ],
 )
 def test_whatever_can_change_a_model_changes_every_id_that_depends_on_it(plan, key, value):
-    base = "train.attack={name: pgd, options: {steps: 7}}"
-    before, after = plan(base), plan(base, f"{key}={json.dumps(value)}")
+    base = ["train.attack={name: pgd, options: {steps: 7}}"]
+    if key == "train.betas":
+        base.append("train.optimizer=adamw")
+    before, after = plan(*base), plan(*base, f"{key}={json.dumps(value)}")
     assert len(ids(before, "train")) == len(ids(after, "train")) == 2
     assert not ids(before, *SCORED) & ids(after, *SCORED)
 
@@ -637,6 +639,56 @@ def test_a_defense_changes_defaults_of_the_recipe_and_the_suite_wins(plan, wider
     one = plan("defenses=strange", "train.lr=0.2", registry=wider)
     recipe = one.rows[0].facts["recipe"]
     assert (recipe["lr"], recipe["momentum"]) == (0.2, 0.3)
+
+
+OPTIMISERS = """
+datasets: {name: digits, train: {lr: 0.5}}
+architectures: resnet8
+train: {SUITE}
+defenses: {name: none, train: {OWN}}
+attacks: fgsm
+"""
+
+
+@pytest.mark.parametrize(
+    ("suite", "own", "message"),
+    [
+        ("optimizer: adamw, momentum: 0.5", "", "4:27: momentum is a key of optimizer sgd, and this recipe has adamw"),
+        ("betas: [0.8, 0.9]", "", "4:9: betas is a key of optimizer adamw, and this recipe has sgd"),
+        ("optimizer: adamw", "nesterov: true", "5:32: nesterov is a key of optimizer sgd, and this recipe has adamw"),
+        ("momentum: 0.5", "optimizer: adamw", "4:9: momentum is a key of optimizer sgd, and this recipe has adamw"),
+    ],
+)
+def test_a_key_of_another_optimiser_is_refused_at_its_place(error, suite, own, message):
+    text = OPTIMISERS.replace("SUITE", suite).replace("OWN", own)
+    valid = "momentum, nesterov" if "has sgd" in message else "betas"
+    assert error(text=text) == f"mine.yaml:{message}; it knows {valid}, lr, weight_decay"
+
+
+def test_each_optimiser_has_its_defaults_and_only_its_keys(plan):
+    sgd = plan("defenses=none").rows[0].facts["recipe"]
+    adamw = plan("defenses=none", "train.optimizer=adamw").rows[0].facts["recipe"]
+    assert (sgd["lr"], sgd["weight_decay"], sgd["momentum"], sgd["nesterov"]) == (0.1, 5e-4, 0.9, False)
+    assert (adamw["lr"], adamw["weight_decay"], adamw["betas"]) == (1e-3, 1e-2, [0.9, 0.999])
+    assert "betas" not in sgd
+    assert not {"momentum", "nesterov"} & set(adamw)
+    given = plan("defenses=none", "train={optimizer: adamw, lr: 0.1, weight_decay: 0}").rows[0].facts["recipe"]
+    assert (given["lr"], given["weight_decay"]) == (0.1, 0)
+    strongest = plan("train={lr: 0.05}", "defenses={name: none, train: {optimizer: adamw}}").rows[0].facts["recipe"]
+    assert strongest["lr"] == 0.05, "what the suite wrote stands, whatever the optimiser"
+
+
+def test_a_defenses_own_recipe_goes_with_the_optimiser_that_it_is_for(plan):
+    """PNI's are Nesterov's momentum and a weight decay for SGD."""
+    pni = plan("defenses=pni").rows[0].facts["recipe"]
+    assert (pni["nesterov"], pni["weight_decay"]) == (True, 3e-4)
+    adamw = plan("defenses=pni", "train.optimizer=adamw").rows[0].facts["recipe"]
+    assert (adamw["weight_decay"], adamw["lr"]) == (1e-2, 1e-3)
+
+
+def test_keys_that_do_not_fit_together_are_refused_at_their_place(plan):
+    with pytest.raises(SuiteError, match=r"the recipe of defense 'none': nesterov needs a momentum above 0$"):
+        plan("train={nesterov: true}", "defenses={name: none, train: {momentum: 0}}")
 
 
 # --- committed leaderboards

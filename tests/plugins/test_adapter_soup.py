@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import robuststack as rs
-from robuststack.layers.affine_soup import AffineSoup2d
+from robuststack.layers.affine_soup import AffineSoup
 from robuststack.layers.condition import View
 
 
@@ -44,7 +44,7 @@ def test_statistics_are_shared_or_each_ends_own(statistics, counts):
     defense = soup(statistics=statistics)
     model = build(defense)
     defense.training_step(RecordedStep(model))
-    layers = [one for one in model.modules() if isinstance(one, AffineSoup2d)]
+    layers = [one for one in model.modules() if isinstance(one, AffineSoup)]
     assert len(layers) == 7
     for layer in layers:
         assert [int(one) for name, one in layer.named_buffers() if name.endswith("tracked")] == counts

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import robuststack as rs
 from robuststack.layers.condition import View
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.layers.dual_norm import DualNorm
 from robuststack.layers.slimmable import NoisySlimConv2d, SwitchableBatchNorm2d
 from robuststack.plugin.options import InvalidOptions, parse
 
@@ -74,7 +74,7 @@ def test_every_width_has_its_dual_norms_and_shares_weights_and_alphas():
     model = build(floats())
     norms = [one for one in model.modules() if isinstance(one, SwitchableBatchNorm2d)]
     assert len(norms) == 7
-    assert all([type(one) for one in norm.norms] == [DualBatchNorm2d] * 2 for norm in norms)
+    assert all([type(one) for one in norm.norms] == [DualNorm] * 2 for norm in norms)
     assert sum(isinstance(one, NoisySlimConv2d) for one in model.modules()) == 7
     assert not hasattr(model.classifier, "alpha")
     assert [len(list(one.parameters(recurse=False))) for one in (model.stem, model.classifier)] == [2, 2]

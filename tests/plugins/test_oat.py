@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import robuststack as rs
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d
+from robuststack.layers.dual_norm import DualNorm
 from robuststack.layers.film import FiLM
 from robuststack.layers.roles import role_of
 from robuststack.plugin.options import InvalidOptions
@@ -33,7 +33,7 @@ def build(defense: rs.Defense, architecture: str = "resnet8", **options: object)
 )
 def test_film_follows_the_stem_and_the_blocks_norms_and_no_other(architecture, options):
     model = build(oat(dim=4), architecture, **options)
-    duals = {path: one for path, one in model.named_modules() if isinstance(one, DualBatchNorm2d)}
+    duals = {path: one for path, one in model.named_modules() if isinstance(one, DualNorm)}
     followed = {
         f"{path}.0" for path, one in model.named_modules()
         if isinstance(one, nn.Sequential) and len(one) == 2 and isinstance(one[1], FiLM)

@@ -207,8 +207,8 @@ def test_what_an_attack_without_a_radius_finds_outside_is_moved_onto_the_ball(na
 @pytest.mark.parametrize("name", sorted(SQUARE_IMAGES))
 def test_attacks_that_make_images_square_are_refused_for_others_before_any_compute(name, tmp_path):
     x, y = torch.rand(2, 3, 8, 10), torch.tensor([0, 1])
+    model = AttackedModel(View(nn.Sequential(nn.Flatten(), nn.Linear(240, 5))), RUNTIME)
     with pytest.raises(rs.PluginError, match=f"'torchattacks:{name}' knows square images only, not of 8 x 10"):
-        model = AttackedModel(View(nn.Sequential(nn.Flatten(), nn.Linear(240, 5))), RUNTIME)
         cheap(name).perturb(model, x, y, THREAT, generator(x.device, 0))
     numpy.savez(tmp_path / "wide.npz", x_train=numpy.zeros((20, 3, 8, 10), "uint8"), y_train=numpy.arange(20) % 2,
                 x_test=numpy.zeros((4, 3, 8, 10), "uint8"), y_test=numpy.arange(4) % 2)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 import re
 import sys
@@ -50,11 +51,8 @@ class GoodDefense(rs.Defense):
         view = self.view(step.model, rs.Setting({"scale": 0.1}))
         step.backward(nn.functional.cross_entropy(view(step.x), step.y))
 
-    def deploy(self, model, point, *, frozen=False):
-        view = self.view(copy.deepcopy(model) if frozen else model, self.setting(point))
-        if frozen:
-            view.model.frozen = 0.05
-        return view
+    def quiet(self, setting):
+        return rs.Setting({"scale": 0.0}) if setting.stochastic else None
 
 
 class Noisy(nn.Module):
@@ -62,11 +60,14 @@ class Noisy(nn.Module):
 
     def __init__(self, network, condition):
         super().__init__()
-        self.network, self.condition, self.frozen = network, condition, None
+        self.network, self.condition, self.draw = network, condition, None
+
+    def freeze(self):
+        self.draw = torch.randn(())
 
     def forward(self, x):
         scale = self.condition.read("scale")
-        noise = self.frozen if self.frozen is not None else torch.randn_like(x[:1])
+        noise = self.draw if self.draw is not None else torch.randn_like(x[:1])
         return self.network(x + scale * noise) if scale else self.network(x)
 
 
@@ -172,8 +173,8 @@ def unmarked(self, shape, num_classes):
     return nn.Sequential(nn.Conv2d(shape[0], 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.LazyLinear(num_classes))
 
 
-def normless(self, shape, num_classes):
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[0], num_classes))
+def unmarked_layer_norm(self, shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LayerNorm(math.prod(shape)), nn.Linear(math.prod(shape), num_classes))
 
 
 def changed(**attributes):
@@ -229,8 +230,8 @@ ARCHITECTURE = [
     ("it_maps_images_to_logits_or_refuses_them",
      {"build": lambda self, shape, n: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, n))},
      r"images of \(3, 32, 32\) end in .*; raise a robuststack.PluginError"),
-    ("every_batch_norm_says_its_role", {"build": unmarked}, "no role is marked on 1; see robuststack.layers.roles.mark"),
-    ("every_batch_norm_says_its_role", {"build": normless}, "there is no 2-d batch norm, so no defense that"),
+    ("every_norm_says_its_role", {"build": unmarked}, "no role is marked on 1; see robuststack.layers.roles.mark"),
+    ("every_norm_says_its_role", {"build": unmarked_layer_norm}, "no role is marked on 1; see robuststack.layers"),
     ("its_weights_are_drawn_from_the_seed", {"build": unseeded}, "classifier.bias differs between two networks of one"),
     ("its_weights_are_drawn_from_the_seed", {"build": fixed_seed}, "every seed gives one network"),
     ("two_networks_share_no_weights", {"build": changed(extra=SHARED)}, "two networks share parameters"),
@@ -489,6 +490,18 @@ def never_frozen(self, model, point, *, frozen=False):
     return GoodDefense.deploy(self, copy.deepcopy(model) if frozen else model, point)
 
 
+def frozen_at(draw):
+    """Freeze what is no draw: always the same number."""
+
+    def deploy(self, model, point, *, frozen=False):
+        view = GoodDefense.deploy(self, model, point, frozen=frozen)
+        if frozen:
+            view.model.draw = draw
+        return view
+
+    return deploy
+
+
 DEFENSE = [
     ("it_maps_images_to_logits_at_every_point",
      {"build": lambda self, architecture, shape, n: GoodDefense.build(self, architecture, shape, n + 1)},
@@ -513,6 +526,18 @@ DEFENSE = [
     ("a_training_step_leaves_train_mode_on", {"training_step": eval_step}, "the model is in eval mode"),
     ("a_frozen_point_owns_a_deterministic_copy", {"deploy": shared}, "shares weights with the trained one"),
     ("a_frozen_point_owns_a_deterministic_copy", {"deploy": never_frozen}, "two forward passes of the frozen model"),
+    ("a_frozen_point_owns_a_deterministic_copy", {"deploy": frozen_at(0.05)}, "two frozen draws are one model"),
+    ("the_reference_point_is_one_of_its_own", {"reference_point": lambda self: {"scale": -1.0}},
+     "reference_point is no point of the defense: .*scale: must be greater than or equal to 0"),
+    ("the_reference_point_is_one_of_its_own", {"reference_point": lambda self: {"noise": 1.0}},
+     "reference_point is no point of the defense: .*unknown key 'noise'"),
+    ("a_quiet_setting_is_the_same_point_without_noise", {"quiet": lambda self, setting: rs.Setting({"scale": 0.0})},
+     "'scale': 0.0}: there is no noise, and quiet gives"),
+    ("a_quiet_setting_is_the_same_point_without_noise",
+     {"quiet": lambda self, setting: rs.Setting(setting.values) if setting.stochastic else None},
+     "two forward passes of the quiet setting differ"),
+    ("a_quiet_setting_is_the_same_point_without_noise",
+     {"quiet": lambda self, setting: setting if setting.stochastic else None}, "the quiet setting is called stochastic"),
     ("an_image_is_judged_alone", {"build": wrapped(Batchwise)}, "depend on the rest of its batch"),
     ("a_model_survives_a_file", {"build": wrapped(Forgetful)}, "what it depends on is in no buffer"),
     ("every_point_can_be_scored_adaptively_and_runs_from_json", {"protocols": lambda self, point: {}},

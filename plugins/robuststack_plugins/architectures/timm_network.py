@@ -47,13 +47,15 @@ def _split_activations(network: nn.Module) -> None:
     """Put the activation that some of timm's norms end with behind them, as a layer of its own: what a defense places
     behind a norm then stands before the activation, as elsewhere. The network computes the same, and its state dict has
     timm's keys."""
-    from timm.layers import BatchNormAct2d
+    from timm.layers import BatchNormAct2d, GroupNormAct, LayerNormAct
     from torch import nn
 
     from robuststack.layers.roles import rewrite
 
+    kinds = (BatchNormAct2d, GroupNormAct, LayerNormAct)
+
     def split(norm: nn.Module) -> nn.Module:
-        assert isinstance(norm, BatchNormAct2d)
+        assert isinstance(norm, kinds)
         behind = norm.drop, norm.act
         norm.drop, norm.act = nn.Identity(), nn.Identity()
         layers = nn.Sequential(norm, *behind)
@@ -61,7 +63,7 @@ def _split_activations(network: nn.Module) -> None:
         layers.register_load_state_dict_pre_hook(_as_several_layers)
         return layers
 
-    rewrite(network, BatchNormAct2d, split)
+    rewrite(network, kinds, split)
 
 
 def _as_one_layer(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:

@@ -33,5 +33,5 @@ class WideResNet(rs.Architecture):
     def build(self, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack_plugins.architectures.networks import WideResNetwork
 
-        one = self.options
-        return WideResNetwork(one.depth, one.widen, one.width, one.dropout, shape[0], num_classes)
+        options = self.options
+        return WideResNetwork(options.depth, options.widen, options.width, options.dropout, shape[0], num_classes)

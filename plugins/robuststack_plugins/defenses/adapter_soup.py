@@ -1,4 +1,4 @@
-"""Adapter soup: two affine sets of batch norm, trained together and mixed at deployment."""
+"""Adapter soup: two affine sets of each norm, trained together and mixed at deployment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AdapterSoup(rs.Defense):
-    """Co-trained adapters: gamma and beta of each batch norm for clean and for adversarial images, mixed by lambda.
+    """Co-trained adapters: gamma and beta of each norm for clean and for adversarial images, mixed by lambda.
 
     At deployment gamma = (1 - lambda) gamma_c + lambda gamma_a, and beta alike: a soup of the two models, which share all
     other weights.
@@ -23,14 +23,16 @@ class AdapterSoup(rs.Defense):
 
     class Options(rs.Options):
         statistics: Literal["shared", "dual"] = rs.option(
-            "shared", "Running mean and variance: one set for both ends, or one each, mixed like gamma.", shown=True
+            "shared",
+            "Running mean and variance of batch norms: one set for both ends, or one each, mixed like gamma.",
+            shown=True,
         )
 
     class Knobs(rs.Options):
         lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
 
     def operating_points(self) -> list[rs.Point]:
-        return [{"lambda": one} for one in (0.0, 0.2, 0.7, 1.0)]
+        return [{"lambda": value} for value in (0.0, 0.2, 0.7, 1.0)]
 
     def image_passes(self, steps: int) -> float:
         return 3.0 + 3.0 + 2.0 * steps

@@ -1,4 +1,4 @@
-"""AdvProp: dual batch norm alone, which is FLOAT without its noise."""
+"""AdvProp: dual norm alone, which is FLOAT without its noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AdvProp(rs.Defense):
-    """Dual batch norm, clean images through one branch and adversarial ones through the other.
+    """Dual norm, batch norm as published: clean images through one branch and adversarial ones through the other.
 
     It is trained as FLOAT is, with alpha fixed at 0: the difference between the two is what the noise does.
     """
@@ -38,7 +38,7 @@ class AdvProp(rs.Defense):
     def check_point(self, point: rs.Point) -> None:
         if point["lambda"] not in (0, 1):
             raise ValueError(
-                f"lambda {point['lambda']:g}: the two branches of batch norm are a choice with nothing in between;"
+                f"lambda {point['lambda']:g}: the two branches of the norms are a choice with nothing in between;"
                 " valid: 0, 1"
             )
 
@@ -47,7 +47,7 @@ class AdvProp(rs.Defense):
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.dual_batch_norm import dualise
+        from robuststack.layers.dual_norm import dualise
 
         condition = Condition("branch", "split")
         return attach(dualise(architecture.build(shape, num_classes), condition), condition)

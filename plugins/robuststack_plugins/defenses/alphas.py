@@ -13,8 +13,8 @@ def parameter_groups(model: nn.Module, weight_decay: float, alpha_weight_decay: 
     from robuststack.layers.noise import noisy_layers
 
     alphas = [layer.alpha for _, layer in noisy_layers(model)]
-    chosen = {id(one) for one in alphas}
-    others = [one for one in model.parameters() if id(one) not in chosen]
+    known = {id(alpha) for alpha in alphas}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
     return [{"params": others, "weight_decay": weight_decay}, {"params": alphas, "weight_decay": alpha_weight_decay}]
 
 

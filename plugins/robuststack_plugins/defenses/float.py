@@ -1,4 +1,4 @@
-"""FLOAT: one model whose weight noise and batch norm branch are chosen at deployment."""
+"""FLOAT: one model whose weight noise and norm branch are chosen at deployment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Float(rs.Defense):
-    """Learned weight noise and dual batch norm, trained at lambda 0 and 1 only, tuned in between at deployment."""
+    """Learned weight noise and dual norm, trained at lambda 0 and 1 only, tuned in between at deployment.
+
+    The paper doubles batch norms; other norms are doubled alike.
+    """
 
     paper = "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, WACV 2023, arXiv 2204.00426"
 
@@ -31,14 +34,14 @@ class Float(rs.Defense):
     min_batch = 2  # One half clean, one half adversarial.
 
     def operating_points(self) -> list[rs.Point]:
-        return [{"lambda_n": one, "lambda_th": 0.0} for one in (0.0, 0.2, 0.7, 1.0)]
+        return [{"lambda_n": value, "lambda_th": 0.0} for value in (0.0, 0.2, 0.7, 1.0)]
 
     def image_passes(self, steps: int) -> float:
         return halves.image_passes(self.options.recipe, steps)
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.dual_batch_norm import dualise
+        from robuststack.layers.dual_norm import dualise
         from robuststack.layers.noise import add_noise
 
         condition = Condition("branch", "split", "noise")

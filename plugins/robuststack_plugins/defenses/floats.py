@@ -43,7 +43,7 @@ class FloatSlim(Float):
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.dual_batch_norm import dualise
+        from robuststack.layers.dual_norm import dualise
         from robuststack.layers.noise import add_noise
         from robuststack.layers.slimmable import slim
 

@@ -42,19 +42,19 @@ class FloatSparse(Float):
     def after_step(self, model: nn.Module, optimizer: Optimizer) -> None:
         from robuststack.layers.sparse import apply_masks
 
-        if not all(group["momentum"] for group in optimizer.param_groups):
+        if not all(group["betas"][0] if "betas" in group else group["momentum"] for group in optimizer.param_groups):
             raise rs.PluginError(
-                f"defense {self.name!r} regrows weights by their momentum: train.momentum must be above 0"
+                f"defense {self.name!r} regrows weights by their momentum: train.momentum must be above 0 (with adamw, the"
+                " first of train.betas)"
             )
         apply_masks(model)
 
     def after_epoch(self, model: nn.Module, optimizer: Optimizer, epoch: int, epochs: int) -> None:
         from robuststack.layers.sparse import masked_layers, regrow
 
-        rate = self.options.prune_rate * (1 - (epoch + 1) / epochs)
-        regrow(
-            model, {one.weight: optimizer.state[one.weight]["momentum_buffer"] for _, one in masked_layers(model)}, rate
-        )
+        name = "exp_avg" if "betas" in optimizer.defaults else "momentum_buffer"
+        momentum = {layer.weight: optimizer.state[layer.weight][name] for _, layer in masked_layers(model)}
+        regrow(model, momentum, self.options.prune_rate * (1 - (epoch + 1) / epochs))
 
     def nonzero_parameters(self, model: nn.Module, setting: rs.Setting) -> int:
         """Masks move, but as many weights are alive as at the start."""

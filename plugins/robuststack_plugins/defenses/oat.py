@@ -1,4 +1,4 @@
-"""OAT: one model conditioned on lambda through FiLM layers and dual batch norm."""
+"""OAT: one model conditioned on lambda through FiLM layers and dual norm, batch norm as published."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OnceForAll(rs.Defense):
-    """Once-for-all adversarial training: FiLM layers fed with lambda, and dual batch norm."""
+    """Once-for-all adversarial training: FiLM layers fed with lambda, and dual norm."""
 
     paper = "Wang et al., Once-for-All Adversarial Training, NeurIPS 2020, arXiv 2010.11828"
 
@@ -44,11 +44,14 @@ class OnceForAll(rs.Defense):
     min_batch = 2  # At least one sample with lambda 0 and one above.
 
     def operating_points(self) -> list[rs.Point]:
-        return [{"lambda": one} for one in self.options.lambdas]
+        return [{"lambda": value} for value in self.options.lambdas]
+
+    def reference_point(self) -> rs.Point:
+        return {"lambda": self.options.lambdas[-1]}
 
     def check_point(self, point: rs.Point) -> None:
         if self.options.dim > 1 and point["lambda"] not in self.options.lambdas:
-            trained = ", ".join(f"{one:g}" for one in self.options.lambdas)
+            trained = ", ".join(f"{value:g}" for value in self.options.lambdas)
             raise ValueError(
                 f"lambda {point['lambda']:g} has no row in the codebook; trained: {trained} (dim: 1 takes any lambda)"
             )
@@ -59,12 +62,12 @@ class OnceForAll(rs.Defense):
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
+        from robuststack.layers.dual_norm import DualNorm, dualise
         from robuststack.layers.film import modulate
 
         condition = Condition("branch", "split", "code")
         model = dualise(architecture.build(shape, num_classes), condition)
-        modulate(model, DualBatchNorm2d, self.options.dim, condition)
+        modulate(model, DualNorm, self.options.dim, condition)
         return attach(self._with_codebook(model), condition)
 
     def _with_codebook(self, model: nn.Module) -> nn.Module:

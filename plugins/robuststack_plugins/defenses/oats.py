@@ -42,7 +42,7 @@ class OnceForAllSlim(OnceForAll):
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.dual_batch_norm import dualise
+        from robuststack.layers.dual_norm import dualise
         from robuststack.layers.film import modulate
         from robuststack.layers.slimmable import SwitchableBatchNorm2d, slim
 

@@ -39,7 +39,7 @@ class ParametricNoise(rs.Defense):
         return {"nesterov": True, "weight_decay": 3e-4}
 
     def operating_points(self) -> list[rs.Point]:
-        return [{"lambda_n": one} for one in (0.0, 0.5, 1.0, 1.5)]
+        return [{"lambda_n": value} for value in (0.0, 0.5, 1.0, 1.5)]
 
     def image_passes(self, steps: int) -> float:
         return 3.0 + 3.0 + 2.0 * steps

@@ -34,7 +34,7 @@ def check_width(point: rs.Point, widths: Sequence[float]) -> None:
         ValueError: naming the trained ones.
     """
     if point["width"] not in widths:
-        trained = ", ".join(f"{one:g}" for one in widths)
+        trained = ", ".join(f"{width:g}" for width in widths)
         raise ValueError(f"width {point['width']:g} was not trained; trained: {trained}")
 
 

@@ -52,7 +52,6 @@ class LocalExecutor:
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
-            from robuststack.engine.memory import keep_memory
             from robuststack.engine.runtime import current_card, threads
             from robuststack.engine.workspace import Workspace
             from robuststack.suite.user_model import user_modules
@@ -61,7 +60,6 @@ class LocalExecutor:
             self._left.enter_context(current_card(workspace.runtime.device))
             self._left.enter_context(threads(workspace.hardware.threads))
             self._left.enter_context(user_modules())  # What a user's model imports when it is called.
-            keep_memory()
             self._workspace = workspace
         return self._workspace
 

@@ -25,7 +25,9 @@ from robuststack.plan.job import Job
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.pipeline import Report
+from robuststack.running.process_memory import keep_memory
 from robuststack.running.store import Store
+from robuststack.suite.user_model import user_modules
 
 INNERMOST = 6
 """Lines that are told of a process that a signal killed."""
@@ -176,6 +178,7 @@ def _work(connection: Connection, trace: Path, store: Path, data_folder: Path, h
     """A worker's life: take jobs until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C reaches the whole group; the parent ends its workers.
     _die_with_parent()
+    keep_memory()
     last_words = trace.open("w")  # Open as long as the process lives.
     faulthandler.enable(last_words)
     sys.stdout = sys.stderr  # What libraries print must not mix with what the command prints.
@@ -183,7 +186,7 @@ def _work(connection: Connection, trace: Path, store: Path, data_folder: Path, h
     def report(event: str, **facts: Any) -> None:
         connection.send(("report", (event, facts)))
 
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, BrokenPipeError), user_modules():
         executor = LocalExecutor(Registry(), Store(store, create=False), data_folder, hardware)
         try:
             executor.workspace  # noqa: B018  # Imports torch, before there is anything to do.

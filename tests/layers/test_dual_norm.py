@@ -1,4 +1,4 @@
-"""Dual batch norm: each branch normalises its own samples and learns from no others."""
+"""Dual norm: each branch normalises its own samples and learns from no others."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
 
 from robuststack.errors import PluginError
 from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack.layers.condition import Condition, View, attach
-from robuststack.layers.dual_batch_norm import DualBatchNorm2d, dualise
+from robuststack.layers.dual_norm import DualNorm, dualise
 from robuststack.layers.roles import mark, role_of
 
 N, SPLIT = 8, 3
@@ -105,7 +106,7 @@ def test_gradients_reach_the_branch_in_use_only(net, x):
 
 def test_the_branches_start_alike_and_keep_the_role():
     norm = mark(nn.BatchNorm2d(3), "final")
-    dual = DualBatchNorm2d(norm, Condition("branch", "split"))
+    dual = DualNorm(norm, Condition("branch", "split"))
     assert dual.branches[CLEAN] is norm
     assert same_state(*dual.branches)
     assert role_of(dual) == role_of(dual.branches[ADVERSARIAL]) == "final"
@@ -115,13 +116,68 @@ def test_every_batch_norm_is_doubled():
     net = nn.Sequential(*[nn.Sequential(nn.Conv2d(2, 2, 1), mark(nn.BatchNorm2d(2), "block")) for _ in range(3)])
     before = sum(one.numel() for one in net.parameters() if one.dim() == 1 and one.numel() == 2)
     dualise(net, Condition("branch", "split"))
-    assert sum(isinstance(one, DualBatchNorm2d) for one in net.modules()) == 3
+    assert sum(isinstance(one, DualNorm) for one in net.modules()) == 3
     assert sum(one.numel() for one in net.parameters()) == before + 3 * (4 + 4)
 
 
-def test_a_network_without_batch_norm_is_refused():
-    with pytest.raises(PluginError, match="needs an architecture with batch norm layers"):
+OTHERS = {
+    "group": (lambda: nn.GroupNorm(2, 4), (N, 4, 3, 3), 4, 1),
+    "layer over tokens": (lambda: nn.LayerNorm(4), (N, 3, 4), 4, -1),
+    "layer over an image": (lambda: nn.LayerNorm((4, 3, 3)), (N, 4, 3, 3), 4, -3),
+    "layer over channels": (lambda: LayerNorm2d(4), (N, 4, 3, 3), 4, 1),
+    "instance": (lambda: nn.InstanceNorm2d(4, affine=True), (N, 4, 3, 3), 4, 1),
+    "root mean square": (lambda: nn.RMSNorm(4), (N, 3, 4), 4, -1),
+    "batch of vectors": (lambda: nn.BatchNorm1d(4), (N, 4), 4, 1),
+}
+
+
+@pytest.mark.parametrize(("make", "shape", "features", "axis"), OTHERS.values(), ids=OTHERS)
+def test_norms_of_other_kinds_have_two_branches_too(make, shape, features, axis):
+    torch.manual_seed(0)
+    condition = Condition("branch", "split")
+    net = attach(dualise(nn.Sequential(mark(make(), "block")), condition), condition)
+    clean, adversarial = net[0].branches
+    assert (net[0].num_features, net[0].channel_axis) == (features, axis)
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter)
+    images = torch.randn(shape)
+    expected = torch.cat([copy.deepcopy(clean)(images[:SPLIT]), copy.deepcopy(adversarial)(images[SPLIT:])])
+    assert torch.equal(View(net, {"split": SPLIT})(images), expected)
+    torch.testing.assert_close(View(net, {"branch": torch.arange(N) >= SPLIT})(images), expected)
+    assert torch.equal(View(net.eval(), {"branch": ADVERSARIAL})(images), adversarial(images))
+    assert sum(one.numel() for one in net.parameters()) == 2 * sum(one.numel() for one in make().parameters())
+
+
+class TokensFirst(nn.Module):
+    """A network whose norm gets [L, N, C]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = mark(nn.LayerNorm(3), "block")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(2).permute(2, 0, 1)).mean(0)
+
+
+@pytest.mark.parametrize("values", [{"split": SPLIT}, {"branch": torch.arange(N) >= SPLIT}], ids=["split", "mask"])
+def test_a_norm_that_does_not_get_the_batch_first_cannot_split_it(x, values):
+    condition = Condition("branch", "split")
+    net = attach(dualise(TokensFirst(), condition), condition)
+    View(net, {"branch": ADVERSARIAL})(x)  # One branch for all needs no batch.
+    with pytest.raises(PluginError) as caught:
+        View(net, values)(x)
+    assert str(caught.value) == (
+        "dual norm splits a batch of 8 images, and a norm gets 16 of them: it needs an architecture that keeps the batch in"
+        " the first dimension"
+    )
+
+
+def test_a_network_without_a_norm_is_refused():
+    with pytest.raises(PluginError) as caught:
         dualise(nn.Conv2d(1, 1, 1), Condition("branch", "split"))
+    assert str(caught.value) == (
+        "dual norm needs an architecture with batch, group, instance or layer norms, and this one has none"
+    )
 
 
 def test_a_norm_without_a_role_is_refused():
@@ -129,7 +185,7 @@ def test_a_norm_without_a_role_is_refused():
         dualise(nn.Sequential(nn.BatchNorm2d(2)), Condition("branch", "split"))
 
 
-def test_batch_norm_of_another_kind_is_refused() -> None:
-    model = nn.Sequential(mark(nn.BatchNorm2d(3), "stem"), nn.Flatten(), nn.BatchNorm1d(12))
-    with pytest.raises(PluginError, match="2 is another kind"):
+def test_norms_that_torch_computes_past_their_forward_pass_are_refused() -> None:
+    model = nn.ModuleDict({"encode": nn.TransformerEncoderLayer(4, 1)})
+    with pytest.raises(PluginError, match="no effect inside encode, a TransformerEncoderLayer"):
         dualise(model, Condition("branch", "split"))
