@@ -22,7 +22,6 @@ PACKAGES = (
     "pyautoattack",
     "torchattacks",
     "robustbench",
-    "ray",
 )
 
 
