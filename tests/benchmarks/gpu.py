@@ -26,7 +26,7 @@ from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine import data
 from robuststack.engine import train as training
 from robuststack.engine.measure import macs
-from robuststack.engine.runtime import Runtime, card
+from robuststack.engine.runtime import Runtime, current_card
 from robuststack.layers.condition import View
 from robuststack.running.process_memory import keep_memory
 from robuststack.suite.recipe import Recipe
@@ -57,7 +57,7 @@ def epoch(name: str, architecture: str, images: int, batch: int, runtime: Runtim
         state = training.begin(defense, model, recipe)
         synchronise(runtime.device)
         started = time.perf_counter()
-        with card(runtime.device):
+        with current_card(runtime.device):
             training.train(
                 state, defense, part, attack, rs.Threat(eps=EPS), recipe, runtime,
                 seed=0, augmentation=rs.Augmentation(pad=4, flip=True), epoch_done=lambda *_: None,

@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--light", action="store_true", help="leave the main job out")
     light = parser.parse_args().light
-    words = ("--help", "list", f"check {SUITE}", f"plan {SUITE}")
+    words = ("--help", "list", f"check --quick {SUITE}", f"plan {SUITE}")
     rows = [
         [f"robuststack {one.replace(f'{ROOT}/', '')}", f"{median(5, '-m', 'robuststack', *one.split()):.2f} s", ""]
         for one in words

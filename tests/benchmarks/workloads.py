@@ -22,7 +22,7 @@ from robuststack.engine import data, models
 from robuststack.engine import train as training
 from robuststack.engine.evaluate import judge
 from robuststack.engine.random_streams import generator
-from robuststack.engine.runtime import Runtime, card
+from robuststack.engine.runtime import Runtime, current_card
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
@@ -148,7 +148,7 @@ def adversarially_trained(
 def ours(view: View, x: Tensor, y: Tensor, runtime: Runtime, name: str, **options: Any) -> Tensor:
     """Images by an attack of ours, set up as the engine does it for every batch."""
     attack = REGISTRY.create("attack", name, options)
-    with card(x.device), frozen_eval(view):
+    with current_card(x.device), frozen_eval(view):
         fast = AttackedModel(Folding().of(view, x), runtime, Tally(x.device))
         return attack.perturb(fast, x, y, rs.Threat(eps=EPS), generator(x.device, 0))
 
