@@ -20,22 +20,24 @@ def make_row(**changes: Any) -> Row:
         "label": "digits/resnet8/none", "variant": ["digits", "resnet8"], "dataset": "digits", "dataset_options": {},
         "split": "test", "architecture": "resnet8", "architecture_options": {}, "defense": "none", "undefended": True,
         "options": {}, "shown": {}, "point": {}, "retrained": [], "threat": {"norm": "linf", "eps": 0.1}, "recipe": None,
-        "given": None, "device": "cpu", "precision": "float32", "stochastic": False, "protocol": "adaptive",
+        "user_model": None, "dataset_notes": [], "classes": [], "limit": None, "limit_rule": None, "block": 500,
+        "device": "cpu", "precision": "float32", "stochastic": False, "protocol": "adaptive",
         **accuracies, "attacks": {"PGD-20": {"steps": 20}}, "protocols": {}, "n": 100, "draws": 1,
         "seeds": {"train": [0], "attack": [0]}, "parameters": 10, "nonzero_parameters": 10, "macs": 100, "latency_ms": {},
         "train_seconds_per_epoch": None, "effort": {"epochs": [], "steps": [], "calls": {"PGD-20": 20}}, "inspected": {},
         "layers": {}, "versions": {"robuststack": "0", "python": "3", "torch": "2", "numpy": "2"},
         "checks": {"clipped": 0.0, "not_finite": 0, "state_kept": True, "gradients_zero": 0.0, "gradients_not_finite": 0.0},
         "machine": {"device": "a processor", "threads": "1", "workers": "1"},
-        "jobs": {"train": {}, "measure": "measure-0", "scores": {}}, "extra": {},
+        "jobs": {"train": {}, "measure": "measure-0", "attacks": {}, "scores": {}}, "extra": {},
         **changes,
     }  # fmt: skip
     if not content["jobs"]["scores"]:
         attacks = [label for label in content["ra"] if label != "worst"]
         content["jobs"]["scores"] = {
-            protocol: {figure: {"0/0": f"attack-{figure}"} for figure in ("ca", *attacks)}
+            protocol: {figure: {"0/0": f"judge-{figure}"} for figure in ("ca", *attacks)}
             for protocol in (content["protocol"], *content["protocols"])
         }
+        content["jobs"]["attacks"] = {f"judge-{label}": f"attack-{label}" for label in attacks}
     return Row.model_validate(content, strict=False)
 
 

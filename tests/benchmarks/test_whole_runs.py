@@ -78,7 +78,9 @@ def test_overhead(table: Any, benchmark: Any, tmp_path: Path) -> None:
     table.add(work, "before it, once a process: import of torch's optimisers", imported)
 
 
-@pytest.mark.parametrize("words", ["--help", "list", "check --quick suites/float_vs_oat.yaml", "plan suites/float_vs_oat.yaml"])
+@pytest.mark.parametrize(
+    "words", ["--help", "list", "check --quick suites/float_vs_oat.yaml", "plan suites/float_vs_oat.yaml"]
+)
 def test_start_up(words: str, table: Any, benchmark: Any) -> None:
     # With compiled modules in place, as after any first start: the round that warms up writes them.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
