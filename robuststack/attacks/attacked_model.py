@@ -94,4 +94,6 @@ class AttackedModel(nn.Module):
 
     def slack(self, logits: Tensor) -> Tensor:
         """By how much, for each sample [N], a margin may be off in this precision: a verdict closer than this is open."""
-        return ROUNDING[self.runtime.precision] * logits.abs().amax(1)
+        # A masked logit is -inf in any precision.
+        known = logits.nan_to_num(nan=torch.inf, posinf=0.0, neginf=0.0)
+        return ROUNDING[self.runtime.precision] * known.abs().amax(1)

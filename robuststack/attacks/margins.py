@@ -14,9 +14,16 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
 
 
+def names_class(logits: Tensor) -> Tensor:
+    """Which logits [N, K] name a class [N]: no NaN among them, and a largest one that is finite. Others may be -inf, as a
+    mask makes them."""
+    # The largest of a row that holds a NaN is NaN.
+    return torch.isfinite(logits.amax(1))
+
+
 def judged_margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The margin [N] as the host will judge it: logits that are not finite are wrong, so nothing beats them: infinity."""
-    return torch.where(torch.isfinite(logits).all(1), margin(logits, y), torch.inf)
+    """The margin [N] as the host will judge it: logits that name no class are wrong, so nothing beats them: infinity."""
+    return torch.where(names_class(logits), margin(logits, y), torch.inf)
 
 
 def still_open(model: AttackedModel, logits: Tensor, y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.margins import names_class
 from robuststack.engine.random_streams import seeded
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
@@ -38,5 +39,4 @@ def predictions(view: View, x: Tensor, draws: int) -> Tensor:
 
 
 def _classes(logits: Tensor) -> Tensor:
-    # The largest of a row that holds a NaN is NaN.
-    return torch.where(torch.isfinite(logits.amax(1)), logits.argmax(1), NO_CLASS)
+    return torch.where(names_class(logits), logits.argmax(1), NO_CLASS)

@@ -600,6 +600,38 @@ def test_logits_that_are_not_finite_are_wrong():
     assert not judge(View(net), x, first, draws=1).any()
 
 
+class MaskedClass(nn.Module):
+    """The network with a class more, which a mask takes out: its logit is -inf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = model()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(self.net(x), (0, 1), value=-torch.inf)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pgd", {"steps": 7}),
+        ("pgd", {"steps": 7, "restarts": 2}),
+        ("apgd_ce", {"iterations": 10}),
+        ("cw_inf", {"steps": 7}),
+    ],
+)
+def test_a_class_that_a_mask_takes_out_changes_no_figure(name: str, options: dict[str, int]) -> None:
+    x, y = images(200)
+    figures = [
+        evaluate(View(net), View(net), Data(x, y), attack, THREAT, RUNTIME, seed=0, draws=1, batch_size=200).correct
+        for attack in (None, create(name, **options))
+        for net in (model(), MaskedClass().eval())
+    ]
+    plain_clean, masked_clean, plain, masked = (float(correct.float().mean()) for correct in figures)
+    assert plain_clean == masked_clean
+    assert plain == masked < plain_clean
+
+
 class Sometimes(nn.Module):
     """One forward pass of three gives logits that are no numbers."""
 
