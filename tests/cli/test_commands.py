@@ -102,20 +102,20 @@ def test_every_component_can_be_shown(robuststack):
 
 
 def test_check_counts_rows_and_jobs(robuststack):
-    assert printed(robuststack("check", "small.yaml")) == "small.yaml: valid, 6 rows from 28 jobs\n"
+    assert printed(robuststack("check", "small.yaml")) == "small.yaml: valid, 6 rows from 40 jobs\n"
 
 
 def test_check_knows_set_and_only(robuststack):
     arguments = ["--set", "attacks=fgsm", "--set", "train.epochs=3", "--only", "oat"]
-    assert printed(robuststack("check", "small.yaml", *arguments)) == "small.yaml: valid, 2 rows from 7 jobs\n"
+    assert printed(robuststack("check", "small.yaml", *arguments)) == "small.yaml: valid, 2 rows from 9 jobs\n"
 
 
 def test_plan_lists_every_job_with_its_share_of_the_work(robuststack):
     lines = printed(robuststack("plan", "small.yaml", "--device", "cpu")).splitlines()
     assert lines[0] == "small on cpu, float32"
-    assert len(lines) == 1 + 28 + 1
+    assert len(lines) == 1 + 40 + 1
     assert all(" % " in line for line in lines[1:-1])
-    assert lines[-1].startswith("6 rows, 28 jobs, 0 done; to do: ")
+    assert lines[-1].startswith("6 rows, 40 jobs, 0 done; to do: ")
     assert lines[-1].endswith("(100 % of the suite's work)")
 
 
@@ -123,7 +123,7 @@ def test_plan_as_json_has_ids_states_work_and_rows(robuststack):
     facts = json.loads(printed(robuststack("plan", "small.yaml", "--json", "--device", "cpu")))
     assert (facts["suite"], facts["device"], facts["precision"]) == ("small", "cpu", "float32")
     ids = {job["id"] for job in facts["jobs"]}
-    assert len(ids) == len(facts["jobs"]) == 28
+    assert len(ids) == len(facts["jobs"]) == 40
     for job in facts["jobs"]:
         assert job["id"].startswith(f"{job['kind']}-")
         assert job["cached"] is False
@@ -198,7 +198,7 @@ def test_doctor_says_what_is_broken_and_exits_with_1(robuststack, broken_plugin)
 
 def test_a_broken_plugin_is_a_warning_where_it_is_not_needed(robuststack, broken_plugin):
     code, output, errors = robuststack("check", "small.yaml")
-    assert (code, output) == (0, "small.yaml: valid, 6 rows from 28 jobs\n")
+    assert (code, output) == (0, "small.yaml: valid, 6 rows from 40 jobs\n")
     assert errors == f"robuststack: warning: {broken_plugin}\n"
 
 

@@ -92,7 +92,7 @@ def test_it_shares_the_store_with_suites(evaluate, here):
     (here / "suite.yaml").write_text(SUITE)
     rs.run(here / "suite.yaml", leaderboard=None, device="cpu")
     code, output, _ = evaluate(*LOADED, *COMMON, *CHOICES)
-    assert (code, output.splitlines()[0]) == (0, "w: all 8 jobs were done before")
+    assert (code, output.splitlines()[0]) == (0, "w: all 12 jobs were done before")
 
 
 def test_it_prints_the_table_and_writes_nothing_but_the_store(evaluate, here):
@@ -152,7 +152,7 @@ def test_rows_as_json_are_all_of_standard_output(evaluate):
     code, output, errors = evaluate(*LOADED, *COMMON, *CHOICES, "--json")
     assert code == 0
     assert [row["point"]["lambda_n"] for row in json.loads(output)] == [0.2, 1]
-    assert errors.startswith("w: 8 jobs to run, 0 done before (cpu, float32)\n")
+    assert errors.startswith("w: 12 jobs to run, 0 done before (cpu, float32)\n")
 
 
 def test_what_is_not_given_is_the_datasets_and_the_defenses(evaluate):
@@ -240,7 +240,7 @@ def test_a_list_of_values_of_a_knob_is_a_grid():
     [
         ({"load": "runs/a/best.epoch-3.pt", "architecture": "resnet8"}, "best.epoch-3"),
         ({"load": "_x.pt", "architecture": "resnet8"}, "x"),
-        ({"load": "模型.pt", "architecture": "resnet8"}, "evaluate"),
+        ({"load": "模型.pt", "architecture": "resnet8"}, "模型"),
         ({"python": "package.nets:make"}, "package.nets-make"),
         ({"defense": "own model=Wang2023 eps=0.5"}, "own-model-Wang2023-eps-0.5"),
     ],
@@ -288,14 +288,14 @@ def test_a_leaderboard_is_named_after_the_model(model, name):
         (["--python", "nets:make"],
          "--load w.safetensors: the model is either loaded or made by --python nets:make; leave one"),
         (["--architecture", "resnet8"],
-         "w.safetensors does not fit resnet8 under float with 4 classes: stem.weight has shape"),
+         "{here}/w.safetensors does not fit resnet8 under float with 4 classes: stem.weight has shape"),
     ],
 )  # fmt: skip
-def test_what_it_cannot_use_is_one_line_that_names_the_option(evaluate, more, message):
+def test_what_it_cannot_use_is_one_line_that_names_the_option(evaluate, here, more, message):
     code, _, errors = evaluate(*LOADED, *COMMON, *more)
     assert code == 2
     (line,) = errors.splitlines()
-    assert line.startswith(f"robuststack: error: {message}")
+    assert line.startswith(f"robuststack: error: {message.replace('{here}', str(here))}")
 
 
 @pytest.mark.parametrize(

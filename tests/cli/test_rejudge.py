@@ -310,7 +310,10 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
     )
     assert facts(job, store=here / "given") == found, "nothing has to be computed"
     code, _, errors = rejudge(job, "--eight-bit", store=here / "given")
-    assert (code, errors) == (2, "robuststack: error: w.safetensors has changed since the run was planned; run again\n")
+    assert (code, errors) == (
+        2,
+        f"robuststack: error: {here / 'w.safetensors'} has changed since the run was planned; run again\n",
+    )
 
 
 # --- what it cannot use

@@ -11,7 +11,7 @@ from robuststack.attacks.attacked_model import AttackedModel
 from robuststack.attacks.library_seed import seeded_from
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.random_streams import seeded, stream_seed
-from robuststack.engine.runtime import Runtime, card
+from robuststack.engine.runtime import Runtime, current_card
 from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
@@ -24,13 +24,13 @@ def test_a_card_that_torch_cannot_use_is_one_line(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
 
     monkeypatch.setattr(torch.cuda, "current_device", refuse)
-    with pytest.raises(RobustStackError) as caught, card(torch.device("cuda:1")):
+    with pytest.raises(RobustStackError) as caught, current_card(torch.device("cuda:1")):
         pass
     assert str(caught.value) == (
         "--device cuda:1: torch cannot use it: The NVIDIA driver on your system is too old (found version 11040).;"
         " valid: cpu"
     )
-    with card(CPU):
+    with current_card(CPU):
         pass
 
 
@@ -42,7 +42,7 @@ def test_a_card_is_the_current_one_and_repeats_itself_until_the_end(monkeypatch:
     before = cudnn.deterministic, cudnn.benchmark
 
     def fail() -> None:
-        with card(torch.device("cuda:1")):
+        with current_card(torch.device("cuda:1")):
             assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
             assert current[-1] == 1
             raise ZeroDivisionError

@@ -124,7 +124,7 @@ def test_the_library_knows_the_choices_of_an_option(name, key):
         ("PGD", {"eps": 0.1}, "attack 'torchattacks:PGD': 'eps' is no option: the radius is the threat model's"),
         ("APGD", {"seed": 1}, "attack 'torchattacks:APGD': 'seed' is no option: the seeds are the suite's"),
         ("PGD", {"steps": 0}, "attack 'torchattacks:PGD': steps: must be greater than or equal to 1, not 0"),
-        ("PGD", {"random_start": 1}, "attack 'torchattacks:PGD': random_start: must be a valid boolean, not 1"),
+        ("PGD", {"random_start": 1}, "attack 'torchattacks:PGD': random_start: must be true or false, not 1"),
         ("APGD", {"loss": "cw"}, "attack 'torchattacks:APGD': loss: must be 'ce' or 'dlr', not 'cw'"),
         ("PGD", {"attack": "FGSM"}, "attack 'torchattacks:PGD': option 'attack' is 'PGD' by its name"),
     ],

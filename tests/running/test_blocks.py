@@ -268,7 +268,7 @@ def test_images_go_when_they_are_judged_and_come_back_when_a_new_judge_wants_the
     assert noticed == ["attack: its images were deleted and are wanted: it is run again"]
     assert not list(store.rglob("images.safetensors"))
     kept = json.loads(board(whole)[0])["rows"]
-    assert [row["ra"] for row in first.rows] == [row["ra"] for row in kept]
+    assert [row.model_dump(mode="json")["ra"] for row in first.rows] == [row["ra"] for row in kept]
 
 
 def test_images_that_one_suite_keeps_are_not_deleted_by_another(folder: Path) -> None:

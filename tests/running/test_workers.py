@@ -159,8 +159,8 @@ class Recording:
         self.running: list[Job] = []
         self.together: list[list[str]] = []
 
-    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> None:
-        pass
+    def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
+        return {}
 
     def start(self, job: Job) -> None:
         self.running.append(job)
