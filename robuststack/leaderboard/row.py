@@ -116,6 +116,10 @@ class UserModelRecord(Record):
     fingerprint: str
     python: str | None = None
     """`module:function`."""
+    key: str | None = None
+    """Which of several state dicts in the file."""
+    stochastic: bool = False
+    """Whether the user says that two forward passes differ."""
     places: Values | None = None
     """Where the file lies."""
 

@@ -93,7 +93,7 @@ class UserModelSpec(Placed):
 
     @property
     def text(self) -> str:
-        """The function or the file, as the user wrote it."""
+        """The function as the user wrote it, or the file from the root."""
         return self.python or str(self.places["load"])
 
 

@@ -64,7 +64,7 @@ evaluate: {draws: 2}
 measure: {latency: false}
 """
 )
-WHY = "dual batch norm needs an architecture with batch norm layers, and this one has none"
+WHY = "dual norm needs an architecture with batch, group, instance or layer norms, and this one has none"
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ def test_what_needs_its_weights_to_be_built_is_built_with_them(here):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_in_a_run_it_fails_its_rows_and_not_the_others(workers):
     result = rs.run("built.yaml", device="cpu", workers=workers)
-    assert [row["label"] for row in result.rows] == [
+    assert [row.label for row in result.rows] == [
         "tradeoff/resnet8/none", "tradeoff/resnet8/float lambda_n=1 lambda_th=0", "tradeoff/torchvision:squeezenet1_1/none",
     ]  # fmt: skip
     assert result.failed == {"tradeoff/torchvision:squeezenet1_1/float": WHY}

@@ -66,9 +66,7 @@ def test_a_gradient_step_under_l2_has_no_sign(plan, threat, label):
 
 def test_a_recipe_that_nobody_wrote_has_a_step_for_the_norm(plan):
     (recipe,) = {
-        job.spec["recipe"]["attack"]["options"]["step"]
-        for job in plan().jobs
-        if job.kind == "train" and "pgd_at" in job.label
+        job.spec.attack.options["step"] for job in plan().jobs if job.kind == "train" and "pgd_at" in job.label
     }
     assert recipe == "relative"
 
@@ -119,6 +117,6 @@ def test_a_suite_under_l2_runs(tmp_path):
     attacks = f"attacks=[noise, fgsm, {pgd}, {apgd}, 'torchattacks:CW']"
     result = rs.run(path, store=tmp_path / "store", leaderboard=None, device="cpu", overrides=[attacks])
     for row in result.rows:
-        assert row["threat"] == {"norm": "l2", "eps": 0.5}
-        assert row["ra"]["PGD-3"]["value"] <= row["ca"]["value"]
-        assert set(row["ra"]) == {"Noise", "FGM", "PGD-3", "APGD-CE", "torchattacks:CW", "worst"}
+        assert row.threat == rs.Threat(norm="l2", eps=0.5)
+        assert row.ra["PGD-3"].value <= row.ca.value
+        assert set(row.ra) == {"Noise", "FGM", "PGD-3", "APGD-CE", "torchattacks:CW", "worst"}

@@ -87,7 +87,7 @@ def test_weights_are_found(kind: str, net: nn.Module, score: Callable[..., Any],
         expected = network()
         expected.load_state_dict({key: value.half() if value.is_floating_point() else value
                                   for key, value in net.state_dict().items()})  # fmt: skip
-    assert (row["ca"]["value"], row["ra"]["FGSM"]["value"]) == pytest.approx(figures(expected), abs=1e-3)
+    assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(figures(expected), abs=1e-3)
 
 
 def test_safetensors_with_metadata_and_a_home_directory(
@@ -96,7 +96,7 @@ def test_safetensors_with_metadata_and_a_home_directory(
     monkeypatch.setenv("HOME", str(here))
     safetensors.torch.save_file(net.state_dict(), here / "w.safetensors", metadata={"format": "pt"})
     (row,) = score(load="~/w.safetensors", architecture=ARCHITECTURE).rows
-    assert row["ca"]["value"] == pytest.approx(figures(net)[0], abs=1e-3)
+    assert row.ca.value == pytest.approx(figures(net)[0], abs=1e-3)
 
 
 CHOICES: dict[str, tuple[Callable[[State, State], Any], str, str]] = {
@@ -122,27 +122,30 @@ def test_a_file_with_several_weights_names_the_choices(
         score(load="w.pt", architecture=ARCHITECTURE)
     message = str(caught.value)
     assert message.startswith(
-        f"w.pt holds weights of this model more than once: {names}; say which: `load: {{file: w.pt, "
+        f"{here / 'w.pt'} holds weights of this model more than once: {names}; say which: `load: {{file: w.pt, "
     )
     (row,) = score(f"defenses.0.model.load={{file: w.pt, key: {key}}}", load="w.pt", architecture=ARCHITECTURE).rows
     expected = net
     if key != "model":
         expected = network()
         expected.load_state_dict(other)
-    assert (row["ca"]["value"], row["ra"]["FGSM"]["value"]) == pytest.approx(figures(expected), abs=1e-3)
+    assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(figures(expected), abs=1e-3)
 
 
 def test_two_keys_of_one_file_are_two_models(
     net: nn.Module, other: State, score: Callable[..., Any], here: Path
 ) -> None:
     torch.save({"a": net.state_dict(), "b": other}, here / "w.pt")
-    jobs = [
-        set(row["jobs"]["adaptive"]["FGSM"].values())
+    rows = [
+        row
         for key in "ab"
         for row in score(
             f"defenses.0.model.load={{file: w.pt, key: {key}}}", load="w.pt", architecture=ARCHITECTURE
         ).rows
     ]
+    assert [row.user_model.key for row in rows] == ["a", "b"]
+    jobs = [{*row.jobs.scored(), *row.jobs.attacks.values(), row.jobs.measure} for row in rows]
+    assert [len(ids) for ids in jobs] == [4, 4]
     assert not jobs[0] & jobs[1]
 
 

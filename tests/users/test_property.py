@@ -14,7 +14,7 @@ import torch
 
 from grammar import Network, make
 from referee import figures
-from robuststack.engine import fitted, jobs
+from robuststack.engine import fitted, workspace
 from robuststack.layers import folding
 
 NETWORKS = int(os.environ.get("ROBUSTSTACK_NETWORKS", "8"))
@@ -26,8 +26,8 @@ def holds(module: Callable[[str], str], score: Callable[..., Any], here: Path) -
     """Asserts all of it of the network of a seed."""
 
     def scored(name: str) -> tuple[float, float]:
-        (row,) = score("evaluate.batch_size=29", python=f"{name}:build").rows
-        return row["ca"]["value"], row["ra"]["FGSM"]["value"]
+        (row,) = score("evaluate.block=29", python=f"{name}:build").rows
+        return row.ca.value, row.ra["FGSM"].value
 
     def times() -> dict[str, int]:
         return {path.parent.name: path.stat().st_mtime_ns for path in here.glob("store/*/*/result.json")}
@@ -81,7 +81,7 @@ def _kept(clone: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 def _stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "object_hash", lambda model: "the same")
+    monkeypatch.setattr(workspace, "object_hash", lambda model: "the same")
 
 
 SILENT = [seed for seed in range(60) if Network(seed).entry == "no grad"]

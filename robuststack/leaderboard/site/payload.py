@@ -90,7 +90,9 @@ def _texts(row: Row) -> dict[str, Any]:
             "dataset": component_text(row.dataset, row.dataset_options),
             "threat model": threat_text(row.threat.norm, row.threat.eps),
             "precision": f"training and attacks in {row.precision}; judged in float32",
-            **({"user model": options_text(row.user_model.model_dump(exclude_none=True))} if row.user_model else {}),
+            **(
+                {"user model": options_text(row.user_model.model_dump(exclude_defaults=True))} if row.user_model else {}
+            ),
         },
         "training": {
             **{key: value_text(value) for key, value in recipe.model_dump(exclude={"attack"}).items()},
