@@ -28,7 +28,7 @@ HOOKS = re.compile(r"_(state_dict|load_state_dict|forward|backward)\w*hooks\w*")
 NOT_THE_MODELS = {"training", "__module__", "__dict__", "__weakref__", "__doc__", "_abc_impl", "__firstlineno__"}
 """Attributes that say nothing about what a model computes: its mode is set by whoever calls it."""
 CONTAINERS = (dict, list, tuple, deque, set, frozenset, types.MappingProxyType)
-LIBRARIES = {"torch", "torchvision", "numpy", "robuststack", "robuststack_plugins"}
+LIBRARIES = {"torch", "torchvision", "numpy", "robuststack"}
 MANGLED = re.compile(r"[./]___torch_mangle_\d+")
 """What torch puts before the name of a TorchScript class, with a number that counts up in a process."""
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

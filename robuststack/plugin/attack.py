@@ -76,11 +76,6 @@ class Attack(Component):
         """
         return self._with(self.draws_option, draws)
 
-    def without_early_stop(self) -> Self:
-        """This attack, taking all its steps on every image; itself if it has no option `early_stop`. Images that another
-        setting, another model or another rounding judges are made so."""
-        return self._with("early_stop", False)
-
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images of a shape [C, H, W] that it cannot work on; it is called before any compute.
 

@@ -219,7 +219,7 @@ def test_an_edit_makes_stale_what_it_changes_and_a_docstring_makes_nothing_stale
     (folder / "mine.py").write_text('import torch\n\nSIZE = 3\n\n\ndef make():\n    """A model."""\n    return SIZE\n')
     before = job_digests(folder)
     edits = {
-        "robuststack/attacks/ascend.py": "ascend",
+        "robuststack/attacks/ascent.py": "ascent",
         "robuststack_plugins/defenses/float.py": "float",
         "mine.py": "mine",
         "robuststack/plugin/registry.py": "presentation",

@@ -225,7 +225,7 @@ def test_a_suite_runs_on_it_and_finds_its_results_again_when_the_file_has_moved(
     where = {"store": tmp_path / "store", "leaderboard": tmp_path / "board", "device": "cpu"}
     (row,) = rs.run(suite, **where).rows
     assert row.n == 6
-    assert len(list((tmp_path / "store").rglob("result.json"))) == 4
+    assert len(list((tmp_path / "store").rglob("result.json"))) == 5
     results = {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")}
     moved = path.rename(tmp_path / "moved.npz")
     suite.write_text(SUITE.format(path=moved))

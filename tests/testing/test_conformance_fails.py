@@ -205,6 +205,8 @@ def forward(function):
 
 
 SHARED = nn.Linear(1, 1)
+UNSEEDED = random.SystemRandom()
+"""What no seed of the host's reaches."""
 
 
 def counting(self, x, logits):
@@ -220,7 +222,7 @@ def fixed_seed(self, shape, num_classes):
 def unseeded(self, shape, num_classes):
     model = SmallResNet.build(self, shape, num_classes)
     with torch.no_grad():
-        model.classifier.bias += random.random()
+        model.classifier.bias += UNSEEDED.random()
     return model
 
 
@@ -387,9 +389,11 @@ ATTACK = [
     ("it_leaves_the_model_and_the_images_alone", {"perturb": perturb(writing)}, "changes the model's .*running_mean"),
     ("it_leaves_the_model_and_the_images_alone",
      {"perturb": perturb(lambda model, x, found: model.train() and found)}, "turns train mode on"),
-    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: found * random.random())},
+    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: found * UNSEEDED.random())},
      "two runs with one seed differ"),
     ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: (np.random.seed(0), found)[1])},
+     "draws from, or seeds, Python's or NumPy's"),
+    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: (random.random(), found)[1])},
      "draws from, or seeds, Python's or NumPy's"),
     ("it_hurts", {"update": lambda self, iterate, gradient, step, ball, state: iterate - step * ball.steepest(gradient)},
      "is a sign the wrong way round"),
@@ -431,7 +435,7 @@ class Batchwise(Noisy):
 
 class Unseeded(Noisy):
     def forward(self, x):
-        return super().forward(x) + random.random() * torch.arange(4)
+        return super().forward(x) + UNSEEDED.random() * torch.arange(4)
 
 
 class Counting(Noisy):
