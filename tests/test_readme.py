@@ -68,36 +68,15 @@ def board(name: str, **wanted: object) -> list[rs.Row]:
     return [row for row in rows if all(getattr(row, key) == value for key, value in wanted.items())]
 
 
-def test_what_it_says_beside_the_tables_is_what_the_leaderboards_say() -> None:
-    """The three things in mind: each sentence, with its figures, from the committed rows."""
-    gaps = [row.ra["PGD-20"].value - row.ra["AutoAttack-rand"].value for row in board("cpu_attacks", dataset="digits")]
-    assert f"finds {round(min(gaps))} to {round(max(gaps))} points more than PGD-20" in README
-    (weak,) = board("cpu_attacks", dataset="tradeoff", defense="pgd_at", point={"lambda": 0.2})
-    assert worst(weak) == 0
-    assert "leaves nothing of PGD-AT at lambda 0.2" in README
-
+def test_what_it_says_of_seeds_is_what_the_leaderboards_say() -> None:
     single, several = (
         board(name, dataset="tradeoff", defense="oat", point={"lambda": 0.0})[0].ca.value
         for name in ("float_vs_oat", "cpu_fig07")
     )
-    lower = {8: "eight", 9: "nine", 10: "ten"}[round(single - several)]
-    assert f"on average {lower} points lower" in README
-
-    ahead = {}
-    for dataset in ("digits", "tradeoff"):
-        robust_end = {
-            (row.defense, row.options.get("statistics")): row.worst
-            for row in board("cpu_noise", dataset=dataset)
-            if row.point.get("lambda", row.point.get("lambda_n")) == 1
-        }
-        noisy, plain = robust_end["float", None], robust_end["advprop", None]
-        assert len(noisy.seeds) == 3
-        assert all(plain.seeds[pair] > one for pair, one in noisy.seeds.items())
-        assert all(robust_end["adapter_soup", how].value > noisy.value for how in ("shared", "dual"))
-        quiet = max(worst(row) for row in board("cpu_noise", dataset=dataset, defense="float"))
-        assert (dataset == "tradeoff") is (round(quiet, 1) == round(plain.value, 1)), "with little noise it draws level"
-        ahead[dataset] = f"{plain.value - noisy.value:.1f} points on {dataset}"
-    assert f"by {ahead['digits']} and {ahead['tradeoff'].replace(' points', '')}, in the mean of three seeds" in README
+    lower = round(single - several)
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    assert 0 < lower < len(words), f"the clean end is {lower} points lower: the sentence needs other words"
+    assert re.search(rf"on\s+average\s+{words[lower]}\s+points?\s+lower", README)
 
 
 def test_what_the_guide_to_randomised_defenses_says_of_the_published_protocol_is_what_the_leaderboard_says() -> None:

@@ -168,8 +168,8 @@ def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
 
 def test_outcomes_that_cannot_be_read_are_named_and_missing_ones_are_none(tmp_path):
     assert outcomes.load(tmp_path / "a.json", []) == {}
-    (tmp_path / "a.outcomes.safetensors").write_bytes(b"no")
-    with pytest.raises(LeaderboardError, match=r"a\.outcomes\.safetensors cannot be read as per-sample outcomes"):
+    (tmp_path / "a.labels.safetensors").write_bytes(b"no")
+    with pytest.raises(LeaderboardError, match=r"a\.labels\.safetensors cannot be read as labels"):
         outcomes.load(tmp_path / "a.json", [])
 
 
@@ -178,7 +178,7 @@ def test_the_file_holds_the_rows(trained):
     assert list(board.rows) == trained.result.rows
     assert board.complete is True
     assert [attack.label for attack in board.attacks] == ATTACKS
-    names = ["small.json", "small.md", "small.outcomes.safetensors"]
+    names = ["small.json", "small.md", "small.labels.safetensors"]
     assert trained.result.files == [trained.leaderboard / name for name in names]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,9 +64,13 @@ def watched(context: BrowserContext) -> Watched:
 
 
 def full_board() -> Board:
-    """A leaderboard with what the committed ones lack: published rows, claims, curves, doubts, names that look like HTML."""
-    board = json.loads((COMMITTED / "cpu_fig07.json").read_text())
-    board |= {"suite": "full", "complete": False, "overrides": ["train.epochs=3"], "description": f"All of it {UNSAFE}"}
+    """A leaderboard with what the committed ones may lack: published rows, claims, curves, doubts, a second protocol,
+    several training seeds, names that look like HTML."""
+    board = json.loads((COMMITTED / "float_vs_oat.json").read_text())
+    board |= {
+        "suite": "full", "suite_file": "../suites/cpu/full.yaml", "complete": False, "overrides": ["train.epochs=3"],
+        "description": f"All of it {UNSAFE}",
+    }  # fmt: skip
     board["reference"] = [
         {
             "source": "Somebody 2020",
@@ -77,10 +82,35 @@ def full_board() -> Board:
         }
     ]
     first, second = board["rows"][:2]
+    curve = board["training"][first["jobs"]["train"]["0"]]
+    for row in board["rows"]:
+        if row["defense"] == "float":
+            _score_again(row)
+            _repeat(row, seeds=3)
+            board["training"] |= dict.fromkeys(row["jobs"]["train"].values(), curve)
     first["checks"]["gradients_zero"] = 50.0
     first["extra"] = {f"carbon {UNSAFE}": f"3 g {UNSAFE}"}
     first["layers"] = {title: ["stem", *sorted(set(values) - {"stem"})] for title, values in first["inspected"].items()}
     second["label"] += UNSAFE
     metrics = {"loss": [2.0, 1.0, 0.5], "clean": [30.0, 60.0, 90.0], "adversarial": [10.0, 20.0, 40.0]}
-    board["training"] = {job: {"kept_epoch": 3, "metrics": metrics} for job in first["jobs"]["train"].values()}
+    board["training"] |= {job: {"kept_epoch": 3, "metrics": metrics} for job in first["jobs"]["train"].values()}
     return Board.model_validate_json(json.dumps(board))
+
+
+def _score_again(row: dict[str, Any]) -> None:
+    """A protocol beside the row's own, which finds the model more robust."""
+    scores = copy.deepcopy({key: row[key] for key in ("ca", "ra", "attacks")})
+    for figure in scores["ra"].values():
+        figure["value"] = min(figure["value"] + 7, 100.0)
+        figure["high"] = min(figure["high"] + 7, 100.0)
+    row["protocols"] = {"published": scores}
+    row["jobs"]["scores"]["published"] = copy.deepcopy(row["jobs"]["scores"]["adaptive"])
+
+
+def _repeat(row: dict[str, Any], seeds: int) -> None:
+    """A row of several training seeds, whose figures are all the same."""
+    row["seeds"]["train"] = list(range(seeds))
+    row["jobs"]["train"] = {str(seed): f"{row['jobs']['train']['0']}-{seed}" for seed in range(seeds)}
+    for scores in (row, *row["protocols"].values()):
+        for figure in (scores["ca"], *scores["ra"].values()):
+            figure |= {"seeds": {f"{seed}/0": figure["value"] for seed in range(seeds)}, "spread": 0.0}

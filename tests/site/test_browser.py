@@ -77,12 +77,12 @@ def overflow(page: Page) -> int:
 
 def test_the_overview_lists_every_leaderboard_and_opens_one(opened: Page) -> None:
     go(opened, "#/")
-    assert opened.locator(".card h2").all_inner_texts() == ["float_vs_oat", "cpu_fig07", "full"]
+    assert opened.locator(".card h2").all_inner_texts() == ["float_vs_oat", "full"]
     opened.locator(".card").first.click()
     arrived(opened, "#/float_vs_oat")
     assert opened.locator("h1").inner_text() == "float_vs_oat"
-    opened.get_by_role("combobox", name="Leaderboard").select_option("cpu_fig07")
-    opened.wait_for_selector("h1:has-text('cpu_fig07')")
+    opened.get_by_role("combobox", name="Leaderboard").select_option("full")
+    opened.wait_for_selector("h1:has-text('full')")
 
 
 def test_a_header_sorts_each_group_and_says_so(opened: Page) -> None:
@@ -122,7 +122,7 @@ def test_an_attack_is_looked_at_alone(opened: Page) -> None:
 
 
 def test_a_protocol_is_chosen(opened: Page) -> None:
-    go(opened, "#/cpu_fig07")
+    go(opened, "#/full")
     adaptive = column(opened, "ra worst")
     assert set(column(opened, "protocol")) == {"adaptive"}
     opened.get_by_role("combobox", name="Protocol").select_option("published")
@@ -173,11 +173,11 @@ def test_marks_and_cells_open_a_row(opened: Page) -> None:
 
 
 def test_a_row_says_how_it_was_obtained(opened: Page) -> None:
-    go(opened, f"#/cpu_fig07/{ROW}")
+    go(opened, f"#/full/{ROW}")
     text = opened.locator("main").inner_text()
     for wanted in ("training seeds\n0, 1, 2", "Accuracy of each pair of seeds", "threat model\nLinf eps 0.25", "step=0.03125",
                    "alpha of each layer", "One line for each training seed", "Nothing that the host checks", "attack\npgd draws=1",
-                   "robuststack run suites/cpu/fig07.yaml --set precision=float32 --device cpu --only 'digits/resnet8/float lambda_n=0.2 lambda_th=0'"):  # fmt: skip
+                   "robuststack run suites/cpu/full.yaml --set train.epochs=3 --set precision=float32 --device cpu --only 'digits/resnet8/float lambda_n=0.2 lambda_th=0'"):  # fmt: skip
         assert wanted in text or wanted in opened.locator("main").text_content(), wanted
     assert opened.title().startswith("digits/resnet8/float lambda_n=0.2 lambda_th=0")
 
@@ -225,7 +225,7 @@ def test_the_theme_is_the_systems_until_it_is_chosen(opened: Page) -> None:
     opened.emulate_media(color_scheme="light")
 
 
-@pytest.mark.parametrize("address", ["#/", "#/float_vs_oat", "#/full", f"#/cpu_fig07/{ROW}"])
+@pytest.mark.parametrize("address", ["#/", "#/float_vs_oat", "#/full", f"#/full/{ROW}"])
 def test_a_phone_never_scrolls_sideways(opened: Page, address: str) -> None:
     opened.set_viewport_size(PHONE)
     go(opened, address)

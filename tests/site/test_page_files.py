@@ -118,7 +118,7 @@ def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: P
         " --only 'digits/resnet8/float lambda_n=0 lambda_th=0'"
     )
     assert payloads[1]["command"] == (
-        "robuststack run suites/cpu/fig07.yaml --set train.epochs=3 --set precision=float32 --device cpu"
+        "robuststack run suites/cpu/full.yaml --set train.epochs=3 --set precision=float32 --device cpu"
     )
 
 
