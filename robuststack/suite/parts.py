@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Annotated, Any
 
@@ -57,11 +56,6 @@ class WeightsFile(Options):
         "Where in the file the weights are, such as `state_dict_ema`; dots lead further in. Default: found.",
         min_length=1,
     )
-
-    @field_validator("file")
-    @classmethod
-    def _at_home(cls, file: str) -> str:
-        return os.path.expanduser(file)
 
 
 def _weights_file(value: object) -> object:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from robuststack.errors import ModelError
+from robuststack.errors import ModelError, RobustStackError
 from robuststack.paths import absolute
 from robuststack.plan.source_digest import has_source, source_digest
 from robuststack.suite.parts import ModelSource
@@ -57,12 +57,13 @@ def find_user_model(source: ModelSource) -> UserModel:
     if source.python is not None:
         module = source.python.partition(":")[0]
         return UserModel(source, f"source:{_source_of(module)}")
-    path = absolute(source.text)
     try:
-        with path.open("rb") as file:
+        with absolute(source.text).open("rb") as file:
             return UserModel(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
     except OSError as error:
         raise ModelError(f"{source.text} cannot be read: {error.strerror or error}") from None
+    except RobustStackError as error:  # No such home folder.
+        raise ModelError(str(error)) from None
 
 
 def _source_of(module: str) -> str:

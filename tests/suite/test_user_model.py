@@ -725,13 +725,33 @@ def test_a_run_leaves_the_search_path_as_it_was(run, here):
     assert sys.path == ["/nowhere", *before], "only what the module itself did"
 
 
-def test_a_module_that_changes_the_working_directory_moves_nothing(suite, here, registry, monkeypatch, tmp_path):
+MOVING = f"""
+import os
+{NETWORK.replace("make", "plain")}
+class Moving(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+    def forward(self, x):
+        os.chdir({{folder!r}})
+        return self.net(x)
+make = Moving
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [("import os\nos.chdir({folder!r})\n" + NETWORK, True), (MOVING, False)],
+    ids=["import", "forward"],
+)
+def test_a_module_that_changes_the_working_directory_moves_nothing(suite, here, registry, source, kept):
+    """What it does where it is imported is put back; what its network does when it is called is not, and moves no file."""
     (here / "elsewhere").mkdir()
-    name = module(f"import os\nos.chdir('elsewhere')\n{NETWORK}")
+    name = module(source.format(folder=str(here / "elsewhere")))
     result = rs.run(
         suite(f"python: '{name}:make'"), store="store", leaderboard="board", device="cpu", registry=registry
     )
-    assert Path.cwd() == here / "elsewhere"
+    assert Path.cwd() == (here if kept else here / "elsewhere")
     assert len(result.rows) == 1
     assert {path.name for path in here.iterdir()} >= {"store", "board"}
     assert list((here / "elsewhere").iterdir()) == []
@@ -745,6 +765,16 @@ def test_a_path_may_begin_with_the_home_folder(run, here, suite, registry, monke
     result = rs.run(
         suite("load: ~/w.safetensors"), store="~/store", leaderboard="~/board", device="cpu", registry=registry
     )
-    assert result.rows[0]["given"]["places"] == {"load": "~/w.safetensors"}, "a board names no folder of its maker's"
+    assert result.rows[0].user_model.places == {"load": "~/w.safetensors"}, "a board names no folder of its maker's"
     assert {path.name for path in (here / "home").iterdir()} == {"w.safetensors", "store", "board"}
     assert not (here / "~").exists()
+
+
+def test_a_home_folder_that_is_not_there_is_named_with_its_place(suite, registry):
+    with pytest.raises(SuiteError) as caught:
+        make_plan(load_suite(suite("load: ~nobody-of-this-name/w.pt")), registry, CPU)
+    place, _, reason = str(caught.value).partition(": ")
+    assert place.partition("mine.yaml:")[2].partition(":")[0].isdecimal()
+    assert reason == (
+        "~nobody-of-this-name/w.pt: there is no home folder that `~` could stand for; write the whole path"
+    )

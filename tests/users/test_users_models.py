@@ -68,10 +68,10 @@ CASES = [
     Case("as_strided", forward("y = self.features(x)\n        return self.fc(y.as_strided((len(x), 128), (128, 1)))")),
     Case("squeeze on a last batch of one", forward(
         "y = self.features(x).mean((2, 3), keepdim=True)\n        return self.head(y).squeeze()", "self.head = nn.Conv2d(8, 4, 1)"),
-        overrides=("evaluate.batch_size=29",)),
+        overrides=("evaluate.block=29",)),
     Case("squeeze inside, on a last batch of one", forward(
         "y = self.features(x).flatten(1).squeeze()\n        return self.fc(y - y.mean(-1, keepdim=True)[:, :1])"),
-        overrides=("evaluate.batch_size=29",)),
+        overrides=("evaluate.block=29",)),
     Case("parameters and buffers of rank 5", forward(
         "y = self.features(x)[:, :, None] + self.shift.mean()\n        return self.fc(self.deep(y).flatten(1))",
         "self.deep = nn.Conv3d(8, 8, 1); self.register_buffer('shift', torch.zeros(1, 8, 1, 1, 1))")),
@@ -208,7 +208,7 @@ def test_figures_are_those_of_a_plain_loop(
     monkeypatch.setattr("sys.argv", ["referee"])
     model = getattr(importlib.import_module(name), target(case))()
     ca, ra = figures(_plain(case, model))
-    assert (row["ca"]["value"], row["ra"]["FGSM"]["value"]) == pytest.approx((ca, ra), abs=1e-3)
+    assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx((ca, ra), abs=1e-3)
 
 
 class Logits(torch.nn.Module):
@@ -263,11 +263,12 @@ def test_declared_noise_is_scored_on_draws_and_comes_out_the_same_again(
     name = module(forward(f"{NOISES[kind]}\n        {PLAIN}"))
     declared = ("defenses.0.model.stochastic=true", "evaluate.draws=5")
     (row,) = score(*declared, python=f"{name}:make").rows
-    assert row["stochastic"]
-    assert row["ca"]["value"] % (100 / 30) != pytest.approx(0, abs=1e-6), "a mean over draws"
+    assert row.stochastic
+    assert row.user_model.stochastic
+    assert row.ca.value % (100 / 30) != pytest.approx(0, abs=1e-6), "a mean over draws"
     (here / "store").rename(here / "other")
     (again,) = score(*declared, python=f"{name}:make").rows
-    assert (again["ca"], again["ra"]) == (row["ca"], row["ra"])
+    assert (again.ca, again.ra) == (row.ca, row.ra)
 
 
 def test_a_model_that_runs_in_float32_alone_is_said(
@@ -350,4 +351,4 @@ def test_macs_are_those_counted_by_hand(kind: str, module: Callable[[str], str],
     layer, call, expected = COUNTED[kind]
     name = module(HEAD + ATTENTION.replace("MIX", layer).replace("CALL", call))
     (row,) = score(python=f"{name}:make").rows
-    assert row["macs"] == expected + OTHERS
+    assert row.macs == expected + OTHERS
