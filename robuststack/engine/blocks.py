@@ -7,6 +7,7 @@ files of them.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from torch import Tensor
 from robuststack.engine.attack import Seen, attack_block, checks
 from robuststack.engine.data import Data
 from robuststack.engine.judge import judge_block
-from robuststack.engine.workspace import Workspace
+from robuststack.engine.workspace import Made, Workspace
 from robuststack.errors import StoreError
 from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.specs import AttackSpec, JudgeSpec
@@ -35,17 +36,28 @@ LABELS = "labels.safetensors"
 
 def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
     """What, beside its specification and source code, decides what a job comes to: the hashes of the weights that it scores
-    and of the images that it judges."""
+    and of the images that it judges and, of a model that a function returned, what it says of the last block."""
     spec = _spec(job)
     made = workspace.made(spec, job.digest)
-    weights = made.weights
+    known: dict[str, str | None] = {"model_sha256": made.weights}
     if job.calls_function:
-        workspace.model(made)
-        weights = workspace.model_hash
-    images = (
-        workspace.store.result(spec.images)["images_sha256"] if isinstance(spec, JudgeSpec) and spec.images else None
-    )
-    return {"model_sha256": weights, **({"images_sha256": images} if images else {})}
+        known["witness"] = _witness(spec, made, workspace)
+        known["model_sha256"] = workspace.model_hash
+    if isinstance(spec, JudgeSpec) and spec.images:
+        known["images_sha256"] = workspace.store.result(spec.images)["images_sha256"]
+    return known
+
+
+def _witness(spec: AttackSpec | JudgeSpec, made: Made, workspace: Workspace) -> str:
+    """A hash of the labels that the model gives the last block of clean images. Weights and source code do not tell all
+    that a user's model computes: it may read a file, or call code that no digest follows."""
+    defense, model = workspace.model(made)
+    data = workspace.selected(made.spec.dataset, spec.selection)
+    last = (len(data) - 1) // spec.block
+    x, _ = data.batch(slice(last * spec.block, None))
+    draws = 2 if spec.setting.stochastic else 1
+    labels = judge_block(defense.view(model, spec.setting), x, draws, seed=spec.seed, stream="witness", number=last)
+    return hashlib.sha256(labels.cpu().numpy().tobytes()).hexdigest()
 
 
 def block_sizes(job: Job, workspace: Workspace) -> list[int]:
