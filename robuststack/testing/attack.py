@@ -229,7 +229,7 @@ class AttackConformance(ComponentConformance):
 def _global_state() -> tuple[object, ...]:
     """The state of Python's and NumPy's global generators."""
     _, keys, *rest = np.random.get_state()
-    return random.getstate(), keys.tolist(), *rest  # type: ignore[union-attr]
+    return random.getstate(), list(keys), *rest
 
 
 class _Blind(nn.Module):

@@ -700,7 +700,10 @@ def stale_rows(path: Path, registry: Registry) -> list[str]:
     suite = load_suite(path.parent / board.suite_file, board.overrides)
     plan = make_plan(suite, registry, Hardware(board.device, board.precision))
     expected = {row.label: row.jobs() for row in plan.rows}
-    found = {row.label: {*row.jobs.train.values(), row.jobs.measure, *row.jobs.scored()} for row in board.rows}
+    found = {
+        row.label: {*row.jobs.train.values(), row.jobs.measure, *row.jobs.attacks.values(), *row.jobs.scored()}
+        for row in board.rows
+    }
     wrong = [label for label, jobs in found.items() if expected.get(label) != jobs]
     return wrong + (sorted(set(expected) - set(found)) if board.complete else [])
 
@@ -719,10 +722,13 @@ def board(plan, tmp_path):
     whole = read_board(ROOT / "leaderboard" / "float_vs_oat.json").rows[0]
     rows = []
     for row in one.rows:
-        ids = {
-            str(position): job for position, job in enumerate(sorted(row.jobs() - {*row.train.values(), row.measure}))
-        }
-        jobs = RowJobs(train=dict(row.train), measure=row.measure, scores={"adaptive": {"ca": ids}})
+        judges = [one.by_id[job] for job in sorted(row.jobs()) if one.by_id[job].kind == "judge"]
+        jobs = RowJobs(
+            train=dict(row.train),
+            measure=row.measure,
+            attacks={judge.id: judge.spec.images for judge in judges if judge.spec.images},
+            scores={"adaptive": {"ca": {str(position): judge.id for position, judge in enumerate(judges)}}},
+        )
         rows.append(whole.model_copy(update={"label": row.label, "ra": {"worst": whole.worst}, "jobs": jobs}))
     path = tmp_path / "leaderboard" / "mine.json"
     path.parent.mkdir()
@@ -737,7 +743,8 @@ def test_a_leaderboard_of_this_code_is_not_stale(board, registry):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: re.sub(r'"judge-[0-9a-f]{16}"', '"judge-0000000000000000"', text, count=1),
+        lambda text: re.sub(r'"judge-[0-9a-f]{16}"', '"judge-0000000000000000"', text),
+        lambda text: re.sub(r'"attack-[0-9a-f]{16}"', '"attack-0000000000000000"', text, count=1),
         lambda text: text.replace('"train.epochs=3"', ""),
         lambda text: text.replace('"precision": "float32"', '"precision": "bf16"'),
         lambda text: text.replace('"device": "cpu"', '"device": "cuda"'),
