@@ -20,8 +20,8 @@ architectures: [{networks}]
 train: {{epochs: 1, batch_size: 8, attack: {{name: pgd, options: {{steps: 2, step: relative}}}}}}
 defenses: [{defenses}]
 attacks: [{{name: pgd, options: {{steps: 2}}}}]
-evaluate: {{batch_size: 8, draws: 2, keep_images: false, points: ends}}
-measure: {{repeats: 3, warmup: 0, batch_size: 2}}
+evaluate: {{block: 8, draws: 2, keep_images: false, points: ends}}
+measure: {{latency: false}}
 """
 # Half the width of a slim one is 12 channels, which the shortcuts of its second stage get.
 NARROW = "{name: wrn-10-1, options: {width: 24}}"
@@ -36,8 +36,8 @@ def suites(registry: Registry) -> list[tuple[str, str, int, str, str]]:
     narrow = ", ".join(f"{{name: {name}, options: {{width: 12}}}}" for name in networks)
     return [
         ("large", "bf16", 96, NARROW, "floats"),
-        ("defenses", "float32", 32, NARROW, ", ".join(defenses)),
-        ("networks", "float32", 32, f"{narrow}, {LIBRARIES}", "none"),
+        ("defenses", "float32", 8, NARROW, ", ".join(defenses)),
+        ("networks", "float32", 8, f"{narrow}, {LIBRARIES}", "none"),
     ]
 
 
