@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from tabulate import tabulate
 
-import robuststack as rs
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board_file import read_board
-from robuststack.leaderboard.row import Scores
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
@@ -57,37 +55,6 @@ def test_the_suites_it_shows_are_valid(tmp_path: Path, monkeypatch: pytest.Monke
     for text, rows in zip(texts, (7, 1), strict=True):
         Path("shown.yaml").write_text(text)
         assert len(make_plan(load_suite("shown.yaml"), Registry(), Hardware("cpu", "float32")).rows) == rows
-
-
-def worst(scores: Scores) -> float:
-    return scores.worst.value
-
-
-def board(name: str, **wanted: object) -> list[rs.Row]:
-    rows = read_board(ROOT / "leaderboard" / f"{name}.json").rows
-    return [row for row in rows if all(getattr(row, key) == value for key, value in wanted.items())]
-
-
-def test_what_it_says_of_seeds_is_what_the_leaderboards_say() -> None:
-    single, several = (
-        board(name, dataset="tradeoff", defense="oat", point={"lambda": 0.0})[0].ca.value
-        for name in ("float_vs_oat", "cpu_fig07")
-    )
-    lower = round(single - several)
-    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    assert 0 < lower < len(words), f"the clean end is {lower} points lower: the sentence needs other words"
-    assert re.search(rf"on\s+average\s+{words[lower]}\s+points?\s+lower", README)
-
-
-def test_what_the_guide_to_randomised_defenses_says_of_the_published_protocol_is_what_the_leaderboard_says() -> None:
-    guide = " ".join((ROOT / "docs" / "randomised-defenses.md").read_text(encoding="utf-8").split())
-    for dataset, text in (
-        ("digits", "worth {:.1f} points of robust accuracy on digits ({:.1f} against {:.1f}"),
-        ("tradeoff", "and {:.1f} on tradeoff ({:.1f} against {:.1f})"),
-    ):
-        (row,) = board("cpu_fig07", dataset=dataset, defense="float", point={"lambda_n": 1.0, "lambda_th": 0.0})
-        published = worst(row.protocols["published"])
-        assert text.format(published - worst(row), published, worst(row)) in guide
 
 
 def test_the_leaderboards_it_lists_are_the_committed_ones() -> None:

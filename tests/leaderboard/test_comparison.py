@@ -17,6 +17,7 @@ from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_lookup import find_board, open_board
 from robuststack.leaderboard.comparison import compare_boards
+from robuststack.leaderboard.row import Scores
 from robuststack.statistics import Estimate, mcnemar, paired, unpaired
 
 
@@ -58,11 +59,20 @@ def test_without_outcomes_the_printed_intervals_decide(board, found):
 
 
 def test_every_protocol_is_compared_with_itself():
-    path = Path(__file__).parents[2] / "leaderboard" / "cpu_fig07.json"
+    path = Path(__file__).parents[2] / "leaderboard" / "float_vs_oat.json"
     board = read_board(path)
-    row = next(one for one in board.rows if one.defense == "float")
+    row = next(row for row in board.rows if row.defense == "float")
+    adaptive = outcomes.load(path, (row,))
+    # The same figures by another protocol, from judge jobs of its own.
+    published = {
+        figure: {pair: f"{job}-published" for pair, job in jobs.items()}
+        for figure, jobs in row.jobs.scores["adaptive"].items()
+    }
+    jobs = row.jobs.model_copy(update={"scores": {**row.jobs.scores, "published": published}})
+    scores = Scores(ca=row.ca, ra=row.ra, attacks=row.attacks)
+    row = row.model_copy(update={"jobs": jobs, "protocols": {"published": scores}})
     board = changed(board, rows=(row,))
-    found = outcomes.load(path, board.rows)
+    found = {**adaptive, **{f"{job}-published": outcome for job, outcome in adaptive.items()}}
     published = row.jobs.scores["published"]["PGD-7"].values()
     altered = {**found, **{job: np.zeros_like(found[job]) for job in published}}
     worse = {one.figure: one.difference for one in compare_boards(board, board, found, altered).changes}

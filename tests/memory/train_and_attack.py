@@ -1,4 +1,10 @@
-"""Every defense and network trained for three steps and attacked, in this process: `train_and_attack.py [--unguarded]`."""
+"""Every defense and network trained for three steps and attacked, in this process.
+
+    train_and_attack.py [--unguarded] [PART ...]
+
+The parts are `large` (a slim network with narrow shortcuts on large images, where the fault of torch shows), `defenses` and
+`networks`; all of them unless some are named.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +51,10 @@ def main() -> int:
     if "--unguarded" in sys.argv:
         runtime.avoid_fault = lambda model: None
     registry = Registry()
+    wanted = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     for name, precision, size, networks, defenses in suites(registry):
+        if wanted and name not in wanted:
+            continue
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "suite.yaml")
             path.write_text(
