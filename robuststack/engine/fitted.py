@@ -66,7 +66,8 @@ class FittedForward:
 def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runtime) -> Needs:
     """Place the model on the device, find out what it needs, and give it that from now on, in eval mode.
 
-    `view` is a view of it, which takes images of `shape` (C, H, W). What is found depends on the model and on nothing else.
+    `view` is a view of it, without noise if it has such a setting, which takes images of `shape` (C, H, W). What is found
+    depends on the model and on nothing else.
     A model that nothing helps is left as the engine likes it, for whoever calls it next to hear why.
     """
     runtime.place(model, channels_last=False)
@@ -150,8 +151,11 @@ class _Trial:
         return None
 
     def agrees(self, needs: Needs, seen: _Seen) -> bool:
-        """Whether the network computes the same under `needs` as it did."""
+        """Whether the network computes the same under `needs` as it did; of a randomised one, whether it runs at all, since
+        its noise may come in memory order."""
         again = self.run(needs)
+        if self.view.stochastic:
+            return again is not None
         return again is not None and same(again.logits, seen.logits) and _both(again.gradient, seen.gradient)
 
     def for_one(self, needs: Needs, seen: _Seen) -> Needs:
@@ -159,7 +163,7 @@ class _Trial:
         alone = replace(self, images=self.images[:1])
         for pairs in (False, True):
             single = alone.run(replace(needs, pairs=pairs))
-            if single is not None and same(single.logits, seen.logits[:1]):
+            if single is not None and (self.view.stochastic or same(single.logits, seen.logits[:1])):
                 return single.needs
         return needs
 

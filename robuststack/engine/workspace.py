@@ -159,7 +159,9 @@ class Workspace:
 def ready(defense: Defense, model: nn.Module, shape: tuple[int, int, int], runtime: Runtime) -> nn.Module:
     """The model on the device, in eval mode, with what it needs of those who call it."""
     try:
-        view = defense.view(model, defense.reference_setting())
+        setting = defense.reference_setting()
+        # Noise is drawn in memory order: with it, no two layouts give the same logits.
+        view = defense.view(model, defense.quiet(setting) or setting)
     except Exception:  # No model of this defense: the probe says so.
         return runtime.place(model)
     fit(model, view, shape, runtime)
