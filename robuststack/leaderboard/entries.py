@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from robuststack.evidence.front import dominated, hypervolume, knee
 from robuststack.leaderboard.board import Entry
-from robuststack.leaderboard.front import Accuracies, dominated, hypervolume, knee, pareto
 from robuststack.leaderboard.row import Row
 from robuststack.wording import component_text, options_text
 
@@ -38,16 +40,16 @@ def _apart(row: Row) -> dict[str, Any]:
     return {key: row.point[key] for key in keys if key in row.point}
 
 
-def accuracies(row: Row) -> Accuracies:
-    """Where a row lies in the plane."""
+def accuracies(row: Row) -> tuple[float, float]:
+    """Where a row lies in the plane of clean and robust accuracy, in percent."""
     return row.ca.value, row.worst.value
 
 
 def entry_of(rows: Sequence[Row]) -> Entry:
     """One entry, from its rows."""
-    points = [accuracies(row) for row in rows]
-    named = dict(zip([setting(row) for row in rows], points, strict=True))
-    bent = knee(pareto(points))
+    points = np.array([accuracies(row) for row in rows])
+    names = [setting(row) for row in rows]
+    bent = int(knee(points))
     first = rows[0]
     return Entry(
         variant=first.variant,
@@ -56,9 +58,9 @@ def entry_of(rows: Sequence[Row]) -> Entry:
         shown={**first.shown, **_apart(first)},
         models=1 if is_tuned(first) else len(rows),
         settings=len(rows),
-        hypervolume=round(hypervolume(points), 2),
-        knee=next((name for name, point in named.items() if point == bent), None),
-        dominated=tuple(name for name, point in named.items() if dominated(point, points)),
+        hypervolume=round(float(hypervolume(points)), 2),
+        knee=names[bent] if bent >= 0 else None,
+        dominated=tuple(name for name, lost in zip(names, dominated(points), strict=True) if lost),
     )
 
 

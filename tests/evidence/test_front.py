@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robuststack.evidence.front import SettingLabels, dominated, front, hypervolume
+from robuststack.evidence.front import SettingLabels, dominated, front, hypervolume, knee
 from simulation import World, truth
 
 
@@ -64,3 +64,28 @@ def test_the_area_is_that_of_the_cells_that_are_dominated(pairs):
     assert hypervolume(points) == pytest.approx(sum(cells))
     expected = [any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in pairs) for p in pairs]
     assert dominated(points).tolist() == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)), min_size=1, max_size=6))
+def test_a_front_dominates_all_and_itself_nowhere(pairs):
+    points = np.array(pairs, dtype=float)
+    front_points = points[~dominated(points)]
+    assert not dominated(front_points).any()
+    for point in points[dominated(points)]:
+        assert dominated(np.vstack([point, front_points]))[0]
+
+
+def test_the_hypervolume_of_a_staircase():
+    assert hypervolume(np.array([[100.0, 100.0]])) == 100
+    assert hypervolume(np.array([[90.0, 0.0], [80.0, 50.0]])) == 40  # No robustness adds nothing.
+    assert hypervolume(np.array([[90.0, 40.0], [60.0, 70.0]])) == pytest.approx(90 * 0.4 + 60 * 0.3)
+
+
+def test_the_knee_bulges_most():
+    assert knee(np.array([[100.0, 0.0], [95.0, 60.0], [60.0, 70.0]])) == 1
+    assert knee(np.array([[60.0, 70.0], [95.0, 60.0], [100.0, 0.0], [50.0, 60.0]])) == 1  # In any order.
+    assert knee(np.array([[100.0, 0.0], [50.0, 50.0], [0.0, 100.0]])) == -1  # A line has none.
+    assert knee(np.array([[100.0, 0.0], [40.0, 40.0], [0.0, 100.0]])) == -1  # Neither has a dent.
+    assert knee(np.array([[100.0, 0.0], [0.0, 100.0]])) == -1
+    assert knee(np.array([[100.0, 0.0]])) == -1

@@ -2,50 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made_rows import changed
 
+from robuststack.evidence.front import hypervolume
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.entries import entry_cells, make_entries
-from robuststack.leaderboard.front import dominated, hypervolume, knee, pareto
-
-accuracy = st.integers(0, 100).map(float)
-points = st.lists(st.tuples(accuracy, accuracy), min_size=1, max_size=6)
-
-
-def test_the_hypervolume_of_a_staircase():
-    assert hypervolume([(100.0, 100.0)]) == 100
-    assert hypervolume([(80.0, 50.0)]) == 40
-    assert hypervolume([(90.0, 0.0), (80.0, 50.0)]) == 40  # No robustness adds nothing.
-    assert hypervolume([(90.0, 40.0), (60.0, 70.0)]) == pytest.approx(90 * 0.4 + 60 * 0.3)
-
-
-@given(points)
-def test_the_hypervolume_is_the_share_of_the_plane_that_is_dominated(found):
-    below = np.zeros((100, 100), dtype=bool)
-    for ca, ra in found:
-        below[: int(ca), : int(ra)] = True
-    assert hypervolume(found) == pytest.approx(below.mean() * 100)
-
-
-@given(points)
-def test_a_front_dominates_all_and_itself_nowhere(found):
-    front = pareto(found)
-    assert not any(dominated(one, front) for one in front)
-    assert all(one in front or dominated(one, front) for one in found)
-    assert all(a[0] > b[0] and a[1] < b[1] for a, b in itertools.pairwise(front))
-
-
-def test_the_knee_bulges_most():
-    assert knee([(100.0, 0.0), (95.0, 60.0), (60.0, 70.0)]) == (95.0, 60.0)
-    assert knee([(100.0, 0.0), (50.0, 50.0), (0.0, 100.0)]) is None  # A line has none.
-    assert knee([(100.0, 0.0), (40.0, 40.0), (0.0, 100.0)]) is None  # Neither has a dent.
-    assert knee([(100.0, 0.0), (0.0, 100.0)]) is None
 
 
 def test_the_rows_of_one_model_are_one_entry(trained):
@@ -56,7 +19,7 @@ def test_the_rows_of_one_model_are_one_entry(trained):
     assert {entry.models for entry in found.values()} == {1}
     rows = [row for row in board.rows if row.defense == "float"]
     assert found["float"].hypervolume == pytest.approx(
-        hypervolume([(row.ca.value, row.worst.value) for row in rows]), abs=0.01
+        hypervolume(np.array([(row.ca.value, row.worst.value) for row in rows])), abs=0.01
     )
     assert entry_cells(found["oat"])[:4] == ["tradeoff, resnet8", "oat dim=4", "1", "2"]
 

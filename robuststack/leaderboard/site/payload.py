@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from robuststack.evidence.front import dominated
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.entries import accuracies, entry_of, entry_title, grouped, is_tuned, setting
-from robuststack.leaderboard.front import pareto
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.site.command_line import command_line
 from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, suspicions
@@ -20,7 +22,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
     """`name` is that of the file; `colours` lists the defenses of all leaderboards: each keeps its colour everywhere."""
     rows = board.rows
     headings = list(dict.fromkeys(row.heading for row in rows))
-    fronts = {heading: set(pareto([accuracies(row) for row in rows if row.heading == heading])) for heading in headings}
+    fronts = {heading: _front([accuracies(row) for row in rows if row.heading == heading]) for heading in headings}
     beside = _standing(rows)
     taken: set[str] = set()
     shown = [
@@ -58,6 +60,11 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
 def _entry(rows: Sequence[Row]) -> dict[str, Any]:
     entry = entry_of(rows)
     return {**entry.model_dump(mode="json"), "heading": rows[0].heading, "title": entry_title(entry)}
+
+
+def _front(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
+    """The points that no other dominates."""
+    return {point for point, lost in zip(points, dominated(np.array(points)), strict=True) if not lost}
 
 
 def _standing(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
