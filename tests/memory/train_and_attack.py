@@ -41,7 +41,7 @@ def suites(registry: Registry) -> list[tuple[str, str, int, str, str]]:
     networks = [name for name in registry.names("architecture") if ":" not in name and "-" not in name]
     narrow = ", ".join(f"{{name: {name}, options: {{width: 12}}}}" for name in networks)
     return [
-        ("large", "bf16", 96, NARROW, "floats"),
+        ("large", "float32", 96, NARROW, "floats"),
         ("defenses", "float32", 8, NARROW, ", ".join(defenses)),
         ("networks", "float32", 8, f"{narrow}, {LIBRARIES}", "none"),
     ]
