@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -123,17 +123,26 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _close_output() -> None:
-    """Let go of what was not written, so that Python does not try again on its way out, and fail with a traceback."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Write what is left, or let go of it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            _let_go(stream)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Send what cannot be written, and whatever comes after it, nowhere: else Python tries again on its way out, and ends
+    with a traceback or an exit code of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(code: int, *messages: object) -> int:
-    with contextlib.suppress(OSError):  # Standard error may be on the full disk too.
+    try:
         for message in messages:
             click.echo(f"robuststack: error: {' '.join(str(message).split())}", err=True)
+    except OSError:  # Standard error may be on the full disk too.
+        _let_go(sys.stderr)
     return code
