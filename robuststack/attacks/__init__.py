@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from robuststack.attacks.attacked_model import AttackedModel
     from robuststack.attacks.ball import Ball, project
     from robuststack.attacks.eot import loss_gradient, mean_logits, mean_margin
-    from robuststack.attacks.library_seed import seeded_from
     from robuststack.attacks.losses import cross_entropy, dlr
     from robuststack.attacks.margins import judged_margin, margin, still_open
     from robuststack.attacks.restarts import Run, worst
+    from robuststack.attacks.seeding import seeded_from
     from robuststack.attacks.starts import Start, normal_start, surface_start, uniform_start, zero_start
     from robuststack.attacks.state import State
     from robuststack.plugin.attack import Loss
@@ -28,7 +28,7 @@ _EXPORTS = {
     "robuststack.attacks.attacked_model": ["AttackedModel"],
     "robuststack.attacks.ball": ["Ball", "project"],
     "robuststack.attacks.eot": ["loss_gradient", "mean_logits", "mean_margin"],
-    "robuststack.attacks.library_seed": ["seeded_from"],
+    "robuststack.attacks.seeding": ["seeded_from"],
     "robuststack.attacks.losses": ["cross_entropy", "dlr"],
     "robuststack.attacks.margins": ["judged_margin", "margin", "still_open"],
     "robuststack.attacks.restarts": ["Run", "worst"],

@@ -216,4 +216,4 @@ def worst_without_each_draw(reading: Reading, attacks: Sequence[np.ndarray], tru
 
 def default_draws(readings: Sequence[Reading]) -> int:
     """How many judging draws a suite with these readings takes unless it says otherwise: max(20, 4 times the largest)."""
-    return max(20, *(4 * reading.size for reading in readings), 20)
+    return max([20, *(4 * reading.size for reading in readings)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robuststack.attacks.attacked_model import AttackedModel
-from robuststack.attacks.library_seed import seeded_from
+from robuststack.attacks.seeding import seeded_from
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.random_streams import seeded, stream_seed
 from robuststack.engine.runtime import Runtime, current_card
