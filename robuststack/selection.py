@@ -10,6 +10,8 @@ import numpy as np
 LimitRule = Literal["stratified", "first"]
 LIMIT_SEED = 20220615
 """Of the rule, not of a run: two suites with the same limit score the same images."""
+SAMPLE_SEED = 20220426
+"""Of samples, not of a run: every check looks at the same images."""
 
 
 def limited(labels: np.ndarray, limit: int | None, rule: LimitRule) -> np.ndarray:
@@ -20,6 +22,20 @@ def limited(labels: np.ndarray, limit: int | None, rule: LimitRule) -> np.ndarra
     if limit is None or limit >= len(labels) or rule == "first":
         return np.arange(len(labels))[:limit]
     return stratified(labels, limit, seed=LIMIT_SEED)
+
+
+def sampled(labels: np.ndarray, count: int, *, besides: int = 0) -> np.ndarray:
+    """The rows of a sample of `count` images, each class in proportion, drawn with a fixed seed: int64, sorted.
+
+    With `besides` the sample is drawn from the images that the sample of that many images leaves: to confirm on others what
+    was seen on those. All images that there are come back if `count` is more. `labels` are whole numbers [N].
+    """
+    rows = np.arange(len(labels))
+    if besides:
+        rows = np.setdiff1d(rows, sampled(labels, besides))
+    if count >= len(rows):
+        return rows
+    return np.asarray(rows[stratified(labels[rows], count, seed=SAMPLE_SEED)])
 
 
 def stratified(labels: np.ndarray, count: int, *, seed: int, leave: int = 0) -> np.ndarray:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import robuststack as rs
-from robuststack.selection import limited
+from robuststack.plan.specs import ImageSelection
+from robuststack.selection import limited, sampled
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(np.array)
 
@@ -63,3 +64,38 @@ def test_a_limit_takes_no_more_than_there_is(limit, count, rule):
 def test_the_images_of_a_limit_never_change():
     """Leaderboards are compared image by image."""
     assert limited(np.arange(40) // 10, 8, "stratified").tolist() == [3, 8, 16, 17, 20, 26, 30, 37]
+
+
+@given(labels=LABELS, count=st.integers(1, 70), others=st.integers(1, 70))
+def test_a_sample_and_the_images_besides_it_share_none(labels, count, others):
+    rows, besides = sampled(labels, count), sampled(labels, others, besides=count)
+    assert len(rows) == min(count, len(labels))
+    assert len(besides) == min(others, len(labels) - len(rows))
+    assert not set(rows.tolist()) & set(besides.tolist())
+    for chosen in (rows, besides):
+        assert chosen.tolist() == sorted(chosen.tolist())
+
+
+@given(labels=LABELS, limit=st.none() | st.integers(1, 70), count=st.integers(1, 70), besides=st.integers(0, 70))
+def test_a_sample_is_of_the_images_that_the_limit_takes(labels, limit, count, besides):
+    whole = ImageSelection(split="test", limit=limit, rule="stratified" if limit else None)
+    sample = whole.sampled(count, besides)
+    rows = sample.rows(labels)
+    assert set(rows.tolist()) <= set(whole.rows(labels).tolist())
+    assert len(rows) == sample.count(len(labels))
+
+
+def test_a_selection_without_a_sample_is_the_same_job_as_ever():
+    whole = ImageSelection(split="test", limit=8, rule="stratified")
+    assert whole.identity() == {"split": "test", "limit": 8, "rule": "stratified"}
+    assert ImageSelection.model_validate(whole.plain()) == whole
+    sample = whole.sampled(4, besides=2)
+    assert sample.identity()["sample"] == {"count": 4, "besides": 2}
+    assert ImageSelection.model_validate(sample.plain()) == sample
+
+
+def test_the_images_of_a_sample_never_change():
+    """An audit is cached, and repeated on another machine."""
+    labels = np.arange(40) // 10
+    assert sampled(labels, 8).tolist() == [3, 8, 10, 19, 22, 28, 38, 39]
+    assert sampled(labels, 4, besides=8).tolist() == [4, 11, 23, 32]

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robuststack import selection
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.errors import DatasetError
 from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
-from robuststack.selection import LimitRule
 
 TOLERANCE = 1e-6
 """Values so far outside [0, 1] are rounding (a sum of float32 products ends a few bits above 1), and are clipped."""
@@ -52,11 +50,11 @@ class Data:
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size))
 
-    def limited(self, limit: int | None, rule: LimitRule) -> Data:
-        """The images that a `limit` leaves to score, in the same order."""
-        if limit is None or limit >= len(self):
+    def at(self, chosen: np.ndarray) -> Data:
+        """The images in the rows `chosen` [M], sorted, and their labels; these data themselves if that is all."""
+        if len(chosen) == len(self):
             return self
-        rows = torch.from_numpy(selection.limited(self.labels.cpu().numpy(), limit, rule))
+        rows = torch.from_numpy(chosen)
         return Data(self.images[rows.to(self.images.device)], self.labels[rows.to(self.labels.device)])
 
 

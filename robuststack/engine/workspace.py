@@ -88,7 +88,7 @@ class Workspace:
     def selected(self, spec: ComponentSpec, selection: ImageSelection) -> Data:
         """The images that are scored, with their labels."""
         data = self.data(spec)[selection.split]
-        return data.limited(selection.limit, selection.rule or "first")
+        return data.at(selection.rows(data.labels.cpu().numpy()))
 
     def made(self, spec: AttackSpec | JudgeSpec, digest: str | None = None) -> Made:
         """What the model of an attack or judge job is, for a job of that digest.

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -24,7 +26,7 @@ from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Split
 from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.threat import Threat
-from robuststack.selection import LimitRule
+from robuststack.selection import LimitRule, limited, sampled
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.suite import Evaluate, Measure
 from robuststack.suite.user_model import UserModel
@@ -106,13 +108,27 @@ class ModelSpec(Spec):
     user_model: UserModelSpec | None = None
 
 
+class ImageSample(Spec):
+    """A seeded sample, each class in proportion, of the images that a selection takes."""
+
+    count: int = Field(ge=1)
+    besides: int = Field(0, ge=0)
+    """Above 0: a sample of the images that the sample of this many leaves."""
+
+
 class ImageSelection(Spec):
-    """The images that a model is scored on: `limit` of a split, chosen by a rule, or all."""
+    """The images that a model is scored on: `limit` of a split, chosen by a rule, or all; and of these a sample, or all."""
 
     split: Split
     limit: int | None = None
     rule: LimitRule | None = None
     """None without a limit: there is no choice to make."""
+    sample: ImageSample | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent_sample(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.sample else {key: value for key, value in data.items() if key != "sample"}
 
     @classmethod
     def of(cls, evaluate: Evaluate) -> Self:
@@ -122,7 +138,24 @@ class ImageSelection(Spec):
 
     def count(self, size: int) -> int:
         """How many images of a split of `size` images that is."""
-        return size if self.limit is None else min(size, self.limit)
+        chosen = size if self.limit is None else min(size, self.limit)
+        if self.sample is None:
+            return chosen
+        return min(self.sample.count, max(chosen - self.sample.besides, 0))
+
+    def sampled(self, count: int, besides: int = 0) -> ImageSelection:
+        """A sample of `count` of these images; with `besides`, of those that the sample of that many leaves.
+
+        No more images than there are make a sample of all, which is another selection by name and the same by content.
+        """
+        return self.model_copy(update={"sample": ImageSample(count=count, besides=besides)})
+
+    def rows(self, labels: np.ndarray) -> np.ndarray:
+        """The rows of the split that are taken, in its order: labels [N], whole numbers -> int64."""
+        rows = limited(labels, self.limit, self.rule or "first")
+        if self.sample is None:
+            return rows
+        return np.asarray(rows[sampled(labels[rows], self.sample.count, besides=self.sample.besides)])
 
 
 class TrainSpec(Spec):

@@ -14,6 +14,7 @@ import robuststack as rs
 from robuststack.engine import data as data_module
 from robuststack.engine.data import Data, augment, load, room, training_batches
 from robuststack.errors import DatasetError
+from robuststack.plan.specs import ImageSelection
 
 CPU = torch.device("cpu")
 
@@ -102,16 +103,18 @@ def test_who_writes_into_a_batch_does_not_change_the_data(kind, shape, index):
     assert torch.equal(data.labels, before[1])
 
 
-def test_a_limit_takes_images_with_their_labels():
+def test_chosen_images_come_with_their_labels():
     data = Data(torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1), torch.arange(20) // 10)
-    some = data.limited(4, "stratified")
-    assert some.labels.tolist() == [0, 0, 1, 1]
-    rows = some.images.flatten().tolist()
+    labels = data.labels.numpy()
+    few = data.at(ImageSelection(split="test", limit=4, rule="stratified").rows(labels))
+    assert few.labels.tolist() == [0, 0, 1, 1]
+    rows = few.images.flatten().tolist()
     assert rows == sorted(rows)
-    assert [row // 10 for row in rows] == some.labels.tolist()
-    assert data.limited(4, "first").images.flatten().tolist() == [0, 1, 2, 3]
-    assert data.limited(None, "stratified") is data
-    assert data.limited(20, "stratified") is data
+    assert [row // 10 for row in rows] == few.labels.tolist()
+    first = data.at(ImageSelection(split="test", limit=4, rule="first").rows(labels))
+    assert first.images.flatten().tolist() == [0, 1, 2, 3]
+    assert data.at(ImageSelection(split="test").rows(labels)) is data
+    assert data.at(ImageSelection(split="test", limit=20, rule="stratified").rows(labels)) is data
 
 
 def test_batches_cover_everything_in_order():
