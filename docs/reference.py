@@ -79,7 +79,7 @@ def undocumented() -> list[str]:
 
 def built_in() -> list[Registration]:
     """What the project itself registers."""
-    return [one for one in Registry() if one.distribution == OURS]
+    return [registration for registration in Registry() if registration.distribution == OURS]
 
 
 # Hooks
@@ -87,11 +87,11 @@ def built_in() -> list[Registration]:
 
 def hooks(module: ModuleType) -> dict[str, Any]:
     """The hooks that a module specifies, in its order."""
-    return {name: one for name, one in vars(module).items() if hasattr(one, "robuststack_spec")}
+    return {name: function for name, function in vars(module).items() if hasattr(function, "robuststack_spec")}
 
 
 def undescribed_hooks(module: ModuleType) -> list[str]:
-    return [f"hook {name}" for name, one in hooks(module).items() if not (one.__doc__ or "").strip()]
+    return [f"hook {name}" for name, hook in hooks(module).items() if not (hook.__doc__ or "").strip()]
 
 
 def hooks_page(module: ModuleType) -> str:
@@ -100,9 +100,9 @@ def hooks_page(module: ModuleType) -> str:
         "An entry point of the group `robuststack` names a module, or an object, that implements some of these with"
         " `@robuststack.hookimpl`. An implementation takes only the arguments it wants.",
     ]
-    for name, one in hooks(module).items():
-        arguments = ", ".join(f"{key}: {value.annotation}" for key, value in inspect.signature(one).parameters.items())
-        parts += [f"## {name}", f"`{name}({arguments})`", inspect.cleandoc(one.__doc__)]
+    for name, hook in hooks(module).items():
+        arguments = ", ".join(f"{key}: {value.annotation}" for key, value in inspect.signature(hook).parameters.items())
+        parts += [f"## {name}", f"`{name}({arguments})`", inspect.cleandoc(hook.__doc__)]
     return _page(parts)
 
 
@@ -155,7 +155,7 @@ def suite_page(model: type[BaseModel]) -> str:
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]
+    return [model for inner in getattr(annotation, "__args__", ()) for model in _models(inner)]
 
 
 # Components
@@ -170,12 +170,12 @@ def option_models(registration: Registration) -> list[tuple[str, type[BaseModel]
 
 def undescribed_options(registrations: Iterable[Registration]) -> list[str]:
     missing = []
-    for one in registrations:
-        if not one.load().summary():
-            missing.append(f"{one.kind} {one.name}")
+    for registration in registrations:
+        if not registration.load().summary():
+            missing.append(f"{registration.kind} {registration.name}")
         missing += [
-            f"{one.kind} {one.name}, {title.lower()[:-1]} {row['name']}"
-            for title, model in option_models(one)
+            f"{registration.kind} {registration.name}, {title.lower()[:-1]} {row['name']}"
+            for title, model in option_models(registration)
             for row in describe(model)
             if not row["description"]
         ]
@@ -190,14 +190,14 @@ def components_page(registrations: Iterable[Registration]) -> str:
     ]
     for kind in KINDS:
         parts.append(f"## {kind.capitalize()}s")
-        for one in (some for some in registrations if some.kind == kind):
-            cls = one.load()
-            parts += [f"### {kind} {one.name}", inspect.cleandoc(cls.__doc__ or "")]
+        for registration in (registration for registration in registrations if registration.kind == kind):
+            cls = registration.load()
+            parts += [f"### {kind} {registration.name}", inspect.cleandoc(cls.__doc__ or "")]
             parts += [f"From: {cls.paper}."] if cls.paper else []
-            for title, model in option_models(one):
+            for title, model in option_models(registration):
                 rows = describe(model)
                 for row in rows:
-                    row["default"] = one.preset.get(row["name"], row["default"])
+                    row["default"] = registration.preset.get(row["name"], row["default"])
                 parts += [f"{title}:", _table(rows)] if rows else []
     return _page(parts)
 
@@ -215,11 +215,11 @@ def contracts_page(classes: Iterable[type]) -> str:
         bases = [base.__name__ for base in cls.__bases__ if base in classes]
         parts += [f"## {cls.__name__}", inspect.cleandoc(cls.__doc__ or "")]
         parts += [f"A `{bases[0]}`."] if bases else []
-        for name, one in vars(cls).items():
-            function = one.fget if isinstance(one, property) else getattr(one, "__func__", one)
+        for name, member in vars(cls).items():
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
             if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
                 continue
-            signature = "" if isinstance(one, property) else str(inspect.signature(function)).replace("self, ", "")
+            signature = "" if isinstance(member, property) else str(inspect.signature(function)).replace("self, ", "")
             signature = signature.replace("(self)", "()").replace("'", "")
             parts += [f"**`{name}{signature}`**", inspect.cleandoc(function.__doc__)]
     return _page(parts)
@@ -239,19 +239,19 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
 
 def _with_inner(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     yield name, command
-    for inner, one in getattr(command, "commands", {}).items():
-        yield from _with_inner(f"{name} {inner}", one)
+    for inner, subcommand in getattr(command, "commands", {}).items():
+        yield from _with_inner(f"{name} {inner}", subcommand)
 
 
-def undescribed_commands(found: Iterable[tuple[str, click.Command]]) -> list[str]:
+def undescribed_commands(named: Iterable[tuple[str, click.Command]]) -> list[str]:
     missing = []
-    for name, command in found:
+    for name, command in named:
         if not (command.help or "").strip():
             missing.append(f"command {name}")
         missing += [
-            f"command {name}, option {one.opts[-1]}"
-            for one in command.params
-            if isinstance(one, click.Option) and not (one.help or "").strip()
+            f"command {name}, option {parameter.opts[-1]}"
+            for parameter in command.params
+            if isinstance(parameter, click.Option) and not (parameter.help or "").strip()
         ]
     return missing
 
@@ -261,7 +261,9 @@ def commands_page() -> str:
     for name, command in all_commands():
         context = click.Context(command, info_name=f"robuststack {name}")
         parts += [f"## {name}", inspect.cleandoc(command.help or ""), f"    {command.get_usage(context)[7:]}"]
-        rows = [one.get_help_record(context) for one in command.params if isinstance(one, click.Option)]
+        rows = [
+            parameter.get_help_record(context) for parameter in command.params if isinstance(parameter, click.Option)
+        ]
         cells = [(f"`{record[0]}`", record[1]) for record in rows if record]
         parts += [_grid(cells, ["option", "meaning"])] if cells else []
     return _page(parts)

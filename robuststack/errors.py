@@ -108,5 +108,5 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     choices = sorted(choices)
     near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.55)
     if near:
-        return f"did you mean {' or '.join(repr(one) for one in near)}?"
+        return f"did you mean {' or '.join(repr(match) for match in near)}?"
     return f"valid: {', '.join(choices)}" if choices else "there are none"

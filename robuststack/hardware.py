@@ -107,8 +107,8 @@ def resolve(device: str = "auto", precision: str = "auto") -> Hardware:
         raise RobustStackError(f"--device {device}: {did_you_mean(device, ['auto', 'cpu', 'cuda', 'cuda:0'])}")
     index = int(match[1] or 0)
     if device != "cpu" and index >= len(cards):
-        found = f"{len(cards)} CUDA device(s) found" if cards else "no CUDA device is found by this torch build"
-        raise RobustStackError(f"--device {device}: {found}; valid: auto, cpu")
+        problem = f"{len(cards)} CUDA device(s) found" if cards else "no CUDA device is found by this torch build"
+        raise RobustStackError(f"--device {device}: {problem}; valid: auto, cpu")
     if precision == "auto":
         fast = cards[index] >= AMPERE if device != "cpu" else bool(cpu_bf16())
         precision = "bf16" if fast else "float32"
@@ -136,15 +136,15 @@ def cpu_name() -> str:
     name, flags = _cpu_facts("model name"), _cpu_facts("flags").split()
     if not name:
         return "unknown processor"
-    widest = next((one for one in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if one in flags), "")
+    widest = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags), "")
     kind = "/".join(_cpu_facts(key) for key in ("cpu family", "model", "stepping"))
     return f"{name} ({kind}{f', {widest}' if widest else ''})"
 
 
 def _cpu_facts(key: str) -> str:
     """What the system says of the first processor under `key`; empty where it says nothing."""
-    found = re.search(rf"^{key}\s*:[ \t]*(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
-    return found[1].strip() if found else ""
+    match = re.search(rf"^{key}\s*:[ \t]*(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
+    return match[1].strip() if match else ""
 
 
 @cache

@@ -89,30 +89,30 @@ def _refuse_beside_table1(context: click.Context) -> None:
 def _published(registry: Registry, architecture: str | None) -> list[dict[str, Any]]:
     """Every figure of the table, or those of one architecture, with what is counted here by each convention."""
     figures = published()
-    chosen = [one for one in figures if architecture in (None, one.architecture)]
+    chosen = [figure for figure in figures if architecture in (None, figure.architecture)]
     if not chosen:
-        hint = did_you_mean(str(architecture), {one.architecture for one in figures})
+        hint = did_you_mean(str(architecture), {figure.architecture for figure in figures})
         raise RobustStackError(f"no size of {architecture!r} is published: {hint}")
 
     from robuststack.engine.counting import comparison
 
     return [
         {
-            "source": one.source, "method": one.method, "architecture": one.architecture, "printed": one.printed,
-            "unit": one.unit, "conventions": comparison(registry, one),
+            "source": figure.source, "method": figure.method, "architecture": figure.architecture,
+            "printed": figure.printed, "unit": figure.unit, "conventions": comparison(registry, figure),
         }
-        for one in chosen
+        for figure in chosen
     ]  # fmt: skip
 
 
 def _table(figures: Sequence[dict[str, Any]]) -> str:
     header = ["method", "architecture", "printed", "convention", "counted", "agrees"]
     blocks = []
-    for source in dict.fromkeys(one["source"] for one in figures):
+    for source in dict.fromkeys(figure["source"] for figure in figures):
         rows = [
-            [one["method"], one["architecture"], f"{one['printed']} {one['unit']}", way["convention"],
+            [figure["method"], figure["architecture"], f"{figure['printed']} {figure['unit']}", way["convention"],
              f"{way['counted']:,}", way["agrees"]]
-            for one in figures if one["source"] == source for way in one["conventions"]
+            for figure in figures if figure["source"] == source for way in figure["conventions"]
         ]  # fmt: skip
         align = ("left", "left", "right", "left", "right", "left")
         blocks.append(f"{source}\n\n{tabulate(rows, header, disable_numparse=True, colalign=align)}")
@@ -124,16 +124,16 @@ def _disagreements(figures: Sequence[dict[str, Any]]) -> list[str]:
     gives together."""
     lines = []
     kinds: dict[tuple[str, str, str], list[tuple[str, set[str]]]] = {}
-    for one in figures:
-        ways = {way["convention"] for way in one["conventions"] if way["agrees"] != "no"}
-        figure = f"{one['printed']} {one['unit']} ({one['architecture']})"
+    for figure in figures:
+        ways = {way["convention"] for way in figure["conventions"] if way["agrees"] != "no"}
+        text = f"{figure['printed']} {figure['unit']} ({figure['architecture']})"
         if ways:
-            kinds.setdefault((one["source"], one["method"], one["unit"]), []).append((figure, ways))
+            kinds.setdefault((figure["source"], figure["method"], figure["unit"]), []).append((text, ways))
         else:
-            lines.append(f"{one['method']}: nothing counted here gives {figure}")
-    for (_, method, _), found in kinds.items():
-        if not set.intersection(*(ways for _, ways in found)):
-            printed = ", ".join(f"{figure}: {' or '.join(sorted(ways))}" for figure, ways in found)
+            lines.append(f"{figure['method']}: nothing counted here gives {text}")
+    for (_, method, _), printed_ways in kinds.items():
+        if not set.intersection(*(ways for _, ways in printed_ways)):
+            printed = ", ".join(f"{text}: {' or '.join(sorted(ways))}" for text, ways in printed_ways)
             lines.append(f"{method}: no one convention gives every figure; {printed}")
     return lines
 

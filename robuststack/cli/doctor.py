@@ -43,16 +43,18 @@ def command() -> int:
     click.echo(f"CUDA devices: {len(cards)}{f' ({capabilities})' if cards else ''}")
     click.echo(f"`--device auto` is {auto.device}, `precision: auto` is {auto.precision}")
     folder = data_folder()
-    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    existing = next(ancestor for ancestor in (folder, *folder.parents) if ancestor.exists())
     click.echo(f"data folder: {folder} ({shutil.disk_usage(existing).free / 2**30:.0f} GiB free)")
 
     registry = Registry()
-    plugins = sorted({(one.plugin, f"{one.distribution} {one.version}") for one in registry})
+    plugins = sorted(
+        {(registration.plugin, f"{registration.distribution} {registration.version}") for registration in registry}
+    )
     click.echo("plugins: " + ", ".join(f"{name} ({distribution})" for name, distribution in plugins))
     problems += registry.warnings()
-    for one in registry:
+    for registration in registry:
         try:
-            one.load()
+            registration.load()
         except PluginError as error:
             problems.append(str(error))
     for problem in problems:

@@ -17,26 +17,26 @@ from robuststack.plugin.registry import KINDS, Registration
 def command(kind: str | None, as_json: bool) -> None:
     """List the registered defenses, architectures, datasets and attacks, or those of one KIND."""
     registry = registry_with_warnings()
-    chosen = [one for one in registry if kind is None or one.kind == kind.removesuffix("s")]
+    chosen = [registration for registration in registry if kind is None or registration.kind == kind.removesuffix("s")]
     entries = [
-        {"kind": one.kind, "name": one.name, "plugin": one.plugin, "distribution": f"{one.distribution} {one.version}",
-         "summary": _summary(one)}
-        for one in chosen
+        {"kind": registration.kind, "name": registration.name, "plugin": registration.plugin,
+         "distribution": f"{registration.distribution} {registration.version}", "summary": _summary(registration)}
+        for registration in chosen
     ]  # fmt: skip
     if as_json:
         click.echo(json.dumps(entries, indent=1))
         return
-    width = max((len(one["name"]) for one in entries), default=0)
+    width = max((len(entry["name"]) for entry in entries), default=0)
     for wanted in KINDS:
-        group = [one for one in entries if one["kind"] == wanted]
+        group = [entry for entry in entries if entry["kind"] == wanted]
         if group:
             click.echo(f"{wanted}s")
-            for one in group:
-                click.echo(f"  {one['name']:<{width}}  {one['summary']}")
+            for entry in group:
+                click.echo(f"  {entry['name']:<{width}}  {entry['summary']}")
 
 
-def _summary(one: Registration) -> str:
+def _summary(registration: Registration) -> str:
     try:
-        return one.load().summary()
+        return registration.load().summary()
     except PluginError as error:
         return f"(cannot be used: {error})"

@@ -78,12 +78,12 @@ class Progress:
     @hookimpl
     def job_finished(self, job: Job, result: Mapping[str, Any], seconds: float) -> None:
         self._account(job, seconds)
-        found = ""
+        outcome = ""
         if isinstance(job.spec, JudgeSpec):
-            found = f": {'RA' if job.spec.images else 'CA'} {result['accuracy']:.1f} %"
+            outcome = f": {'RA' if job.spec.images else 'CA'} {result['accuracy']:.1f} %"
         elif result.get("history"):
-            found = f": loss {result['history'][-1]['loss']:.3f}"
-        self.say(f"{self._head(job)}{found} in {seconds:.1f} s{self._remaining()}", done=True)
+            outcome = f": loss {result['history'][-1]['loss']:.3f}"
+        self.say(f"{self._head(job)}{outcome} in {seconds:.1f} s{self._remaining()}", done=True)
 
     @hookimpl
     def job_failed(self, job: Job, error: Exception) -> None:

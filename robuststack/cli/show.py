@@ -27,8 +27,8 @@ def command(kind: str, name: str, as_json: bool) -> None:
     registration = registry_with_warnings().find(kind, name)
     cls = registration.load()
     options = describe(cls.Options)
-    for one in options:
-        one["default"] = registration.preset.get(one["name"], one["default"])
+    for option in options:
+        option["default"] = registration.preset.get(option["name"], option["default"])
     facts: dict[str, Any] = {
         "kind": kind,
         "name": name,
@@ -48,6 +48,9 @@ def command(kind: str, name: str, as_json: bool) -> None:
     click.echo(f"Provided by {registration.origin}")
     for title, rows in (("Options", options), ("Knobs (operating points)", facts.get("knobs", []))):
         if rows:
-            body = [[one["name"], one["type"], json.dumps(one["default"]), one["description"]] for one in rows]
+            body = [
+                [option["name"], option["type"], json.dumps(option["default"]), option["description"]]
+                for option in rows
+            ]
             header = ["name", "type", "default", "meaning"]
             click.echo(f"\n{title}\n\n{tabulate(body, header, maxcolwidths=[None, 30, 24, 64], disable_numparse=True)}")

@@ -26,7 +26,7 @@ def fitting(architecture: Architecture, shape: tuple[int, int, int]) -> Iterator
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
-        size = " x ".join(str(one) for one in shape)
+        size = " x ".join(str(extent) for extent in shape)
         reason = str(error) or type(error).__name__
         raise PluginError(f"architecture {architecture.name!r} does not work for images of {size}: {reason}") from error
 

@@ -27,7 +27,7 @@ def sizes(
     """
     model, setting = blueprint(defense, architecture, shape, num_classes), defense.reference_setting()
     with fitting(architecture, shape):
-        found = {
+        counts = {
             "parameters": defense.parameters(model, setting),
             "macs": macs(defense.view(model, setting), shape),
         }
@@ -36,7 +36,7 @@ def sizes(
     except RuntimeError:
         # Masks have to be drawn before their zeros can be counted.
         nonzero = defense.nonzero_parameters(network(defense, architecture, shape, num_classes), setting)
-    return found if nonzero == found["parameters"] else {**found, "nonzero_parameters": nonzero}
+    return counts if nonzero == counts["parameters"] else {**counts, "nonzero_parameters": nonzero}
 
 
 def comparison(registry: Registry, figure: PublishedSize) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def comparison(registry: Registry, figure: PublishedSize) -> list[dict[str, Any]
     rows = []
     for convention, wanted in figure.conventions.items():
         parts = wanted if isinstance(wanted, tuple) else (wanted,)
-        counts = [_count(registry, one) for one in parts]
+        counts = [_count(registry, part) for part in parts]
         value = Decimal(counts[0]) / (counts[1] if len(counts) > 1 else figure.scale)
         counted = counts[0] if len(counts) == 1 else round(float(value), 4)
         rows.append({"convention": convention, "counted": counted, "agrees": agreement(figure.printed, value)})
@@ -63,4 +63,6 @@ def _count(registry: Registry, wanted: Size) -> int:
 
 def _further_branches(model: nn.Module) -> int:
     norms = [module for module in model.modules() if isinstance(module, DualNorm)]
-    return sum(one.numel() for norm in norms for branch in list(norm.branches)[1:] for one in branch.parameters())
+    return sum(
+        parameter.numel() for norm in norms for branch in list(norm.branches)[1:] for parameter in branch.parameters()
+    )

@@ -43,7 +43,7 @@ def export(trained: Trained, point: Mapping[str, Any], form: str, *, frozen: boo
     if form == "safetensors":
         own = model.model if isinstance(model, View) else model
         state = (own if frozen else trained.model).state_dict()
-        return safetensors.torch.save({key: one.contiguous() for key, one in state.items()}, facts)
+        return safetensors.torch.save({key: tensor.contiguous() for key, tensor in state.items()}, facts)
     write, read = {"torch-export": (_torch_program, _run_torch), "onnx": (_onnx_program, _run_onnx)}[form]
     shape: Shape = trained.dataset.shape
     try:

@@ -166,10 +166,10 @@ def _train(
         state, defense, data, attack, spec.threat, recipe, workspace.runtime,
         seed=spec.seed, augmentation=dataset.augmentation, epoch_done=epoch_done, validation=splits["validation"],
     )  # fmt: skip
-    seconds = [one["seconds"] for one in state.history]
+    seconds = [epoch["seconds"] for epoch in state.history]
     shown = defense.inspect(model)
     result = {
-        "history": [{key: value for key, value in one.items() if key != "seconds"} for one in state.history],
+        "history": [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in state.history],
         "epoch_seconds": seconds,
         "seconds_per_epoch": statistics.median(seconds),
         "seconds": sum(seconds),

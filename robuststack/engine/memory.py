@@ -11,7 +11,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether a device, or numpy, had no memory left. Libraries below torch say so by errors of their own."""
     texts = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(one in str(error) for one in texts)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
     )
 
 

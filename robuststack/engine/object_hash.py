@@ -146,19 +146,19 @@ class _Walk:
         return [*inside, *self._attributes(thing, container=isinstance(thing, CONTAINERS))]
 
     def _attributes(self, thing: Any, *, container: bool) -> list[object]:
-        found = [type(thing), *_own(getattr(thing, "__dict__", {}))]
+        parts = [type(thing), *_own(getattr(thing, "__dict__", {}))]
         slots = [name for base in type(thing).__mro__ for name in _slots(base)]
-        found += [part for name in slots if hasattr(thing, name) for part in (name, getattr(thing, name))]
+        parts += [part for name in slots if hasattr(thing, name) for part in (name, getattr(thing, name))]
         kind: Any = type(thing)
         plain = (kind.__reduce__, kind.__reduce_ex__) == (object.__reduce__, object.__reduce_ex__)
         if container or (plain and (slots or hasattr(thing, "__dict__"))):
-            return found
+            return parts
         # With a state that no attribute shows: what it would be pickled as, or its text without an address.
         try:
-            return [*found, *_pickled(thing)]
+            return [*parts, *_pickled(thing)]
         except Exception:
             text = repr(thing)
-            return [*found, *([] if ADDRESS.search(text) else [text])]
+            return [*parts, *([] if ADDRESS.search(text) else [text])]
 
     def _tensor(self, tensor: Tensor) -> Iterable[object]:
         self._say(tensor.dtype, list(tensor.shape) if not tensor.is_nested else "nested", tensor.layout)

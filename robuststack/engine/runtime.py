@@ -92,4 +92,4 @@ def current_card(device: torch.device) -> Iterator[None]:
 
 def device_of(model: nn.Module) -> torch.device:
     """Where a model lies; the CPU for one without parameters and buffers."""
-    return next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+    return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))

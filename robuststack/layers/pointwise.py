@@ -53,7 +53,9 @@ def _opaque(module: nn.Module) -> bool:
     if scripted and not own:
         return True  # Frozen: its weights are constants.
     transposed = isinstance(module, nn.ConvTranspose2d)
-    return not transposed and any(one.dim() == 4 and one.shape[2:] == (1, 1) and one.shape[1] < NARROW for one in own)
+    return not transposed and any(
+        parameter.dim() == 4 and parameter.shape[2:] == (1, 1) and parameter.shape[1] < NARROW for parameter in own
+    )
 
 
 def _in_order(x: Tensor) -> Tensor:

@@ -15,8 +15,11 @@ ONE, BOTH = "one batch norm", "dual batch norm"
 def published() -> list[PublishedSize]:
     table = f"{PAPER}, Table 1"
     return [
-        *(PublishedSize(table, "oat", one, size, "M parameters", _oat(one)) for one, size in OAT_SIZES.items()),
-        *(PublishedSize(table, "float", one, size, "M parameters", _float(one)) for one, size in FLOAT_SIZES.items()),
+        *(PublishedSize(table, "oat", network, size, "M parameters", _oat(network)) for network, size in OAT_SIZES.items()),
+        *(
+            PublishedSize(table, "float", network, size, "M parameters", _float(network))
+            for network, size in FLOAT_SIZES.items()
+        ),
         PublishedSize(table, "float", "wrn16_8", "2.01", "G MACs", {
             "convolutions and classifier": Size("wrn16_8", "float", quantity="macs"),
         }),
@@ -28,11 +31,11 @@ def published() -> list[PublishedSize]:
 
 def _oat(architecture: str) -> dict[str, Size]:
     """The paper encodes lambda by its value; OAT's own authors recommend 128 dimensions."""
-    one: dict[str, Any] = {"dim": 1}
+    by_value: dict[str, Any] = {"dim": 1}
     recommended: dict[str, Any] = {"dim": 128}
     return {
-        f"d = 1, {ONE}": Size(architecture, "oat", one, branches="first"),
-        f"d = 1, {BOTH}": Size(architecture, "oat", one),
+        f"d = 1, {ONE}": Size(architecture, "oat", by_value, branches="first"),
+        f"d = 1, {BOTH}": Size(architecture, "oat", by_value),
         f"d = 128 (recommended), {BOTH}": Size(architecture, "oat", recommended),
     }
 

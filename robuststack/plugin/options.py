@@ -161,7 +161,7 @@ def _real(problem: Any, data: Any) -> tuple[str | int, ...]:
 
 def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int, ...]) -> str:
     # Of a union's branches, the one that understood the value and refused it says most.
-    problem = next((one for one in problems if one["type"] == "value_error"), problems[0])
+    problem = next((error for error in problems if error["type"] == "value_error"), problems[0])
     key = ".".join(str(part) for part in path)
     kind = problem["type"]
     if kind == "extra_forbidden":
@@ -172,7 +172,7 @@ def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int,
     if kind == "value_error":
         reason = problem["msg"].removeprefix("Value error, ")
         return f"{key}: {reason}" if key else reason
-    reason = " or ".join(dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in problems))
+    reason = " or ".join(dict.fromkeys(error["msg"].removeprefix("Input should be ") for error in problems))
     if kind == "too_short":
         least = problem["ctx"]["min_length"]
         return (
@@ -206,7 +206,7 @@ def _keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]
+    return [model for inner in getattr(annotation, "__args__", ()) for model in _models(inner)]
 
 
 def describe(model: type[BaseModel]) -> list[dict[str, Any]]:
@@ -231,9 +231,9 @@ def _type_name(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "$ref" in shape:
         return _type_name(definitions[shape["$ref"].rsplit("/", 1)[-1]], definitions)
     if "anyOf" in shape:
-        return " or ".join(dict.fromkeys(_type_name(one, definitions) for one in shape["anyOf"]))
+        return " or ".join(dict.fromkeys(_type_name(alternative, definitions) for alternative in shape["anyOf"]))
     if "enum" in shape:
-        return " | ".join(str(one) for one in shape["enum"])
+        return " | ".join(str(choice) for choice in shape["enum"])
     if "const" in shape:
         return str(shape["const"])
     name = str(shape.get("type", "any"))

@@ -72,14 +72,14 @@ class Registration:
         """
         module, _, attribute = self.target.partition(":")
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            cls = getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.kind} {self.name!r} ({self.origin}) cannot be imported: {reason}") from error
-        if not (isinstance(found, type) and issubclass(found, KINDS[self.kind])):
+        if not (isinstance(cls, type) and issubclass(cls, KINDS[self.kind])):
             expected = KINDS[self.kind].__name__
             raise PluginError(f"{self.kind} {self.name!r} ({self.origin}): {self.target} is not a {expected} class")
-        return found
+        return cls
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class PluginSource:
 
 def installed_sources() -> list[PluginSource]:
     """Every entry point of the group `robuststack`, in a stable order, not yet imported."""
-    found = [
+    sources = [
         PluginSource(
             point.name,
             point.dist.name if point.dist else "an unknown distribution",
@@ -116,7 +116,9 @@ def installed_sources() -> list[PluginSource]:
         for point in importlib.metadata.entry_points(group=GROUP)
     ]
     # A distribution can be seen twice (an editable install beside its own build folder).
-    return sorted({(one.name, one.distribution): one for one in found}.values(), key=lambda one: one.name)
+    return sorted(
+        {(source.name, source.distribution): source for source in sources}.values(), key=lambda source: source.name
+    )
 
 
 class Registry:
@@ -142,7 +144,7 @@ class Registry:
             if unknown:
                 self.hooks.unregister(name=name)
                 raise PluginError(f"it implements {unknown[0]!r}, which is no hook")
-            collected = [one for kind in KINDS for one in self._collect(kind, source, plugin)]
+            collected = [registration for kind in KINDS for registration in self._collect(kind, source, plugin)]
         # SystemExit too: a plugin module that runs a script on import must not end every command.
         except (Exception, SystemExit) as error:
             if self.hooks.has_plugin(name) and not taken:
@@ -150,11 +152,11 @@ class Registry:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self.broken.append(Broken(source.name, f"{source.distribution} {source.version}", reason))
             return
-        for one in collected:
-            self._found[one.kind].setdefault(one.name, []).append(one)
+        for registration in collected:
+            self._found[registration.kind].setdefault(registration.name, []).append(registration)
 
     def _collect(self, kind: str, source: PluginSource, plugin: object) -> list[Registration]:
-        found: list[Registration] = []
+        registrations: list[Registration] = []
 
         def register(
             name: str, target: str, *, pattern: str | None = None, preset: Mapping[str, Any] | None = None
@@ -164,18 +166,18 @@ class Registry:
             if pattern is not None:
                 re.compile(pattern)
             origin = (source.name, source.distribution, source.version)
-            found.append(Registration(kind, name, target, *origin, pattern, dict(preset or {})))
+            registrations.append(Registration(kind, name, target, *origin, pattern, dict(preset or {})))
 
         for impl in getattr(self.hooks.hook, f"register_{kind}").get_hookimpls():
             if impl.plugin is plugin:
                 impl.function(*[register for _ in impl.argnames])
-        return found
+        return registrations
 
     @cached_property
     def duplicates(self) -> list[str]:
         """One line for each name that more than one plugin registered."""
         return [
-            f"{kind} {name!r} is registered by {' and by '.join(one.origin for one in many)}; uninstall one of them"
+            _registered_twice(kind, name, many)
             for kind, names in self._found.items()
             for name, many in sorted(names.items())
             if len(many) > 1
@@ -183,7 +185,7 @@ class Registry:
 
     def warnings(self) -> list[str]:
         """What is wrong with the installed plugins, a line each; none of it stops a run that does not need them."""
-        return [str(one) for one in self.broken] + self.duplicates
+        return [str(error) for error in self.broken] + self.duplicates
 
     def names(self, kind: str) -> list[str]:
         """The registered names of a kind, sorted; a family shows as its placeholder (`wrn-D-K`)."""
@@ -192,11 +194,11 @@ class Registry:
     def gradient_free(self) -> str:
         """The end of an error about a model without gradients: the attacks that only call the model."""
         names = []
-        for one in self:
+        for registration in self:
             with contextlib.suppress(PluginError):  # What cannot be imported is no help here.
-                attack = one.load() if one.kind == "attack" else None
+                attack = registration.load() if registration.kind == "attack" else None
                 if attack is not None and issubclass(attack, Attack) and not attack.needs_gradients:
-                    names.append(one.name)
+                    names.append(registration.name)
         return f"valid: {', '.join(names)}" if names else "no attack is installed that only calls the model"
 
     def attacks_for(self, norm: Norm) -> str:
@@ -228,13 +230,13 @@ class Registry:
             options = " and ".join(re.compile(many[0].pattern).groupindex)
             raise PluginError(f"{kind} {name!r} stands for a family: put values in place of {options}")
         families = [
-            (one, match)
-            for some in self._found[kind].values()
-            for one in some
-            if one.pattern and (match := re.fullmatch(one.pattern, name))
+            (registration, match)
+            for registrations in self._found[kind].values()
+            for registration in registrations
+            if registration.pattern and (match := re.fullmatch(registration.pattern, name))
         ]
         if families:
-            _refuse_several(kind, name, [one for one, _ in families])
+            _refuse_several(kind, name, [registration for registration, _ in families])
             family, match = families[0]
             written = {key: text for key, text in match.groupdict().items() if text is not None}
             groups = {key: int(text) if text.isdecimal() else text for key, text in written.items()}
@@ -242,7 +244,7 @@ class Registry:
                 kind, name, family.target, family.plugin, family.distribution, family.version,
                 None, {**family.preset, **groups},
             )  # fmt: skip
-        hint = "".join(f"; {one} (it may be what provides this name)" for one in self.broken)
+        hint = "".join(f"; {error} (it may be what provides this name)" for error in self.broken)
         raise PluginError(f"unknown {kind} {name!r}: {did_you_mean(name, self._found[kind])}{hint}")
 
     def create(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -268,5 +270,9 @@ class Registry:
 
 def _refuse_several(kind: str, name: str, many: Sequence[Registration]) -> None:
     if len(many) > 1:
-        origins = " and by ".join(one.origin for one in many)
-        raise PluginError(f"{kind} {name!r} is registered by {origins}; uninstall one of them")
+        raise PluginError(_registered_twice(kind, name, many))
+
+
+def _registered_twice(kind: str, name: str, many: Sequence[Registration]) -> str:
+    origins = " and by ".join(registration.origin for registration in many)
+    return f"{kind} {name!r} is registered by {origins}; uninstall one of them"

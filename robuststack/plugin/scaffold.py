@@ -56,8 +56,8 @@ class Package:
     def contents(self) -> dict[str, str]:
         """Path inside the package -> text."""
         templates = files("robuststack.plugin").joinpath("templates")
-        found = {**_texts(templates / "common"), **_texts(templates / self.kind)}
-        return {self.filled(path): self.filled(text) for path, text in found.items()}
+        texts = {**_texts(templates / "common"), **_texts(templates / self.kind)}
+        return {self.filled(path): self.filled(text) for path, text in texts.items()}
 
 
 def named(kind: str, name: str, registry: Registry) -> Package:
@@ -117,10 +117,10 @@ def _texts(folder: Traversable) -> Mapping[str, str]:
 
 
 def _walk(folder: Traversable, inside: str) -> Iterator[tuple[str, str]]:
-    for one in folder.iterdir():
-        if one.name in SKIPPED:
+    for entry in folder.iterdir():
+        if entry.name in SKIPPED:
             continue
-        if one.is_dir():
-            yield from _walk(one, f"{inside}{one.name}/")
+        if entry.is_dir():
+            yield from _walk(entry, f"{inside}{entry.name}/")
         else:
-            yield f"{inside}{one.name}", one.read_text(encoding="utf-8")
+            yield f"{inside}{entry.name}", entry.read_text(encoding="utf-8")

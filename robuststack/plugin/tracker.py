@@ -28,13 +28,13 @@ def tracked(registry: Registry, folder: str | Path | None) -> Iterator[None]:
                 "--track: no installed plugin tracks runs; python -m pip install 'robuststack[tracking]' adds TensorBoard"
             )
         make_folder(absolute(folder))
-    for one in trackers:
-        registry.hooks.register(one)
+    for tracker in trackers:
+        registry.hooks.register(tracker)
     try:
         yield
     finally:
         try:
             registry.hooks.hook.run_finished()
         finally:
-            for one in trackers:
-                registry.hooks.unregister(one)
+            for tracker in trackers:
+                registry.hooks.unregister(tracker)

@@ -136,7 +136,7 @@ class _Run:
 
     def _room(self, job: Job) -> bool:
         """Whether the job can start beside those that run: what is timed is alone on the machine."""
-        timed = job.kind == "measure" or any(one.kind == "measure" for one, _, _ in self.running.values())
+        timed = job.kind == "measure" or any(other.kind == "measure" for other, _, _ in self.running.values())
         return len(self.running) < (1 if timed else self.executor.slots)
 
     def _begin(self, job: Job) -> None:

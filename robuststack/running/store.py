@@ -79,7 +79,7 @@ class Store:
     def _holds_something(self) -> bool:
         if not self.root.is_dir():
             return self.root.exists()
-        return any(MARKER not in one.name for one in self.root.iterdir())
+        return any(MARKER not in entry.name for entry in self.root.iterdir())
 
     def folder(self, job: str) -> Path:
         """Where a job's files lie."""
@@ -111,7 +111,7 @@ class Store:
 
     def _similar(self, job: str) -> str:
         done = sorted(path.parent.name for path in self.root.glob("*/*/result.json"))
-        near = [one for one in done if one.startswith(job) or job in one]
+        near = [job_id for job_id in done if job_id.startswith(job) or job in job_id]
         return f"; did you mean {near[0]}?" if near else f"; it holds {len(done)} finished jobs"
 
     def find(self, job: str) -> str:
@@ -253,10 +253,10 @@ class Store:
         Raises:
             StoreError: its files are truncated or foreign.
         """
-        found = sorted((self.folder(job) / "checkpoints").glob("epoch-*"))
-        if not found:
+        checkpoints = sorted((self.folder(job) / "checkpoints").glob("epoch-*"))
+        if not checkpoints:
             return None
-        folder = found[-1]
+        folder = checkpoints[-1]
         meta = self._json(folder / "meta.json")
         if meta.get("digest") != digest:
             return None

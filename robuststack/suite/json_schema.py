@@ -24,7 +24,7 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
         part = f"{kind.capitalize()}Entry"
         definitions[part] = _entry(copy.deepcopy(definitions[definition]), kind, registry)
         names = _names(kind, registry)
-        one = {"anyOf": [{"type": "string", **names}, {"$ref": f"#/$defs/{part}"}]}
+        entry = {"anyOf": [{"type": "string", **names}, {"$ref": f"#/$defs/{part}"}]}
         described = {
             name: schema["properties"][key][name]
             for name in ("title", "description")
@@ -32,7 +32,7 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
         }
         schema["properties"][key] = {
             **described,
-            "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}],
+            "anyOf": [*entry["anyOf"], {"type": "array", "items": entry, "minItems": 1}],
         }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "RobustStack suite"
@@ -42,9 +42,11 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
 
 
 def _names(kind: str, registry: Registry) -> dict[str, Any]:
-    plain = [one.name for one in registry if one.kind == kind and one.pattern is None]
-    families = [one.pattern for one in registry if one.kind == kind and one.pattern]
-    return {"anyOf": [{"enum": plain}, *({"pattern": f"^(?:{_portable(one)})$"} for one in families)]}
+    plain = [
+        registration.name for registration in registry if registration.kind == kind and registration.pattern is None
+    ]
+    families = [registration.pattern for registration in registry if registration.kind == kind and registration.pattern]
+    return {"anyOf": [{"enum": plain}, *({"pattern": f"^(?:{_portable(pattern)})$"} for pattern in families)]}
 
 
 def _portable(pattern: str) -> str:
@@ -55,11 +57,11 @@ def _portable(pattern: str) -> str:
 def _entry(part: dict[str, Any], kind: str, registry: Registry) -> dict[str, Any]:
     part["properties"]["name"] = {**part["properties"]["name"], **_names(kind, registry)}
     conditions = []
-    for one in registry:
-        if one.kind != kind or one.pattern:
+    for registration in registry:
+        if registration.kind != kind or registration.pattern:
             continue
         try:
-            cls = one.load()
+            cls = registration.load()
         except PluginError:
             continue  # `doctor` says so; completion for the others goes on.
         options = _inlined(cls.Options.model_json_schema(by_alias=True))
@@ -69,7 +71,7 @@ def _entry(part: dict[str, Any], kind: str, registry: Registry) -> dict[str, Any
             either = {name: {"anyOf": [knob, {"type": "array", "items": knob}]} for name, knob in knobs.items()}
             grid = {"type": "object", "properties": either, "additionalProperties": False}
             then["points"] = {"anyOf": [grid, {"type": "array", "items": grid}]}
-        conditions.append({"if": {"properties": {"name": {"const": one.name}}}, "then": {"properties": then}})
+        conditions.append({"if": {"properties": {"name": {"const": registration.name}}}, "then": {"properties": then}})
     return {**part, "allOf": conditions}
 
 
@@ -82,6 +84,6 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
             if "$ref" in node:
                 return resolve(definitions[node["$ref"].rsplit("/", 1)[-1]])
             return {key: resolve(value) for key, value in node.items()}
-        return [resolve(one) for one in node] if isinstance(node, list) else node
+        return [resolve(element) for element in node] if isinstance(node, list) else node
 
     return dict(resolve(schema))

@@ -52,7 +52,7 @@ def suite_of(source: YamlSource, file: Path, overrides: Sequence[str] = ()) -> S
         suite = parse(Suite, source.data)
     except InvalidOptions as error:
         problems = Problems()
-        problems.add(*(SuiteError(f"{source.where(one.path) or file}: {one}") for one in error.all))
+        problems.add(*(SuiteError(f"{source.where(problem.path) or file}: {problem}") for problem in error.all))
         problems.raise_all()
         raise
     suite._source, suite._file, suite._overrides = source, file, tuple(overrides)
@@ -82,7 +82,7 @@ def _let_win(source: YamlSource, path: tuple[str | int, ...]) -> None:
     if section not in ("train", "threat"):
         return
     if not keys:
-        keys = [key for one in listed(source.data[section]) if isinstance(one, dict) for key in one]
+        keys = [key for entry in listed(source.data[section]) if isinstance(entry, dict) for key in entry]
     for kind in ("datasets", "defenses"):
         parts = source.data.get(kind)
         for part in parts if isinstance(parts, list) else [parts]:

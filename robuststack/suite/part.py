@@ -27,7 +27,7 @@ One = Annotated[Part, BeforeValidator(_named, json_schema_input_type=str | Part)
 
 
 def _named_list(value: object) -> object:
-    return [_named(one) for one in value] if isinstance(value, list) else [_named(value)]
+    return [_named(part) for part in value] if isinstance(value, list) else [_named(value)]
 
 
 def many(part: type[Part]) -> Any:

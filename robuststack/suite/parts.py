@@ -103,7 +103,7 @@ class ModelSource(Options):
 def _points(value: object) -> object:
     if not isinstance(value, (dict, list)):
         return value
-    return [{key: listed(one) for key, one in grid.items()} if isinstance(grid, dict) else grid
+    return [{key: listed(values) for key, values in grid.items()} if isinstance(grid, dict) else grid
             for grid in (value if isinstance(value, list) else [value])]  # fmt: skip
 
 

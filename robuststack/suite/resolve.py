@@ -176,8 +176,8 @@ class Resolver:
             raise self.suite.error(error, *path, "model") from None
 
     def _datasets(self, part: DatasetPart, path: tuple[str | int, ...]) -> Iterator[Variant]:
-        for one in self._variants("dataset", part, path):
-            yield replace(one, component=StandIn(one.component, part.stand_in)) if part.stand_in else one
+        for variant in self._variants("dataset", part, path):
+            yield replace(variant, component=StandIn(variant.component, part.stand_in)) if part.stand_in else variant
 
     def _threats(self, d: int, dataset: Variant) -> list[Threat]:
         change = dataset.part.threat
@@ -313,7 +313,7 @@ class Resolver:
         component: Defense = defense.component
         if not part.points:
             wanted: list[tuple[Point, tuple[str | int, ...]]] = [
-                (one, ("name",)) for one in component.operating_points()
+                (preset, ("name",)) for preset in component.operating_points()
             ]
         else:
             wanted = [
@@ -321,7 +321,7 @@ class Resolver:
                 for index, grid in enumerate(part.points)
                 for values in itertools.product(*grid.values())
             ]
-        found: list[dict[str, Any]] = []
+        points: list[dict[str, Any]] = []
         for point, place in wanted:
             where = (*defense.path, *place)
             try:
@@ -336,9 +336,9 @@ class Resolver:
                 message = f"points of {component.name}: {error}"
                 self.problems.add(self.suite.error(message, *where, *list(point)[:1]))
                 continue
-            if knobs not in found:
-                found.append(knobs)
-        return found if self.suite.evaluate.points == "all" else ends(found)
+            if knobs not in points:
+                points.append(knobs)
+        return points if self.suite.evaluate.points == "all" else ends(points)
 
     def _training_attack(self, training: Training, threat: Threat) -> GradientAttack:
         recipe, place = training.recipe, training.place("attack")

@@ -104,15 +104,15 @@ def component_of(option: str, text: str) -> dict[str, Any]:
 
 
 def _values(words: Sequence[str], mark: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for word in words:
         key, sign, written = word.partition("=")
         if not sign:
             raise SuiteError(f"{mark}: write KEY=VALUE, several of them with spaces between")
-        if key in found:
+        if key in values:
             raise SuiteError(f"{mark}: key {key!r} is written twice")
-        found[key] = value_of(written, mark)
-    return found
+        values[key] = value_of(written, mark)
+    return values
 
 
 def _words(text: str) -> list[str]:

@@ -88,10 +88,10 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
         update={
             "name": f"{suite.name}{SUFFIX}",
             "description": f"{SMOKE} {suite.description}".strip(),
-            "datasets": [_dataset(one, registry) for one in suite.datasets],
-            "architectures": [_part(one, "architecture", registry) for one in suite.architectures],
-            "train": [_recipe(one, registry) for one in suite.train],
-            "defenses": [_defense(one, registry) for one in suite.defenses],
+            "datasets": [_dataset(part, registry) for part in suite.datasets],
+            "architectures": [_part(part, "architecture", registry) for part in suite.architectures],
+            "train": [_recipe(recipe, registry) for recipe in suite.train],
+            "defenses": [_defense(part, registry) for part in suite.defenses],
             "attacks": _attacks(suite.attacks, registry),
             "seeds": Seeds(train=suite.seeds.train[:1], attack=suite.seeds.attack[:1]),
             "evaluate": suite.evaluate.model_copy(
@@ -108,7 +108,7 @@ def ends(values: Sequence[Any]) -> list[Any]:
 
 
 def _dataset(part: DatasetPart, registry: Registry) -> DatasetPart:
-    networks = [_part(one, "architecture", registry) for one in part.architectures]
+    networks = [_part(network, "architecture", registry) for network in part.architectures]
     small = {"architectures": networks, "train": _section(part.train), "sweep": _ends(part.sweep)}
     return part.model_copy(update={"stand_in": IMAGES, **small})
 
@@ -137,9 +137,9 @@ def _attacks(parts: Sequence[AttackPart], registry: Registry) -> list[AttackPart
     """Cheap attacks; what differed in its number of steps alone is one attack now."""
     small: list[AttackPart] = []
     for part in parts:
-        one = _part(part, "attack", registry)
-        if one not in small:
-            small.append(one)
+        attack = _part(part, "attack", registry)
+        if attack not in small:
+            small.append(attack)
     return small
 
 

@@ -155,16 +155,16 @@ class Suite(Options):
                 f"the suite is for device {self.device}, not {device}; leave --device out, or add --set device=auto",
                 "device",
             )
-        found = resolve(device, self.precision)
+        resolved = resolve(device, self.precision)
         threads = self.threads
         if workers is None:
-            room = cpu_threads() // threads if threads and found.kind == "cpu" else 1
+            room = cpu_threads() // threads if threads and resolved.kind == "cpu" else 1
             workers = min(max(room, 1), MOST_WORKERS)
         if workers == 1:
             threads = threads or quota_threads()
         else:
             threads = threads or max(cpu_threads() // workers, 1)
-        return replace(found, threads=threads, workers=workers)
+        return replace(resolved, threads=threads, workers=workers)
 
     def error(self, message: object, *path: str | int) -> SuiteError:
         """An error about the key at `path`, with the file and line it was written at."""

@@ -98,7 +98,7 @@ def read(path: Path) -> YamlSource:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = sorted(one.name for one in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        near = sorted(entry.name for entry in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
         raise SuiteError(f"{path}: no such file{'; there: ' + ', '.join(near) if near else ''}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path}: cannot be read: {error}") from None
@@ -126,7 +126,7 @@ def _pairs(node: yaml.MappingNode, above: tuple[Any, ...]) -> list[tuple[Any, An
     """The keys of a mapping, then those of the mappings it merges (`<<: *base`) that it does not write itself."""
     pairs = [(key, value) for key, value in node.value if key.tag != MERGE]
     written = {key.value for key, _ in pairs}
-    for _, value in (one for one in node.value if one[0].tag == MERGE):
+    for _, value in (pair for pair in node.value if pair[0].tag == MERGE):
         for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
             if not isinstance(base, yaml.MappingNode) or base in above:
                 raise yaml.MarkedYAMLError(problem="`<<` merges another mapping", problem_mark=base.start_mark)
@@ -155,7 +155,9 @@ def _construct(
             marks[(*at, key)] = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, one, (*at, index), file, marks, above) for index, one in enumerate(node.value)]
+        return [
+            _construct(loader, element, (*at, index), file, marks, above) for index, element in enumerate(node.value)
+        ]
     try:
         return loader.construct_object(node)
     except ValueError as error:  # A tag that does not fit: `!!int some`.
@@ -177,9 +179,9 @@ def _merge(base: Any, top: Any, at: Path_, marks: dict[Path_, str], top_marks: d
         for key, value in top.items():
             merged[key] = _merge(base.get(key), value, (*at, key), marks, top_marks)
         return merged
-    for old in [one for one in marks if one[: len(at)] == at]:
+    for old in [path for path in marks if path[: len(at)] == at]:
         del marks[old]
-    marks.update({one: mark for one, mark in top_marks.items() if one[: len(at)] == at})
+    marks.update({path: mark for path, mark in top_marks.items() if path[: len(at)] == at})
     return top
 
 
@@ -218,7 +220,7 @@ def override(source: YamlSource, assignment: str) -> tuple[str | int, ...]:
                 target[part] = {}
                 created.append(parts)
             target = target[part]
-    for old in [one for one in source.marks if one[: len(parts)] == parts]:
+    for old in [path for path in source.marks if path[: len(parts)] == parts]:
         del source.marks[old]
     source.marks.update(dict.fromkeys([*created, parts], mark))
     return parts

@@ -30,14 +30,18 @@ def conformance(
     """
     kits = {kit.kind: kit for kit in KITS}
     classes: dict[str, type[ComponentConformance]] = {}
-    for one in Registry():
-        if one.distribution == distribution:
-            name = (members or {}).get(one.name, one.name)
-            title = f"Test_{one.kind}_{re.sub(r'[^0-9A-Za-z]', '_', one.name)}"
-            facts = {"component": name, "options": (options or {}).get(one.name, {}), "__doc__": f"{one.kind} {name}."}
+    for registration in Registry():
+        if registration.distribution == distribution:
+            name = (members or {}).get(registration.name, registration.name)
+            title = f"Test_{registration.kind}_{re.sub(r'[^0-9A-Za-z]', '_', registration.name)}"
+            facts = {
+                "component": name,
+                "options": (options or {}).get(registration.name, {}),
+                "__doc__": f"{registration.kind} {name}.",
+            }
             # A defense that only loads a finished model is asked how it registers and documents itself, no more.
-            kit = kits[one.kind] if getattr(one.load(), "trains", True) else ComponentConformance
-            classes[title] = type(title, (kit,), {"kind": one.kind, **facts})
+            kit = kits[registration.kind] if getattr(registration.load(), "trains", True) else ComponentConformance
+            classes[title] = type(title, (kit,), {"kind": registration.kind, **facts})
     if not classes:
         raise LookupError(f"no installed distribution {distribution!r} registers a component; is it installed?")
     return classes

@@ -60,11 +60,11 @@ class ComponentConformance:
         """`robuststack show` and the editor's completion are made of them."""
         for model in self.documented():
             assert issubclass(model, Options), f"{model.__name__} is no robuststack.Options: unknown keys would pass"
-            for one in describe(model):
-                where = f"{model.__qualname__}.{one['name']}"
-                assert one["description"].endswith("."), f"{where} has no description, or one that is no sentence"
-                assert one["default"] != "(required)", f"{where} has no default"
-                assert one["type"] not in ("any", ""), f"{where} has no type"
+            for option in describe(model):
+                where = f"{model.__qualname__}.{option['name']}"
+                assert option["description"].endswith("."), f"{where} has no description, or one that is no sentence"
+                assert option["default"] != "(required)", f"{where} has no default"
+                assert option["type"] not in ("any", ""), f"{where} has no type"
 
     def test_a_job_can_make_it_again_from_what_it_wrote_down(self) -> None:
         """A job holds the component as JSON; a later run makes it from that."""
@@ -76,5 +76,5 @@ class ComponentConformance:
 
     def test_registering_and_importing_it_imports_no_torch(self) -> None:
         """`robuststack list`, `check` and `plan` answer at once: heavy packages are imported inside methods."""
-        found = heavy_imports(self.registration(), self.registry())
-        assert not found, f"{', '.join(found)}: import it inside the methods that use it"
+        heavy = heavy_imports(self.registration(), self.registry())
+        assert not heavy, f"{', '.join(heavy)}: import it inside the methods that use it"

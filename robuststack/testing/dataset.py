@@ -56,38 +56,40 @@ class DatasetConformance(ComponentConformance):
             assert "\n" not in line, f"{line!r} has more than one line"
 
     def test_a_download_says_from_where_and_with_which_hash(self) -> None:
-        for one in self.create().downloads():
+        for download in self.create().downloads():
             # Some servers speak no https: what arrives is known by its hash.
-            assert one.url.startswith(("https://", "http://")), f"{one.path}: {one.url!r} is no address"
-            assert one.hash.partition(":")[2], f"{one.path}: {one.hash!r} names no hash, such as sha256:..."
+            assert download.url.startswith(("https://", "http://")), f"{download.path}: {download.url!r} is no address"
+            assert download.hash.partition(":")[2], (
+                f"{download.path}: {download.hash!r} names no hash, such as sha256:..."
+            )
 
     def test_it_is_what_it_declares(self) -> None:
         dataset, splits = self.create(), self.load()
         declared = {split for split in SPLITS if dataset.size(split)}
         assert splits.keys() == declared, f"load gives {sorted(splits)}, and those with images are {sorted(declared)}"
-        for split, one in splits.items():
+        for split, part in splits.items():
             wanted = (dataset.size(split), *dataset.shape)
-            assert one.images.shape == wanted, f"{split}: images have shape {one.images.shape}, declared is {wanted}"
-            assert one.labels.shape == wanted[:1], f"{split}: labels have shape {one.labels.shape}, not {wanted[:1]}"
-            assert one.images.dtype in (np.uint8, np.float32), f"{split}: images are {one.images.dtype}"
-            most = 255 if one.images.dtype == np.uint8 else 1
-            low, high = one.images.min(), one.images.max()
+            assert part.images.shape == wanted, f"{split}: images have shape {part.images.shape}, declared is {wanted}"
+            assert part.labels.shape == wanted[:1], f"{split}: labels have shape {part.labels.shape}, not {wanted[:1]}"
+            assert part.images.dtype in (np.uint8, np.float32), f"{split}: images are {part.images.dtype}"
+            most = 255 if part.images.dtype == np.uint8 else 1
+            low, high = part.images.min(), part.images.max()
             assert 0 <= low <= high <= most, f"{split}: pixels from {low} to {high}, outside 0 to {most}"
             bright = high > most / 255 or dataset.nearly_black
             assert bright, f"{split}: pixels reach {high}, and {most} is white; declare nearly_black if that is meant"
-            assert np.issubdtype(one.labels.dtype, np.integer), f"{split}: labels are {one.labels.dtype}"
-            found = set(one.labels.tolist())
-            assert found <= set(range(dataset.num_classes)), f"{split}: labels {min(found)} to {max(found)}"
+            assert np.issubdtype(part.labels.dtype, np.integer), f"{split}: labels are {part.labels.dtype}"
+            labels = set(part.labels.tolist())
+            assert labels <= set(range(dataset.num_classes)), f"{split}: labels {min(labels)} to {max(labels)}"
 
     def test_it_is_the_same_each_time(self) -> None:
         first, again = self.load(), self.load()
-        for split, one in first.items():
-            assert np.array_equal(one.images, again[split].images), f"{split}: images differ between two loads"
-            assert np.array_equal(one.labels, again[split].labels), f"{split}: labels differ between two loads"
+        for split, part in first.items():
+            assert np.array_equal(part.images, again[split].images), f"{split}: images differ between two loads"
+            assert np.array_equal(part.labels, again[split].labels), f"{split}: labels differ between two loads"
 
     def test_test_images_are_not_trained_on(self) -> None:
         """Some data sets repeat an image; more than one in a hundred is a leak."""
         splits = self.load()
-        seen = {one.tobytes() for part, some in splits.items() if part != "test" for one in some.images}
-        share = float(np.mean([one.tobytes() in seen for one in splits["test"].images]))
+        seen = {image.tobytes() for split, part in splits.items() if split != "test" for image in part.images}
+        share = float(np.mean([image.tobytes() in seen for image in splits["test"].images]))
         assert share <= LEAK, f"{share:.0%} of the test images are in train or validation too"

@@ -47,8 +47,10 @@ def heavy_imports(registration: Registration, registry: Registry) -> list[str]:
     """The heavy packages that loading this component imports, each with the module that does it."""
     module, plugin = _module(registration), f"plugin {registration.plugin}"
     # All of the distribution's at once: a process for each component would take longer than the other checks.
-    found = _asked(tuple(sorted({_module(one) for one in registry if one.distribution == registration.distribution})))
-    return [f"{where} imports {name}" for where in (plugin, module) for name in found.get(where, [])]
+    imports = _asked(
+        tuple(sorted({_module(other) for other in registry if other.distribution == registration.distribution}))
+    )
+    return [f"{where} imports {name}" for where in (plugin, module) for name in imports.get(where, [])]
 
 
 def _module(registration: Registration) -> str:
@@ -59,6 +61,6 @@ def _module(registration: Registration) -> str:
 def _asked(modules: tuple[str, ...]) -> dict[str, list[str]]:
     """Plugin or module -> what it asked for at its top."""
     command = [sys.executable, "-c", SCRIPT, json.dumps(HEAVY), json.dumps(modules)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))

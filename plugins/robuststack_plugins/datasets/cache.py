@@ -25,9 +25,9 @@ def cached(path: Path, key: str, make: Callable[[], dict[str, np.ndarray]]) -> d
     """
     import numpy as np
 
-    found = _read(path, key)
-    if found is not None:
-        return found
+    kept = _read(path, key)
+    if kept is not None:
+        return kept
     made = make()
     # A folder that cannot be written costs time at the next load, and nothing else.
     with contextlib.suppress(OSError), TemporaryDirectory(dir=path.parent, prefix=".cache-") as scratch:

@@ -34,7 +34,9 @@ class Cifar10(Archived):
         from robuststack_plugins.datasets.downloads import obtain
         from robuststack_plugins.datasets.splits import hold_out_last
 
-        train, test = obtain(self, folder, lambda: [self.reader(str(folder), train=one) for one in (True, False)])
+        train, test = obtain(
+            self, folder, lambda: [self.reader(str(folder), train=training) for training in (True, False)]
+        )
         return {**hold_out_last(_images(train), self.size("validation")), "test": _images(test)}
 
 

@@ -38,9 +38,9 @@ class Digits(rs.Dataset):
         data = load_digits()
         images = (data.images / 16).astype(np.float32)[:, None]
         labels = data.target.astype(np.int64)
-        found = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-        if found != SHA256:
-            raise rs.DatasetError(f"digits: scikit-learn's copy is not the known one: sha256 {found}, not {SHA256}")
+        digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+        if digest != SHA256:
+            raise rs.DatasetError(f"digits: scikit-learn's copy is not the known one: sha256 {digest}, not {SHA256}")
         # The legacy generator's streams never change between NumPy versions.
         order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
         splits: dict[rs.Split, rs.Images] = {}

@@ -47,7 +47,7 @@ def fetch(dataset: rs.Dataset, folder: Path) -> list[Path]:
     """
     from filelock import FileLock
 
-    found = []
+    targets = []
     for file in dataset.downloads():
         target = folder / file.path
         flaw = _flaw(target, file.hash)
@@ -63,8 +63,8 @@ def fetch(dataset: rs.Dataset, folder: Path) -> list[Path]:
                     f"dataset {dataset.name!r} is not in {folder} ({target.name} {flaw}) and could not be downloaded from"
                     f" {file.url} ({type(error).__name__}: {error}); put the file at {target} ({file.hash}) and run again"
                 ) from None
-        found.append(target)
-    return found
+        targets.append(target)
+    return targets
 
 
 def _download(file: rs.Download, target: Path) -> None:
@@ -108,7 +108,7 @@ def _unpack(dataset: rs.Dataset, archive: Path) -> None:
             return
         with TemporaryDirectory(dir=archive.parent, prefix=".unpack-") as scratch:
             extract_archive(archive, scratch)
-            for path in [one for one in Path(scratch).rglob("*") if one.is_file()]:
+            for path in [member for member in Path(scratch).rglob("*") if member.is_file()]:
                 target = archive.parent / path.relative_to(scratch)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, target)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import robuststack as rs
 from robuststack_plugins.datasets.image_tree import EXTENSIONS, PARTS, ImageTree, in_order
-from robuststack_plugins.datasets.own import Own, counted, repeated, some
+from robuststack_plugins.datasets.own import Own, counted, first_few, repeated
 from robuststack_plugins.datasets.splits import held_out
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ class Folder(Own):
         if self.options.classes is None and list(self.classes) != sorted(self.classes):
             notes.append("the classes' folders are numbers and are sorted as such, not as by ImageFolder (0, 1, 10, 2)")
         if self._tree.others:
-            notes.append(f"left out, no images in folders of classes: {some(sorted(self._tree.others))}")
+            notes.append(f"left out, no images in folders of classes: {first_few(sorted(self._tree.others))}")
         if self._tree.hidden:
-            notes.append(f"left out, hidden or left behind by other programs: {some(sorted(self._tree.hidden))}")
+            notes.append(f"left out, hidden or left behind by other programs: {first_few(sorted(self._tree.hidden))}")
         absent = [name for name in self.classes if not self._tree.parts["test"].get(name)]
         if absent:
-            notes.append(f"no test image of {some(absent)}")
+            notes.append(f"no test image of {first_few(absent)}")
         trained = {self._digests[name] for split in ("train", "validation") for name, _ in self._files.get(split, [])}
         tested = [self._digests[name] for name, _ in self._files["test"]]
         return [*notes, *repeated(sum(content in trained for content in tested), len(tested))]

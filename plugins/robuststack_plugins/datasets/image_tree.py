@@ -32,7 +32,7 @@ class ImageTree:
         """Files that are no images by their names, or lie in no class's folder, and folders that are no part."""
         entries = self._entries(root) if root.is_dir() else []
         folders = {path.name for path in entries if path.is_dir()}
-        names = {next((name for name in some if name in folders), ""): split for split, some in PARTS.items()}
+        names = {next((name for name in spellings if name in folders), ""): split for split, spellings in PARTS.items()}
         for path in entries:
             if path.name in names and path.is_dir():
                 self.parts[names[path.name]] = self._classes(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import robuststack as rs
 from robuststack_plugins.datasets.arrays import LabelledArrays
 from robuststack_plugins.datasets.brightness import brightened
-from robuststack_plugins.datasets.own import Own, repeated, some
+from robuststack_plugins.datasets.own import Own, first_few, repeated
 from robuststack_plugins.datasets.splits import held_out
 
 if TYPE_CHECKING:
@@ -98,13 +98,13 @@ class Npz(Own):
         absent = sorted(set(range(self.num_classes)) - set().union(*seen.values()))
         if absent:
             notes.append(
-                f"{self.num_classes} classes, and these labels never occur: {some([str(one) for one in absent])}"
+                f"{self.num_classes} classes, and these labels never occur: {first_few([str(label) for label in absent])}"
             )
         untested = sorted(set(range(self.num_classes)) - seen["test"] - set(absent))
         if untested:
-            notes.append(f"no test image of label {some([str(one) for one in untested])}")
+            notes.append(f"no test image of label {first_few([str(label) for label in untested])}")
         if self._arrays.unread:
-            notes.append(f"arrays that are not read: {some(self._arrays.unread)}")
+            notes.append(f"arrays that are not read: {first_few(self._arrays.unread)}")
         trained = {
             hashlib.sha256(row).digest()
             for split in self._arrays.splits if split != "test" for row in self._arrays.rows(f"x_{split}")

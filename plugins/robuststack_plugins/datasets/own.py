@@ -67,7 +67,7 @@ class Own(rs.Dataset):
         return names
 
 
-def some(names: Collection[str]) -> str:
+def first_few(names: Collection[str]) -> str:
     """The first names of a list, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""

@@ -19,8 +19,8 @@ def hold_out_of_each_class(images: rs.Images, count: int) -> dict[rs.Split, rs.I
 
     labels = images.labels
     validates = np.zeros(len(labels), dtype=bool)
-    for one in np.unique(labels):
-        validates[np.flatnonzero(labels == one)[-count:]] = True
+    for label in np.unique(labels):
+        validates[np.flatnonzero(labels == label)[-count:]] = True
     return {
         "train": rs.Images(images.images[~validates], labels[~validates]),
         "validation": rs.Images(images.images[validates], labels[validates]),

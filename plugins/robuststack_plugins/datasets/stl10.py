@@ -38,7 +38,7 @@ class Stl10(Archived):
             train_list = STL10.train_list[:2]
 
         def opened() -> list[Any]:
-            return [Labelled(str(folder), split=one) for one in ("train", "test")]
+            return [Labelled(str(folder), split=split) for split in ("train", "test")]
 
-        train, test = (rs.Images(one.data, one.labels.astype(np.int64)) for one in obtain(self, folder, opened))
+        train, test = (rs.Images(split.data, split.labels.astype(np.int64)) for split in obtain(self, folder, opened))
         return {**hold_out_of_each_class(train, self.size("validation") // self.num_classes), "test": test}

@@ -29,7 +29,7 @@ class Svhn(rs.Dataset):
 
     @property
     def fingerprint(self) -> str:
-        return "+".join(one.hash for one in self.files)
+        return "+".join(file.hash for file in self.files)
 
     def size(self, split: rs.Split) -> int:
         return self.sizes[split]
@@ -44,7 +44,7 @@ class Svhn(rs.Dataset):
         from robuststack_plugins.datasets.splits import hold_out_last
 
         def opened() -> list[Any]:
-            return [SVHN(str(folder / FOLDER), split=one) for one in ("train", "test")]
+            return [SVHN(str(folder / FOLDER), split=split) for split in ("train", "test")]
 
-        train, test = (rs.Images(one.data, one.labels) for one in obtain(self, folder, opened))
+        train, test = (rs.Images(split.data, split.labels) for split in obtain(self, folder, opened))
         return {**hold_out_last(train, self.size("validation")), "test": test}

@@ -44,7 +44,7 @@ class TinyImagenet(Archived):
 
         key = f"{self.fingerprint} {CACHE_FORMAT} {self.sizes}"
         arrays = cached(folder / f"{ROOT}.npz", key, lambda: self._decode(folder))
-        return {one: rs.Images(arrays[f"{one}_images"], arrays[f"{one}_labels"]) for one in get_args(rs.Split)}
+        return {split: rs.Images(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in get_args(rs.Split)}
 
     def _decode(self, folder: Path) -> dict[str, np.ndarray]:
         """`<split>_images` uint8 [N, 3, 64, 64] and `<split>_labels` int64 [N] of every split."""
@@ -67,23 +67,23 @@ class TinyImagenet(Archived):
         names = sorted(archive.namelist())
         classes: dict[str, list[str]] = {}
         for name in names:
-            if found := re.fullmatch(rf"{ROOT}/train/(\w+)/images/[^/]+\.JPEG", name):
-                classes.setdefault(found[1], []).append(name)
+            if match := re.fullmatch(rf"{ROOT}/train/(\w+)/images/[^/]+\.JPEG", name):
+                classes.setdefault(match[1], []).append(name)
         labels = {wnid: label for label, wnid in enumerate(classes)}
         held = self.size("validation") // self.num_classes
         lines = (line.split()[:2] for line in archive.read(ANNOTATIONS).decode().splitlines())
         annotated = dict(line for line in lines if len(line) == 2)
         test: Labelled = []
         for name in names:
-            if found := re.fullmatch(rf"{ROOT}/val/images/([^/]+\.JPEG)", name):
-                wnid = annotated.get(found[1])
+            if match := re.fullmatch(rf"{ROOT}/val/images/([^/]+\.JPEG)", name):
+                wnid = annotated.get(match[1])
                 if wnid not in labels:
                     problem = f"names the class {wnid!r}, which has no training image" if wnid else "has no line"
-                    raise self._error(f"{found[1]} {problem} in {ANNOTATIONS}")
+                    raise self._error(f"{match[1]} {problem} in {ANNOTATIONS}")
                 test.append((name, labels[wnid]))
         return {
-            "train": [(name, labels[wnid]) for wnid, some in classes.items() for name in some[:-held]],
-            "validation": [(name, labels[wnid]) for wnid, some in classes.items() for name in some[-held:]],
+            "train": [(name, labels[wnid]) for wnid, members in classes.items() for name in members[:-held]],
+            "validation": [(name, labels[wnid]) for wnid, members in classes.items() for name in members[-held:]],
             "test": test,
         }
 

@@ -51,17 +51,17 @@ class RobustBench(rs.Defense):
         # An ensemble has a file for each of its models.
         suffixes = [f"_m{index}.pt" for index in range(len(ids))] if len(ids) > 1 else [""]
         return [
-            rs.Download(f"https://drive.google.com/uc?id={one}", "", f"{folder}/{self.options.model}.pt{suffix}")
-            for one, suffix in zip(ids, suffixes, strict=True)
+            rs.Download(f"https://drive.google.com/uc?id={drive_id}", "", f"{folder}/{self.options.model}.pt{suffix}")
+            for drive_id, suffix in zip(ids, suffixes, strict=True)
         ]
 
     @property
     def fingerprint(self) -> str:
         """The hash of the checkpoint, or the zoo's name of a model that is not there yet."""
-        files = [data_folder() / one.path for one in self.downloads()]
-        if not all(one.is_file() for one in files):
+        files = [data_folder() / download.path for download in self.downloads()]
+        if not all(file.is_file() for file in files):
             return f"robustbench:{self.options.dataset}/{self.options.threat}/{self.options.model}"
-        return f"sha256:{'+'.join(_hash(one, one.stat().st_mtime_ns) for one in files)}"
+        return f"sha256:{'+'.join(_hash(file, file.stat().st_mtime_ns) for file in files)}"
 
     def load(self, folder: Path, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """The zoo's model with its checkpoint.
@@ -77,7 +77,7 @@ class RobustBench(rs.Defense):
                 f"defense 'robustbench:{self.options.model}' knows images of {SHAPE} in {expected} classes"
                 f" ({self.options.dataset}), not of {shape} in {num_classes}"
             )
-        files = {folder / one.path: one.url for one in self.downloads()}
+        files = {folder / download.path: download.url for download in self.downloads()}
         return load(self.options.model, self.options.dataset, self.options.threat, folder / "models", files)
 
 

@@ -26,8 +26,12 @@ def entries(dataset: str) -> Mapping[str, tuple[str, ...]]:
     if folder is None:
         return {}
     tree = ast.parse((folder / "model_zoo" / f"{dataset}.py").read_text(encoding="utf-8"))
-    (table,) = (one.value for one in tree.body if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "linf")
-    found: dict[str, tuple[str, ...]] = {}
+    (table,) = (
+        statement.value
+        for statement in tree.body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "linf"
+    )
+    drive_ids: dict[str, tuple[str, ...]] = {}
     for pair in ast.walk(table):
         if not (isinstance(pair, ast.Tuple) and len(pair.elts) == 2 and isinstance(pair.elts[1], ast.Dict)):
             continue
@@ -36,5 +40,5 @@ def entries(dataset: str) -> Mapping[str, tuple[str, ...]]:
         for key, value in zip(facts.keys, facts.values, strict=True):
             if isinstance(key, ast.Constant) and key.value == "gdrive_id":
                 ids = ast.literal_eval(value)
-                found[ast.literal_eval(name)] = tuple(ids) if isinstance(ids, list) else (ids,)
-    return found
+                drive_ids[ast.literal_eval(name)] = tuple(ids) if isinstance(ids, list) else (ids,)
+    return drive_ids

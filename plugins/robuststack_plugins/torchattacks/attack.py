@@ -107,8 +107,8 @@ class TorchAttack(rs.Attack):
             return float(2 * options["nb_iter"] * options["nb_sample"])
         if self.options.attack == "DeepFool":  # A gradient of each class a step, ten classes assumed.
             return float(options["steps"] * (1 + 10))
-        each = 1 if self.options.attack in GRADIENT_FREE else 2
-        return float(each * math.prod(options[key] for key in COUNTS if key in options))
+        passes = 1 if self.options.attack in GRADIENT_FREE else 2
+        return float(passes * math.prod(options[key] for key in COUNTS if key in options))
 
     def perturb(self, model: AttackedModel, x: Tensor, y: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         import inspect

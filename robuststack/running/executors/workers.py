@@ -132,7 +132,7 @@ class WorkersExecutor:
 
     def start(self, job: Job) -> None:
         """Hand the job to a process that has none."""
-        free = next((one for one in self._workers if one.job is None), None)
+        free = next((worker for worker in self._workers if worker.job is None), None)
         if free is None:
             self._grow(len(self._workers) + 1)
             free = self._workers[-1]
@@ -143,7 +143,7 @@ class WorkersExecutor:
         """Wait until one of the jobs is over. A process that dies fails its job; the next job gets a new one."""
         while True:
             heard = wait([worker.connection for worker in self._workers])
-            for worker in [one for one in self._workers if one.connection in heard]:
+            for worker in [speaker for speaker in self._workers if speaker.connection in heard]:
                 job = worker.job
                 try:
                     kind, fact = worker.receive()

@@ -31,7 +31,7 @@ class TheName(rs.Architecture):
             convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
             return [convolution, mark(nn.BatchNorm2d(outputs), role), nn.ReLU()]
 
-        widths = [self.options.width * 2**one for one in range(self.options.blocks + 1)]
+        widths = [self.options.width * 2**block for block in range(self.options.blocks + 1)]
         layers = layer(shape[0], widths[0], 1, "stem")
         for inputs, outputs in pairwise(widths):
             layers += layer(inputs, outputs, 2, "block")

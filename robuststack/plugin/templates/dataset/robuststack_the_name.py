@@ -29,9 +29,9 @@ class TheName(rs.Dataset):
 
     def load(self, folder):
         splits = {split: self._read(split) for split in SIZES}
-        found = hashlib.sha256(b"".join(one.images.tobytes() + one.labels.tobytes() for one in splits.values()))
-        if found.hexdigest() != SHA256:
-            raise rs.DatasetError(f"{self.name}: the data has sha256 {found.hexdigest()}, known is {SHA256}")
+        digest = hashlib.sha256(b"".join(split.images.tobytes() + split.labels.tobytes() for split in splits.values()))
+        if digest.hexdigest() != SHA256:
+            raise rs.DatasetError(f"{self.name}: the data has sha256 {digest.hexdigest()}, known is {SHA256}")
         return splits
 
     def _read(self, split):
