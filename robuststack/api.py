@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,10 @@ from robuststack.leaderboard import outcomes
 from robuststack.leaderboard.board_file import claim, write_board
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.extra import check_extra
+from robuststack.leaderboard.formats import as_text
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.row_maker import make_rows
-from robuststack.leaderboard.table import tables
+from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.leaderboard.training_curves import training_curves
 from robuststack.paths import LEADERBOARD, STORE, absolute, data_folder
 from robuststack.plan.plan import Plan
@@ -37,6 +39,9 @@ from robuststack.suite.user_model import user_modules
 if TYPE_CHECKING:
     from torch import nn
 
+LOG = logging.getLogger(__name__)
+"""Where notes on data and models go: to standard error, unless a program gives the logger `robuststack` another place."""
+
 __all__ = ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"]
 
 
@@ -54,10 +59,20 @@ class Result:
         """Label of each failed job -> why."""
         return {self.plan.by_id[job].label: str(error) for job, error in self.outcome.failed.items()}
 
+    @property
+    def notes(self) -> list[str]:
+        """How the data was read, a line each: the order of the classes, files that were left out, labels that never occur.
+        They were logged before anything was computed."""
+        return self.plan.notes
+
+    @property
+    def suspicions(self) -> list[str]:
+        """What makes figures doubtful, a line for each such row, such as gradients that are zero."""
+        return doubtful_rows(self.rows)
+
     def table(self, style: str = "simple") -> str:
-        """The leaderboard as text, in one of tabulate's formats."""
-        board = make_board(self.plan, self.rows, complete=True)
-        return "\n\n".join(f"{heading}\n\n{table}" for heading, table in tables(board, style))
+        """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions`."""
+        return as_text(make_board(self.plan, self.rows, complete=True), style)
 
 
 def run(
@@ -148,6 +163,8 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     if leaderboard is not None:
         leaderboard = absolute(leaderboard)
         claim(plan, leaderboard)
+    for note in plan.notes:
+        LOG.warning(note)
     storage = Store(store)
     with executor(registry, storage, data_folder(), plan.hardware) as running:
         outcome = run_plan(plan, storage, running, registry, wait=wait)

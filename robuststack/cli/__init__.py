@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -97,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 some jobs failed, 2 unusable, 130 interrupted."""
     try:
-        code: Any = commands.main(args=arguments, prog_name="robuststack", standalone_mode=False)
+        with _log_printed():
+            code: Any = commands.main(args=arguments, prog_name="robuststack", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()  # Here it can still be said that it could not be written.
         return code if isinstance(code, int) else 0
@@ -117,6 +119,23 @@ def call(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in FULL:
             raise
         return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
+
+
+class _Notes(logging.Handler):
+    """Prints what RobustStack logs, a line each, to standard error as it is at that time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"robuststack: note: {' '.join(record.getMessage().split())}", err=True)
+
+
+@contextlib.contextmanager
+def _log_printed() -> Iterator[None]:
+    logger, handler = logging.getLogger("robuststack"), _Notes()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from robuststack.suite.smoke import shrunk
 
 if TYPE_CHECKING:
     from robuststack.api import Result
+    from robuststack.leaderboard.row import Row
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,6 +88,14 @@ def print_result(result: Result) -> int:
     for path in result.files:
         click.echo(f"wrote {_from_here(path)}")
     return print_failures(result)
+
+
+def print_suspicions(rows: Iterable[Row]) -> None:
+    """Print to standard error what makes figures doubtful, beside output that other programs read."""
+    from robuststack.leaderboard.suspicion import doubtful_rows
+
+    for line in doubtful_rows(rows):
+        click.echo(f"robuststack: suspicious: {line}", err=True)
 
 
 def _from_here(path: Path) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.cli.common import print_failures, print_result, registry_with_warnings
+from robuststack.cli.common import print_failures, print_result, print_suspicions, registry_with_warnings
 from robuststack.cli.progress import make_progress
 from robuststack.paths import STORE
 from robuststack.running.process_memory import keep_memory
@@ -72,4 +72,5 @@ def command(
     if not as_json:
         return print_result(result)
     click.echo(json.dumps([row.model_dump(mode="json") for row in result.rows], indent=1))
+    print_suspicions(result.rows)
     return print_failures(result)

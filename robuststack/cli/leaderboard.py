@@ -8,7 +8,8 @@ from dataclasses import asdict
 import click
 from tabulate import tabulate
 
-from robuststack.leaderboard.formats import FORMATS
+from robuststack.cli.common import print_suspicions
+from robuststack.leaderboard.formats import DATA, FORMATS
 from robuststack.paths import LEADERBOARD, expanded
 
 folder_option = click.option(
@@ -37,6 +38,8 @@ def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
     if sort:
         board = board.model_copy(update={"rows": tuple(ranked(board.rows, sort))})
     click.echo(written(board, style))
+    if style in DATA:
+        print_suspicions(board.rows)
 
 
 @command.command("compare")

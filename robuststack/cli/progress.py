@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from robuststack.cli.common import print_notes
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import JudgeSpec
@@ -48,7 +47,6 @@ class Progress:
     def run_started(self, plan: Plan, cached: frozenset[str]) -> None:
         self.jobs = {job.id: job for job in plan.jobs if job.id not in cached}
         self.workers = plan.hardware.workers
-        print_notes(plan)
         if self.jobs:
             where = f"{plan.hardware.device}, {plan.hardware.precision}"
             where += f", {self.workers} at a time" if self.workers > 1 else ""

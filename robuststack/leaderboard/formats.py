@@ -7,24 +7,33 @@ import io
 
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.row import WORST
+from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.leaderboard.table import tables
 from robuststack.wording import options_text
 
 FORMATS = {"text": "simple", "markdown": "github", "latex": "latex_booktabs", "csv": "", "json": ""}
 """Format -> tabulate's name for it; the last two are no tables."""
+DATA = ("csv", "json")
+"""Formats that have no room for a sentence."""
 
 
 def written(board: Board, style: str) -> str:
-    """The whole leaderboard in one of `FORMATS`."""
+    """The whole leaderboard in one of `FORMATS`: tables, then what is suspicious in their rows; in `DATA` rows alone."""
     if style == "json":
         return board_json(board)
     if style == "csv":
         return _csv(board)
-    titled = tables(board, FORMATS[style])
     if style == "latex":
-        return "\n\n".join(f"% {heading}\n{table}" for heading, table in titled)
-    mark = "## " if style == "markdown" else ""
-    return "\n\n".join(f"{mark}{heading}\n\n{table}" for heading, table in titled)
+        titled = [f"% {heading}\n{table}" for heading, table in tables(board, FORMATS[style])]
+        return "\n\n".join([*titled, *(f"% Suspicious: {line}" for line in doubtful_rows(board.rows))])
+    return as_text(board, FORMATS[style], *(("## ", "**Suspicious:** ") if style == "markdown" else ()))
+
+
+def as_text(board: Board, style: str, heading_mark: str = "", doubt_mark: str = "Suspicious: ") -> str:
+    """The tables of a leaderboard in one of tabulate's formats, each below its heading, then a paragraph for each row in
+    which something is suspicious."""
+    titled = [f"{heading_mark}{heading}\n\n{table}" for heading, table in tables(board, style)]
+    return "\n\n".join([*titled, *(f"{doubt_mark}{line}" for line in doubtful_rows(board.rows))])
 
 
 def _csv(board: Board) -> str:

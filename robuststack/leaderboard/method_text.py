@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.row import ResolvedRecipe, Row
-from robuststack.leaderboard.suspicion import suspicions
+from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.wording import component_text, options_text
 
 FIGURES = (
@@ -31,7 +31,7 @@ def method_text(board: Board) -> str:
     ]
     for heading, group in _by_heading(rows).items():
         lines += _group(heading, group, rows[0].protocol)
-    lines += [f"**Suspicious:** {row.label}: {', '.join(doubts)}." for row in rows if (doubts := suspicions(row))]
+    lines += [f"**Suspicious:** {line}." for line in doubtful_rows(rows)]
     lines.append(_computed_with(board))
     if any(row.ca.seeds for row in rows):
         lines.append(SEVERAL_SEEDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from robuststack.leaderboard.row import Row
 
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
@@ -19,3 +21,8 @@ def suspicions(row: Row) -> list[str]:
         f"{checks.gradients_zero:.3g} % of gradients are zero": checks.gradients_zero > SUSPICIOUS_ZERO_GRADIENTS,
     }
     return [text for text, suspicious in doubts.items() if suspicious]
+
+
+def doubtful_rows(rows: Iterable[Row]) -> list[str]:
+    """A line for each row that has doubts: its label and all of them. Whatever prints figures prints these lines too."""
+    return [f"{row.label}: {'; '.join(doubts)}" for row in rows if (doubts := suspicions(row))]

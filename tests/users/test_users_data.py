@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import robuststack as rs
 from robuststack.cli import call
 
 MODELS = """
@@ -465,6 +466,28 @@ def test_check_prints_the_notes(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "robuststack: note: dataset 'npz': 7 classes, and these labels never occur: 1, 3, 5\n"
     )
+
+
+def test_python_hears_the_notes_before_any_compute_and_keeps_them(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    labels, brightness = levels(4)
+    dataset = npz(x_test=as_bytes(flat(brightness)), y_test=2 * labels)
+    note = "dataset 'npz': 7 classes, and these labels never occur: 1, 3, 5"
+    options = {"attacks": ["fgsm"], "device": "cpu", "overrides": ["measure.latency=false"]}
+    result = rs.evaluate(dataset=dataset, python="users_models:seven", **options)
+    assert note in result.notes
+    assert note in caplog.messages
+    caplog.clear()
+    with pytest.raises(rs.RobustStackError, match="7 classes"):
+        rs.evaluate(dataset=dataset, python="users_models:ten", **options)
+    assert note in caplog.messages
+
+
+def test_the_terminal_prints_a_note_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    labels, brightness = levels(4)
+    _, _, lines = evaluated(capsys, npz(x_test=as_bytes(flat(brightness)), y_test=2 * labels), "seven")
+    assert lines.count("robuststack: note: dataset 'npz': 7 classes, and these labels never occur: 1, 3, 5") == 1
 
 
 # --- what it is known by
