@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
+from robuststack_plugins.attacks.apgd_losses import OnBoth, OnCrossEntropy, OnDLR
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -32,6 +33,7 @@ class APGD(rs.Attack):
     paper = CROCE
     norms = ("linf", "l2")
     losses: ClassVar[tuple[str, ...]]
+    title: ClassVar[str]
 
     class Options(APGDOptions):
         early_stop: bool = rs.option(
@@ -39,6 +41,10 @@ class APGD(rs.Attack):
             "On deterministic points, an image that the model gets wrong is kept and attacked no further; with false every"
             " image takes all steps of a run.",
         )
+
+    @property
+    def label(self) -> str:
+        return self.title
 
     def start(self, x: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         """The first iterate of a run, before projection, on the surface of the norm's ball."""
@@ -83,37 +89,17 @@ class APGD(rs.Attack):
         return worst(runs, model, x, y, draws)
 
 
-class APGDCE(APGD):
+class APGDCE(OnCrossEntropy, APGD):
     """Auto-PGD on the cross-entropy, as in AutoAttack."""
 
-    losses = ("ce",)
 
-    @property
-    def label(self) -> str:
-        return "APGD-CE"
-
-
-class APGDDLR(APGD):
+class APGDDLR(OnDLR, APGD):
     """Auto-PGD on the difference of logits ratio, as in AutoAttack."""
 
-    losses = ("dlr",)
-    min_classes = 3  # The ratio's denominator has the third largest logit.
 
-    @property
-    def label(self) -> str:
-        return "APGD-DLR"
-
-
-class AutoAttackRand(APGD):
+class AutoAttackRand(OnBoth, APGD):
     """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws.
 
     On a randomised point both attack every image, and the host judges on fresh draws. pyautoattack's own evaluation leaves
     an image clean where a single draw called it robust, or wrong from the start: judged afresh, that is a weaker attack.
     """
-
-    losses = ("ce", "dlr")
-    min_classes = 3
-
-    @property
-    def label(self) -> str:
-        return "AutoAttack-rand"

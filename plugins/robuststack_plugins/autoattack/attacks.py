@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
 from robuststack_plugins.attacks.apgd import CROCE, RHO, APGDOptions
+from robuststack_plugins.attacks.apgd_losses import OnBoth, OnCrossEntropy, OnDLR
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -63,8 +64,13 @@ class APGD(Official):
     """Auto-PGD: the step, 2 eps at first, is halved where the loss stalls."""
 
     losses: ClassVar[tuple[str, ...]]
+    title: ClassVar[str]
 
     Options = APGDOptions
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} (pyautoattack)"
 
     def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd
@@ -85,40 +91,19 @@ class APGD(Official):
         return float(self.draws(stochastic) * (1 + run * self.options.restarts * len(self.losses)))
 
 
-class APGDCE(APGD):
-    """Auto-PGD on the cross-entropy, as in AutoAttack."""
-
-    losses = ("ce",)
-
-    @property
-    def label(self) -> str:
-        return "APGD-CE (pyautoattack)"
+class APGDCE(OnCrossEntropy, APGD):
+    """pyautoattack's Auto-PGD on the cross-entropy."""
 
 
-class APGDDLR(APGD):
-    """Auto-PGD on the difference of logits ratio, as in AutoAttack."""
-
-    losses = ("dlr",)
-    min_classes = 3  # The ratio's denominator has the third largest logit.
-
-    @property
-    def label(self) -> str:
-        return "APGD-DLR (pyautoattack)"
+class APGDDLR(OnDLR, APGD):
+    """pyautoattack's Auto-PGD on the difference of logits ratio."""
 
 
-class AutoAttackRand(APGD):
-    """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws.
+class AutoAttackRand(OnBoth, APGD):
+    """pyautoattack's APGD-CE, then its APGD-DLR, with gradients averaged over draws, for randomised models.
 
-    On a randomised point both attack every image, and the host judges on fresh draws. pyautoattack's own evaluation leaves
-    an image clean where a single draw called it robust, or wrong from the start: judged afresh, that is a weaker attack.
+    Both attack every image, and the host judges on fresh draws, as for `autoattack_rand`.
     """
-
-    losses = ("ce", "dlr")
-    min_classes = 3
-
-    @property
-    def label(self) -> str:
-        return "AutoAttack-rand (pyautoattack)"
 
 
 class Square(Official):
