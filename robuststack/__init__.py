@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from robuststack.api import Result, Trained, evaluate, load_model, load_suite, run
     from robuststack.errors import DatasetError, PluginError, RobustStackError
+    from robuststack.leaderboard.board import Board
+    from robuststack.leaderboard.board_labels import Labels
+    from robuststack.leaderboard.board_lookup import load_board, load_labels
     from robuststack.leaderboard.row import Row
     from robuststack.plugin.architecture import Architecture
     from robuststack.plugin.attack import Attack, GradientAttack
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "robuststack.api": ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
+    "robuststack.leaderboard.board": ["Board"],
+    "robuststack.leaderboard.board_labels": ["Labels"],
+    "robuststack.leaderboard.board_lookup": ["load_board", "load_labels"],
     "robuststack.leaderboard.row": ["Row"],
     "robuststack.plugin.architecture": ["Architecture"],
     "robuststack.plugin.attack": ["Attack", "GradientAttack"],
@@ -48,12 +54,14 @@ __all__ = [
     "Architecture",
     "Attack",
     "Augmentation",
+    "Board",
     "Dataset",
     "DatasetError",
     "Defense",
     "Download",
     "GradientAttack",
     "Images",
+    "Labels",
     "Number",
     "Options",
     "PixelLength",
@@ -71,6 +79,8 @@ __all__ = [
     "__version__",
     "evaluate",
     "hookimpl",
+    "load_board",
+    "load_labels",
     "load_model",
     "load_suite",
     "option",

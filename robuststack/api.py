@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robuststack.errors import PluginError, RobustStackError
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board_file import claim, write_board
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.extra import check_extra
@@ -174,7 +174,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = write_board(plan, rows, outcomes.collect(rows, storage, outcome.results), leaderboard, curves)
+        written = write_board(plan, rows, board_labels.collect(rows, storage, outcome.results), leaderboard, curves)
     return Result(plan, outcome, rows, written)
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
@@ -93,6 +94,19 @@ def test_the_parts_of_suites_it_shows_are_valid(page, tmp_path):
         path = tmp_path / "shown.yaml"
         path.write_text(yaml.safe_dump({**yaml.safe_load(BASE), **yaml.safe_load(fragment)}))
         assert make_plan(load_suite(path), Registry(), Hardware("cpu", "float32")).rows
+
+
+def test_the_file_of_labels_is_as_it_is_described(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "labels.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(blocks[0], names)
+    row, judged = names["row"], names["judged"]
+    assert judged.labels.shape == (row.draws, row.n)
+    assert judged.labels.dtype.kind == judged.truth.dtype.kind == "i"
+    exec(blocks[1], names)
+    assert (names["right"] == names["labels"][names["job"]].correct).all()
+    assert names["selections"].keys() == names["labels"].keys()
 
 
 def test_every_key_of_a_row_is_explained():

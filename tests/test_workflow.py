@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from robuststack.cli.regress import command
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board_file import read_board
 from robuststack.suite.loading import load_suite
 
@@ -41,5 +41,5 @@ def test_its_baseline_is_a_leaderboard_with_outcomes_made_on_one_thread():
     board = read_board(path)
     assert {row.defense for row in board.rows} == {"none", "trades"}
     assert {row.machine.threads for row in board.rows} == {"1"}
-    kept = outcomes.load(path, board.rows)
+    kept = board_labels.load_correct(path, board.rows)
     assert {job for row in board.rows for job in row.jobs.scores["adaptive"]["ca"].values()} <= kept.keys()

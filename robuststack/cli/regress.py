@@ -44,7 +44,7 @@ def command(
     says which rows, and keeps a log of its jobs.
     """
     from robuststack.api import run
-    from robuststack.leaderboard import outcomes
+    from robuststack.leaderboard import board_labels
     from robuststack.leaderboard.board_file import read_board
     from robuststack.leaderboard.regress import refuse_unusable, regressions
     from robuststack.suite.loading import load_suite
@@ -59,7 +59,7 @@ def command(
     old, kept = None, {}
     if not update:
         old = read_board(path)
-        kept = outcomes.load(path, old.rows)
+        kept = board_labels.load_correct(path, old.rows)
         refuse_unusable(old, kept, name, computing)
     keep_memory()
     registry = registry_with_warnings()
@@ -83,7 +83,7 @@ def command(
             else:
                 # If jobs failed, the rows that are there are compared all the same.
                 new = read_board(result.files[0]) if result.files else old.model_copy(update={"rows": ()})
-                outcomes_now = outcomes.load(result.files[0], new.rows) if result.files else {}
+                outcomes_now = board_labels.load_correct(result.files[0], new.rows) if result.files else {}
                 changes, rows = regressions(old, new, kept, outcomes_now), len(new.rows)
             green = not (result.failed or changes)
             for label, reason in result.failed.items():

@@ -17,7 +17,7 @@ from robuststack.plugin.hookspecs import hookimpl
 from robuststack.running.store import Store
 
 if TYPE_CHECKING:
-    from robuststack.leaderboard.outcomes import Labels
+    from robuststack.leaderboard.board_labels import Labels
     from robuststack.plan.rejudge import Rejudging
     from robuststack.running.rejudge import Rejudged
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from robuststack.leaderboard.row import Percent, Record, Row, Values
 from robuststack.plugin.threat import Threat
@@ -86,6 +87,15 @@ class Board(Record):
     claims: tuple[ComparedClaim, ...]
     training: dict[str, TrainingCurve]
     """Train job -> its curve. The settings of a tunable defense share one model."""
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that `load_board` read it from; None for a board that was made otherwise."""
+        return self._file
+
+    def __repr__(self) -> str:
+        return f"Board({self.suite!r}, {len(self.rows)} rows)"
 
     @property
     def by_label(self) -> dict[str, Row]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import BOARD_SCHEMA, Board, TrainingCurve, board_json
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.drawing import draw, file_name
@@ -103,11 +103,11 @@ def _problem(error: ValidationError, content: Mapping[str, Any]) -> str:
 def write_board(
     plan: Plan,
     rows: Sequence[Row],
-    per_sample: Mapping[str, outcomes.Labels],
+    per_sample: Mapping[str, board_labels.Labels],
     folder: Path,
     training: Mapping[str, TrainingCurve] | None = None,
 ) -> list[Path]:
-    """Write the JSON and Markdown files, the figures, and the labels (`outcomes.collect`); `training` are the
+    """Write the JSON and Markdown files, the figures, and the labels (`board_labels.collect`); `training` are the
     curves of the train jobs (`training_curves`).
 
     A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays; a full one replaces it.
@@ -122,8 +122,8 @@ def write_board(
     drawings = {file_name(stem, drawing): draw(drawing, rows) for drawing in plan.suite.figures}
     pictures = {name: content for name, content in drawings.items() if content is not None}
     titles = {file_name(stem, drawing): drawing.title for drawing in plan.suite.figures}
-    outcomes_path = outcomes.path_of(json_path)
-    outcomes.save(outcomes_path, per_sample)
+    labels_path = board_labels.path_of(json_path)
+    board_labels.save(labels_path, per_sample)
     write_text(json_path, board_json(board) + "\n")
     for name, content in pictures.items():
         write_text(folder / name, content.decode())
@@ -131,7 +131,7 @@ def write_board(
     if complete:
         for old in folder.glob(f"{glob.escape(plan.suite.name)}.partial.*"):
             old.unlink(missing_ok=True)
-    return [json_path, markdown_path, outcomes_path, *(folder / name for name in pictures)]
+    return [json_path, markdown_path, labels_path, *(folder / name for name in pictures)]
 
 
 def _suite_file(plan: Plan, folder: Path) -> str:

@@ -7,11 +7,40 @@ import tempfile
 from pathlib import Path
 
 from robuststack.errors import LeaderboardError, did_you_mean
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.comparison import Outcomes
-from robuststack.paths import expanded
+from robuststack.paths import LEADERBOARD, expanded
+
+
+def load_board(board: str | Path, *, leaderboard: str | Path = LEADERBOARD) -> Board:
+    """The leaderboard in a JSON file, or that of a suite's name in the folder `leaderboard`.
+
+    Raises:
+        LeaderboardError: there is none, or the file is not one.
+    """
+    path = find_board(str(board), expanded(leaderboard))
+    opened = read_board(path)
+    opened._file = path
+    return opened
+
+
+def load_labels(board: Board | str | Path, *, leaderboard: str | Path = LEADERBOARD) -> dict[str, Labels]:
+    """The labels behind a leaderboard: judge job -> what it predicted and what is true. `board` is what `load_board`
+    takes or gave back.
+
+    Raises:
+        LeaderboardError: there is no such leaderboard, or no file of labels beside it, or it cannot be read.
+    """
+    path = board.file if isinstance(board, Board) else find_board(str(board), expanded(leaderboard))
+    if path is None:
+        raise LeaderboardError("this leaderboard was not read from a file: open it with load_board")
+    beside = board_labels.path_of(path)
+    if not beside.is_file():
+        raise LeaderboardError(f"{path} has no labels beside it: {beside.name} is missing; run its suite again")
+    return board_labels.load(path)
 
 
 def find_board(name: str, folder: Path) -> Path:
@@ -37,16 +66,17 @@ def open_board(name: str, folder: Path) -> tuple[Board, Outcomes]:
     if not colon or Path(name).is_file():
         path = find_board(name, folder)
         board = read_board(path)
-        return board, outcomes.load(path, board.rows)
+        return board, board_labels.load_correct(path, board.rows)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "board.json")
         path.write_bytes(_at_revision(revision, inside))
         try:
-            outcomes.path_of(path).write_bytes(_at_revision(revision, outcomes.path_of(Path(inside)).as_posix()))
+            beside = board_labels.path_of(Path(inside)).as_posix()
+            board_labels.path_of(path).write_bytes(_at_revision(revision, beside))
         except LeaderboardError:  # They were not committed: the figures can still be compared.
-            outcomes.path_of(path).unlink(missing_ok=True)
+            board_labels.path_of(path).unlink(missing_ok=True)
         board = read_board(path, name)
-        return board, outcomes.load(path, board.rows)
+        return board, board_labels.load_correct(path, board.rows)
 
 
 def _at_revision(revision: str, path: str) -> bytes:

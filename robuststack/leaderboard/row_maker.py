@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard.outcomes import read_labels
+from robuststack.leaderboard.board_labels import read_labels
 from robuststack.leaderboard.row import Figure, Row, RowJobs, RowSeeds, Scores
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.plugin.options import first_problem

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robuststack.errors import StoreError
-from robuststack.leaderboard.outcomes import Labels, read_labels
+from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.plan.plan import Plan
 from robuststack.plan.rejudge import Rejudging
 from robuststack.plugin.registry import Registry

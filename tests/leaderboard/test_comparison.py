@@ -12,7 +12,7 @@ from made_rows import changed, make_figure, with_row
 
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_lookup import find_board, open_board
@@ -28,7 +28,7 @@ def board(trained) -> Board:
 
 @pytest.fixture(scope="module")
 def found(trained, board) -> dict[str, np.ndarray]:
-    return outcomes.load(trained.leaderboard / "small.json", board.rows)
+    return board_labels.load_correct(trained.leaderboard / "small.json", board.rows)
 
 
 def test_a_leaderboard_against_itself_is_no_evidence(board, found):
@@ -62,7 +62,7 @@ def test_every_protocol_is_compared_with_itself():
     path = Path(__file__).parents[2] / "leaderboard" / "float_vs_oat.json"
     board = read_board(path)
     row = next(row for row in board.rows if row.defense == "float")
-    adaptive = outcomes.load(path, (row,))
+    adaptive = board_labels.load_correct(path, (row,))
     # The same figures by another protocol, from judge jobs of its own.
     published = {
         figure: {pair: f"{job}-published" for pair, job in jobs.items()}

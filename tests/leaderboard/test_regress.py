@@ -22,7 +22,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.hardware import Hardware
 from robuststack.layers.dual_norm import DualNorm
 from robuststack.layers.noise import WeightNoise
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.regress import flip_rate, refuse_unusable, regressions
@@ -33,7 +33,7 @@ Opened = tuple[Board, dict[str, np.ndarray]]
 
 def opened(path: Path) -> Opened:
     board = read_board(path)
-    return board, outcomes.load(path, board.rows)
+    return board, board_labels.load_correct(path, board.rows)
 
 
 @pytest.fixture(scope="module")

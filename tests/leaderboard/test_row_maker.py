@@ -9,7 +9,7 @@ import pytest
 
 import robuststack as rs
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board_file import read_board, write_board
 from robuststack.leaderboard.row import Figure
 from robuststack.leaderboard.row_maker import load_outcomes, make_rows, spread
@@ -145,7 +145,7 @@ def test_rows_made_again_are_the_same_and_are_plain_json(trained, store):
 
 def test_a_leaderboard_written_again_is_the_same_file(trained, store, tmp_path):
     plan, rows = trained.result.plan, trained.result.rows
-    per_sample = outcomes.collect(rows, store)
+    per_sample = board_labels.collect(rows, store)
     written = [write_board(plan, rows, per_sample, tmp_path / one / "leaderboard") for one in ("one", "two")]
     for first, again in zip(*written, strict=True):
         if first.suffix == ".md":
@@ -158,7 +158,7 @@ def test_a_leaderboard_written_again_is_the_same_file(trained, store, tmp_path):
 def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
     board = trained.leaderboard / "small.json"
     rows = read_board(board).rows
-    found = outcomes.load(board, rows)
+    found = board_labels.load_correct(board, rows)
     for row in rows:
         for job in row.jobs.scored():
             assert (found[job] == load_outcomes(store, job)).all()
@@ -167,10 +167,10 @@ def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
 
 
 def test_outcomes_that_cannot_be_read_are_named_and_missing_ones_are_none(tmp_path):
-    assert outcomes.load(tmp_path / "a.json", []) == {}
+    assert board_labels.load_correct(tmp_path / "a.json", []) == {}
     (tmp_path / "a.labels.safetensors").write_bytes(b"no")
     with pytest.raises(LeaderboardError, match=r"a\.labels\.safetensors cannot be read as labels"):
-        outcomes.load(tmp_path / "a.json", [])
+        board_labels.load_correct(tmp_path / "a.json", [])
 
 
 def test_the_file_holds_the_rows(trained):

@@ -19,7 +19,7 @@ from robuststack.engine.blocks import assemble, basis, run_block
 from robuststack.engine.jobs import execute
 from robuststack.engine.workspace import Workspace
 from robuststack.hardware import Hardware
-from robuststack.leaderboard import outcomes
+from robuststack.leaderboard import board_labels
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
@@ -77,7 +77,7 @@ def board(folder: Path) -> tuple[str, bytes]:
     for row in data["rows"]:
         for key in TIMINGS:
             del row[key]
-    return json.dumps(data, sort_keys=True), outcomes.path_of(path).read_bytes()
+    return json.dumps(data, sort_keys=True), board_labels.path_of(path).read_bytes()
 
 
 def planned(folder: Path, *overrides: str) -> Plan:

@@ -99,7 +99,7 @@ def save(path: Path, labels: Mapping[str, Labels]) -> None:
     write_bytes(path, packed(tensors, {TRUTH: json.dumps(names, sort_keys=True)}))
 
 
-def load_labels(board: Path) -> dict[str, Labels]:
+def load(board: Path) -> dict[str, Labels]:
     """The labels beside a leaderboard, by judge job; none where there is no such file.
 
     Raises:
@@ -119,12 +119,12 @@ def load_labels(board: Path) -> dict[str, Labels]:
         raise LeaderboardError(f"{path} cannot be read as labels: {error}") from None
 
 
-def load(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:
+def load_correct(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:
     """Which predictions beside a leaderboard are right: judge job of its rows -> bool [draws, n].
 
     Raises:
         LeaderboardError: the file of labels cannot be read.
     """
-    kept = load_labels(board)
+    kept = load(board)
     jobs = {job for row in rows for job in row.jobs.scored()}
     return {job: judged.correct for job, judged in kept.items() if job in jobs}
