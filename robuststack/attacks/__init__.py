@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from robuststack.attacks.eot import loss_gradient, mean_logits, mean_margin
     from robuststack.attacks.losses import cross_entropy, dlr
     from robuststack.attacks.margins import judged_margin, margin, still_open
+    from robuststack.attacks.mixture import Mixture, MixtureModel
     from robuststack.attacks.restarts import Run, worst
     from robuststack.attacks.seeding import seeded_from
     from robuststack.attacks.starts import Start, normal_start, surface_start, uniform_start, zero_start
@@ -31,6 +32,7 @@ _EXPORTS = {
     "robuststack.attacks.seeding": ["seeded_from"],
     "robuststack.attacks.losses": ["cross_entropy", "dlr"],
     "robuststack.attacks.margins": ["judged_margin", "margin", "still_open"],
+    "robuststack.attacks.mixture": ["Mixture", "MixtureModel"],
     "robuststack.attacks.restarts": ["Run", "worst"],
     "robuststack.attacks.starts": ["Start", "normal_start", "surface_start", "uniform_start", "zero_start"],
     "robuststack.attacks.state": ["State"],
@@ -42,6 +44,8 @@ __all__ = [
     "AttackedModel",
     "Ball",
     "Loss",
+    "Mixture",
+    "MixtureModel",
     "Run",
     "Start",
     "State",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -84,6 +85,14 @@ class AttackedModel(nn.Module):
             self.tally.calls += 1
         with quantile_table(), self.runtime.autocast():
             return self.view(x).float()  # type: ignore[no-any-return]
+
+    def passes(self, draws: int) -> list[tuple[AttackedModel, float]]:
+        """The forward passes whose gradients EOT adds up, each with its weight: `draws` of this model."""
+        return [(self, 1.0)] * draws
+
+    def together(self, logits: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+        """The logits [N, K] that stand for those of several passes: the last one's, as in pyautoattack."""
+        return logits[-1]
 
     def subset(self, index: Tensor) -> AttackedModel:
         """The same model for a batch reindexed by `index` (positions [M], or a boolean mask [N]), with the same tally.

@@ -13,16 +13,20 @@ from robuststack.plugin.attack import Loss
 
 
 def loss_gradient(model: AttackedModel, images: Tensor, y: Tensor, loss: Loss, draws: int) -> tuple[Tensor, Tensor]:
-    """The gradient [N, C, H, W] of the loss, summed over the draws, and the last draw's logits [N, K]."""
+    """The gradient [N, C, H, W] of the loss, summed over the draws, and the last draw's logits [N, K]; of a mixture, the
+    weighted sum and the logits of the weighted mean probabilities."""
     total: Tensor | None = None
     raw: Tensor | None = None
-    logits: Tensor | None = None
+    seen: list[Tensor] = []
+    passes = model.passes(draws)
     with torch.enable_grad():
         point = images.detach().requires_grad_()
-        for _ in range(draws):
-            logits = model(point)
+        for part, weight in passes:
+            logits = part(point)
             # The sum, so that each sample's gradient does not depend on how many others are in the batch.
             (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
+            gradient = gradient if weight == 1 else weight * gradient
+            seen.append(logits.detach())
             raw = gradient if raw is None else raw + gradient
             if model.tally is not None:
                 # What is no number moves no pixel, and spoils no other draw; it is counted as a failure below.
@@ -30,8 +34,7 @@ def loss_gradient(model: AttackedModel, images: Tensor, y: Tensor, loss: Loss, d
             total = gradient if total is None else total + gradient
     assert total is not None
     assert raw is not None
-    assert logits is not None
-    logits = logits.detach()
+    logits = model.together(seen, [weight for _, weight in passes])
     if model.tally is not None:
         # A capped loss is flat where the model is fooled already, which is no masking.
         model.tally.watch(raw, logits.argmax(1) == y)

@@ -11,6 +11,7 @@ from torch import Tensor
 from robuststack.attacks.attacked_model import AttackedModel, Tally
 from robuststack.attacks.ball import Ball
 from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.mixture import Mixture, MixtureModel
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import PluginError
@@ -59,7 +60,7 @@ def checks(blocks: Iterable[Seen]) -> dict[str, float | bool]:
 
 
 def attack_block(
-    view: View,
+    attacker: View | Mixture,
     x: Tensor,
     y: Tensor,
     attack: Attack,
@@ -74,17 +75,21 @@ def attack_block(
     """Adversarial images float32 [N, C, H, W] for the block `number` (0-based), clipped to the ball and to [0, 1].
 
     The attack runs in the job's precision, on random streams named by the block. A pixel that is not finite becomes the
-    clean one. With `early_stop` an image that a deterministic `view` gets wrong may be done: it must then be judged on that
-    view, unrounded. `folding` remembers the model's structure from block to block.
+    clean one. With `early_stop` an image that a deterministic view gets wrong may be done: it must then be judged on that
+    view, unrounded; a mixture of views attacks to the end. `folding` remembers the model's structure from block to block.
 
     Raises:
         PluginError: the attack changed the model's weights, or returned images of another shape.
     """
+    views = attacker.views if isinstance(attacker, Mixture) else (attacker,)
+    view = views[0]  # All of them run one model.
     with frozen_eval(view):
         tally = Tally(x.device)
+        folding = folding or Folding()
         # Verified for each block, so that its images do not depend on which blocks were made before it.
-        folded = (folding or Folding()).of(view, x[:2].clone(), verify=True)
-        attacked = AttackedModel(folded, runtime, tally, final=early_stop)
+        folded = [folding.of(part, x[:2].clone(), verify=True) for part in views]
+        models = [AttackedModel(part, runtime, tally, final=early_stop) for part in folded]
+        attacked = MixtureModel(models, attacker.weights) if isinstance(attacker, Mixture) else models[0]
         weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
         modes = [module.training for module in view.modules()]
@@ -120,6 +125,6 @@ def attack_block(
         gradients=gradients,
         gradients_zero=zero,
         gradients_not_finite=broken,
-        folded=folded is not view,
+        folded=folded[0] is not view,
     )
     return clipped, seen

@@ -103,12 +103,20 @@ def over_seeds(models: Sequence[Attacks], truth: np.ndarray, reading: Reading = 
     """
     if len(models) == 1:
         return of_model(models[0], truth, reading)
-    per_image = np.array([worst_over_attacks(reading, attacks, truth) for attacks in models])
-    seeds = per_image.mean(1)
-    parts = [Part(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1), images_part(per_image.mean(0))]
-    draws = [
-        jackknife(worst_without_each_draw(reading, attacks, truth).mean(1)) for attacks in models if len(attacks[0]) > 1
-    ]
+    per_image = [worst_over_attacks(reading, attacks, truth) for attacks in models]
+    left_out = [worst_without_each_draw(reading, attacks, truth).mean(1) for attacks in models if len(attacks[0]) > 1]
+    return of_readings(per_image, left_out)
+
+
+def of_readings(per_image: Sequence[np.ndarray], left_out: Sequence[np.ndarray] = ()) -> Estimate:
+    """A figure from its readings: `per_image` [n] of each training seed's model on the same images; `left_out` [M], of each
+    randomised model, the figure with each draw left out."""
+    readings = np.array(per_image)
+    seeds = readings.mean(1)
+    parts = [images_part(readings.mean(0))]
+    if len(seeds) > 1:
+        parts.insert(0, Part(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
+    draws = [jackknife(figures) for figures in left_out]
     if draws:
         parts.append(mean_of_parts(draws))
     return Estimate(float(seeds.mean()), tuple(parts))

@@ -1,68 +1,113 @@
-"""Games of known value, and what a mixture may not do."""
+"""The knob as a game: figures that do not flatter, and when its rounds end."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from robuststack.evidence.game import cross_fitted, hidden_value, seen_value, solve, solve_set
+from robuststack.evidence.game import ModelGame, is_pure, settled, worth
+from robuststack.evidence.mixture import hidden_value, solve
+from robuststack.evidence.variance import of_readings
 
-
-def one_image(matrix: list[list[float]]) -> np.ndarray:
-    return np.array(matrix, dtype=float)[None]
+PENNIES = np.array([[False, True], [True, False]])
 
 
-@pytest.mark.parametrize(
-    ("matrix", "value", "mixture"),
-    [
-        ([[0, 1], [1, 0]], 0.5, [0.5, 0.5]),  # matching pennies
-        ([[0.5, 1, 0], [0, 0.5, 1], [1, 0, 0.5]], 0.5, [1 / 3, 1 / 3, 1 / 3]),  # rock, paper, scissors
-        ([[0.9, 0.2], [0.9, 0.1]], 0.9, [1, 0]),  # a dominated setting
-        ([[0.2, 0.6], [0.8, 0.4]], 0.5, [0.25, 0.75]),
-    ],
-)
-def test_games_of_known_value(matrix, value, mixture):
-    for solution in (solve(one_image(matrix)), solve_set(one_image(matrix))):
-        assert solution.value == pytest.approx(value, abs=1e-6)
-        np.testing.assert_allclose(solution.mixture, mixture, atol=1e-6)
+def deterministic(outcomes: np.ndarray, clean: tuple[float, ...] = (1.0, 1.0)) -> ModelGame:
+    """A game without noise, from bool [n, I, J]."""
+    return ModelGame(tuple(outcomes[:, :, j].T[:, None] for j in range(outcomes.shape[2])), clean[: outcomes.shape[2]])
 
 
-def test_an_attacker_of_each_image_leaves_less_than_one_of_the_whole_set():
-    # Two images that are pennies of opposite sides: rows chosen once leave the means, rows chosen for each image do not.
-    outcomes = np.array([[[0, 1], [1, 0]], [[1, 0], [0, 1]]], dtype=float)
-    assert solve_set(outcomes).value == pytest.approx(0.5)
-    assert solve(outcomes).value == pytest.approx(0.5)
-    assert seen_value(outcomes, np.array([0.5, 0.5])) == 0
-    assert hidden_value(outcomes, np.array([0.5, 0.5])) == 0.5
+def randomised(chance: np.ndarray, draws: int, seed: int = 0) -> ModelGame:
+    """A game in which an image is right with a chance [n, I, J], on independent draws."""
+    random = np.random.default_rng(seed)
+    n, rows, columns = chance.shape
+    right = random.random((columns, rows, draws, n)) < chance.transpose(2, 1, 0)[:, :, None]
+    return ModelGame(tuple(right), (1.0,) * columns)
 
 
-def test_the_clean_accuracy_is_held():
-    matrix = one_image([[0.1, 0.8], [0.1, 0.8]])
-    free = solve(matrix, clean=[0.99, 0.7], least_clean=0.0)
-    held = solve(matrix, clean=[0.99, 0.7], least_clean=0.9)
-    assert free.mixture[1] == pytest.approx(1)
-    assert held.mixture @ [0.99, 0.7] == pytest.approx(0.9)
-    with pytest.raises(ValueError, match="no mixture of these settings has a clean accuracy of 1"):
-        solve(matrix, clean=[0.99, 0.7], least_clean=1.0)
+def test_matching_pennies_hide_half():
+    figures = worth([deterministic(np.tile(PENNIES, (40, 1, 1)))])
+    assert figures.hidden.value == pytest.approx(0.5, abs=1e-6)
+    assert figures.seen.value == pytest.approx(0, abs=1e-6)
+    assert figures.hiding.value == pytest.approx(0.5, abs=1e-6)
+    assert figures.set_hidden.value == pytest.approx(0.5, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 4), st.integers(2, 4))
-def test_the_programme_is_worth_what_its_mixture_is(seed, rows, columns):
-    outcomes = np.random.default_rng(seed).integers(0, 5, size=(30, rows, columns)) / 4
-    solution = solve(outcomes)
-    assert solution.value == pytest.approx(hidden_value(outcomes, solution.mixture), abs=1e-6)
-    # No pure setting, and no other mixture, is worth more; and hiding never costs.
-    for other in [*np.eye(columns), np.full(columns, 1 / columns)]:
-        assert solution.value >= hidden_value(outcomes, other) - 1e-6
-    assert hidden_value(outcomes, solution.mixture) >= seen_value(outcomes, solution.mixture) - 1e-9
+def test_an_attack_on_the_mixture_takes_the_hiding_away():
+    game = deterministic(np.tile(PENNIES, (40, 1, 1)))
+    # Images that fool both settings at once.
+    both = game.with_rows([np.zeros((1, 40), bool)] * 2)
+    assert worth([both]).hidden.value == 0
+    assert both.outcomes.shape == (40, 3, 2)
+
+
+def test_one_row_for_all_images_leaves_more_than_one_for_each():
+    # The first half of the images can be fooled at the first setting only by row 0, the others only by row 1.
+    outcomes = np.ones((40, 2, 1), bool)
+    outcomes[:20, 0], outcomes[20:, 1] = False, False
+    figures = worth([deterministic(outcomes)])
+    assert (figures.hidden.value, figures.set_hidden.value) == (0, 0.5)
 
 
 def test_a_mixture_that_fits_noise_is_not_believed():
     # All settings are alike: chosen on the same images the mixture seems to be worth more than it is on others.
-    outcomes = np.random.default_rng(0).integers(0, 2, size=(60, 2, 3)).astype(float)
-    fitted = hidden_value(outcomes, solve(outcomes).mixture)
-    honest, _ = cross_fitted(outcomes)
-    assert honest <= fitted
+    outcomes = np.random.default_rng(0).integers(0, 2, size=(60, 2, 3)).astype(bool)
+    fitted = hidden_value(outcomes.astype(float), solve(outcomes.astype(float)).mixture)
+    game = deterministic(outcomes, (1.0, 1.0, 1.0))
+    assert worth([game]).hidden.value <= fitted
+    first, second = game.mixtures()
+    # The planted fault: each half scored on what it chose itself.
+    assert game.hidden((second, first)).mean() > game.hidden((first, second)).mean()
+
+
+def test_rows_that_look_worse_by_chance_take_nothing():
+    # Two rows that do the same on every image: a minimum of their noisy means would be too low by points.
+    chance = np.full((400, 2, 1), 0.6)
+    game = randomised(chance, draws=8)
+    naive = game.outcomes.min(1).mean()
+    assert naive < 0.56
+    assert worth([game]).hidden.value == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_clean_accuracy_binds_the_mixture():
+    outcomes = np.zeros((40, 2, 2), bool)
+    outcomes[:, :, 1] = True
+    free = deterministic(outcomes, (0.99, 0.7))
+    bound = ModelGame(free.right, free.clean, least_clean=0.9)
+    assert free.mixture()[1] == 1
+    assert bound.mixture() @ (0.99, 0.7) == pytest.approx(0.9)
+    with pytest.raises(ValueError, match="no mixture of these settings has a clean accuracy of 99"):
+        worth([ModelGame(free.right, free.clean, least_clean=0.995)])
+
+
+def test_models_of_several_seeds_are_pooled():
+    random = np.random.default_rng(1)
+    models = [deterministic(random.random((60, 2, 2)) < chance) for chance in (0.5, 0.7, 0.9)]
+    pooled = worth(models)
+    single = [worth([model]).hidden.value for model in models]
+    assert pooled.hidden.value == pytest.approx(np.mean(single))
+    assert pooled.hidden.variance > np.var(single, ddof=1) / 3
+
+
+def test_intervals_hold_the_true_value():
+    # Each image is of one of four kinds; the value of the endless game is known from the shares of the kinds.
+    kinds = np.random.default_rng(3).random((4, 2, 2)) < 0.6
+    truth = solve(kinds.astype(float)).value
+    hits = 0
+    for repeat in range(60):
+        game = deterministic(kinds[np.random.default_rng(repeat).integers(0, 4, size=200)])
+        low, high = of_readings([game.hidden(game.mixtures())]).interval()
+        hits += low <= truth <= high
+    assert hits >= 0.88 * 60
+
+
+def test_rounds_end_when_the_value_no_longer_falls():
+    assert not settled([0.5])
+    assert not settled([0.5, 0.49])
+    assert settled([0.5, 0.496])
+    assert settled([0.5, 0.51])
+
+
+def test_a_pure_mixture_needs_no_attack_on_it():
+    assert is_pure((np.array([1.0, 0.0]), np.array([0.0, 1.0])))
+    assert not is_pure((np.array([1.0, 0.0]), np.array([0.5, 0.5])))
