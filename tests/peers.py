@@ -98,19 +98,19 @@ def same_start(
             return k
         return draws + run * (steps + draws + comparison) + within + (draws - 1 if within >= steps else 0)
 
-    found = []
+    adversarial = []
     # The official one asks a forward pass for the number of classes before all else.
-    for one, number in ((name, in_theirs), (f"pyautoattack:{name}", lambda k: k - 1)):
-        attack = REGISTRY.create("attack", one, {"iterations": iterations, "draws": draws})
+    for variant, number in ((name, in_theirs), (f"pyautoattack:{name}", lambda k: k - 1)):
+        attack = REGISTRY.create("attack", variant, {"iterations": iterations, "draws": draws})
         model = Numbered(attacked, number, seed) if attacked.stochastic else attacked
         with frozen_eval(attacked), seeded(seed):
             source = generator(CPU, seed)
-            found.append(
+            adversarial.append(
                 attack.perturb(
                     AttackedModel(model, RUNTIME), x, y, rs.Threat(norm=norm, eps=eps), source, start=fixed_start
                 )
             )
-    return found[0], found[1]
+    return adversarial[0], adversarial[1]
 
 
 def right(victim: View, x: Tensor, y: Tensor, draws: int = 1, seed: int = 0) -> Tensor:
@@ -155,9 +155,9 @@ def rand_from_one_start(attacked: View, eps: float, count: int, iterations: int,
     x, y = images(count)
     ours, theirs = [], []
     for seed in range(seeds):
-        found = same_start("autoattack_rand", attacked, x, y, eps, seed, iterations=iterations, draws=draws)
-        for side, one in zip((ours, theirs), found, strict=True):
-            side.append(right(attacked, one, y, 20, seed))
+        adversarial = same_start("autoattack_rand", attacked, x, y, eps, seed, iterations=iterations, draws=draws)
+        for side, batch in zip((ours, theirs), adversarial, strict=True):
+            side.append(right(attacked, batch, y, 20, seed))
     return Difference.of(torch.stack(theirs), torch.stack(ours))
 
 
@@ -172,9 +172,9 @@ class Difference:
     @classmethod
     def of(cls, theirs: Tensor, ours: Tensor) -> Difference:
         """From accuracies [seeds, images]; an image's difference is its mean over the seeds."""
-        each = 100 * (theirs - ours).mean(0)
-        half = 1.96 * float(each.std()) / math.sqrt(len(each))
-        return cls(float(each.mean()), float(each.mean()) - half, float(each.mean()) + half)
+        differences = 100 * (theirs - ours).mean(0)
+        half = 1.96 * float(differences.std()) / math.sqrt(len(differences))
+        return cls(float(differences.mean()), float(differences.mean()) - half, float(differences.mean()) + half)
 
 
 def compare_rand(
@@ -186,9 +186,9 @@ def compare_rand(
         ours.append(right(attacked, rand.ours(attacked, x, y, seed), y, draws, seed))
         runs = rand.runs(attacked, x, y, seed)
         # Which run hurts an image more is found on other draws than it is judged on: a minimum of noise is too low.
-        found = torch.stack([right(attacked, one, y, draws, 100 + seed) for one in runs])
-        judged = torch.stack([right(attacked, one, y, draws, seed) for one in runs])
-        worst.append(judged.gather(0, found.argmin(0, keepdim=True)).squeeze(0))
+        outcomes = torch.stack([right(attacked, batch, y, draws, 100 + seed) for batch in runs])
+        judged = torch.stack([right(attacked, batch, y, draws, seed) for batch in runs])
+        worst.append(judged.gather(0, outcomes.argmin(0, keepdim=True)).squeeze(0))
         protocol.append(right(attacked, rand.protocol(attacked, x, y, seed), y, draws, seed))
     mine = torch.stack(ours)
     return Difference.of(torch.stack(worst), mine), Difference.of(torch.stack(protocol), mine)

@@ -39,14 +39,16 @@ def test_points_of_one_model_share_its_weights_and_do_not_disturb_each_other(
     before = clean(images)
     assert not torch.equal(noisy(images), noisy(images))
     assert torch.equal(clean(images), before)
-    assert {id(one) for one in clean.parameters()} == {id(one) for one in noisy.parameters()}
+    assert {id(parameter) for parameter in clean.parameters()} == {id(parameter) for parameter in noisy.parameters()}
 
 
 def test_a_frozen_point_is_deterministic_and_owns_its_weights(trained: Trained, images: torch.Tensor) -> None:
     model = rs.load_model(trained.job("float"), store=trained.store)
     frozen = model.at(lambda_n=1.0, frozen=True)
     assert torch.equal(frozen(images), frozen(images))
-    assert not {one.data_ptr() for one in frozen.parameters()} & {one.data_ptr() for one in model.model.parameters()}
+    assert not {parameter.data_ptr() for parameter in frozen.parameters()} & {
+        parameter.data_ptr() for parameter in model.model.parameters()
+    }
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def installed(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("guide", [one for one in GUIDES if FILE.search(one.read_text())], ids=lambda one: one.stem)
+@pytest.mark.parametrize(
+    "guide", [guide for guide in GUIDES if FILE.search(guide.read_text())], ids=lambda guide: guide.stem
+)
 def test_the_example_of_a_guide_passes_its_test_and_runs_its_suite(guide, installed, capsys):
     text = guide.read_text(encoding="utf-8")
     files = dict(FILE.findall(text))
@@ -82,13 +84,13 @@ def test_the_example_of_a_guide_passes_its_test_and_runs_its_suite(guide, instal
 
 
 def test_there_is_a_guide_with_an_example_for_every_kind_of_plugin():
-    text = {one.stem: one.read_text() for one in GUIDES}
+    text = {guide.stem: guide.read_text() for guide in GUIDES}
     for kind in ("defense", "attack", "architecture", "dataset"):
         assert f"def register_{kind}(" in text[kind]
     assert {"hooks", "testing"} <= text.keys()
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda one: one.stem)
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
 def test_the_parts_of_suites_it_shows_are_valid(page, tmp_path):
     for fragment in FRAGMENT.findall(page.read_text(encoding="utf-8")):
         path = tmp_path / "shown.yaml"
@@ -124,16 +126,16 @@ def test_nothing_that_users_write_is_undocumented():
 
 def test_the_reference_names_every_hook_key_option_and_command():
     pages = reference.pages()
-    hooks = [name for name, one in vars(hookspecs).items() if hasattr(one, "robuststack_spec")]
+    hooks = [name for name, function in vars(hookspecs).items() if hasattr(function, "robuststack_spec")]
     assert len(hooks) >= 13
     assert all(f"## {name}\n" in pages["reference/hooks.md"] for name in hooks)
     assert all(f"`{name}`" in pages["reference/suite.md"] for name in Suite.model_fields)
     assert all(f"`{name}`" in pages["reference/suite.md"] for name in ("datasets.threat", "milestones", "keep_images"))
     assert all(f"## {name}\n" in pages["reference/commands.md"] for name in [*COMMANDS, "leaderboard compare"])
     assert "`--track DIR`" in pages["reference/commands.md"]
-    for one in Registry():
-        if one.distribution == "robuststack":
-            assert f"### {one.kind} {one.name}\n" in pages["reference/components.md"]
+    for registration in Registry():
+        if registration.distribution == "robuststack":
+            assert f"### {registration.kind} {registration.name}\n" in pages["reference/components.md"]
     assert "`lambda_th`" in pages["reference/components.md"]
     assert "**`training_step(step: TrainStep) -> None`**" in pages["reference/contracts.md"]
 

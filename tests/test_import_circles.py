@@ -12,13 +12,13 @@ PACKAGES = (ROOT / "robuststack", ROOT / "plugins" / "robuststack_plugins")
 
 def modules() -> dict[str, Path]:
     """Every module by its name."""
-    found = {}
+    paths = {}
     for package in PACKAGES:
         for path in package.rglob("*.py"):
             if "templates" not in path.parts:
                 parts = path.relative_to(package.parent).with_suffix("").parts
-                found[".".join(parts).removesuffix(".__init__")] = path
-    return found
+                paths[".".join(parts).removesuffix(".__init__")] = path
+    return paths
 
 
 def imports_at_once(tree: ast.Module) -> Iterator[str]:

@@ -31,7 +31,7 @@ COMMANDS = [
     ["--version"],
     ["list"],
     ["list", "defense", "--json"],
-    *(["show", *one] for one in COMPONENTS),
+    *(["show", *component] for component in COMPONENTS),
     ["check", "--quick", "SUITE"],
     ["plan", "SUITE"],
     ["plan", "SUITE", "--json"],
@@ -53,14 +53,17 @@ def imported(arguments: list[str], folder: Path, *path: Path) -> list[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, *sys.path]))}
     command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), json.dumps(HEAVY)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    code, found = json.loads(done.stderr.splitlines()[-1])
+    code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0, done.stderr
-    return found
+    return modules
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
-    assert imported([str(small_suite) if one == "SUITE" else one for one in arguments], small_suite.parent) == []
+    assert (
+        imported([str(small_suite) if argument == "SUITE" else argument for argument in arguments], small_suite.parent)
+        == []
+    )
 
 
 def test_planning_the_integrations_imports_none_of_them(small_suite):
@@ -70,8 +73,8 @@ def test_planning_the_integrations_imports_none_of_them(small_suite):
 
 
 def test_no_registered_module_imports_a_heavy_package(tmp_path):
-    kinds = {(one.kind, one.name) for one in Registry() if not one.pattern}
-    assert {one for one in COMPONENTS if one[1] != "wrn-16-4" and ":" not in one[1]} <= kinds
+    kinds = {(registration.kind, registration.name) for registration in Registry() if not registration.pattern}
+    assert {component for component in COMPONENTS if component[1] != "wrn-16-4" and ":" not in component[1]} <= kinds
     assert imported(["list"], tmp_path) == [], "`list` loads every one of them for its summary"
 
 

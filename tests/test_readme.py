@@ -41,9 +41,9 @@ def table(dataset: str) -> str:
 
 @pytest.mark.parametrize("dataset", ["tradeoff", "digits"])
 def test_the_tables_are_those_of_the_committed_leaderboard(dataset: str) -> None:
-    found = re.search(rf"<!-- table: {dataset} -->\n(.*?)<!-- end -->", README, re.DOTALL)
-    assert found, f"README has no place for the table of {dataset}"
-    assert found[1].strip() == table(dataset), f"the table of {dataset} should be:\n\n{table(dataset)}\n"
+    match = re.search(rf"<!-- table: {dataset} -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert match, f"README has no place for the table of {dataset}"
+    assert match[1].strip() == table(dataset), f"the table of {dataset} should be:\n\n{table(dataset)}\n"
 
 
 def test_the_suites_it_shows_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

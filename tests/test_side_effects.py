@@ -96,15 +96,15 @@ print("\\n" + json.dumps({"changed": changed, "process": libraries.count(None)})
 def test_a_run_puts_back_what_it_sets(tmp_path: Path, call: str) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE.replace("THREADS", "1"))
     (tmp_path / "mine.py").write_text(MODEL)
-    path = os.pathsep.join(one for one in sys.path if one)
+    path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, call], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, text=True,
         capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["changed"] == {}
-    assert found["process"] == 0, "only the command may change how the process keeps its memory"
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["changed"] == {}
+    assert report["process"] == 0, "only the command may change how the process keeps its memory"
 
 
 def test_the_command_keeps_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_networks_are_narrow_and_as_deep_as_before(registry: Registry) -> None:
         )
         whole = registry.create("architecture", name).resolved()["options"]
         built = (spec.model.architecture for spec in specs(plan, "train"))
-        small = next(one.options for one in built if one.name == name)
+        small = next(component.options for component in built if component.name == name)
         assert small["width"] == whole["width"] / 4
         assert {**small, "width": whole["width"]} == whole
 
@@ -96,7 +96,7 @@ def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path
     (tmp_path / "board").mkdir()
     result = rs.run(path, store=tmp_path / "store", leaderboard=tmp_path / "board", smoke=True)
     assert len(result.rows) == 4
-    assert {one.name for one in (tmp_path / "board").iterdir()} == {
+    assert {entry.name for entry in (tmp_path / "board").iterdir()} == {
         "mine.smoke.json",
         "mine.smoke.md",
         "mine.smoke.labels.safetensors",

@@ -57,25 +57,25 @@ def test_the_worst_case_is_per_image_over_attacks():
 
 def test_the_worst_case_is_over_attacks_and_never_over_draws():
     # Two images, two draws; each image is right in one draw of each attack.
-    one = np.array([[True, False], [False, True]])
+    first = np.array([[True, False], [False, True]])
     other = np.array([[False, False], [True, True]])
-    assert accuracy([[one]], stochastic=True).value == 50
+    assert accuracy([[first]], stochastic=True).value == 50
     assert accuracy([[other]], stochastic=True).value == 50
     # The worst draw would give 0, the worst of all attacks and draws at once too.
-    assert accuracy([[one, other]], stochastic=True).value == 50
-    assert np.min([one.min(0), other.min(0)]) == 0
+    assert accuracy([[first, other]], stochastic=True).value == 50
+    assert np.min([first.min(0), other.min(0)]) == 0
 
 
 def test_the_mean_over_draws_comes_before_the_minimum_over_attacks():
     # Pairing the draws of two attacks and taking the minimum of each pair would give 0.
-    one, other = np.array([[True], [False]]), np.array([[False], [True]])
-    assert accuracy([[one, other]], stochastic=True).value == 50
+    first, other = np.array([[True], [False]]), np.array([[False], [True]])
+    assert accuracy([[first, other]], stochastic=True).value == 50
 
 
 def test_means_over_images_do_not_replace_the_worst_case():
     # The mean of each attack is 50 %; an image each attack spares falls to the other.
-    one, other = np.array([[True, False]]), np.array([[False, True]])
-    assert accuracy([[one, other]], stochastic=False).value == 0
+    first, other = np.array([[True, False]]), np.array([[False, True]])
+    assert accuracy([[first, other]], stochastic=False).value == 0
 
 
 runs = st.tuples(
@@ -121,9 +121,9 @@ def test_outcomes_that_are_all_alike_get_wilson(right, seeds, draws, n):
 
 def test_seeds_are_averaged_and_not_pooled():
     random = np.random.RandomState(0)
-    one = random.random_sample((1, 400)) < 0.7
-    single, pooled = accuracy([[one]], stochastic=False), wilson(5 * int(one.sum()), 2000)
-    five = accuracy([[one]] * 5, stochastic=False)
+    single_seed = random.random_sample((1, 400)) < 0.7
+    single, pooled = accuracy([[single_seed]], stochastic=False), wilson(5 * int(single_seed.sum()), 2000)
+    five = accuracy([[single_seed]] * 5, stochastic=False)
     assert five.value == pytest.approx(single.value)
     # The same images five times are no five times as many images.
     assert width(five) == pytest.approx(width(single), rel=0.1)

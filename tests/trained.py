@@ -37,5 +37,9 @@ class Trained:
 
     def job(self, defense: str) -> str:
         """The id of the train job of a defense."""
-        (job,) = (one.id for one in self.result.plan.jobs if one.kind == "train" and f"/{defense}" in one.label)
+        (job,) = (
+            planned.id
+            for planned in self.result.plan.jobs
+            if planned.kind == "train" and f"/{defense}" in planned.label
+        )
         return job

@@ -98,9 +98,9 @@ def run(view: View, attack: rs.Attack | None, **changes: object) -> Evaluation:
 
 def everything(net: nn.Module) -> list[object]:
     return [
-        *(one.training for one in net.modules()),
-        *(one.requires_grad for one in net.parameters()),
-        *(one.clone() for one in net.state_dict().values()),
+        *(module.training for module in net.modules()),
+        *(parameter.requires_grad for parameter in net.parameters()),
+        *(tensor.clone() for tensor in net.state_dict().values()),
     ]
 
 
@@ -123,19 +123,19 @@ def same(a: list[object], b: list[object]) -> bool:
 def test_pgd_stays_in_the_ball_and_in_the_pixel_range(eps, steps, step, restarts, draws, seed):
     x, _ = images()
     attack = create("pgd", steps=steps, step=step, restarts=restarts, draws=draws)
-    found = perturb(attack, noisy(), seed, rs.Threat(eps=eps))
-    assert found.shape == x.shape
-    assert float((found - x).abs().max()) <= eps + 1e-6
-    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    adversarial = perturb(attack, noisy(), seed, rs.Threat(eps=eps))
+    assert adversarial.shape == x.shape
+    assert float((adversarial - x).abs().max()) <= eps + 1e-6
+    assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
 
 
 @settings(max_examples=15, deadline=None)
 @given(eps=st.floats(1e-4, 1.0))
 def test_fgsm_stays_in_the_ball_and_in_the_pixel_range(eps):
     x, _ = images()
-    found = perturb(create("fgsm"), View(model()), threat=rs.Threat(eps=eps))
-    assert float((found - x).abs().max()) <= eps + 1e-6
-    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    adversarial = perturb(create("fgsm"), View(model()), threat=rs.Threat(eps=eps))
+    assert float((adversarial - x).abs().max()) <= eps + 1e-6
+    assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_pgd_is_the_textbooks(steps):
     for _ in range(steps):
         expected = expected + 2.5 * eps / steps * plain_gradient(net, expected, y).sign()
         expected = (x + (expected - x).clamp(-eps, eps)).clamp(0, 1)
-    found = perturb(create("pgd", steps=steps, early_stop=False), View(net))
-    assert float((found - expected).abs().max()) < 1e-6
+    adversarial = perturb(create("pgd", steps=steps, early_stop=False), View(net))
+    assert float((adversarial - expected).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("draws", [1, 4])
@@ -185,8 +185,8 @@ def test_gradients_of_a_randomised_model_are_averaged_over_the_draws(draws):
     torch.manual_seed(3)
     mean = torch.stack([plain_gradient(view, x, y) for _ in range(draws)]).mean(0)
     torch.manual_seed(3)
-    found = perturb(create("fgsm", draws=draws), view)
-    torch.testing.assert_close(found, torch.clamp(x + THREAT.eps * mean.sign(), 0, 1))
+    adversarial = perturb(create("fgsm", draws=draws), view)
+    torch.testing.assert_close(adversarial, torch.clamp(x + THREAT.eps * mean.sign(), 0, 1))
 
 
 def test_fgsm_is_not_pgd_of_one_step():
@@ -199,16 +199,16 @@ def test_fgsm_is_not_pgd_of_one_step():
 def test_restarts_keep_the_largest_margin():
     net, (x, y) = model(), images()
 
-    def margin(found: Tensor) -> Tensor:
-        logits = net(found)
+    def margin(batch: Tensor) -> Tensor:
+        logits = net(batch)
         others = logits.masked_fill(nn.functional.one_hot(y, CLASSES).bool(), -torch.inf)
         return others.max(1).values - logits[range(len(y)), y]
 
     attack, source = create("pgd", steps=2, restarts=3, early_stop=False), generator(CPU, 0)
     single = create("pgd", steps=2, early_stop=False)
     with frozen_eval(net):
-        each = [single.perturb(AttackedModel(View(net), RUNTIME), x, y, THREAT, source) for _ in range(3)]
-        best = torch.stack([margin(x), *(margin(one) for one in each)]).max(0).values
+        restarts = [single.perturb(AttackedModel(View(net), RUNTIME), x, y, THREAT, source) for _ in range(3)]
+        best = torch.stack([margin(x), *(margin(batch) for batch in restarts)]).max(0).values
         torch.testing.assert_close(margin(perturb(attack, View(net))), best)
 
 
@@ -227,15 +227,15 @@ def test_later_restarts_attack_what_is_still_right():
             counts.append(len(x))
             return super().start(x, threat, generator)
 
-    def right(found: Tensor) -> Tensor:
-        return judge(View(net), found, y, 1)[0]
+    def right(batch: Tensor) -> Tensor:
+        return judge(View(net), batch, y, 1)[0]
 
     threat = rs.Threat(eps=0.04)
     with frozen_eval(net):
         # The first restart alone, from the same start.
         once = create("pgd", steps=4).perturb(AttackedModel(View(net), RUNTIME), x, y, threat, generator(CPU, 0))
-        found = Counted(rs.Options()).perturb(AttackedModel(View(net), RUNTIME), x, y, threat, generator(CPU, 0))
-        clean, first, all_ = right(x), right(once), right(found)
+        adversarial = Counted(rs.Options()).perturb(AttackedModel(View(net), RUNTIME), x, y, threat, generator(CPU, 0))
+        clean, first, all_ = right(x), right(once), right(adversarial)
     assert counts[0] == 200
     assert 0 < counts[1] == int((clean & first).sum()) < 200
     assert 0 < counts[2] <= counts[1]
@@ -304,8 +304,8 @@ def test_still_freezes_and_restores_also_on_exceptions():
 
     def fail_inside() -> None:
         with frozen_eval(net):
-            assert not any(one.training for one in net.modules())
-            assert not any(one.requires_grad for one in net.parameters())
+            assert not any(module.training for module in net.modules())
+            assert not any(parameter.requires_grad for parameter in net.parameters())
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -316,7 +316,7 @@ def test_still_freezes_and_restores_also_on_exceptions():
 def test_attacks_leave_no_gradients():
     net = model()
     run(View(net), create("pgd", steps=2))
-    assert all(one.grad is None for one in net.parameters())
+    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_an_evaluation_leaves_the_callers_random_numbers_alone():
@@ -340,9 +340,9 @@ class Absent(rs.Attack):
     """Returns what no image can hold."""
 
     def perturb(self, model, x, y, threat, generator):
-        found = x + threat.eps
-        found[0, 0, 0, 0], found[1, 0, 0, 0] = torch.nan, torch.inf
-        return found
+        raised = x + threat.eps
+        raised[0, 0, 0, 0], raised[1, 0, 0, 0] = torch.nan, torch.inf
+        return raised
 
 
 class Training(rs.Attack):
@@ -650,8 +650,8 @@ def test_a_draw_without_a_gradient_is_counted_and_spoils_no_other():
     cross_entropy = create("pgd").loss
     expected, _ = loss_gradient(AttackedModel(View(model()), RUNTIME), x, y, cross_entropy, 2)
     tally = Tally(CPU)
-    found, logits = loss_gradient(AttackedModel(View(Sometimes().eval()), RUNTIME, tally), x, y, cross_entropy, 3)
-    torch.testing.assert_close(found, expected)
+    gradient, logits = loss_gradient(AttackedModel(View(Sometimes().eval()), RUNTIME, tally), x, y, cross_entropy, 3)
+    torch.testing.assert_close(gradient, expected)
     counted = int((logits.argmax(1) == y).sum())
     assert tally.gradients.tolist() == [counted, 0, counted]
     # In training nothing counts them, so that they are not hidden either.

@@ -19,7 +19,7 @@ def robuststack(capsys):
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = call([str(one) for one in arguments])
+        code = call([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
     return run
@@ -66,16 +66,16 @@ def test_the_version_is_the_distributions(robuststack):
 
 def test_list_shows_every_component_with_its_summary(robuststack):
     output = printed(robuststack("list"))
-    for one in Registry():
-        assert f"  {one.name} " in output
-        assert one.load().summary() in output
+    for registration in Registry():
+        assert f"  {registration.name} " in output
+        assert registration.load().summary() in output
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_list_of_one_kind_is_that_kind_alone_in_either_number(robuststack, kind):
     entries = json.loads(printed(robuststack("list", kind, "--json")))
-    assert {one["kind"] for one in entries} == {kind}
-    assert sorted(one["name"] for one in entries) == Registry().names(kind)
+    assert {entry["kind"] for entry in entries} == {kind}
+    assert sorted(entry["name"] for entry in entries) == Registry().names(kind)
     assert printed(robuststack("list", f"{kind}s")) == printed(robuststack("list", kind))
 
 
@@ -90,15 +90,18 @@ def test_show_prints_options_with_types_defaults_and_meanings(robuststack):
 
 def test_show_as_json_holds_the_same(robuststack):
     facts = json.loads(printed(robuststack("show", "architecture", "wrn-16-4", "--json")))
-    defaults = {one["name"]: one["default"] for one in facts["options"]}
+    defaults = {option["name"]: option["default"] for option in facts["options"]}
     assert defaults == {"depth": 16, "widen": 4, "width": 16, "dropout": 0.3}
     assert "knobs" not in facts
 
 
 def test_every_component_can_be_shown(robuststack):
-    for one in Registry():
-        if not one.pattern:
-            assert json.loads(printed(robuststack("show", one.kind, one.name, "--json")))["name"] == one.name
+    for registration in Registry():
+        if not registration.pattern:
+            assert (
+                json.loads(printed(robuststack("show", registration.kind, registration.name, "--json")))["name"]
+                == registration.name
+            )
 
 
 def test_check_counts_rows_and_jobs(robuststack):

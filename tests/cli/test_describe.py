@@ -126,19 +126,19 @@ AGREEING = {  # method, architecture, printed -> the conventions that give it, a
 
 
 def test_the_published_table_agrees_where_it_can_and_by_which_convention(facts):
-    found = {
-        (one["method"], one["architecture"], one["printed"]): {
-            way["convention"]: way["agrees"] for way in one["conventions"] if way["agrees"] != "no"
+    agreeing = {
+        (figure["method"], figure["architecture"], figure["printed"]): {
+            way["convention"]: way["agrees"] for way in figure["conventions"] if way["agrees"] != "no"
         }
-        for one in facts("--table1")
+        for figure in facts("--table1")
     }
-    assert found == AGREEING
+    assert agreeing == AGREEING
 
 
 def test_the_counted_sizes_are_those_of_the_conventions(facts):
     counted = {
-        (one["method"], one["architecture"], way["convention"]): way["counted"]
-        for one in facts("--table1", "resnet34") for way in one["conventions"]
+        (figure["method"], figure["architecture"], way["convention"]): way["counted"]
+        for figure in facts("--table1", "resnet34") for way in figure["conventions"]
     }  # fmt: skip
     assert counted == {
         ("oat", "resnet34", "d = 1, one batch norm"): 31_403_978,
@@ -157,7 +157,7 @@ def test_the_table_says_where_the_paper_does_not_add_up(describe):
     assert (code, errors) == (0, "")
     lines = output.splitlines()
     assert "Kundu et al., FLOAT, WACV 2023, arXiv 2204.00426, Table 1" in lines
-    (row,) = (one for one in lines if "wrn16_8" in one and "1,548,145,664" in one)
+    (row,) = (line for line in lines if "wrn16_8" in line and "1,548,145,664" in line)
     assert row.split() == [
         "float",
         "wrn16_8",
@@ -175,7 +175,7 @@ def test_the_table_says_where_the_paper_does_not_add_up(describe):
         "float: no one convention gives every figure; 21.28 M parameters (resnet34): one batch norm, 2.25 M parameters"
         " (wrn40_2): dual batch norm, 10.97 M parameters (wrn16_8): dual batch norm"
     ) in lines
-    assert not any(one.startswith("oat: ") for one in lines), "d = 1 with one batch norm gives all three"
+    assert not any(line.startswith("oat: ") for line in lines), "d = 1 with one batch norm gives all three"
 
 
 def test_every_published_size_names_its_source_and_what_is_registered():
@@ -186,10 +186,10 @@ def test_every_published_size_names_its_source_and_what_is_registered():
         assert "arXiv" in figure.source
         assert figure.conventions
         for sizes in figure.conventions.values():
-            for one in sizes if isinstance(sizes, tuple) else (sizes,):
-                assert one.architecture == figure.architecture
-                registry.create("architecture", one.architecture)
-                registry.create("defense", one.defense, one.options)
+            for size in sizes if isinstance(sizes, tuple) else (sizes,):
+                assert size.architecture == figure.architecture
+                registry.create("architecture", size.architecture)
+                registry.create("defense", size.defense, size.options)
 
 
 # What it cannot use

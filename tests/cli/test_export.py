@@ -108,8 +108,8 @@ def test_a_randomised_program_draws_the_noise_of_the_model_in_every_call(export,
     run, x = program(path), images(4)
     model = rs.load_model(trained.job("float"), store=trained.store).at(lambda_n=1.0)
     with torch.no_grad():
-        ours, theirs = (torch.stack([one(x) for _ in range(400)]) for one in (model, run))
-    assert len({tuple(one.flatten().tolist()) for one in theirs}) == 400, "no draw comes twice"
+        ours, theirs = (torch.stack([network(x) for _ in range(400)]) for network in (model, run))
+    assert len({tuple(logits.flatten().tolist()) for logits in theirs}) == 400, "no draw comes twice"
     # The same distribution: 400 draws tell means to a twentieth of the deviation, and deviations to 4 %.
     spread = ours.std(0)
     assert bool((spread > 0).all())
@@ -137,14 +137,18 @@ def test_weights_load_again_and_are_evaluated_like_the_job(export, trained, here
         dataset="tradeoff images=600 test_images=200 size=8 classes=4 nonrobust_strength=0.05 noise=0.1", attacks=["fgsm"],
         overrides=["precision=float32", "measure.latency=false"],
     ).rows  # fmt: skip
-    whole = next(one for one in trained.result.rows if one.defense == "float" and one.point["lambda_n"] == 0)
+    whole = next(
+        candidate
+        for candidate in trained.result.rows
+        if candidate.defense == "float" and candidate.point["lambda_n"] == 0
+    )
     assert (row.ca, row.ra["FGSM"]) == (whole.ca, whole.ra["FGSM"])
 
 
 def test_frozen_weights_hold_one_noise_draw(export, trained, here):
     for name, more in (("whole", []), ("a", ["--frozen"]), ("b", ["--frozen"]), ("c", ["--frozen", "--seed", "1"])):
         assert export("float", "lambda_n=1", *more, "-o", f"{name}.safetensors")[0] == 0
-    whole, a, b, c = (safetensors.torch.load_file(here / f"{one}.safetensors") for one in ("whole", "a", "b", "c"))
+    whole, a, b, c = (safetensors.torch.load_file(here / f"{stem}.safetensors") for stem in ("whole", "a", "b", "c"))
     assert torch.equal(a["stem.weight"], b["stem.weight"])
     assert not torch.equal(a["stem.weight"], c["stem.weight"])
     assert not torch.equal(a["stem.weight"], whole["stem.weight"])
@@ -159,7 +163,7 @@ def header(path: Path) -> dict[str, str]:
         with safetensors.safe_open(path, "pt") as file:
             return file.metadata()
     if path.suffix == ".onnx":
-        return {one.key: one.value for one in onnx.load(path).metadata_props}
+        return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     extra = {"robuststack.json": ""}
     torch.export.load(path, extra_files=extra)
     return dict(json.loads(extra["robuststack.json"]))
@@ -234,7 +238,7 @@ def test_what_cannot_be_exported_is_one_line(export, here, defense, point, more,
     (line,) = errors.splitlines()
     assert (code, output) == (2, "")
     assert message in line
-    assert [one.name for one in here.iterdir()] == ["file"]
+    assert [entry.name for entry in here.iterdir()] == ["file"]
 
 
 def test_a_job_that_trained_nothing_names_the_one_that_did(export, trained):

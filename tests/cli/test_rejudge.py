@@ -115,18 +115,18 @@ def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, own, fac
     job, judge = (named(trained, "oat", label, **{"lambda": 1.0}) for named in (attack_job, judge_job))
     store = own
     assert np.array_equal(correct(store, job), load_outcomes(store, judge))
-    found = facts(job)
-    assert found["judged"] == judge, "the very job of the run"
-    assert facts(judge) == found, "either job names the images"
-    assert found["stored"] == found["new"]
-    assert (found["stored"]["interval"], found["stored"]["draws"], found["n"]) == ("wilson", 1, 200)
-    assert (found["stored_inside"], found["point"], found["eight_bit"]) == (True, None, None)
+    rejudged = facts(job)
+    assert rejudged["judged"] == judge, "the very job of the run"
+    assert facts(judge) == rejudged, "either job names the images"
+    assert rejudged["stored"] == rejudged["new"]
+    assert (rejudged["stored"]["interval"], rejudged["stored"]["draws"], rejudged["n"]) == ("wilson", 1, 200)
+    assert (rejudged["stored_inside"], rejudged["point"], rejudged["eight_bit"]) == (True, None, None)
 
 
 def test_the_figures_are_those_of_the_leaderboard(trained, facts):
     row = next(row for row in trained.result.rows if row.defense == "none")
-    found = facts(row.jobs.scores["adaptive"]["PGD-5"]["0/0"])
-    assert Figure(**{key: found["stored"][key] for key in ("value", "low", "high", "interval")}) == row.ra["PGD-5"]
+    rejudged = facts(row.jobs.scores["adaptive"]["PGD-5"]["0/0"])
+    assert Figure(**{key: rejudged["stored"][key] for key in ("value", "low", "high", "interval")}) == row.ra["PGD-5"]
 
 
 def test_what_was_in_the_store_stays_and_a_second_call_is_read_from_it(own, trained, rejudge):
@@ -173,11 +173,11 @@ def test_a_randomised_point_is_judged_on_noise_of_its_own(own, trained):
 
 def test_the_stored_figure_lies_inside_the_new_interval(trained, facts):
     job = attack_job(trained, "float", lambda_n=1)
-    found = facts(job, "--draws", "30")
-    assert found["stored"]["draws"] == 4
-    assert (found["new"]["draws"], found["new"]["interval"]) == (30, "bootstrap")
-    assert found["stored_inside"]
-    assert found["new"]["low"] < found["stored"]["value"] < found["new"]["high"]
+    rejudged = facts(job, "--draws", "30")
+    assert rejudged["stored"]["draws"] == 4
+    assert (rejudged["new"]["draws"], rejudged["new"]["interval"]) == (30, "bootstrap")
+    assert rejudged["stored_inside"]
+    assert rejudged["new"]["low"] < rejudged["stored"]["value"] < rejudged["new"]["high"]
 
 
 def test_a_figure_that_does_not_hold_is_said_to_lie_outside(own, trained, rejudge, facts):
@@ -186,9 +186,9 @@ def test_a_figure_that_does_not_hold_is_said_to_lie_outside(own, trained, rejudg
     job, other = attack_job(trained, "none"), attack_job(trained, "none", "FGSM")
     for attack in (job, other):
         put_images(own, attack, clean)
-    found = facts(job, store=own.root)
-    assert found["new"]["low"] > found["stored"]["value"]
-    assert not found["stored_inside"]
+    rejudged = facts(job, store=own.root)
+    assert rejudged["new"]["low"] > rejudged["stored"]["value"]
+    assert not rejudged["stored_inside"]
     assert " does not lie inside the new interval [" in rejudge(other, store=own.root)[1]
 
 
@@ -197,10 +197,10 @@ def test_a_figure_that_does_not_hold_is_said_to_lie_outside(own, trained, rejudg
 
 def test_rounding_to_8_bits_is_compared_on_the_same_noise(trained, facts):
     job = attack_job(trained, "float", lambda_n=1)
-    found = facts(job, "--eight-bit")
+    rejudged = facts(job, "--eight-bit")
     plain = facts(job)
-    assert found["eight_bit"]["unrounded"] == plain["new"]
-    assert found["eight_bit"]["moved"] == pytest.approx(found["new"]["value"] - plain["new"]["value"], abs=1e-3)
+    assert rejudged["eight_bit"]["unrounded"] == plain["new"]
+    assert rejudged["eight_bit"]["moved"] == pytest.approx(rejudged["new"]["value"] - plain["new"]["value"], abs=1e-3)
 
 
 def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, facts, rejudge):
@@ -216,14 +216,14 @@ def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, 
             right, wrong = torch.where(fooled, right, middle), torch.where(fooled, middle, wrong)
         put_images(own, job, wrong)
         rounded = (wrong * 255).round() / 255
-        before, after = (model(one).argmax(1) == LABELS for one in (wrong, rounded))
-    found = facts(job, "--eight-bit", store=own.root)
+        before, after = (model(images).argmax(1) == LABELS for images in (wrong, rounded))
+    rejudged = facts(job, "--eight-bit", store=own.root)
     changed = int((before != after).sum())
     assert changed > 20
-    assert found["eight_bit"]["images_changed"] == changed
+    assert rejudged["eight_bit"]["images_changed"] == changed
     moved = 100 * float(after.float().mean() - before.float().mean())
-    assert found["eight_bit"]["moved"] == pytest.approx(moved, abs=1e-3)
-    assert found["new"]["value"] == pytest.approx(100 * float(after.float().mean()), abs=1e-3)
+    assert rejudged["eight_bit"]["moved"] == pytest.approx(moved, abs=1e-3)
+    assert rejudged["new"]["value"] == pytest.approx(100 * float(after.float().mean()), abs=1e-3)
     line = rejudge(job, "--eight-bit", store=own.root)[1].splitlines()[-1]
     assert line == f"rounding to 8 bits moves RA by {moved:+.2f} points: {changed} of 200 images change their verdict"
 
@@ -233,25 +233,25 @@ def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, 
 
 def test_images_can_be_scored_on_another_point_of_the_same_model(trained, facts):
     job = attack_job(trained, "float", lambda_n=1)
-    found = facts(job, "--point", "lambda_n=0")
-    assert found["images"] == job
+    rejudged = facts(job, "--point", "lambda_n=0")
+    assert rejudged["images"] == job
     model = rs.load_model(trained.job("float"), store=trained.store).at(lambda_n=0.0)
     with torch.no_grad():
         right = model(images_of(trained.store, job)).argmax(1) == LABELS
-    assert found["new"]["value"] == pytest.approx(100 * float(right.float().mean()), abs=1e-3)
-    assert (found["new"]["draws"], found["new"]["interval"]) == (1, "wilson")
-    assert found["point"] == {"lambda_n": 0.0, "lambda_th": 0.0}
+    assert rejudged["new"]["value"] == pytest.approx(100 * float(right.float().mean()), abs=1e-3)
+    assert (rejudged["new"]["draws"], rejudged["new"]["interval"]) == (1, "wilson")
+    assert rejudged["point"] == {"lambda_n": 0.0, "lambda_th": 0.0}
 
 
 def test_images_that_stopped_at_their_own_point_are_attacked_to_the_end_for_another(own, trained, facts, rejudge):
     job = attack_job(trained, "oat", **{"lambda": 0})
     first = rejudge(job, "--point", "lambda=1", store=own.root)
     assert first[2] == f"{job} left images as they were once they fooled its own point: it is run to the end\n"
-    found = facts(job, "--point", "lambda=1", store=own.root)
-    assert found["to_the_end"]
-    assert found["images"] != job
-    assert own.result(found["images"])["spec"] == {**own.result(job)["spec"], "early_stop": False}
-    assert own.result(found["images"])["checks"]["calls"] > own.result(job)["checks"]["calls"] - 1
+    rejudged = facts(job, "--point", "lambda=1", store=own.root)
+    assert rejudged["to_the_end"]
+    assert rejudged["images"] != job
+    assert own.result(rejudged["images"])["spec"] == {**own.result(job)["spec"], "early_stop": False}
+    assert own.result(rejudged["images"])["checks"]["calls"] > own.result(job)["checks"]["calls"] - 1
     assert "attacked to the end by attack-" in first[1]
     assert facts(job, store=own.root)["images"] == job
     # At a randomised point nothing stops, and FGSM never does.
@@ -302,13 +302,13 @@ def test_the_images_of_a_given_model_and_of_a_part_of_the_data(trained, rejudge,
         overrides=["precision=float32", "measure.latency=false", "evaluate.block=20"], store="given", device="cpu",
     )  # fmt: skip
     job = result.rows[0].jobs.scores["adaptive"]["FGSM"]["0/0"]
-    found = facts(job, store=here / "given")
-    assert found["n"] == 50
-    assert found["stored"] == found["new"]
+    rejudged = facts(job, store=here / "given")
+    assert rejudged["n"] == 50
+    assert rejudged["stored"] == rejudged["new"]
     safetensors.torch.save_file(
         {**model.model.state_dict(), "stem.weight": torch.zeros(8, 3, 3, 3)}, here / "w.safetensors"
     )
-    assert facts(job, store=here / "given") == found, "nothing has to be computed"
+    assert facts(job, store=here / "given") == rejudged, "nothing has to be computed"
     code, _, errors = rejudge(job, "--eight-bit", store=here / "given")
     assert (code, errors) == (
         2,
@@ -344,7 +344,7 @@ def test_what_cannot_be_judged_again_is_one_line(trained, rejudge, here, argumen
     }
     for name, job in names.items():
         message = message.replace(name, job)
-    code, output, errors = rejudge(*(names.get(one, one) for one in arguments))
+    code, output, errors = rejudge(*(names.get(argument, argument) for argument in arguments))
     (line,) = errors.splitlines()
     assert (code, output) == (2, "")
     assert message in line

@@ -75,7 +75,7 @@ class Ran:
 
     @property
     def validation(self) -> list[float]:
-        return [one["validation_ra"] for one in self.result["history"]]
+        return [epoch["validation_ra"] for epoch in self.result["history"]]
 
 
 class WithoutTest(Workspace):
@@ -90,7 +90,7 @@ def train(folder: Path, *overrides: str, die_after: int | None = None) -> Ran:
     folder.mkdir()
     (folder / "suite.yaml").write_text(SUITE)
     plan = make_plan(load_suite(folder / "suite.yaml", overrides), REGISTRY, CPU)
-    (job,) = (one for one in plan.jobs if one.kind == "train")
+    (job,) = (planned for planned in plan.jobs if planned.kind == "train")
     store, checkpoints = Store(folder / "store"), {}
 
     def report(event: str, **facts: Any) -> None:
@@ -141,7 +141,7 @@ def test_last_keeps_the_last_epoch_and_validates_nothing(best: Ran, tmp_path: Pa
     assert last.job.id != best.job.id
     assert last.result["kept_epoch"] == EPOCHS
     assert last.weights not in last.checkpoints.values()
-    assert not any("validation_ra" in one for one in last.result["history"])
+    assert not any("validation_ra" in epoch for epoch in last.result["history"])
     assert last.checkpoints == best.checkpoints, "validating disturbs no training"
 
 

@@ -23,7 +23,9 @@ def coordinates(count: int, height: int, width: int) -> torch.Tensor:
     """Images whose pixels say where they are: row + 1 and column + 1 (the padding is 0), and the image's number."""
     rows = torch.arange(1, height + 1)[:, None].expand(height, width)
     columns = torch.arange(1, width + 1)[None].expand(height, width)
-    return torch.stack([torch.stack([rows, columns, torch.full_like(rows, one + 1)]) for one in range(count)]).float()
+    return torch.stack(
+        [torch.stack([rows, columns, torch.full_like(rows, index + 1)]) for index in range(count)]
+    ).float()
 
 
 def crop(image: np.ndarray, pad: int, top: int, left: int, mirrored: bool) -> np.ndarray:
@@ -50,23 +52,23 @@ def taken(image: np.ndarray, pad: int) -> tuple[int, int, bool]:
 def test_every_augmented_image_is_a_crop_of_its_own_image(pad, flip, height, width, seed):
     x = coordinates(6, height, width)
     torch.manual_seed(seed)
-    found = augment(x, rs.Augmentation(pad=pad, flip=flip))
-    assert found.shape == x.shape
-    for one, image in zip(found.numpy(), x.numpy(), strict=True):
-        top, left, mirrored = taken(one, pad)
+    augmented = augment(x, rs.Augmentation(pad=pad, flip=flip))
+    assert augmented.shape == x.shape
+    for result, image in zip(augmented.numpy(), x.numpy(), strict=True):
+        top, left, mirrored = taken(result, pad)
         assert 0 <= top <= 2 * pad
         assert 0 <= left <= 2 * pad
         assert flip or not mirrored
-        np.testing.assert_array_equal(one, crop(image, pad, top, left, mirrored))
+        np.testing.assert_array_equal(result, crop(image, pad, top, left, mirrored))
 
 
 def test_every_crop_is_equally_likely():
     torch.manual_seed(0)
     pad, count = 1, 3600
-    found = augment(coordinates(1, 6, 6).repeat(count, 1, 1, 1), rs.Augmentation(pad=pad, flip=True))
+    augmented = augment(coordinates(1, 6, 6).repeat(count, 1, 1, 1), rs.Augmentation(pad=pad, flip=True))
     counts: dict[tuple[int, int, bool], int] = {}
-    for one in found.numpy():
-        counts[taken(one, pad)] = counts.get(taken(one, pad), 0) + 1
+    for result in augmented.numpy():
+        counts[taken(result, pad)] = counts.get(taken(result, pad), 0) + 1
     assert len(counts) == 3 * 3 * 2
     assert all(abs(times - count / 18) < 5 * (count / 18) ** 0.5 for times in counts.values())
 
@@ -78,7 +80,7 @@ def make(count: int = 20) -> Data:
 
 def order(data: Data, seed: int, epoch: int, size: int = 6, augmentation: rs.Augmentation | None = None) -> list[int]:
     batches = training_batches(data, size, augmentation or rs.Augmentation(), seed, epoch)
-    return [int(one) for _, y in batches for one in y]
+    return [int(label) for _, y in batches for label in y]
 
 
 def test_bytes_become_floats_between_zero_and_one():
@@ -120,7 +122,7 @@ def test_chosen_images_come_with_their_labels():
 def test_batches_cover_everything_in_order():
     sizes, labels = zip(*[(len(x), y.tolist()) for x, y in make().batches(8)], strict=True)
     assert sizes == (8, 8, 4)
-    assert [one for batch in labels for one in batch] == list(range(20))
+    assert [label for batch in labels for label in batch] == list(range(20))
 
 
 def test_an_epoch_drops_the_last_partial_batch_and_repeats_nothing():
@@ -137,7 +139,7 @@ def test_images_keep_their_labels():
 def test_epochs_and_seeds_have_orders_of_their_own_and_the_same_seed_the_same():
     data = make()
     orders = [order(data, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-    assert len({tuple(one) for one in orders}) == 4
+    assert len({tuple(labels) for labels in orders}) == 4
     assert order(data, 0, 1) == orders[1]
 
 
@@ -213,7 +215,7 @@ def test_the_splits_share_the_room(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "load", lambda folder: twice)
     for budget, place in ((2 * SIZE, ELSEWHERE), (2 * SIZE - 1, CPU)):
         monkeypatch.setattr(data_module, "room", lambda device, budget=budget: budget)
-        assert {one.images.device for one in load(dataset, tmp_path, ELSEWHERE).values()} == {place}
+        assert {part.images.device for part in load(dataset, tmp_path, ELSEWHERE).values()} == {place}
 
 
 @pytest.mark.parametrize("index", [slice(1, 3), torch.tensor([2, 0])], ids=["slice", "rows"])
@@ -231,7 +233,7 @@ def test_batches_are_the_same_wherever_the_images_lie(tmp_path, monkeypatch):
         data = load(bytes_of_given(), tmp_path, CPU)["train"]
         seen.append([*training_batches(data, 2, rs.Augmentation(pad=1, flip=True), 0, 0), *data.batches(4)])
     for first, second in zip(*seen, strict=True):
-        assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+        assert all(torch.equal(batch, other) for batch, other in zip(first, second, strict=True))
 
 
 def test_a_third_of_a_gpus_free_memory_is_for_images(monkeypatch):

@@ -71,12 +71,12 @@ def test_a_measurement_reports_parameters_macs_and_latencies(timed, batch, keys)
     defense, model = build("resnet8", 8)
     options = {"latency": timed, "batch_size": batch, "repeats": 3, "warmup": 1}
     runtime = Runtime(Hardware("cpu", "float32"))
-    found = measure(defense, model, rs.Setting(), (3, 8, 8), runtime, options)
-    assert found["parameters"] == sum(one.numel() for one in model.parameters())
-    assert found["macs"] == macs(model, (3, 8, 8))
-    assert list(found["latency_ms"]) == keys
-    assert all(0 < one["low"] <= one["median"] <= one["high"] for one in found["latency_ms"].values())
-    assert all("relative" not in one for one in found["latency_ms"].values())
+    costs = measure(defense, model, rs.Setting(), (3, 8, 8), runtime, options)
+    assert costs["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert costs["macs"] == macs(model, (3, 8, 8))
+    assert list(costs["latency_ms"]) == keys
+    assert all(0 < times["low"] <= times["median"] <= times["high"] for times in costs["latency_ms"].values())
+    assert all("relative" not in times for times in costs["latency_ms"].values())
 
 
 class Slow(nn.Module):

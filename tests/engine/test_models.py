@@ -43,8 +43,8 @@ def test_a_probe_leaves_no_trace(defense: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert [one for one in model.parameters() if not one.requires_grad] == [frozen]
-    assert all(one.grad is None for one in model.parameters())
+    assert [parameter for parameter in model.parameters() if not parameter.requires_grad] == [frozen]
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_probe_sees_the_model_in_eval_mode() -> None:

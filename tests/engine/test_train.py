@@ -261,13 +261,13 @@ def train_jobs(folder: Path, die_after: int | None = None) -> dict[str, bytes]:
     folder.mkdir()
     (folder / "suite.yaml").write_text(SUITE)
     plan = make_plan(load_suite(folder / "suite.yaml"), REGISTRY, HARDWARE)
-    store, found = Store(folder / "store"), {}
+    store, files = Store(folder / "store"), {}
 
     def report(event: str, **facts: Any) -> None:
         if facts["epoch"] == die_after:
             raise Killed
 
-    for job in (one for one in plan.jobs if one.kind == "train"):
+    for job in (planned for planned in plan.jobs if planned.kind == "train"):
         if die_after:
             with pytest.raises(Killed):
                 execute(job, Workspace(REGISTRY, store, folder, HARDWARE), report)
@@ -275,8 +275,8 @@ def train_jobs(folder: Path, die_after: int | None = None) -> dict[str, bytes]:
             assert store.load_checkpoint(job.id, job.digest).epoch == die_after
         result = execute(job, Workspace(REGISTRY, store, folder, HARDWARE), lambda event, **facts: None)
         assert len(result["history"]) == len(result["epoch_seconds"]) == 3
-        found[job.label] = store.read(job.id, "model.safetensors")
-    return found
+        files[job.label] = store.read(job.id, "model.safetensors")
+    return files
 
 
 def test_a_killed_train_job_goes_on_and_ends_with_the_same_file(tmp_path):
@@ -380,16 +380,18 @@ def test_each_defense_uses_as_many_images_as_its_algorithm_says(name, options, e
 @pytest.mark.parametrize("name", DEFENSES)
 def test_the_training_attack_leaves_the_model_in_train_mode_and_learning(name):
     _, _, model = forwarded(name)
-    assert all(one.training for one in model.modules())
-    assert all(one.requires_grad for one in model.parameters())
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def batch_norms(model: nn.Module) -> list[int]:
-    return [int(one.num_batches_tracked) for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
+    return [int(module.num_batches_tracked) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def branches(model: nn.Module, index: int) -> list[int]:
-    return [int(one.branches[index].num_batches_tracked) for one in model.modules() if isinstance(one, DualNorm)]
+    return [
+        int(module.branches[index].num_batches_tracked) for module in model.modules() if isinstance(module, DualNorm)
+    ]
 
 
 def test_adversarial_training_alone_still_learns_statistics_from_clean_images():
@@ -412,10 +414,10 @@ def test_adversarial_training_alone_takes_no_gradient_from_clean_images():
     step = step_of(defense, model)
     step.attack = lambda view, x, y: torch.full_like(x, 0.5)
     defense.training_step(step)
-    found = [one.grad for one in model.parameters()]
+    gradients = [parameter.grad for parameter in model.parameters()]
     other = build(defense_of("pgd_at")).train()
     nn.functional.cross_entropy(other(torch.full_like(step.x, 0.5)), step.y).backward()
-    for a, b in zip(found, other.parameters(), strict=True):
+    for a, b in zip(gradients, other.parameters(), strict=True):
         torch.testing.assert_close(a, b.grad)
 
 
@@ -464,12 +466,14 @@ def test_oat_weighs_every_image_by_its_own_lambda():
     step = step_of(defense, model)
     torch.manual_seed(3)
     defense.training_step(step)
-    clean, adversarial = (one for one in passes if one[0])
+    clean, adversarial = (number for number in passes if number[0])
     lambdas = clean[1]
     assert lambdas[:2].tolist() == [0, 0]
-    assert {round(one, 6) for one in lambdas[2:].tolist()} <= {0.2, 0.7, 1.0}
+    assert {round(value, 6) for value in lambdas[2:].tolist()} <= {0.2, 0.7, 1.0}
     torch.testing.assert_close(adversarial[1], lambdas[2:])
-    assert all(torch.equal(one[1], lambdas[2:]) for one in passes if not one[0]), "each attacked at its own lambda"
+    assert all(torch.equal(number[1], lambdas[2:]) for number in passes if not number[0]), (
+        "each attacked at its own lambda"
+    )
     losses = nn.functional.cross_entropy(clean[3], step.y, reduction="none") * (1 - lambdas)
     losses[2:] += nn.functional.cross_entropy(adversarial[3], step.y[2:], reduction="none") * lambdas[2:]
     torch.testing.assert_close(step.loss, losses.mean())
@@ -493,17 +497,17 @@ def test_alpha_is_decayed_or_not(decayed, expected):
     others, alphas = defense.parameter_groups(model, 0.01)
     assert others["weight_decay"] == 0.01
     assert alphas["weight_decay"] == expected
-    assert {id(one) for one in alphas["params"]} == {
-        id(one.alpha) for one in model.modules() if isinstance(one, NoisyConv2d)
+    assert {id(parameter) for parameter in alphas["params"]} == {
+        id(module.alpha) for module in model.modules() if isinstance(module, NoisyConv2d)
     }
     assert len(others["params"]) + len(alphas["params"]) == len(list(model.parameters()))
 
 
-@pytest.mark.parametrize("name", [one for one in DEFENSES if one.startswith("float")])
+@pytest.mark.parametrize("name", [defense for defense in DEFENSES if defense.startswith("float")])
 def test_the_noise_of_a_trained_model_has_the_standard_deviation_of_its_weights(name):
     defense = defense_of(name)
     model = run(defense, fresh(defense, recipe_of()), recipe_of()).model
-    for layer in (one for one in model.modules() if isinstance(one, NoisyConv2d)):
+    for layer in (module for module in model.modules() if isinstance(module, NoisyConv2d)):
         torch.testing.assert_close(layer.weight_std(), layer.weight.detach().std())
 
 
@@ -519,10 +523,10 @@ def test_the_training_attack_stays_in_the_ball_and_can_take_another_loss_and_sta
     seen: list[Tensor] = []
     targets = torch.full((BATCH, CLASSES), 1 / CLASSES)
     for start in (None, "uniform", "normal", "zero"):
-        found = step.attack(view, step.x, targets, loss=confidence, start=start)
-        assert float((found - step.x).abs().max()) <= THREAT.eps + 1e-6
-        assert 0 <= float(found.min()) <= float(found.max()) <= 1
-        assert not found.requires_grad
+        adversarial = step.attack(view, step.x, targets, loss=confidence, start=start)
+        assert float((adversarial - step.x).abs().max()) <= THREAT.eps + 1e-6
+        assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
+        assert not adversarial.requires_grad
     assert len(seen) == 4 * 2
     assert not torch.equal(step.attack(view, step.x, step.y), step.attack(view, step.x, step.y)), "fresh starts"
 
@@ -549,7 +553,7 @@ def test_every_parameter_learns_in_every_precision(name, precision):
     step.begin(data.images, data.labels, 0, 0)
     with runtime.autocast():
         defense.training_step(step)
-    assert [path for path, one in model.named_parameters() if one.grad is None] == []
+    assert [path for path, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

@@ -29,11 +29,11 @@ def make(dual: bool) -> Net:
     torch.manual_seed(0)
     condition = Condition("mix")
     net = attach(add_soup(Net(), condition, dual=dual), condition)
-    for one in net.norm.parameters():
-        nn.init.uniform_(one, 0.5, 1.5)
-    for name, one in net.norm.named_buffers():
+    for parameter in net.norm.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    for name, buffer in net.norm.named_buffers():
         if "running" in name:
-            nn.init.uniform_(one, 0.5, 1.5)
+            nn.init.uniform_(buffer, 0.5, 1.5)
     return net
 
 
@@ -81,7 +81,7 @@ def test_at_an_end_it_is_that_ends_batch_norm_and_moves_its_statistics(dual, mix
         if dual:
             assert torch.equal(getattr(clean if mix else adversarial, name), getattr(idle, name))
     out.square().sum().backward()
-    learnt = [one.weight.grad is not None for one in net.norm.ends]
+    learnt = [end.weight.grad is not None for end in net.norm.ends]
     assert learnt == [mix == CLEAN, mix == ADVERSARIAL]
 
 
@@ -100,11 +100,13 @@ def test_shared_statistics_are_one_set_and_move_at_both_ends(x):
 @pytest.mark.parametrize("dual", [True, False])
 def test_a_pass_leaves_the_parameters_in_place(dual, x):
     net = make(dual)
-    before = {path: (one, one.clone()) for path, one in net.named_parameters()}
+    before = {path: (parameter, parameter.clone()) for path, parameter in net.named_parameters()}
     for mix in (0.0, 0.4, 1.0):
         at(net.eval(), mix)(x)
     after = dict(net.named_parameters())
-    assert all(after[path] is one and torch.equal(one, value) for path, (one, value) in before.items())
+    assert all(
+        after[path] is parameter and torch.equal(parameter, value) for path, (parameter, value) in before.items()
+    )
 
 
 def test_training_between_the_ends_has_no_statistics_of_its_own(x):
@@ -133,12 +135,12 @@ def test_norms_without_statistics_mix_what_they_have(norm, training):
     condition = Condition("mix")
     net = attach(add_soup(nn.Sequential(mark(norm, "block")), condition, dual=False), condition).train(training)
     torch.manual_seed(0)
-    for one in net.parameters():
-        nn.init.uniform_(one, 0.5, 1.5)
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
     mixed = copy.deepcopy(net[0].ends[0])
     with torch.no_grad():
-        for name, one in mixed.named_parameters():
-            one.copy_(0.7 * one + 0.3 * getattr(net[0].ends[1], name))
+        for name, parameter in mixed.named_parameters():
+            parameter.copy_(0.7 * parameter + 0.3 * getattr(net[0].ends[1], name))
     images = torch.randn(3, 4, 5, 5)
     torch.testing.assert_close(at(net, 0.3)(images), mixed(images))
     at(net, ADVERSARIAL)(images).square().sum().backward()

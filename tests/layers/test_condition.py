@@ -148,7 +148,7 @@ def test_activation_checkpointing_is_refused(x):
         loss.backward()
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copied_model_has_a_condition_of_its_own(net, x, copied):
     expected = View(net, shared(1))(x)
     other = copied(net)
@@ -161,7 +161,7 @@ def test_a_copied_model_has_a_condition_of_its_own(net, x, copied):
         other(x)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copied_view_goes_on_working(net, x, copied):
     view = View(net, shared(1), stochastic=True)
     other = copied(view)

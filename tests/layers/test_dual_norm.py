@@ -47,7 +47,8 @@ def x() -> Tensor:
 
 def same_state(a: nn.Module, b: nn.Module) -> bool:
     return all(
-        torch.equal(one, other) for one, other in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+        torch.equal(tensor, other)
+        for tensor, other in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
     )
 
 
@@ -69,8 +70,8 @@ def test_a_mask_equals_a_split(net, x, training):
     split = View(net, {"split": SPLIT})(x)[order]
     mask = View(masked, {"branch": order >= SPLIT})(x[order])
     torch.testing.assert_close(mask, split)
-    for one, other in zip(net.state_dict().values(), masked.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, other)
+    for tensor, other in zip(net.state_dict().values(), masked.state_dict().values(), strict=True):
+        torch.testing.assert_close(tensor, other)
 
 
 @pytest.mark.parametrize("used", [CLEAN, ADVERSARIAL])
@@ -86,9 +87,9 @@ def test_only_the_branch_in_use_learns_statistics(net, x, used):
 
 @pytest.mark.parametrize(("split", "used"), [(0, ADVERSARIAL), (N, CLEAN), (N + 4, CLEAN)])
 def test_a_split_at_the_edge_is_one_branch(net, x, split, used):
-    one = copy.deepcopy(net)
-    assert torch.equal(View(net, {"split": split})(x), View(one, {"branch": used})(x))
-    assert same_state(net, one)
+    whole = copy.deepcopy(net)
+    assert torch.equal(View(net, {"split": split})(x), View(whole, {"branch": used})(x))
+    assert same_state(net, whole)
 
 
 @pytest.mark.parametrize("used", [CLEAN, ADVERSARIAL])
@@ -114,10 +115,10 @@ def test_the_branches_start_alike_and_keep_the_role():
 
 def test_every_batch_norm_is_doubled():
     net = nn.Sequential(*[nn.Sequential(nn.Conv2d(2, 2, 1), mark(nn.BatchNorm2d(2), "block")) for _ in range(3)])
-    before = sum(one.numel() for one in net.parameters() if one.dim() == 1 and one.numel() == 2)
+    before = sum(parameter.numel() for parameter in net.parameters() if parameter.dim() == 1 and parameter.numel() == 2)
     dualise(net, Condition("branch", "split"))
-    assert sum(isinstance(one, DualNorm) for one in net.modules()) == 3
-    assert sum(one.numel() for one in net.parameters()) == before + 3 * (4 + 4)
+    assert sum(isinstance(module, DualNorm) for module in net.modules()) == 3
+    assert sum(parameter.numel() for parameter in net.parameters()) == before + 3 * (4 + 4)
 
 
 OTHERS = {
@@ -145,7 +146,9 @@ def test_norms_of_other_kinds_have_two_branches_too(make, shape, features, axis)
     assert torch.equal(View(net, {"split": SPLIT})(images), expected)
     torch.testing.assert_close(View(net, {"branch": torch.arange(N) >= SPLIT})(images), expected)
     assert torch.equal(View(net.eval(), {"branch": ADVERSARIAL})(images), adversarial(images))
-    assert sum(one.numel() for one in net.parameters()) == 2 * sum(one.numel() for one in make().parameters())
+    assert sum(weight.numel() for weight in net.parameters()) == 2 * sum(
+        weight.numel() for weight in make().parameters()
+    )
 
 
 class TokensFirst(nn.Module):

@@ -20,7 +20,7 @@ def leaky(x: np.ndarray) -> np.ndarray:
 
 
 def reference(film: FiLM, h: np.ndarray, code: np.ndarray) -> np.ndarray:
-    w1, b1, w2, b2 = (one.detach().numpy().astype(np.float64) for one in film.parameters())
+    w1, b1, w2, b2 = (parameter.detach().numpy().astype(np.float64) for parameter in film.parameters())
     channels = h.shape[1]
     both = leaky(leaky(code @ w1.T + b1) @ w2.T + b2)
     # A narrow h takes the first rows: its sigma stands where a wide one's mu goes on.
@@ -32,7 +32,7 @@ def reference(film: FiLM, h: np.ndarray, code: np.ndarray) -> np.ndarray:
 @given(channels=st.integers(1, 12), dim=st.integers(1, 20))
 def test_the_number_of_parameters_is_the_papers(channels, dim):
     film = FiLM(channels, dim, Condition("code"))
-    assert sum(one.numel() for one in film.parameters()) == 4 * channels**2 + (2 * dim + 4) * channels
+    assert sum(parameter.numel() for parameter in film.parameters()) == 4 * channels**2 + (2 * dim + 4) * channels
 
 
 @pytest.mark.parametrize("codes", [5, 1])
@@ -53,9 +53,9 @@ def test_fewer_channels_take_the_first_rows(active):
     film = attach(FiLM(4, 3, condition), condition)
     h, code = torch.randn(5, active, 3, 2), torch.randn(5, 3)
     expected = reference(film, h.double().numpy(), code.double().numpy())
-    found = View(film, {"code": code})(h)
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
-    found.sum().backward()
+    modulated = View(film, {"code": code})(h)
+    np.testing.assert_allclose(modulated.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    modulated.sum().backward()
     touched = film.out.weight.grad.abs().sum(1) > 0
     assert touched.tolist() == [row < 2 * active for row in range(8)]
 
@@ -65,7 +65,7 @@ def test_modulation_goes_behind_the_stems_and_the_blocks_norms():
     condition = Condition("branch", "split", "code")
     net = dualise(nn.Sequential(*[mark(nn.BatchNorm2d(2 + i), role) for i, role in enumerate(roles)]), condition)
     modulate(net, DualNorm, 5, condition)
-    assert [type(one) for one in net] == [nn.Sequential, nn.Sequential, DualNorm, DualNorm]
+    assert [type(layer) for layer in net] == [nn.Sequential, nn.Sequential, DualNorm, DualNorm]
     for channels, (norm, film) in zip((2, 3), net[:2], strict=True):
         assert type(norm) is DualNorm
         assert film.hidden.weight.shape == (2 * channels, 5)
@@ -77,12 +77,14 @@ def test_each_sample_follows_its_own_code():
     film = attach(FiLM(4, 2, condition), condition)
     h, code = torch.randn(3, 4, 2, 2), torch.randn(3, 2)
     together = View(film, {"code": code})(h)
-    for one in range(3):
-        torch.testing.assert_close(View(film, {"code": code[one : one + 1]})(h[one : one + 1])[0], together[one])
+    for sample in range(3):
+        torch.testing.assert_close(
+            View(film, {"code": code[sample : sample + 1]})(h[sample : sample + 1])[0], together[sample]
+        )
 
 
 def test_gradients_reach_every_weight():
     condition = Condition("code")
     film = attach(FiLM(4, 2, condition), condition)
     View(film, {"code": torch.ones(1, 2)})(torch.randn(3, 4, 2, 2)).square().sum().backward()
-    assert all(one.grad is not None and one.grad.abs().sum() > 0 for one in film.parameters())
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in film.parameters())

@@ -62,8 +62,8 @@ def gradient(view: View, x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     point = x.clone().requires_grad_()
     logits = view(point)
-    (found,) = torch.autograd.grad(logits.logsumexp(1).sum(), point)
-    return logits.detach(), found
+    (slope,) = torch.autograd.grad(logits.logsumexp(1).sum(), point)
+    return logits.detach(), slope
 
 
 def layers_of(view: View) -> list[FoldedConv2d]:
@@ -71,26 +71,26 @@ def layers_of(view: View) -> list[FoldedConv2d]:
     return list(view.layers)
 
 
-@pytest.mark.parametrize(("name", "options", "point"), CASES, ids=lambda one: str(one))
+@pytest.mark.parametrize(("name", "options", "point"), CASES, ids=lambda case: str(case))
 def test_with_the_same_noise_a_folded_network_is_the_plain_one(name, options, point, x):
     defense: rs.Defense = REGISTRY.create("defense", name, options)
     view = defense.view(trained(defense, width=8), defense.setting(defense.whole_point(point)))
     with frozen_eval(view):
         folded = Folding().of(view, x)
         assert len(layers_of(folded)) == 7, "the stem and two convolutions in each of three blocks"
-        for one, other in zip(gradient(view, x), gradient(folded, x), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        for plain, other in zip(gradient(view, x), gradient(folded, x), strict=True):
+            torch.testing.assert_close(plain, other, rtol=1e-3, atol=1e-4)
         assert folded.stochastic == view.stochastic
 
 
-@pytest.mark.parametrize(("architecture", "options"), NETWORKS, ids=lambda one: str(one))
+@pytest.mark.parametrize(("architecture", "options"), NETWORKS, ids=lambda case: str(case))
 def test_every_architecture(architecture, options):
     defense: rs.Defense = REGISTRY.create("defense", "float")
     x = torch.rand(2, 3, 32, 32)
     view = defense.view(trained(defense, architecture, (3, 32, 32), **options), defense.reference_setting())
     with frozen_eval(view):
         folded = Folding().of(view, x)
-        convolutions = sum(isinstance(one, nn.Conv2d) for one in view.modules())
+        convolutions = sum(isinstance(module, nn.Conv2d) for module in view.modules())
         # Where the norm comes first, as in these two, only some convolutions have one behind them.
         least = 0.3 if architecture.startswith(("wrn", "torchvision")) else 1.0
         assert len(layers_of(folded)) >= least * convolutions
@@ -161,10 +161,10 @@ def test_under_autocast_weights_are_cast_once_a_fold_to_the_same_numbers(name, p
             folded = folding.of(view, x)
             for _ in range(2):
                 with Counted():
-                    logits, found = gradient(folded, x)
+                    logits, slope = gradient(folded, x)
                 counts.append(sum(casts))
                 casts.clear()
-        return logits, found, *counts
+        return logits, slope, *counts
 
     logits, _, first, second = twice()
     assert second < first

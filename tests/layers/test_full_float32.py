@@ -23,14 +23,14 @@ def test_nothing_around_lowers_the_precision_and_everything_is_put_back():
         with torch.autocast("cpu", torch.bfloat16):
             rounded = a @ b
             with full_float32(CPU):
-                found = a @ b
+                product = a @ b
                 assert torch.get_float32_matmul_precision() == "highest"
             assert (a @ b).dtype == rounded.dtype == torch.bfloat16
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(precision)
     assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == before
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(product, expected, rtol=1e-6, atol=1e-6)
     assert not torch.allclose(rounded.float(), expected, rtol=1e-4)
 
 

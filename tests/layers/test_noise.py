@@ -56,7 +56,9 @@ def test_convolutions_become_noisy_and_linear_layers_stay(net):
     assert isinstance(net.first, NoisyConv2d)
     assert isinstance(net.second, NoisyConv2d)
     assert type(net.head) is nn.Linear
-    added = sum(one.numel() for one in net.parameters()) - sum(one.numel() for one in Net().parameters())
+    added = sum(parameter.numel() for parameter in net.parameters()) - sum(
+        parameter.numel() for parameter in Net().parameters()
+    )
     assert added == 2
     assert net.first.alpha.item() == ALPHA_INIT == 0.25
 
@@ -88,8 +90,8 @@ def everywhere(granularity: str = "layer") -> Net:
 def test_alpha_has_the_shape_of_its_granularity(granularity, shapes):
     net = everywhere(granularity)
     alphas = [net.first.alpha, net.second.alpha, net.head.alpha]
-    assert [tuple(one.shape) for one in alphas] == shapes
-    assert all(bool((one == 0.25).all()) for one in alphas)
+    assert [tuple(alpha.shape) for alpha in alphas] == shapes
+    assert all(bool((alpha == 0.25).all()) for alpha in alphas)
 
 
 def test_rewriting_draws_nothing_and_keeps_the_very_parameters():
@@ -98,7 +100,7 @@ def test_rewriting_draws_nothing_and_keeps_the_very_parameters():
     noisy_net = add_noise(plain, Condition("noise"), linear=True)
     assert torch.equal(torch.get_rng_state(), state)
     after = dict(noisy_net.named_parameters())
-    assert all(after[path] is one for path, one in before.items())
+    assert all(after[path] is parameter for path, parameter in before.items())
     assert after.keys() - before.keys() == {"first.alpha", "second.alpha", "head.alpha"}
     assert noisy_net.second.stride == (2, 2)
 
@@ -108,10 +110,10 @@ def test_a_noisy_linear_layer_computes_with_one_draw_of_its_weight(x):
     assert isinstance(net.head, NoisyLinear)
     inputs = torch.rand(5, 8)
     torch.manual_seed(4)
-    found = View(attach(net.head, net.condition), {"noise": 0.7})(inputs)
+    logits = View(attach(net.head, net.condition), {"noise": 0.7})(inputs)
     torch.manual_seed(4)
     weight = net.head.weight + 0.7 * 0.25 * net.head.weight.std() * torch.randn(4, 8)
-    torch.testing.assert_close(found, inputs @ weight.T + net.head.bias)
+    torch.testing.assert_close(logits, inputs @ weight.T + net.head.bias)
 
 
 def test_each_alpha_scales_its_own_weights():
@@ -187,7 +189,7 @@ def test_the_noise_has_the_standard_deviation_of_the_papers(alpha, scale):
 def test_layers_and_draws_are_independent(width):
     torch.manual_seed(0)
     first, second = (NoisyConv2d(nn.Conv2d(width, width, 3), Condition("noise")) for _ in range(2))
-    draws = [(one.noisy_weight(1.0) - one.weight).detach().flatten() for one in (first, second, first)]
+    draws = [(layer.noisy_weight(1.0) - layer.weight).detach().flatten() for layer in (first, second, first)]
     correlation = torch.corrcoef(torch.stack(draws))
     assert float((correlation - torch.eye(3)).abs().max()) < 5 / draws[0].numel() ** 0.5
 
@@ -300,17 +302,17 @@ def gradient(model: View, image: Tensor, draws: int, copies: int) -> Tensor:
 
 
 def spread(model: View, image: Tensor, draws: int = 1, copies: int = 1) -> float:
-    found = torch.stack([gradient(model, image, draws, copies) for _ in range(150)])
-    return float(found.var(0).sum().sqrt())
+    gradients = torch.stack([gradient(model, image, draws, copies) for _ in range(150)])
+    return float(gradients.var(0).sum().sqrt())
 
 
 def test_only_fresh_draws_average_the_noise_out(net, x):
     torch.manual_seed(11)
     model = view(net.requires_grad_(False))
-    one = spread(model, x[0])
+    single = spread(model, x[0])
     # Sixteen draws: a quarter of the spread. Sixteen copies in one batch share a draw: all of it.
-    assert spread(model, x[0], draws=16) / one == pytest.approx(0.25, rel=0.25)
-    assert spread(model, x[0], copies=16) / one == pytest.approx(1.0, rel=0.25)
+    assert spread(model, x[0], draws=16) / single == pytest.approx(0.25, rel=0.25)
+    assert spread(model, x[0], copies=16) / single == pytest.approx(1.0, rel=0.25)
 
 
 def test_attention_that_would_lose_the_noise_is_refused() -> None:

@@ -31,10 +31,10 @@ def test_draws_are_standard_normal_and_lie_in_the_memory_order_of_the_weight(sha
         weight = weight.contiguous(memory_format=layout)
     torch.manual_seed(0)
     draws = torch.stack([standard_normal(weight).flatten() for _ in range(50 if weight.numel() < MANY else 12)])
-    one = standard_normal(weight)
-    assert one.shape == weight.shape
+    draw = standard_normal(weight)
+    assert draw.shape == weight.shape
     in_order = [stride for stride, size in zip(weight.stride(), shape, strict=True) if size > 1]
-    assert [stride for stride, size in zip(one.stride(), shape, strict=True) if size > 1] == in_order
+    assert [stride for stride, size in zip(draw.stride(), shape, strict=True) if size > 1] == in_order
     count = draws.numel()
     assert abs(float(draws.mean())) < 5 / count**0.5
     assert float(draws.var()) == pytest.approx(1, abs=5 * (2 / count) ** 0.5)
@@ -48,8 +48,8 @@ def test_draws_are_standard_normal_and_lie_in_the_memory_order_of_the_weight(sha
 def test_numbers_of_one_draw_do_not_depend_on_each_other(lag):
     torch.manual_seed(1)
     draw = standard_normal(torch.empty(8 * BLOCK))
-    for one in (draw, draw.square() - 1, draw.abs() - draw.abs().mean()):
-        correlation = float((one[lag:] * one[:-lag]).mean() / one.square().mean())
+    for numbers in (draw, draw.square() - 1, draw.abs() - draw.abs().mean()):
+        correlation = float((numbers[lag:] * numbers[:-lag]).mean() / numbers.square().mean())
         assert abs(correlation) < 5 / (len(draw) - lag) ** 0.5
 
 
@@ -58,9 +58,9 @@ def test_tails_reach_as_far_as_those_of_a_normal_distribution_but_for_fifteen_in
     draw = standard_normal(torch.empty(1 << 24)).abs()
     for bound in (2.0, 3.0, 3.5, 4.0):
         expected = 2 * scipy.stats.norm.sf(bound)
-        found = float((draw > bound).double().mean())
+        share = float((draw > bound).double().mean())
         # A bound falls somewhere within a share of 2^-16, on either side.
-        assert abs(found - expected) < 5 * (expected / len(draw)) ** 0.5 + 2**-16
+        assert abs(share - expected) < 5 * (expected / len(draw)) ** 0.5 + 2**-16
     assert float(draw.max()) == pytest.approx(4.325, abs=0.001)
 
 

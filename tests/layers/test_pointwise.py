@@ -46,7 +46,7 @@ def layout_is_kept(conv: nn.Module, x: Tensor) -> bool:
     seen: list[bool] = []
 
     def note(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
-        seen.extend(one.is_contiguous(memory_format=torch.channels_last) for one in (arguments[0], result))
+        seen.extend(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (arguments[0], result))
 
     handle = conv.register_forward_hook(note)
     conv(x)
@@ -60,8 +60,8 @@ def layout_is_kept(conv: nn.Module, x: Tensor) -> bool:
 )
 def test_only_narrow_ones_leave_the_layout(channels: int, kept: bool) -> None:
     model = network(channels)
-    for one in (model, copy.deepcopy(model)):
-        assert layout_is_kept(one[1], one[0](images())) == kept
+    for placed in (model, copy.deepcopy(model)):
+        assert layout_is_kept(placed[1], placed[0](images())) == kept
 
 
 @pytest.mark.parametrize(("width", "kept"), [(0.25, False), (0.5, True), (1.0, True)])
@@ -126,8 +126,8 @@ def test_placing_twice_adds_nothing_and_folding_goes_on() -> None:
     assert len(model[1]._forward_pre_hooks) == 1
     x = images()
     model(x)
-    for one in model.parameters():
-        one.requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
     plain = View(model, {})
     folded = Folding().of(plain, x)
     assert isinstance(folded, FoldedView)

@@ -67,16 +67,16 @@ def two_convolutions() -> nn.Sequential:
 
 def roles(network: nn.Module, shape: tuple[int, int, int] = SHAPE) -> list[str]:
     mark_by_structure(network, shape)
-    return [role_of(one) for _, one in norms(network)]
+    return [role_of(layer) for _, layer in norms(network)]
 
 
 # Marked by hand
 
 
 def test_a_mark_is_kept_and_read():
-    one = norm()
-    assert mark(one, "final") is one
-    assert role_of(one) == "final"
+    layer = norm()
+    assert mark(layer, "final") is layer
+    assert role_of(layer) == "final"
 
 
 def test_a_role_that_is_none_is_refused():
@@ -137,8 +137,8 @@ def test_the_norm_after_the_last_block_is_final():
 
 @pytest.mark.parametrize("block", [Parallel, Gated])
 def test_a_block_may_stack_or_gate_its_branches(block):
-    found = roles(nn.Sequential(conv(3), norm(), block(), norm(), nn.ReLU(), *head()))
-    assert found == ["stem", *["block"] * (len(found) - 2), "final"]
+    seen = roles(nn.Sequential(conv(3), norm(), block(), norm(), nn.ReLU(), *head()))
+    assert seen == ["stem", *["block"] * (len(seen) - 2), "final"]
 
 
 def test_a_last_norm_that_a_shortcut_bypasses_is_not_final():
@@ -162,7 +162,7 @@ def test_pre_activation_has_its_stem_in_the_first_block():
 def test_a_norm_that_no_image_passes_is_a_block():
     network = nn.Sequential(conv(3), norm(), *head())
     network[0].unused = norm()
-    assert [role_of(one) for _, one in norms(mark_by_structure(network, SHAPE))] == ["block", "stem"]
+    assert [role_of(layer) for _, layer in norms(mark_by_structure(network, SHAPE))] == ["block", "stem"]
 
 
 def test_a_role_given_by_hand_stays():
@@ -177,15 +177,15 @@ def test_a_network_without_norms_is_left_alone():
 def test_looking_leaves_modes_statistics_gradients_and_random_numbers_alone():
     network = nn.Sequential(conv(3), norm(), nn.Dropout(0.5), Residual(two_convolutions()), *head()).train()
     network[1].eval()
-    modes, before = [one.training for one in network.modules()], copy.deepcopy(network.state_dict())
+    modes, before = [module.training for module in network.modules()], copy.deepcopy(network.state_dict())
     state = torch.get_rng_state()
     with torch.no_grad():
         mark_by_structure(network, SHAPE)
-    assert [one.training for one in network.modules()] == modes
+    assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    assert all(one.grad is None for one in network.parameters())
+    assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), state)
-    assert not any(one._forward_hooks for one in network.modules())
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_an_image_that_does_not_fit_is_the_networks_own_error():
@@ -193,7 +193,7 @@ def test_an_image_that_does_not_fit_is_the_networks_own_error():
     with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
         mark_by_structure(network.train(), SHAPE)
     assert network.training
-    assert not any(one._forward_hooks for one in network.modules())
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -201,13 +201,13 @@ def test_an_image_that_does_not_fit_is_the_networks_own_error():
 def test_what_is_found_in_our_own_networks_is_what_they_say(name, device):
     with torch.device(device):
         network = Registry().create("architecture", name).build(SHAPE, 10)
-    by_hand = {path: role_of(one) for path, one in norms(network)}
-    for _, one in norms(network):
-        del one.norm_role
-    found = {path: role_of(one) for path, one in norms(mark_by_structure(network, SHAPE))}
+    by_hand = {path: role_of(layer) for path, layer in norms(network)}
+    for _, layer in norms(network):
+        del layer.norm_role
+    by_structure = {path: role_of(layer) for path, layer in norms(mark_by_structure(network, SHAPE))}
     # A pre-activation network has no norm of its own behind the first convolution.
     expected = {**by_hand, "blocks.0.norm1": "stem"} if name.startswith("wrn") else by_hand
-    assert found == expected
+    assert by_structure == expected
 
 
 # Rewriting

@@ -93,10 +93,10 @@ def test_at_full_width_it_is_the_plain_network(name, width, training, x):
     torch.manual_seed(0)
     plain = shaken(network(name, width)).train(training)
     model = slimmed(copy.deepcopy(plain)).train(training)
-    expected, found = plain(x), at(model, 1.0)(x)
-    assert torch.equal(found, expected)
+    expected, actual = plain(x), at(model, 1.0)(x)
+    assert torch.equal(actual, expected)
     expected.square().sum().backward()
-    found.square().sum().backward()
+    actual.square().sum().backward()
     own = dict(model.named_parameters())
     for path, parameter in plain.named_parameters():
         module, _, leaf = path.rpartition(".")
@@ -116,10 +116,10 @@ def test_at_half_width_it_is_an_independent_network_of_half_the_width(name, widt
         half = half_of(model, Depthwise(width // 2))
     model.train(training)
     half.train(training)
-    expected, found = half(x), at(model, 0.5)(x)
-    torch.testing.assert_close(found, expected)
+    expected, actual = half(x), at(model, 0.5)(x)
+    torch.testing.assert_close(actual, expected)
     expected.square().sum().backward()
-    found.square().sum().backward()
+    actual.square().sum().backward()
     own = dict(model.named_parameters())
     for path, parameter in half.named_parameters():
         module, _, leaf = path.rpartition(".")
@@ -129,12 +129,12 @@ def test_at_half_width_it_is_an_independent_network_of_half_the_width(name, widt
         outside = counterpart.grad.clone()
         outside[inside] = 0
         assert not outside.any(), f"{path}: weights that did not run have no gradient"
-    assert all(one.grad is None for path, one in own.items() if ".norms.1." in path)
+    assert all(weight.grad is None for path, weight in own.items() if ".norms.1." in path)
 
 
 def test_switching_widths_copies_no_weights(x):
     model = slimmed(network("resnet8", 8)).eval()
-    own = {one.untyped_storage().data_ptr() for one in model.parameters()}
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     sliced: list[bool] = []
 
     class Watch(TorchDispatchMode):
@@ -157,17 +157,19 @@ def test_weights_and_classes_are_shared_and_norms_are_not(x):
     assert isinstance(model.stem, SlimConv2d)
     assert isinstance(model.classifier, SlimLinear)
     assert isinstance(model.stem_norm, SwitchableBatchNorm2d)
-    assert [one.num_features for one in model.stem_norm.norms] == [4, 8]
+    assert [norm.num_features for norm in model.stem_norm.norms] == [4, 8]
     assert at(model, 0.5)(x).shape == at(model, 1.0)(x).shape == (6, 5)
-    plain = sum(one.numel() for one in network("resnet8", 8).parameters())
-    features = sum(one.num_features for one in network("resnet8", 8).modules() if isinstance(one, nn.BatchNorm2d))
-    assert sum(one.numel() for one in model.parameters()) == plain + 2 * features // 2
+    plain = sum(parameter.numel() for parameter in network("resnet8", 8).parameters())
+    features = sum(
+        module.num_features for module in network("resnet8", 8).modules() if isinstance(module, nn.BatchNorm2d)
+    )
+    assert sum(parameter.numel() for parameter in model.parameters()) == plain + 2 * features // 2
 
 
 def test_only_the_norm_of_the_running_width_learns_statistics(x):
     model = slimmed(network("resnet8", 8)).train()
     at(model, 0.5)(x)
-    counts = [[int(one.num_batches_tracked) for one in m.norms] for m in model.modules() if hasattr(m, "norms")]
+    counts = [[int(norm.num_batches_tracked) for norm in m.norms] for m in model.modules() if hasattr(m, "norms")]
     assert counts == [[1, 0]] * 7
 
 
@@ -188,11 +190,11 @@ def test_a_narrow_norm_starts_as_the_first_features_and_keeps_role_and_settings(
 def test_dual_batch_norm_doubles_the_norm_of_each_width(x):
     condition = Condition("width", "branch", "split")
     model = attach(dualise(slim(network("resnet8", 8), WIDTHS, condition), condition), condition)
-    assert [type(one) for one in model.stem_norm.norms] == [DualNorm] * 2
+    assert [type(norm) for norm in model.stem_norm.norms] == [DualNorm] * 2
     model.train()
     at(model, 0.5, branch=ADVERSARIAL)(x)
     at(model, 1.0, branch=CLEAN)(x)
-    tracked = [[int(one.num_batches_tracked) for one in dual.branches] for dual in model.stem_norm.norms]
+    tracked = [[int(branch.num_batches_tracked) for branch in dual.branches] for dual in model.stem_norm.norms]
     assert tracked == [[0, 1], [1, 0]]
 
 
@@ -214,22 +216,22 @@ def test_noise_is_drawn_for_the_whole_weight_and_sliced_with_it(x):
         layer.alpha.fill_(0.3)
     h = torch.rand(2, 4, 8, 8)
     torch.manual_seed(3)
-    found = View(attach(layer, model.condition), {"width": 0.5, "noise": 0.7})(h)
+    sliced = View(attach(layer, model.condition), {"width": 0.5, "noise": 0.7})(h)
     torch.manual_seed(3)
     whole = layer.weight + 0.7 * 0.3 * layer.weight.std() * torch.randn(8, 8, 3, 3)
-    torch.testing.assert_close(found, functional.conv2d(h, whole[:4, :4], padding=1))
+    torch.testing.assert_close(sliced, functional.conv2d(h, whole[:4, :4], padding=1))
 
 
 def test_the_widths_share_alpha_and_both_teach_it(x):
     model = noisy_slim()
-    alphas = {path: one for path, one in model.named_parameters() if path.endswith(".alpha")}
+    alphas = {path: parameter for path, parameter in model.named_parameters() if path.endswith(".alpha")}
     assert len(alphas) == 7
-    assert all(one.shape == () for one in alphas.values())
+    assert all(alpha.shape == () for alpha in alphas.values())
     assert type(model.classifier) is SlimLinear
     for width in WIDTHS:
         model.zero_grad()
         at(model, width, noise=1.0)(x).square().sum().backward()
-        assert all(float(one.grad.abs()) > 0 for one in alphas.values())
+        assert all(float(alpha.grad.abs()) > 0 for alpha in alphas.values())
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -115,8 +115,8 @@ def test_the_layout_in_memory_does_not_matter():
     assert last[2].mask.is_contiguous(memory_format=torch.channels_last)
     for net in (plain, last):
         regrow(net, momentum_of(net), 0.5)
-    for one, other in zip(plain.state_dict().values(), last.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
+    for tensor, other in zip(plain.state_dict().values(), last.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 500)), min_size=1, max_size=12), st.floats(0, 1))
@@ -125,7 +125,7 @@ def test_whole_numbers_add_up_and_keep_to_the_room(layers, filled):
     total = int(filled * sum(room))
     given_ = divide(total, shares, room)
     assert sum(given_) == total
-    assert all(0 <= one <= most for one, most in zip(given_, room, strict=True))
+    assert all(0 <= share <= most for share, most in zip(given_, room, strict=True))
 
 
 @pytest.mark.parametrize(

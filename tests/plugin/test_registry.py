@@ -46,8 +46,8 @@ def defenses(name: str, targets: dict[str, str], distribution: str = "fakes", **
     """A plugin that registers defenses: name -> the class's place."""
 
     def register_defense(register):
-        for one, target in targets.items():
-            register(one, target, **settings)
+        for component, target in targets.items():
+            register(component, target, **settings)
 
     return source(name, distribution, register_defense=register_defense)
 
@@ -199,8 +199,8 @@ def test_one_name_may_belong_to_two_kinds():
 
 
 def test_a_component_knows_its_name_and_who_brought_it():
-    one = Registry([GOOD]).create("defense", "plain", {"strength": 3})
-    assert one.resolved() == {"name": "plain", "plugin": "fakes", "revision": 1, "options": {"strength": 3}}
+    defense = Registry([GOOD]).create("defense", "plain", {"strength": 3})
+    assert defense.resolved() == {"name": "plain", "plugin": "fakes", "revision": 1, "options": {"strength": 3}}
 
 
 def test_options_that_do_not_fit_name_the_component():
@@ -217,9 +217,9 @@ def test_options_that_do_not_fit_name_the_component():
 def test_a_family_takes_its_options_from_the_name():
     registry = Registry([family("nets", r"net-(?P<depth>\d+)-(?P<widen>\d+)", activation="gelu")])
     assert registry.names("architecture") == ["net-D-K"]
-    one = registry.create("architecture", "net-16-4")
-    assert one.name == "net-16-4"
-    assert one.options.resolved() == {"depth": 16, "widen": 4, "activation": "gelu"}
+    architecture = registry.create("architecture", "net-16-4")
+    assert architecture.name == "net-16-4"
+    assert architecture.options.resolved() == {"depth": 16, "widen": 4, "activation": "gelu"}
 
 
 def test_an_option_cannot_contradict_the_name():
@@ -259,8 +259,8 @@ def test_a_family_registered_twice_is_an_error_only_when_used():
 
 
 def test_the_built_in_family_is_there():
-    one = Registry().create("architecture", "wrn-16-4")
-    assert (one.options.depth, one.options.widen) == (16, 4)
+    architecture = Registry().create("architecture", "wrn-16-4")
+    assert (architecture.options.depth, architecture.options.widen) == (16, 4)
 
 
 # --- unknown names
@@ -295,23 +295,23 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(modules):
 
 
 def test_every_built_in_component_loads_with_its_defaults_and_a_summary():
-    for one in Registry():
-        cls = one.load()
-        assert issubclass(cls, KINDS[one.kind])
+    for registration in Registry():
+        cls = registration.load()
+        assert issubclass(cls, KINDS[registration.kind])
         assert cls.summary().endswith(".")
 
 
 def imports_of(text: str) -> set[str]:
     """The modules that a source file imports or names in a call of an import function, at any depth."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {one.name for one in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            names.add(node.module or "")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(node.value)
-    return found
+            names.add(node.value)
+    return names
 
 
 def plugin_imports(folder: Path) -> list[str]:

@@ -102,6 +102,6 @@ def test_it_says_what_to_do_next(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     folder: Path = tmp_path / "robuststack-mine"
     assert f"wrote {folder / 'robuststack_mine.py'}" in lines
-    assert [one.strip() for one in lines[-3:]] == [
+    assert [line.strip() for line in lines[-3:]] == [
         f'python -m pip install -e "{folder}[test]"', f"pytest {folder}", f"robuststack run {folder / 'suite.yaml'}",
     ]  # fmt: skip

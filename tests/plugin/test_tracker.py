@@ -43,7 +43,9 @@ class Columns:
 
 
 def registry(*plugins: object) -> Registry:
-    sources = [PluginSource(f"own{number}", "own", "1", lambda one=one: one) for number, one in enumerate(plugins)]
+    sources = [
+        PluginSource(f"own{number}", "own", "1", lambda plugin=plugin: plugin) for number, plugin in enumerate(plugins)
+    ]
     return Registry([*installed_sources(), *sources])
 
 
@@ -66,30 +68,32 @@ def tracked(suite):
 def scalars(folder) -> dict[str, list[tuple[int, float]]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder)).Reload()
-    return {tag: [(one.step, one.value) for one in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_tensorboard_gets_epochs_accuracies_and_rows(tracked):
-    runs = {str(one.parent.relative_to(tracked / "track")) for one in (tracked / "track").rglob("events*")}
+    runs = {str(path.parent.relative_to(tracked / "track")) for path in (tracked / "track").rglob("events*")}
     model, rows = "tracked/tradeoff/resnet8/float", "tracked/rows/tradeoff/resnet8/eps_0.1/float"
     assert runs == {model, rows}
-    found = scalars(tracked / "track" / model)
-    assert [step for step, _ in found["epoch/loss"]] == [1, 2]
-    (accuracy,) = found["accuracy/tradeoff_resnet8_float_lambda_n=1_lambda_th=0_PGD-1"]
-    judged = found["judging/ra tradeoff_resnet8_float_lambda_n=1_lambda_th=0_PGD-1"]
+    logged = scalars(tracked / "track" / model)
+    assert [step for step, _ in logged["epoch/loss"]] == [1, 2]
+    (accuracy,) = logged["accuracy/tradeoff_resnet8_float_lambda_n=1_lambda_th=0_PGD-1"]
+    judged = logged["judging/ra tradeoff_resnet8_float_lambda_n=1_lambda_th=0_PGD-1"]
     assert [step for step, _ in judged] == [10, 20]
     assert judged[-1][1] == pytest.approx(accuracy[1])
     written_rows = read_board(tracked / "boards" / "tracked.json").rows
-    found = scalars(tracked / "track" / rows)
+    logged = scalars(tracked / "track" / rows)
     for tag, key in (("row/CA", "ca"), ("row/RA worst", "worst")):
         values = [(row.ca if key == "ca" else row.ra[key]).value for row in written_rows]
-        assert found[tag] == [(step, pytest.approx(value)) for step, value in enumerate(values)]
-    assert found["row/images"] == [(1, 12345.0)], "the columns of other plugins are there by then"
+        assert logged[tag] == [(step, pytest.approx(value)) for step, value in enumerate(values)]
+    assert logged["row/images"] == [(1, 12345.0)], "the columns of other plugins are there by then"
 
 
 def test_a_run_that_is_not_tracked_imports_no_tensorboard(suite, tracked, monkeypatch):
-    for name in [one for one in sys.modules if one.startswith(("torch.utils.tensorboard", "robuststack_plugins.tr"))]:
+    for name in [
+        module for module in sys.modules if module.startswith(("torch.utils.tensorboard", "robuststack_plugins.tr"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     rs.run(suite, store=tracked / "store", leaderboard=None, device="cpu")
     assert "torch.utils.tensorboard" not in sys.modules
@@ -130,7 +134,7 @@ def test_any_plugin_can_track_and_hears_of_the_end(suite, tracked, tmp_path):
 @pytest.mark.parametrize("style", FORMATS)
 def test_the_columns_of_plugins_are_in_every_format(tracked, style):
     text = written(read_board(tracked / "boards" / "tracked.json"), style)
-    assert all(one in text for one in ("per M parameters", "note", "images", "nothing", "checked"))
+    assert all(column in text for column in ("per M parameters", "note", "images", "nothing", "checked"))
 
 
 def test_cells_are_written_for_their_reader(tracked):
@@ -138,17 +142,17 @@ def test_cells_are_written_for_their_reader(tracked):
     rows = list(csv.DictReader(io.StringIO(written(board, "csv"))))
     exact = board.rows[0].extra["per M parameters"]
     assert float(rows[0]["per M parameters"]) == exact
-    assert [(one["note"], one["images"], one["nothing"]) for one in rows] == [("", "", ""), ("checked", "12345", "")]
+    assert [(row["note"], row["images"], row["nothing"]) for row in rows] == [("", "", ""), ("checked", "12345", "")]
     table = (tracked / "boards" / "tracked.md").read_text()
     assert f" {exact:.4g} " in table
     assert " 12,345 " in table
 
 
 @pytest.mark.parametrize(
-    ("value", "found"), [([1], "a list"), (float("nan"), "nan"), ({}, "a dict"), (np.zeros(2), "a ndarray")]
+    ("value", "problem"), [([1], "a list"), (float("nan"), "nan"), ({}, "a dict"), (np.zeros(2), "a ndarray")]
 )
-def test_what_fits_no_cell_is_refused_with_its_row_and_column(value, found):
-    message = f"a plugin's column 'odd' is {found} in the row float; valid: a number, a text or None"
+def test_what_fits_no_cell_is_refused_with_its_row_and_column(value, problem):
+    message = f"a plugin's column 'odd' is {problem} in the row float; valid: a number, a text or None"
     with pytest.raises(rs.PluginError, match=message):
         check_extra([make_row(label="float").model_copy(update={"extra": {"odd": value}})])
 

@@ -57,11 +57,11 @@ class RecordedStep(training.Step):
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
-    return {path: one.grad.clone() for path, one in model.named_parameters() if one.grad is not None}
+    return {path: parameter.grad.clone() for path, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 def assert_same_gradients(model: nn.Module, other: nn.Module) -> None:
     first, second = gradients(model), gradients(other)
     assert first.keys() == second.keys() == {path for path, _ in model.named_parameters()}
-    for path, one in first.items():
-        torch.testing.assert_close(one, second[path], msg=lambda text, path=path: f"{path}: {text}")
+    for path, gradient in first.items():
+        torch.testing.assert_close(gradient, second[path], msg=lambda text, path=path: f"{path}: {text}")

@@ -28,14 +28,14 @@ def test_a_step_is_half_clean_at_one_end_and_half_adversarial_at_the_other(stati
     defense.training_step(step)
 
     clean, adversarial = View(by_hand, {"mix": 0.0})(x), View(by_hand, {"mix": 1.0})(attacked(x))
-    losses = [0.5 * functional.cross_entropy(one, y) for one in (clean, adversarial)]
+    losses = [0.5 * functional.cross_entropy(batch, y) for batch in (clean, adversarial)]
     sum(losses).backward()
 
     ((values, stochastic, attacked_x, labels),) = step.attacks
     assert (values, stochastic) == ({"mix": 1.0}, False)
     assert torch.equal(attacked_x, x)
     assert torch.equal(labels, y)
-    assert step.losses == pytest.approx([float(one.detach()) for one in losses])
+    assert step.losses == pytest.approx([float(loss.detach()) for loss in losses])
     assert_same_gradients(model, by_hand)
 
 
@@ -44,10 +44,10 @@ def test_statistics_are_shared_or_each_ends_own(statistics, counts):
     defense = soup(statistics=statistics)
     model = build(defense)
     defense.training_step(RecordedStep(model))
-    layers = [one for one in model.modules() if isinstance(one, AffineSoup)]
+    layers = [module for module in model.modules() if isinstance(module, AffineSoup)]
     assert len(layers) == 7
     for layer in layers:
-        assert [int(one) for name, one in layer.named_buffers() if name.endswith("tracked")] == counts
+        assert [int(buffer) for name, buffer in layer.named_buffers() if name.endswith("tracked")] == counts
 
 
 @pytest.mark.parametrize("value", [0.0, 0.2, 0.7, 1.0])
@@ -55,16 +55,16 @@ def test_statistics_are_shared_or_each_ends_own(statistics, counts):
 def test_a_point_is_the_plain_network_with_mixed_norms(statistics, value):
     defense = soup(statistics=statistics)
     model = build(defense)
-    for path, one in model.named_parameters():
+    for path, parameter in model.named_parameters():
         if ".ends." in path:
-            nn.init.uniform_(one, 0.5, 1.5)
+            nn.init.uniform_(parameter, 0.5, 1.5)
     defense.training_step(RecordedStep(model))  # So that the two sets of statistics differ.
     model.eval()
     plain = build(REGISTRY.create("defense", "none")).eval()
     ours, state = model.state_dict(), plain.state_dict()
     for key in state:
         module, _, name = key.rpartition(".")
-        ends = [ours.get(f"{module}.ends.{one}.{name}") for one in (0, 1)]
+        ends = [ours.get(f"{module}.ends.{end}.{name}") for end in (0, 1)]
         if ends[1] is None:
             state[key] = ends[0] if ends[0] is not None else ours[key]
         else:
@@ -76,6 +76,6 @@ def test_a_point_is_the_plain_network_with_mixed_norms(statistics, value):
 
 def test_points_and_work():
     defense = soup()
-    assert defense.operating_points() == [{"lambda": one} for one in (0.0, 0.2, 0.7, 1.0)]
+    assert defense.operating_points() == [{"lambda": value} for value in (0.0, 0.2, 0.7, 1.0)]
     assert defense.setting({"lambda": 0.2}) == rs.Setting({"mix": 0.2}, stochastic=False)
     assert defense.image_passes(7) == 3 + 3 + 2 * 7

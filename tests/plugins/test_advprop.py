@@ -31,7 +31,7 @@ def test_a_step_is_floats(recipe):
         clean = functional.cross_entropy(View(by_hand, {"branch": 0})(x[:4]), y[:4])
         losses = [0.5 * clean, 0.5 * adversarial]
     else:
-        halves = [View(by_hand, {"branch": one})(x[4 * one : 4 * one + 4]) for one in (0, 1)]
+        halves = [View(by_hand, {"branch": branch})(x[4 * branch : 4 * branch + 4]) for branch in (0, 1)]
         losses = [0.5 * functional.cross_entropy(torch.cat(halves), y), 0.25 * adversarial]
     sum(losses).backward()
 
@@ -39,7 +39,7 @@ def test_a_step_is_floats(recipe):
     assert (values, stochastic) == ({"branch": 1}, False)
     assert torch.equal(attacked_x, x[4:])
     assert torch.equal(labels, y[4:])
-    assert step.losses == pytest.approx([float(one.detach()) for one in losses])
+    assert step.losses == pytest.approx([float(loss.detach()) for loss in losses])
     assert_same_gradients(model, by_hand)
 
 
@@ -50,8 +50,8 @@ def test_it_is_float_with_alpha_at_zero():
         for layer in floating.modules():
             if isinstance(layer, NoisyConv2d):
                 torch.nn.init.zeros_(layer.alpha)
-        for defense, one in ((ours, model), (theirs, floating)):
-            defense.training_step(RecordedStep(one))
+        for defense, network in ((ours, model), (theirs, floating)):
+            defense.training_step(RecordedStep(network))
         for path, parameter in model.named_parameters():
             torch.testing.assert_close(parameter.grad, floating.get_parameter(path).grad)
 

@@ -85,8 +85,8 @@ def accuracy(x: Tensor, noise: float = 0.0) -> float:
 @pytest.mark.parametrize("defense", RADII)
 def test_from_one_start_its_verdicts_are_pyautoattacks(trained: Trained, defense: str, name: str) -> None:
     attacked, (x, y) = view(trained, defense), images(COUNT)
-    found = same_start(name, attacked, x, y, RADII[defense], iterations=30)
-    ours, theirs = (right(attacked, one, y) for one in found)
+    adversarial = same_start(name, attacked, x, y, RADII[defense], iterations=30)
+    ours, theirs = (right(attacked, batch, y) for batch in adversarial)
     assert 0.05 < float(theirs.mean()) < 0.95 * float(right(attacked, x, y).mean())
     assert float((ours == theirs).float().mean()) >= 0.99
 
@@ -97,10 +97,10 @@ def agreement(trained: Trained, name: str, **options: object) -> float:
     theirs = right(attacked, same_start(name, attacked, x, y, eps, iterations=20)[1], y)
     with frozen_eval(attacked):
         attack = create(name, iterations=20, **options)
-        found = attack.perturb(
+        adversarial = attack.perturb(
             AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, 0), start=fixed_start
         )
-    return float((right(attacked, found, y) == theirs).float().mean())
+    return float((right(attacked, adversarial, y) == theirs).float().mean())
 
 
 @pytest.mark.parametrize(("constant", "wrong"), [("FIRST_STEP", 0.1), ("MOMENTUM", 0.2), ("FIRST", 1.0)])
@@ -136,8 +136,8 @@ def test_on_a_randomised_model_a_run_finds_pyautoattacks_images_from_the_same_no
     )  # fmt: skip
     with frozen_eval(attacked), torch.no_grad():
         highest, _, _, misclassified = official.attack_single_run(x, y, x_init=start)
-        found = list(run(AttackedModel(models[1], RUNTIME), x, y))
-    for ours, theirs in zip(found, (highest, misclassified), strict=True):
+        candidates = list(run(AttackedModel(models[1], RUNTIME), x, y))
+    for ours, theirs in zip(candidates, (highest, misclassified), strict=True):
         assert float((ours - theirs).abs().flatten(1).amax(1).lt(1e-5).float().mean()) >= 0.99
     assert [model.calls for model in models] == [draws * (iterations + 1), draws * iterations + 1]
 
@@ -177,21 +177,23 @@ def test_each_image_starts_at_the_surface_of_its_ball():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_images_that_are_wrong_leave_the_batch_and_no_verdict_changes(name):
-    found, passes = [], []
+    adversarial, passes = [], []
     for early_stop in (True, False):
         attacked = toy()
-        found.append(perturb(create(name, iterations=20, early_stop=early_stop), attacked))
+        adversarial.append(perturb(create(name, iterations=20, early_stop=early_stop), attacked))
         passes.append(attacked.model.passes)
     y = toys()[1]
-    assert torch.equal(*(judge(toy(), one, y, 1) for one in found))
+    assert torch.equal(*(judge(toy(), batch, y, 1) for batch in adversarial))
     assert passes[0] < 0.8 * passes[1]
 
 
 def test_where_all_are_wrong_the_attack_ends():
     attacked, (x, y) = toy(), toys()
     with frozen_eval(attacked):
-        found = create("apgd_ce").perturb(AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=1.0), generator(CPU, 0))
-    assert accuracy(found) == 0
+        adversarial = create("apgd_ce").perturb(
+            AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=1.0), generator(CPU, 0)
+        )
+    assert accuracy(adversarial) == 0
     assert attacked.model.passes < 12 * COUNT
 
 
@@ -206,8 +208,8 @@ class Choosing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.condition.read("branch")
-        one, two = (layer(x.flatten(1)) for layer in self.layers)
-        return torch.where(branch[:, None], one, two)
+        first, two = (layer(x.flatten(1)) for layer in self.layers)
+        return torch.where(branch[:, None], first, two)
 
 
 def test_what_the_model_holds_for_each_image_follows_it():
@@ -218,8 +220,8 @@ def test_what_the_model_holds_for_each_image_follows_it():
     for early_stop in (True, False):
         attack = create("autoattack_rand", iterations=10, early_stop=early_stop)
         with frozen_eval(attacked):
-            found = attack.perturb(AttackedModel(attacked, RUNTIME), x, y, THREAT, generator(CPU, 0))
-        outcomes.append(judge(attacked, found, y, 1))
+            adversarial = attack.perturb(AttackedModel(attacked, RUNTIME), x, y, THREAT, generator(CPU, 0))
+        outcomes.append(judge(attacked, adversarial, y, 1))
     assert torch.equal(*outcomes)
     assert 0.05 < float(outcomes[0].float().mean()) < 0.95
 
@@ -240,8 +242,8 @@ def test_in_low_precision_a_verdict_within_rounding_is_open():
 @pytest.mark.parametrize("name", NAMES)
 def test_in_bf16_it_finds_what_it_finds_in_float32(name):
     runtimes = [Runtime(Hardware("cpu", precision)) for precision in ("float32", "bf16")]
-    found = [accuracy(perturb(create(name, iterations=20), toy(), runtime=runtime)) for runtime in runtimes]
-    assert found[0] == pytest.approx(found[1], abs=0.015)
+    accuracies = [accuracy(perturb(create(name, iterations=20), toy(), runtime=runtime)) for runtime in runtimes]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.015)
 
 
 # On randomised points
@@ -251,12 +253,12 @@ def test_in_bf16_it_finds_what_it_finds_in_float32(name):
 def test_every_image_is_attacked_to_the_end(name):
     noise, x = 0.05, toys()[0]
     attacked = toy(noise)
-    found = perturb(create(name, iterations=10, draws=4), attacked)
+    adversarial = perturb(create(name, iterations=10, draws=4), attacked)
     runs = 2 if name == "autoattack_rand" else 1
     # The clean images, ten gradients, a look at the last iterate, and two candidates to compare.
     assert attacked.model.passes == COUNT * (4 + runs * (10 * 4 + 1 + 2 * 4))
-    assert float((found != x).flatten(1).any(1).float().mean()) > 0.99
-    assert accuracy(found, noise) < accuracy(x, noise) - 0.1
+    assert float((adversarial != x).flatten(1).any(1).float().mean()) > 0.99
+    assert accuracy(adversarial, noise) < accuracy(x, noise) - 0.1
 
 
 def test_the_work_is_what_the_attack_says():
@@ -306,10 +308,10 @@ def test_it_stays_in_the_ball_and_hurts_no_less_than_the_clean_image(name, eps, 
     attacked, (x, y), threat = toy(noise), toys(), rs.Threat(eps=eps)
     attack = create(name, iterations=iterations, draws=2, early_stop=early_stop)
     with frozen_eval(attacked), seeded(0):
-        found = attack.perturb(AttackedModel(attacked, RUNTIME), x, y, threat, generator(CPU, 0))
-    torch.testing.assert_close(project(found, x, threat), found, atol=1e-6, rtol=0)
+        adversarial = attack.perturb(AttackedModel(attacked, RUNTIME), x, y, threat, generator(CPU, 0))
+    torch.testing.assert_close(project(adversarial, x, threat), adversarial, atol=1e-6, rtol=0)
     if not noise:
-        assert bool((mean_margin(attacked, found, y, 1) >= mean_margin(attacked, x, y, 1) - 1e-5).all())
+        assert bool((mean_margin(attacked, adversarial, y, 1) >= mean_margin(attacked, x, y, 1) - 1e-5).all())
 
 
 # Models that are broken
@@ -338,10 +340,10 @@ BROKEN = {
 def test_a_broken_model_breaks_no_image(name, change):
     x, y = toys()
     attacked = View(Changed(BROKEN[change]).eval())
-    found = perturb(create(name, iterations=10), attacked)
-    assert float((project(found, x, THREAT) - found).abs().max()) <= 1e-6
+    adversarial = perturb(create(name, iterations=10), attacked)
+    assert float((project(adversarial, x, THREAT) - adversarial).abs().max()) <= 1e-6
     # What is not finite is wrong, so the clean image, where it is not, hurts as much as anything.
-    clean, left = (judge(attacked, one, y, 1) for one in (x, found))
+    clean, left = (judge(attacked, batch, y, 1) for batch in (x, adversarial))
     assert bool((left <= clean).all())
 
 
@@ -362,6 +364,6 @@ def test_gradients_that_vanish_are_counted(stochastic):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_start_is_the_generators(name):
-    one, same, other = (perturb(create(name, iterations=3), toy(), seed) for seed in (0, 0, 1))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    first, same, other = (perturb(create(name, iterations=3), toy(), seed) for seed in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)

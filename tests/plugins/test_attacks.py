@@ -65,8 +65,8 @@ def test_it_climbs_the_capped_margin(kappa):
         loss = torch.minimum(best - logits[range(len(y)), y], torch.tensor(kappa))
         (gradient,) = torch.autograd.grad(loss.sum(), point)
         expected = (x + (expected + 2.5 * eps / steps * gradient.sign() - x).clamp(-eps, eps)).clamp(0, 1)
-    found = perturb(create("cw_inf", steps=steps, kappa=kappa, early_stop=False), net)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    adversarial = perturb(create("cw_inf", steps=steps, kappa=kappa, early_stop=False), net)
+    torch.testing.assert_close(adversarial, expected, atol=1e-6, rtol=0)
 
 
 def test_nothing_is_gained_beyond_kappa():
@@ -75,7 +75,7 @@ def test_nothing_is_gained_beyond_kappa():
     short, far = (perturb(create("cw_inf", kappa=kappa, early_stop=False), net) for kappa in (0.0, 50.0))
     assert max(right(net, short), right(net, far)) < 0.3
     with torch.no_grad():
-        margins = [margin(net(one), y) for one in (short, far)]
+        margins = [margin(net(batch), y) for batch in (short, far)]
     fooled = margins[0] > 0
     assert float(margins[1][fooled].mean()) > 5 * float(margins[0][fooled].mean())
 
@@ -148,5 +148,5 @@ def test_one_sample_asks_the_model_nothing():
 
 def test_logits_that_are_not_finite_are_the_worst_there_is():
     logits = torch.tensor([[1.0, 3.0], [torch.inf, 0.0], [torch.nan, 0.0]])
-    found = mean_margin(nn.Identity(), logits, torch.tensor([0, 0, 1]), 1)
-    assert found.tolist() == [2.0, torch.inf, torch.inf]
+    margins = mean_margin(nn.Identity(), logits, torch.tensor([0, 0, 1]), 1)
+    assert margins.tolist() == [2.0, torch.inf, torch.inf]

@@ -25,10 +25,10 @@ class Maker:
         return {"images": random.randint(256, size=(5, 3, 4, 4)).astype(np.uint8), "labels": np.arange(5)}
 
 
-def same(found: dict[str, np.ndarray], seed: int = 0) -> bool:
+def same(arrays: dict[str, np.ndarray], seed: int = 0) -> bool:
     expected = Maker(seed)()
-    return found.keys() == expected.keys() and all(
-        np.array_equal(found[name], array) and found[name].dtype == array.dtype for name, array in expected.items()
+    return arrays.keys() == expected.keys() and all(
+        np.array_equal(arrays[name], array) and arrays[name].dtype == array.dtype for name, array in expected.items()
     )
 
 
@@ -42,7 +42,7 @@ def test_the_second_time_nothing_is_made(path):
     assert same(cached(path, KEY, first))
     assert same(cached(path, KEY, again))
     assert (first.times, again.times) == (1, 0)
-    assert [one.name for one in path.parent.iterdir()] == ["set.npz"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["set.npz"]
 
 
 def test_another_key_makes_it_anew_and_keeps_that(path):

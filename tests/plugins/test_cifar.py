@@ -41,7 +41,7 @@ class Format:
 
 
 FORMATS = {
-    "cifar10": Format(10, "cifar-10-batches-py", {f"data_batch_{one}": 2 for one in range(1, 6)}, "test_batch",
+    "cifar10": Format(10, "cifar-10-batches-py", {f"data_batch_{index}": 2 for index in range(1, 6)}, "test_batch",
                       "batches.meta", "labels", "label_names"),
     "cifar100": Format(100, "cifar-100-python", {"train": 10}, "test", "meta", "fine_labels", "fine_label_names"),
 }  # fmt: skip
@@ -51,7 +51,9 @@ def batch(count: int, first: int, form: Format) -> bytes:
     data = np.random.RandomState(first).randint(0, 256, (count, 3072)).astype(np.uint8)
     data[:, 0] = np.arange(first, first + count)  # The first red pixel numbers the image.
     coarse = {"coarse_labels": [0] * count} if form.classes == 100 else {}
-    return pickle.dumps({"data": data, form.labels: [(first + one) % form.classes for one in range(count)], **coarse})
+    return pickle.dumps(
+        {"data": data, form.labels: [(first + index) % form.classes for index in range(count)], **coarse}
+    )
 
 
 @pytest.fixture(params=FORMATS)
@@ -78,7 +80,7 @@ def files(form: Format, dataset: rs.Dataset, monkeypatch: pytest.MonkeyPatch) ->
         made[file] = batch(count, first, form)
         first += count
     made[form.test] = batch(SIZES["test"], 100, form)
-    made[form.meta] = pickle.dumps({form.names: [f"class{one}" for one in range(form.classes)]})
+    made[form.meta] = pickle.dumps({form.names: [f"class{index}" for index in range(form.classes)]})
     hashes = {file: hashlib.md5(content).hexdigest() for file, content in made.items()}
     monkeypatch.setattr(form.source, "train_list", [[file, hashes[file]] for file in form.train])
     monkeypatch.setattr(form.source, "test_list", [[form.test, hashes[form.test]]])
@@ -114,11 +116,11 @@ def numbers(images: np.ndarray) -> list[int]:
 def test_files_that_are_there_are_used_without_a_download(dataset, form, files, attempts, tmp_path):
     splits = dataset.load(place(tmp_path, form, files))
     assert attempts == []
-    assert {split: numbers(one.images) for split, one in splits.items()} == {
+    assert {split: numbers(part.images) for split, part in splits.items()} == {
         "train": list(range(9)), "validation": [9], "test": [100, 101, 102, 103],
     }  # fmt: skip
-    for one in splits.values():
-        assert one.labels.tolist() == [number % form.classes for number in numbers(one.images)]
+    for part in splits.values():
+        assert part.labels.tolist() == [number % form.classes for number in numbers(part.images)]
 
 
 def test_pixels_keep_their_place(dataset, form, files, attempts, tmp_path):

@@ -15,7 +15,7 @@ from robuststack.testing import DefenseConformance, conformance
 
 REGISTRY = Registry()
 OURS = "robuststack"
-ALL = [one for one in REGISTRY if one.distribution == OURS]
+ALL = [registration for registration in REGISTRY if registration.distribution == OURS]
 FAMILIES = {
     "wrn-D-K": "wrn-10-1",
     "torchvision:NAME": "torchvision:resnet18",
@@ -58,42 +58,42 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def test_nothing_that_is_built_in_is_broken():
     assert ALL
-    assert not [one for one in REGISTRY.broken if one.distribution.startswith(OURS)]
+    assert not [broken for broken in REGISTRY.broken if broken.distribution.startswith(OURS)]
 
 
 def test_every_built_in_component_is_checked_by_the_public_kit():
     assert {(kit.kind, kit.component) for kit in KITS.values()} == {
-        (one.kind, FAMILIES.get(one.name, one.name)) for one in ALL
+        (registration.kind, FAMILIES.get(registration.name, registration.name)) for registration in ALL
     }
 
 
-@pytest.mark.parametrize("registration", ALL, ids=lambda one: f"{one.kind}-{one.name}")
+@pytest.mark.parametrize("registration", ALL, ids=lambda registration: f"{registration.kind}-{registration.name}")
 def test_every_method_says_where_it_is_from(registration):
     assert registration.load().paper or registration.name in PAPERLESS
 
 
-@pytest.mark.parametrize("kit", TRAINED, ids=lambda one: one.component)
+@pytest.mark.parametrize("kit", TRAINED, ids=lambda kit: kit.component)
 def test_every_weight_of_a_built_in_defense_is_stored_at_every_point(kit):
     defense, model = kit.defense(), kit.build()
-    expected = sum(one.numel() for one in model.parameters())
+    expected = sum(parameter.numel() for parameter in model.parameters())
     assert {defense.parameters(model, defense.setting(point)) for point in kit.points()} == {expected}
 
 
-@pytest.mark.parametrize("kit", TRAINED, ids=lambda one: one.component)
+@pytest.mark.parametrize("kit", TRAINED, ids=lambda kit: kit.component)
 def test_no_two_points_of_a_built_in_defense_are_one_setting(kit):
     settings = [str(kit.defense().setting(point).resolved()) for point in kit.points()]
     assert len(set(settings)) == len(settings)
 
 
-@pytest.mark.parametrize("kit", TRAINED, ids=lambda one: one.component)
+@pytest.mark.parametrize("kit", TRAINED, ids=lambda kit: kit.component)
 def test_the_work_of_a_training_step_grows_with_its_attack(kit):
     passes = [kit.defense().image_passes(steps) for steps in (0, 1, 7)]
-    assert all(one >= 3 for one in passes)
+    assert all(forward >= 3 for forward in passes)
     assert kit.defense().undefended or passes == sorted(set(passes))
 
 
 def test_no_method_of_a_component_takes_a_name_it_should_dispatch_on():
     """Components are told settings and threats; none is told who calls it."""
     for cls in (rs.Architecture, rs.Attack, rs.Dataset, rs.Defense):
-        methods = [one for _, one in inspect.getmembers(cls, inspect.isfunction)]
-        assert not any("name" in inspect.signature(one).parameters for one in methods)
+        methods = [method for _, method in inspect.getmembers(cls, inspect.isfunction)]
+        assert not any("name" in inspect.signature(method).parameters for method in methods)

@@ -73,7 +73,7 @@ def test_our_verdicts_are_those_of_other_libraries(case, name, library):
     y = images(COUNT)[1]
     options = {"steps": STEPS} if name == "pgd" else {}
     mine, theirs = (
-        right(attacked, one, y) for one in (ours(name, attacked, eps, **options), library(name, attacked, eps))
+        right(attacked, batch, y) for batch in (ours(name, attacked, eps, **options), library(name, attacked, eps))
     )
     assert 0.05 < float(theirs.mean()) < 0.95 * float(right(attacked, *images(COUNT)).mean())
     assert float((mine == theirs).float().mean()) >= 0.99
@@ -102,7 +102,9 @@ def test_on_a_deterministic_model_autoattack_is_pyautoattack(case):
     attacked, eps = case
     x, y = images(COUNT)
     rand = Rand(eps, iterations=20, draws=1)
-    mine, theirs = (right(attacked, one, y) for one in (rand.ours(attacked, x, y, 0), rand.protocol(attacked, x, y, 0)))
+    mine, theirs = (
+        right(attacked, batch, y) for batch in (rand.ours(attacked, x, y, 0), rand.protocol(attacked, x, y, 0))
+    )
     assert 0.05 < float(theirs.mean()) < 0.95 * float(right(attacked, x, y).mean())
     assert float((mine == theirs).float().mean()) >= 0.99
 
@@ -134,5 +136,5 @@ def test_on_a_randomised_model_it_is_not_weaker_than_pyautoattacks_whole_evaluat
 def test_fewer_iterations_on_a_randomised_model_would_show(trained):
     attacked, (x, y) = view(trained, "float", lambda_n=1.0), images(200)
     weak = right(attacked, replace(RAND, iterations=1).ours(attacked, x, y, 0), y, 20)
-    runs = torch.stack([right(attacked, one, y, 20) for one in RAND.runs(attacked, x, y, 0)])
+    runs = torch.stack([right(attacked, batch, y, 20) for batch in RAND.runs(attacked, x, y, 0)])
     assert Difference.of(runs.amin(0)[None], weak[None]).low < -BOUND

@@ -33,8 +33,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "oats": {"dim": 4},
 }
 NAMES = [
-    one.name for one in Registry()
-    if one.kind == "defense" and one.distribution == "robuststack" and one.load().trains
+    registration.name for registration in Registry()
+    if registration.kind == "defense" and registration.distribution == "robuststack" and registration.load().trains
 ]  # fmt: skip
 
 
@@ -66,11 +66,11 @@ def test_three_epochs_lead_past_chance_at_every_width(name, tmp_path):
     state.model.eval()
     torch.manual_seed(0)
     points = [parse(type(defense).Knobs, point).resolved() for point in defense.operating_points()]
-    found = {str(point): accuracy(defense.deploy(state.model, point), data["test"]) for point in points}
+    accuracies = {str(point): accuracy(defense.deploy(state.model, point), data["test"]) for point in points}
     # Chance is 25 %; on 200 images 40 % is five standard deviations above it.
-    assert max(found.values()) > 0.4, found
+    assert max(accuracies.values()) > 0.4, accuracies
     for width in {point["width"] for point in points if "width" in point}:
-        assert max(value for point, value in found.items() if f"'width': {width}" in point) > 0.4, found
+        assert max(value for point, value in accuracies.items() if f"'width': {width}" in point) > 0.4, accuracies
 
 
 # Going on after a kill
@@ -95,7 +95,9 @@ def trained(name: str, folder: Path, die_after: int | None = None) -> bytes:
     (folder / "suite.yaml").write_text(SUITE % part)
     hardware = Hardware("cpu", "float32")
     (job,) = (
-        one for one in make_plan(load_suite(folder / "suite.yaml"), REGISTRY, hardware).jobs if one.kind == "train"
+        planned
+        for planned in make_plan(load_suite(folder / "suite.yaml"), REGISTRY, hardware).jobs
+        if planned.kind == "train"
     )
     store = Store(folder / "store")
 
@@ -130,7 +132,11 @@ def test_every_parameter_learns_in_every_precision(name, precision):
     step.begin(*images(), 2, 0)
     with runtime.autocast():
         defense.training_step(step)
-    missing = [path for path, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
+    missing = [
+        path
+        for path, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
     assert missing == []
 
 

@@ -23,18 +23,22 @@ def digits():
 
 def test_the_splits_hold_every_image_once(digits, tmp_path):
     splits = digits.load(tmp_path)
-    assert {split: len(one.labels) for split, one in splits.items()} == {"train": 1100, "validation": 197, "test": 500}
-    assert all(len(one.images) == digits.size(split) for split, one in splits.items())
-    rows = np.concatenate([one.images.reshape(-1, 64) for one in splits.values()])
+    assert {split: len(part.labels) for split, part in splits.items()} == {
+        "train": 1100,
+        "validation": 197,
+        "test": 500,
+    }
+    assert all(len(part.images) == digits.size(split) for split, part in splits.items())
+    rows = np.concatenate([part.images.reshape(-1, 64) for part in splits.values()])
     source = load_digits().data.astype(np.float32) / 16
     assert sorted(map(bytes, rows)) == sorted(map(bytes, source))
 
 
 def test_images_keep_their_labels(digits, tmp_path):
     rows, targets = load_digits(return_X_y=True)
-    labels = {(row / 16).astype(np.float32).tobytes(): int(one) for row, one in zip(rows, targets, strict=True)}
-    for one in digits.load(tmp_path).values():
-        assert [labels[image.tobytes()] for image in one.images] == one.labels.tolist()
+    labels = {(row / 16).astype(np.float32).tobytes(): int(target) for row, target in zip(rows, targets, strict=True)}
+    for part in digits.load(tmp_path).values():
+        assert [labels[image.tobytes()] for image in part.images] == part.labels.tolist()
 
 
 def test_values_fill_the_pixel_range(digits, tmp_path):
@@ -45,8 +49,8 @@ def test_values_fill_the_pixel_range(digits, tmp_path):
 
 
 def test_every_class_is_in_every_split(digits, tmp_path):
-    for one in digits.load(tmp_path).values():
-        assert set(one.labels) == set(range(digits.num_classes))
+    for part in digits.load(tmp_path).values():
+        assert set(part.labels) == set(range(digits.num_classes))
 
 
 def test_the_split_is_always_the_same(digits, tmp_path):
@@ -57,8 +61,8 @@ def test_the_split_is_always_the_same(digits, tmp_path):
 
 def test_every_byte_is_as_it_has_always_been(digits, tmp_path):
     digest = hashlib.sha256()
-    for split, one in digits.load(tmp_path).items():
-        digest.update(split.encode() + one.images.tobytes() + one.labels.tobytes())
+    for split, part in digits.load(tmp_path).items():
+        digest.update(split.encode() + part.images.tobytes() + part.labels.tobytes())
     assert digest.hexdigest() == SPLITS_SHA256
 
 
@@ -66,10 +70,10 @@ def test_three_channels_are_the_one_repeated(digits, tmp_path):
     colour = Registry().create("dataset", "digits", {"channels": 3})
     assert colour.shape == (3, 8, 8)
     splits = colour.load(tmp_path)
-    for split, one in digits.load(tmp_path).items():
+    for split, part in digits.load(tmp_path).items():
         assert splits[split].images.shape[1:] == (3, 8, 8)
-        assert all(np.array_equal(splits[split].images[:, channel], one.images[:, 0]) for channel in range(3))
-        assert np.array_equal(splits[split].labels, one.labels)
+        assert all(np.array_equal(splits[split].images[:, channel], part.images[:, 0]) for channel in range(3))
+        assert np.array_equal(splits[split].labels, part.labels)
 
 
 def test_other_numbers_of_channels_are_refused():

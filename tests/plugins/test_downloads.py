@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def visible(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir() if not one.name.endswith(".lock"))
+    return sorted(entry.name for entry in folder.iterdir() if not entry.name.endswith(".lock"))
 
 
 def refused(dataset: Remote, folder: Path) -> str:
@@ -101,7 +101,7 @@ def test_nothing_is_fetched_or_written_where_the_files_are_there(server, folder)
     (folder / "inner" / "data").write_bytes(b"the data")
     assert Remote(server, ARCHIVE).obtain(folder) == b"the data"
     assert server.asked == []
-    assert [one.name for one in folder.iterdir()] == ["inner"]
+    assert [entry.name for entry in folder.iterdir()] == ["inner"]
 
 
 def test_a_damaged_file_is_unpacked_again_and_others_are_left_alone(server, folder):
@@ -210,19 +210,19 @@ def test_two_runs_at_once_download_once(server, folder, monkeypatch):
     first = threading.local()
 
     def together(path: Path, expected: str) -> str:
-        found = flaw(path, expected)
+        problem = flaw(path, expected)
         if not getattr(first, "done", False):
             first.done = True
             started.wait(10)  # Both have seen that the file is absent.
-        return found
+        return problem
 
     monkeypatch.setattr(downloads, "_flaw", together)
     dataset = Remote(server, ARCHIVE, ARCHIVE)
     threads = [threading.Thread(target=fetch, args=(dataset, folder)) for _ in range(2)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(30)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
     assert len(calls) == 1
     assert (folder / "set.tar.gz").read_bytes() == ARCHIVE
 

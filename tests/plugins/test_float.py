@@ -17,8 +17,8 @@ below_one = st.floats(0, 0.999)
 
 
 def setting(lambda_n: float, lambda_th: float) -> tuple[int, float, bool]:
-    found = FLOAT.setting({"lambda_n": lambda_n, "lambda_th": lambda_th})
-    return found.values["branch"], found.values["noise"], found.stochastic
+    chosen = FLOAT.setting({"lambda_n": lambda_n, "lambda_th": lambda_th})
+    return chosen.values["branch"], chosen.values["noise"], chosen.stochastic
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_knobs_outside_their_range_are_refused(knobs):
 
 
 def test_a_suite_that_names_no_points_gets_the_papers():
-    assert FLOAT.operating_points() == [{"lambda_n": one, "lambda_th": 0.0} for one in (0.0, 0.2, 0.7, 1.0)]
+    assert FLOAT.operating_points() == [{"lambda_n": value, "lambda_th": 0.0} for value in (0.0, 0.2, 0.7, 1.0)]
 
 
 @given(unit, below_one)
@@ -84,11 +84,11 @@ def test_the_headline_attacker_sees_what_is_deployed(lambda_n, lambda_th):
 )  # fmt: skip
 def test_the_published_protocol_is_the_reference_codes(lambda_n, lambda_th, clean, victim, branch):
     scoring = FLOAT.protocols({"lambda_n": lambda_n, "lambda_th": lambda_th})["published"]
-    found = [one.values["noise"] for one in (scoring.clean, scoring.attacker, scoring.victim)]
-    assert found == [pytest.approx(clean), 1.0, pytest.approx(victim)]
+    noises = [scored.values["noise"] for scored in (scoring.clean, scoring.attacker, scoring.victim)]
+    assert noises == [pytest.approx(clean), 1.0, pytest.approx(victim)]
     assert scoring.draws == 1
-    assert {one.values["branch"] for one in (scoring.clean, scoring.attacker, scoring.victim)} == {branch}
-    assert [one.stochastic for one in (scoring.clean, scoring.attacker, scoring.victim)] == [
+    assert {scored.values["branch"] for scored in (scoring.clean, scoring.attacker, scoring.victim)} == {branch}
+    assert [scored.stochastic for scored in (scoring.clean, scoring.attacker, scoring.victim)] == [
         clean > 0, True, victim > 0,
     ]  # fmt: skip
 

@@ -40,22 +40,22 @@ def test_a_step_goes_through_the_widths_in_order_and_adds_them_up(widths):
         losses += [0.5 * functional.cross_entropy(clean, y[:4]), 0.5 * functional.cross_entropy(adversarial, y[4:])]
     sum(losses).backward()
 
-    assert [values for values, *_ in step.attacks] == [{"branch": 1, "noise": 1.0, "width": one} for one in widths]
+    assert [values for values, *_ in step.attacks] == [{"branch": 1, "noise": 1.0, "width": share} for share in widths]
     for _, stochastic, attacked_x, labels in step.attacks:
         assert stochastic
         assert torch.equal(attacked_x, x[4:])
         assert torch.equal(labels, y[4:])
-    assert step.losses == pytest.approx([float(one.detach()) for one in losses])
+    assert step.losses == pytest.approx([float(loss.detach()) for loss in losses])
     assert_same_gradients(model, by_hand)
 
 
 def test_the_codes_recipe_holds_at_every_width():
     defense, plain = floats(recipe="code", widths=[1.0]), REGISTRY.create("defense", "float", {"recipe": "code"})
     steps = []
-    for one in (defense, plain):
-        steps.append(RecordedStep(build(one)))
+    for trained in (defense, plain):
+        steps.append(RecordedStep(build(trained)))
         torch.manual_seed(1)
-        one.training_step(steps[-1])
+        trained.training_step(steps[-1])
     assert steps[0].losses == steps[1].losses
 
 
@@ -72,12 +72,12 @@ def test_at_one_width_it_is_float():
 
 def test_every_width_has_its_dual_norms_and_shares_weights_and_alphas():
     model = build(floats())
-    norms = [one for one in model.modules() if isinstance(one, SwitchableBatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, SwitchableBatchNorm2d)]
     assert len(norms) == 7
-    assert all([type(one) for one in norm.norms] == [DualNorm] * 2 for norm in norms)
-    assert sum(isinstance(one, NoisySlimConv2d) for one in model.modules()) == 7
+    assert all([type(branches) for branches in norm.norms] == [DualNorm] * 2 for norm in norms)
+    assert sum(isinstance(module, NoisySlimConv2d) for module in model.modules()) == 7
     assert not hasattr(model.classifier, "alpha")
-    assert [len(list(one.parameters(recurse=False))) for one in (model.stem, model.classifier)] == [2, 2]
+    assert [len(list(layer.parameters(recurse=False))) for layer in (model.stem, model.classifier)] == [2, 2]
 
 
 @pytest.mark.parametrize("lambda_th", [0.0, 0.5])
@@ -98,7 +98,7 @@ def test_a_suite_that_names_no_points_gets_every_width_and_lambda():
     assert len(points) == 8
     assert points[0] == {"lambda_n": 0.0, "lambda_th": 0.0, "width": 0.5}
     assert points[-1] == {"lambda_n": 1.0, "lambda_th": 0.0, "width": 1.0}
-    assert {(one["lambda_n"], one["width"]) for one in points} == {
+    assert {(point["lambda_n"], point["width"]) for point in points} == {
         (value, width) for value in (0.0, 0.2, 0.7, 1.0) for width in (0.5, 1.0)
     }
 
@@ -142,7 +142,7 @@ def test_the_narrow_network_costs_a_fraction_and_learns_its_own_function():
 def test_the_alphas_are_shown_once_for_all_widths():
     model = build(floats())
     shown = floats().inspect(model)["alpha"]
-    assert list(shown) == [path for path, one in model.named_modules() if isinstance(one, nn.Conv2d)]
+    assert list(shown) == [path for path, module in model.named_modules() if isinstance(module, nn.Conv2d)]
 
 
 @pytest.mark.parametrize("recipe", ["paper", "code"])

@@ -32,7 +32,7 @@ def train(defense: rs.Defense, **recipe: object) -> tuple[nn.Module, list[list[T
     training.train(
         state, defense, Data(*images(24)), REGISTRY.create("attack", "pgd", {"steps": 1, "draws": 1}), THREAT, recipe_,
         RUNTIME, seed=0, augmentation=rs.Augmentation(),
-        epoch_done=lambda *_: masks.append([one.mask.clone() for _, one in sparse.masked_layers(state.model)]),
+        epoch_done=lambda *_: masks.append([layer.mask.clone() for _, layer in sparse.masked_layers(state.model)]),
     )  # fmt: skip
     return state.model, masks
 
@@ -40,7 +40,7 @@ def train(defense: rs.Defense, **recipe: object) -> tuple[nn.Module, list[list[T
 def test_every_convolution_starts_with_the_density():
     model = build(sparse_float(density=0.25))
     layers = dict(sparse.masked_layers(model))
-    assert list(layers) == [path for path, one in model.named_modules() if isinstance(one, nn.Conv2d)]
+    assert list(layers) == [path for path, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     for layer in layers.values():
         assert isinstance(layer, NoisyConv2d)
         assert int(layer.mask.sum()) == round(0.25 * layer.weight.numel())
@@ -58,9 +58,9 @@ def test_a_step_is_floats_with_masked_noise():
             layer.mask = None
             layer.noisy_weight = _masked_by_hand(layer, mask)
     steps = [RecordedStep(model), RecordedStep(other)]
-    for one, step in zip((defense, plain), steps, strict=True):
+    for trained, step in zip((defense, plain), steps, strict=True):
         torch.manual_seed(1)
-        one.training_step(step)
+        trained.training_step(step)
     assert steps[0].losses == pytest.approx(steps[1].losses)
     assert_same_gradients(model, other)
 
@@ -79,12 +79,12 @@ def test_training_keeps_the_number_of_weights_alive_and_the_others_at_zero():
     model, masks = train(defense)
     counts = [sum(int(mask.sum()) for mask in epoch) for epoch in masks]
     built = build(defense)
-    expected = sum(int(one.mask.sum()) for _, one in sparse.masked_layers(built))
+    expected = sum(int(masked.mask.sum()) for _, masked in sparse.masked_layers(built))
     assert counts == [expected] * EPOCHS
     for _, layer in sparse.masked_layers(model):
         assert bool((layer.weight[~layer.mask] == 0).all())
         assert bool((layer.weight[layer.mask] != 0).all())
-    initial = [one.mask for _, one in sparse.masked_layers(built)]
+    initial = [masked.mask for _, masked in sparse.masked_layers(built)]
     assert any(not torch.equal(a, b) for a, b in zip(initial, masks[0], strict=True))
 
 
@@ -94,8 +94,8 @@ def test_no_image_passes_through_a_weight_that_is_not_alive():
     state, seen = training.begin(defense, build(defense), Recipe()), []
 
     def look(module: nn.Module, args: object) -> None:
-        layers = [one for _, one in sparse.masked_layers(module)]
-        seen.append(all(bool((one.weight[~one.mask] == 0).all()) for one in layers))
+        layers = [layer for _, layer in sparse.masked_layers(module)]
+        seen.append(all(bool((layer.weight[~layer.mask] == 0).all()) for layer in layers))
 
     state.model.register_forward_pre_hook(look)
     recipe = Recipe(epochs=1, batch_size=8, lr=0.05)
@@ -138,7 +138,7 @@ def test_regrowth_goes_by_the_optimisers_momentum(monkeypatch):
 def test_no_exchange_keeps_the_first_masks():
     defense = sparse_float(prune_rate=0.0)
     _, masks = train(defense)
-    initial = [one.mask for _, one in sparse.masked_layers(build(defense))]
+    initial = [layer.mask for _, layer in sparse.masked_layers(build(defense))]
     assert all(torch.equal(a, b) for a, b in zip(initial, masks[-1], strict=True))
 
 
@@ -156,10 +156,10 @@ def test_what_is_not_zero_is_counted_from_the_masks(density):
     defense = sparse_float(density=density)
     model, _ = train(defense)
     setting = defense.setting({"lambda_n": 1.0, "lambda_th": 0.0})
-    dead = sum(int((~one.mask).sum()) for _, one in sparse.masked_layers(model))
+    dead = sum(int((~layer.mask).sum()) for _, layer in sparse.masked_layers(model))
     assert defense.nonzero_parameters(build(defense), setting) == defense.parameters(model, setting) - dead
     assert math.isclose(
-        dead / sum(one.weight.numel() for _, one in sparse.masked_layers(model)), 1 - density, abs_tol=0.01
+        dead / sum(layer.weight.numel() for _, layer in sparse.masked_layers(model)), 1 - density, abs_tol=0.01
     )
 
 

@@ -54,9 +54,9 @@ def listed(path: Path) -> list[tuple[bytes, int]]:
     return [(np.asarray(image).tobytes(), label) for image, label in ImageFolder(str(path))]
 
 
-def loaded(images: rs.Images) -> list[tuple[bytes, int]]:
-    rows = images.images.transpose(0, 2, 3, 1)
-    return [(row.tobytes(), int(label)) for row, label in zip(rows, images.labels, strict=True)]
+def loaded(part: rs.Images) -> list[tuple[bytes, int]]:
+    rows = part.images.transpose(0, 2, 3, 1)
+    return [(row.tobytes(), int(label)) for row, label in zip(rows, part.labels, strict=True)]
 
 
 def test_images_and_classes_are_those_of_image_folder(tree):
@@ -70,7 +70,7 @@ def test_sizes_and_classes_are_known_from_the_listing(tree):
     dataset = folder(tree)
     splits = dataset.load(tree)
     assert {split: dataset.size(split) for split in splits} == {"train": 14, "validation": 3, "test": 6}
-    assert all(one.images.shape == (dataset.size(split), 3, 8, 8) for split, one in splits.items())
+    assert all(part.images.shape == (dataset.size(split), 3, 8, 8) for split, part in splits.items())
     assert dataset.num_classes == 3
     assert dataset.shape == (3, 8, 8)
 
@@ -80,7 +80,7 @@ def test_a_share_of_each_class_validates_and_one_image_at_least_trains(tree, sha
     splits = folder(tree, validation=share).load(tree)
     assert np.bincount(splits["validation"].labels).tolist() == counts
     assert np.bincount(splits["train"].labels).tolist() == [
-        all_ - one for all_, one in zip((10, 5, 2), counts, strict=True)
+        all_ - count for all_, count in zip((10, 5, 2), counts, strict=True)
     ]
     assert not set(loaded(splits["train"])) & set(loaded(splits["validation"]))
 
@@ -145,12 +145,12 @@ def test_the_shorter_side_is_resized_and_the_centre_cut_out(tmp_path, width, hei
     for name in ("train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png", "test/a/1.png", "test/b/1.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(tmp_path / name)
-    found = folder(tmp_path, channels=channels).load(tmp_path)["test"].images[0]
+    resized = folder(tmp_path, channels=channels).load(tmp_path)["test"].images[0]
     # On tensors, by torchvision's other implementation; PIL's rounds to bytes in between.
     pixels = functional.pil_to_tensor(image.convert("L") if channels == 1 else image)
     expected = functional.center_crop(functional.resize(pixels, [8], antialias=True), [8, 8])
-    assert found.shape == (channels, 8, 8)
-    assert np.abs(found.astype(int) - expected.numpy().astype(int)).max() <= 1
+    assert resized.shape == (channels, 8, 8)
+    assert np.abs(resized.astype(int) - expected.numpy().astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK"])
@@ -291,7 +291,7 @@ def test_one_class_is_none(tree):
     ],
 )
 def test_a_class_needs_images(tree, part, kept, problem):
-    for path in sorted(one for one in (tree / part).rglob("*") if one.is_file())[kept:]:
+    for path in sorted(file for file in (tree / part).rglob("*") if file.is_file())[kept:]:
         if path.suffix != ".txt":
             path.unlink()
     extensions = ".bmp, .gif, .jfif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"

@@ -167,10 +167,10 @@ def test_gradients_are_averaged_over_the_draws_before_they_are_normalised():
     with seeded(3):
         mean = gradient(x, y, noise=0.5, draws=4)
     with seeded(3):
-        each = [unit(gradient(x, y, noise=0.5)) for _ in range(4)]
+        gradients = [unit(gradient(x, y, noise=0.5)) for _ in range(4)]
     mine = attacked_toys(create("fgsm", draws=4), eps, noise=0.5, seed=3)
     torch.testing.assert_close(mine, (x + eps * unit(mean)).clamp(0, 1), atol=1e-5, rtol=0)
-    other = (x + eps * unit(torch.stack(each).mean(0))).clamp(0, 1)
+    other = (x + eps * unit(torch.stack(gradients).mean(0))).clamp(0, 1)
     assert float((mine - other).abs().max()) > 1e-3
 
 

@@ -24,10 +24,13 @@ REGISTRY = Registry()
 CLASSES, BATCH = 5, 8
 STAGES = range(1, 5)
 ROLES = {  # name -> role -> the paths of its norms; the others are `block`
-    "torchvision:resnet18": {"stem": ["bn1"], "shortcut": [f"layer{one}.0.downsample.1" for one in STAGES if one > 1]},
+    "torchvision:resnet18": {
+        "stem": ["bn1"],
+        "shortcut": [f"layer{stage}.0.downsample.1" for stage in STAGES if stage > 1],
+    },
     "torchvision:densenet121": {"stem": ["features.norm0"], "final": ["features.norm5"]},
     "torchvision:mobilenet_v3_small": {"stem": ["features.0.1"], "final": ["features.12.1"]},
-    "timm:resnet26d": {"stem": ["conv1.1"], "shortcut": [f"layer{one}.0.downsample.2" for one in STAGES]},
+    "timm:resnet26d": {"stem": ["conv1.1"], "shortcut": [f"layer{stage}.0.downsample.2" for stage in STAGES]},
     "timm:mobilenetv3_small_050": {"stem": ["bn1.0"], "final": ["blocks.5.0.bn1.0"]},
 }
 BLOCKS = {
@@ -59,11 +62,11 @@ def resnet18() -> nn.Module:
 
 @pytest.mark.parametrize("name", ROLES)
 def test_each_norm_has_the_role_it_plays(name):
-    found = {path: role_of(norm) for path, norm in norms(build(name, (3, 64, 64)))}
+    roles = {path: role_of(norm) for path, norm in norms(build(name, (3, 64, 64)))}
     special = {path: role for role, paths in ROLES[name].items() for path in paths}
-    assert {path: role for path, role in found.items() if role != "block"} == special
-    assert {found[path] for path in BLOCKS[name]} == {"block"}
-    assert len(found) == COUNTS[name]
+    assert {path: role for path, role in roles.items() if role != "block"} == special
+    assert {roles[path] for path in BLOCKS[name]} == {"block"}
+    assert len(roles) == COUNTS[name]
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -78,8 +81,8 @@ def test_a_defense_trains_a_network_it_has_never_seen(name, defense, size):
     x, y = torch.rand(BATCH, 3, size, size, generator=source), torch.randint(CLASSES, (BATCH,), generator=source)
     step.begin(x, y, 0, 0)
     method.training_step(step)
-    gradients = [one.grad for one in model.parameters()]
-    assert all(one is not None and torch.isfinite(one).all() for one in gradients)
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
     clean_end, *_, robust_end = method.operating_points() * 2
     for point in (clean_end, robust_end):
         logits = method.deploy(model.eval(), point)(x)
@@ -94,10 +97,10 @@ def test_a_vision_transformer_runs_at_its_own_size_and_has_norms_to_double(name)
     logits = method.deploy(model, {})(torch.rand(1, 3, 224, 224))
     assert logits.shape == (1, CLASSES)
     assert torch.isfinite(logits).all()
-    count = sum(isinstance(one, nn.LayerNorm) for one in model.modules())
+    count = sum(isinstance(module, nn.LayerNorm) for module in model.modules())
     for defense in ("float", "oat"):
         doubled = blueprint(REGISTRY.create("defense", defense), create(name), (3, 224, 224), CLASSES)
-        assert sum(isinstance(one, nn.LayerNorm) for one in doubled.modules()) == 2 * count > 0
+        assert sum(isinstance(module, nn.LayerNorm) for module in doubled.modules()) == 2 * count > 0
 
 
 @pytest.mark.parametrize(
@@ -146,8 +149,10 @@ def test_splitting_the_activation_off_changes_nothing():
     split = build(WITH_ACTIVATION, (3, 32, 32)).eval()
     x = torch.rand(2, 3, 32, 32)
     assert torch.equal(own(x), split(x))
-    assert any(not isinstance(one.act, nn.Identity) for one in own.modules() if isinstance(one, BatchNormAct2d))
-    assert all(isinstance(one.act, nn.Identity) for one in split.modules() if isinstance(one, BatchNormAct2d))
+    assert any(
+        not isinstance(module.act, nn.Identity) for module in own.modules() if isinstance(module, BatchNormAct2d)
+    )
+    assert all(isinstance(module.act, nn.Identity) for module in split.modules() if isinstance(module, BatchNormAct2d))
 
 
 def test_what_stands_behind_a_norm_stands_before_its_activation():
@@ -210,8 +215,10 @@ def test_an_argument_that_the_builder_does_not_take_is_named():
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else found(name, *rest))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else find_spec(name, *rest)
+    )
     with pytest.raises(rs.PluginError) as caught:
         create("timm:resnet18")
     assert str(caught.value) == ('timm:resnet18 needs timm, which is not installed: pip install "robuststack[timm]"')

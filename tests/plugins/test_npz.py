@@ -51,9 +51,9 @@ def test_arrays_are_taken_as_they_are(tmp_path):
     place = {image.tobytes(): row for row, image in enumerate(made["x_train"])}
     rows = {split: [place[image.tobytes()] for image in splits[split].images] for split in ("train", "validation")}
     assert sorted(rows["train"] + rows["validation"]) == list(range(20))
-    assert all(some == sorted(some) for some in rows.values())
-    for split, some in rows.items():
-        assert splits[split].labels.tolist() == made["y_train"][some].tolist()
+    assert all(row == sorted(row) for row in rows.values())
+    for split, taken in rows.items():
+        assert splits[split].labels.tolist() == made["y_train"][taken].tolist()
     assert {split: dataset.size(split) for split in splits} == {"train": 15, "validation": 5, "test": 6}
     assert dataset.shape == (3, 5, 7)
     assert dataset.num_classes == 4
@@ -101,11 +101,11 @@ def test_where_each_class_has_one_image_nothing_can_train(tmp_path):
 
 def test_channels_may_come_last(tmp_path):
     made = arrays()
-    last = {key: one.transpose(0, 2, 3, 1) if key[0] == "x" else one for key, one in made.items()}
+    last = {key: array.transpose(0, 2, 3, 1) if key[0] == "x" else array for key, array in made.items()}
     first, other = npz(written(tmp_path, made)), npz(written(tmp_path / "last", last), layout="nhwc")
     assert other.shape == first.shape
-    for split, one in first.load(tmp_path).items():
-        assert np.array_equal(other.load(tmp_path)[split].images, one.images)
+    for split, part in first.load(tmp_path).items():
+        assert np.array_equal(other.load(tmp_path)[split].images, part.images)
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(None, 1), (1, 1), (3, 3)])
@@ -114,7 +114,7 @@ def test_one_channel_can_be_repeated(tmp_path, channels, expected):
     dataset = npz(written(tmp_path, made), channels=channels)
     images = dataset.load(tmp_path)["test"].images
     assert dataset.shape == images.shape[1:] == (expected, 5, 7)
-    assert all(np.array_equal(images[:, one], made["x_test"][:, 0]) for one in range(expected))
+    assert all(np.array_equal(images[:, index], made["x_test"][:, 0]) for index in range(expected))
 
 
 def test_images_of_other_channels_than_one_or_three_are_left_alone(tmp_path):
@@ -124,7 +124,7 @@ def test_images_of_other_channels_than_one_or_three_are_left_alone(tmp_path):
 def test_the_engine_accepts_bytes_and_floats(tmp_path):
     made = arrays()
     bytes_ = load(npz(written(tmp_path / "a", made)), tmp_path, CPU)
-    floats = {key: (one / 255).astype(np.float32) if key[0] == "x" else one for key, one in made.items()}
+    floats = {key: (array / 255).astype(np.float32) if key[0] == "x" else array for key, array in made.items()}
     floats_ = load(npz(written(tmp_path / "b", floats)), tmp_path, CPU)
     for split in ("train", "validation", "test"):
         torch.testing.assert_close(bytes_[split].batch(slice(0, 9)), floats_[split].batch(slice(0, 9)))
@@ -184,9 +184,9 @@ def test_shape_and_sizes_come_from_the_headers_alone(tmp_path):
     """The images are not there at all: every array's file ends with its header."""
     path = tmp_path / "mine.npz"
     with zipfile.ZipFile(path, "w") as archive:
-        for key, one in arrays(50_000, (3, 32, 32)).items():
+        for key, array in arrays(50_000, (3, 32, 32)).items():
             buffer = io.BytesIO()
-            np.save(buffer, one)
+            np.save(buffer, array)
             archive.writestr(f"{key}.npy", buffer.getvalue() if key[0] == "y" else buffer.getvalue()[:128])
     dataset = npz(path)
     assert dataset.shape == (3, 32, 32)
@@ -226,11 +226,11 @@ def test_a_suite_runs_on_it_and_finds_its_results_again_when_the_file_has_moved(
     (row,) = rs.run(suite, **where).rows
     assert row.n == 6
     assert len(list((tmp_path / "store").rglob("result.json"))) == 5
-    results = {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")}
+    results = {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("result.json")}
     moved = path.rename(tmp_path / "moved.npz")
     suite.write_text(SUITE.format(path=moved))
     rs.run(suite, **where)
-    assert {one: one.stat().st_mtime_ns for one in (tmp_path / "store").rglob("result.json")} == results
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("result.json")} == results
 
 
 # What is refused
@@ -354,7 +354,7 @@ FROM_ZERO = (
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_before_any_compute(tmp_path, changes, problem):
-    made = {key: one for key, one in (arrays() | changes).items() if one is not None}
+    made = {key: array for key, array in (arrays() | changes).items() if array is not None}
     path = written(tmp_path, made)
     assert refused(path) == f"dataset 'npz', {path}: {problem}"
 

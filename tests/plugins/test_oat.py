@@ -33,18 +33,18 @@ def build(defense: rs.Defense, architecture: str = "resnet8", **options: object)
 )
 def test_film_follows_the_stem_and_the_blocks_norms_and_no_other(architecture, options):
     model = build(oat(dim=4), architecture, **options)
-    duals = {path: one for path, one in model.named_modules() if isinstance(one, DualNorm)}
+    duals = {path: module for path, module in model.named_modules() if isinstance(module, DualNorm)}
     followed = {
-        f"{path}.0" for path, one in model.named_modules()
-        if isinstance(one, nn.Sequential) and len(one) == 2 and isinstance(one[1], FiLM)
+        f"{path}.0" for path, module in model.named_modules()
+        if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], FiLM)
     }  # fmt: skip
-    expected = {path for path, one in duals.items() if role_of(one) in ("stem", "block")}
+    expected = {path for path, dual in duals.items() if role_of(dual) in ("stem", "block")}
     assert followed == expected
-    roles = {role_of(one) for one in duals.values()}
+    roles = {role_of(dual) for dual in duals.values()}
     assert roles == {"resnet8": {"stem", "block"}, "resnet18": {"stem", "block", "shortcut"}}.get(
         architecture, {"block", "final"}
     )
-    left = [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
+    left = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(left) == 2 * len(duals)
 
 

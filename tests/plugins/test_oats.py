@@ -52,20 +52,20 @@ def test_a_step_reuses_its_lambdas_at_every_width_from_the_widest(widths, dim):
         assert torch.equal(values["code"], code[2:])
         assert torch.equal(attacked_x, x[2:])
         assert torch.equal(labels, y[2:])
-    assert step.losses == pytest.approx([float(one.detach()) for one in losses])
+    assert step.losses == pytest.approx([float(loss.detach()) for loss in losses])
     assert_same_gradients(model, by_hand)
 
 
 def test_film_stands_once_behind_the_norms_of_all_widths():
     model = build(oats(), "resnet18", width=4)
     followed = [
-        one[0] for one in model.modules()
-        if isinstance(one, nn.Sequential) and len(one) == 2 and isinstance(one[1], FiLM)
+        module[0] for module in model.modules()
+        if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], FiLM)
     ]  # fmt: skip
-    norms = [one for one in model.modules() if isinstance(one, SwitchableBatchNorm2d)]
-    assert followed == [one for one in norms if role_of(one) in ("stem", "block")]
+    norms = [module for module in model.modules() if isinstance(module, SwitchableBatchNorm2d)]
+    assert followed == [norm for norm in norms if role_of(norm) in ("stem", "block")]
     assert len(norms) > len(followed) > 0
-    assert sum(isinstance(one, FiLM) for one in model.modules()) == len(followed)
+    assert sum(isinstance(module, FiLM) for module in model.modules()) == len(followed)
 
 
 def test_at_one_width_it_is_oat():
@@ -75,10 +75,10 @@ def test_at_one_width_it_is_oat():
     for point in plain.operating_points():
         expected = plain.deploy(other.eval(), point)(x)
         torch.testing.assert_close(defense.deploy(model.eval(), {**point, "width": 1.0})(x), expected)
-    steps = [RecordedStep(one) for one in (model, other)]
-    for one, step in zip((defense, plain), steps, strict=True):
+    steps = [RecordedStep(network) for network in (model, other)]
+    for trained, step in zip((defense, plain), steps, strict=True):
         torch.manual_seed(1)
-        one.training_step(step)
+        trained.training_step(step)
     assert steps[0].losses == pytest.approx(steps[1].losses)
 
 

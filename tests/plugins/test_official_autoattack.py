@@ -79,11 +79,11 @@ def perturb(attack: rs.Attack, attacked: View, seed: int = 0) -> Tensor:
 def official(version: str, attacked: View, iterations: int, queries: int = 1, seed: int = 0, eot: int = 1) -> Tensor:
     """What pyautoattack returns when it is called directly."""
     attack = AutoAttack(attacked, eps=THREAT.eps, version=version, seed=seed)
-    for one in (attack.apgd, attack.apgd_targeted, attack.fab):
-        one.n_iter = one.n_iter_orig = iterations
-    for one in (attack.apgd, attack.apgd_targeted):
-        one.n_iter_2, one.n_iter_min = max(int(0.22 * iterations), 1), max(int(0.06 * iterations), 1)
-        one.size_decr = max(int(0.03 * iterations), 1)
+    for part in (attack.apgd, attack.apgd_targeted, attack.fab):
+        part.n_iter = part.n_iter_orig = iterations
+    for part in (attack.apgd, attack.apgd_targeted):
+        part.n_iter_2, part.n_iter_min = max(int(0.22 * iterations), 1), max(int(0.06 * iterations), 1)
+        part.size_decr = max(int(0.03 * iterations), 1)
     attack.square.n_queries, attack.apgd.eot_iter = queries, eot
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = CLASSES - 1
     x, y = images()
@@ -131,14 +131,14 @@ def test_images_that_are_fooled_are_not_attacked_again():
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_every_image_is_attacked_robust_or_wrong_already(name, noise):
     x, y = images()
-    found = perturb(create(name, **QUICK[name]), view(noise))
-    assert float((project(found, x, THREAT) - found).abs().max()) <= 1e-6
+    adversarial = perturb(create(name, **QUICK[name]), view(noise))
+    assert float((project(adversarial, x, THREAT) - adversarial).abs().max()) <= 1e-6
     margins = []
-    for one in (x, found):
+    for batch in (x, adversarial):
         torch.manual_seed(0)
-        margins.append(mean_margin(view(noise), one, y, 50))
+        margins.append(mean_margin(view(noise), batch, y, 50))
     assert bool((margins[1] >= margins[0] - 1e-6).all() if noise == 0 else (margins[1].mean() > margins[0].mean()))
-    moved = (found != x).flatten(1).any(1).float().mean()
+    moved = (adversarial != x).flatten(1).any(1).float().mean()
     # The margins that Square lowers are of few draws or, at a deterministic point, end with the first success: of what it
     # finds and the clean image, either may be what hurts more.
     assert float(moved) > (0.9 if name == "square" else 0.99)
@@ -146,12 +146,12 @@ def test_every_image_is_attacked_robust_or_wrong_already(name, noise):
 
 def test_on_a_randomised_point_images_that_one_draw_calls_robust_or_wrong_are_attacked_all_the_same():
     noise, x = 0.05, images()[0]
-    found = perturb(create("pyautoattack:autoattack_rand", iterations=20, draws=10), view(noise))
+    adversarial = perturb(create("pyautoattack:autoattack_rand", iterations=20, draws=10), view(noise))
     theirs = official("rand", view(noise), iterations=20, eot=10)
     left = (theirs == x).flatten(1).all(1)
     assert 10 < int(left.sum()) < COUNT - 10, "the library returns the clean image for some"
-    assert bool((found[left] != x[left]).flatten(1).any(1).all())
-    ours, clean = (right(view(noise), one, draws=100) for one in (found, x))
+    assert bool((adversarial[left] != x[left]).flatten(1).any(1).all())
+    ours, clean = (right(view(noise), batch, draws=100) for batch in (adversarial, x))
     assert float(ours[left].mean()) < float(clean[left].mean()) - 0.05
 
 
@@ -194,9 +194,9 @@ def test_figures_are_the_resolved_ones():
 
 
 def test_labels():
-    found = [create(name).label for name in QUICK]
+    labels = [create(name).label for name in QUICK]
     ours = [create(name).label for name in ("apgd_ce", "apgd_dlr", "autoattack_rand")]
-    assert found == [*(f"{label} (pyautoattack)" for label in ours), "AutoAttack", "Square"]
+    assert labels == [*(f"{label} (pyautoattack)" for label in ours), "AutoAttack", "Square"]
 
 
 @pytest.mark.parametrize(
@@ -222,15 +222,15 @@ def test_too_few_classes_are_refused_before_any_compute(small_suite, name, least
 @pytest.mark.parametrize("name", QUICK)
 def test_nothing_depends_on_the_time_or_on_the_callers_random_numbers(name, monkeypatch):
     attack = create(name, **QUICK[name])
-    found = []
+    adversarial = []
     for number in range(2):
         torch.manual_seed(number)
         monkeypatch.setattr(time, "time", lambda number=number: 1000.0 + number)
         state = torch.get_rng_state()
-        found.append(perturb(attack, view(0.1)))
+        adversarial.append(perturb(attack, view(0.1)))
         assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(*found)
-    assert not torch.equal(found[0], perturb(attack, view(0.1), seed=1))
+    assert torch.equal(*adversarial)
+    assert not torch.equal(adversarial[0], perturb(attack, view(0.1), seed=1))
 
 
 class Flat(nn.Module):
@@ -259,5 +259,5 @@ class Broken(Net):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_broken_gradient_breaks_no_image(name):
-    found = perturb(create(name, **QUICK[name]), View(Broken().eval()))
-    assert bool(torch.isfinite(found).all())
+    adversarial = perturb(create(name, **QUICK[name]), View(Broken().eval()))
+    assert bool(torch.isfinite(adversarial).all())

@@ -87,15 +87,15 @@ class Network(rs.Architecture):
 
 
 def parameters(model: nn.Module) -> int:
-    return sum(one.numel() for one in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("network", NORMS)
 def test_roles_are_found_in_the_structure(network):
-    found: dict[str, list[int]] = {}
+    roles: dict[str, list[int]] = {}
     for _, norm in norms(Network(network).build(SHAPE, CLASSES)):
-        found.setdefault(role_of(norm), []).append(channels(norm))
-    assert found == NORMS[network]
+        roles.setdefault(role_of(norm), []).append(channels(norm))
+    assert roles == NORMS[network]
 
 
 RUNS = [
@@ -120,7 +120,11 @@ def test_a_defense_trains_and_runs_at_each_of_its_points(network, defense):
     x, y = torch.rand(BATCH, *SHAPE, generator=source), torch.randint(CLASSES, (BATCH,), generator=source)
     step.begin(x, y, 0, 0)
     method.training_step(step)
-    missing = [path for path, one in model.named_parameters() if one.grad is None or not torch.isfinite(one.grad).all()]
+    missing = [
+        path
+        for path, parameter in model.named_parameters()
+        if parameter.grad is None or not torch.isfinite(parameter.grad).all()
+    ]
     assert missing == []
     for point in method.operating_points():
         logits = method.deploy(model.eval(), method.whole_point(point))(x)

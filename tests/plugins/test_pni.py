@@ -40,14 +40,14 @@ def test_a_step_is_half_clean_and_half_adversarial_loss_of_the_whole_batch(granu
     predicted = clean.argmax(1)
     assert not torch.equal(predicted, y), "an untrained model: true labels would be noticed"
     adversarial = noisy(by_hand)(attacked(x))
-    losses = [0.5 * functional.cross_entropy(one, y) for one in (clean, adversarial)]
+    losses = [0.5 * functional.cross_entropy(batch, y) for batch in (clean, adversarial)]
     sum(losses).backward()
 
     ((values, stochastic, attacked_x, labels),) = step.attacks
     assert (values, stochastic) == ({"noise": 1.0}, True)
     assert torch.equal(attacked_x, x)
     assert torch.equal(labels, predicted)
-    assert step.losses == pytest.approx([float(one.detach()) for one in losses])
+    assert step.losses == pytest.approx([float(loss.detach()) for loss in losses])
     assert_same_gradients(model, by_hand)
 
 
@@ -83,7 +83,7 @@ def test_the_training_attack_sees_a_fresh_draw_each_step_in_eval_mode():
                          RecordedStep(model).runtime, 1, 0)  # fmt: skip
     step.begin(*images(), 0, 0)
     weights = []
-    layer = next(one for one in model.modules() if isinstance(one, NoisyConv2d))
+    layer = next(module for module in model.modules() if isinstance(module, NoisyConv2d))
     draw = layer.noisy_weight
     layer.noisy_weight = lambda scale: weights.append(draw(scale)) or weights[-1]
     defense.training_step(step)
@@ -94,9 +94,9 @@ def test_the_training_attack_sees_a_fresh_draw_each_step_in_eval_mode():
 
 def test_every_convolution_and_linear_layer_is_noisy():
     model = build(pni())
-    plain = [one for one in model.modules() if type(one) in (nn.Conv2d, nn.Linear)]
+    plain = [module for module in model.modules() if type(module) in (nn.Conv2d, nn.Linear)]
     assert plain == []
-    kinds = [type(one) for one in model.modules() if hasattr(one, "alpha")]
+    kinds = [type(module) for module in model.modules() if hasattr(module, "alpha")]
     assert kinds == [NoisyConv2d] * 7 + [NoisyLinear]
 
 
@@ -135,9 +135,9 @@ def test_more_of_the_knob_is_more_noise():
         view = defense.deploy(model, {"lambda_n": knob})
         return float(torch.stack([view(x) for _ in range(30)]).var(0).mean())
 
-    found = [spread(point["lambda_n"]) for point in defense.operating_points()]
-    assert found[0] == 0
-    assert found == sorted(set(found))
+    spreads = [spread(point["lambda_n"]) for point in defense.operating_points()]
+    assert spreads[0] == 0
+    assert spreads == sorted(set(spreads))
 
 
 def test_it_shows_the_alphas_of_its_layers():
@@ -146,7 +146,7 @@ def test_it_shows_the_alphas_of_its_layers():
     with torch.no_grad():
         model.classifier.alpha.fill_(-0.5)
     shown = defense.inspect(model)["alpha"]
-    assert list(shown) == [path for path, one in model.named_modules() if hasattr(one, "alpha")]
+    assert list(shown) == [path for path, module in model.named_modules() if hasattr(module, "alpha")]
     assert shown["stem"] == pytest.approx(0.25)
     assert shown["classifier"] == pytest.approx(0.5)
 

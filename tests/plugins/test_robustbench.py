@@ -127,10 +127,10 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch):
 
 
 def test_it_says_what_it_would_download():
-    (one,) = create().downloads()
-    assert one.url == f"https://drive.google.com/uc?id={entries('cifar10')[SMALL][0]}"
-    assert one.path == f"models/cifar10/Linf/{SMALL}.pt"
-    assert [one.path[-6:] for one in create(ENSEMBLE).downloads()] == ["_m0.pt", "_m1.pt", "_m2.pt"]
+    (download,) = create().downloads()
+    assert download.url == f"https://drive.google.com/uc?id={entries('cifar10')[SMALL][0]}"
+    assert download.path == f"models/cifar10/Linf/{SMALL}.pt"
+    assert [download.path[-6:] for download in create(ENSEMBLE).downloads()] == ["_m0.pt", "_m1.pt", "_m2.pt"]
 
 
 # Loading
@@ -154,7 +154,7 @@ def test_an_absent_checkpoint_is_downloaded_once(place, checkpoint, network, dow
     x = torch.rand(2, *SHAPE)
     assert torch.equal(model(x), network(x))
     assert downloads == [create().downloads()[0].url]
-    assert [one.name for one in (tmp_path / "models" / "cifar10" / "Linf").iterdir()] == [f"{SMALL}.pt"]
+    assert [entry.name for entry in (tmp_path / "models" / "cifar10" / "Linf").iterdir()] == [f"{SMALL}.pt"]
 
 
 @pytest.mark.parametrize(
@@ -277,5 +277,5 @@ def test_a_suite_evaluates_it_without_training(place, checkpoint, network, tmp_p
     result = rs.run(suite, store=tmp_path / "store", leaderboard=tmp_path / "board", device="cpu")
     (row,) = result.rows
     assert row.jobs.train == {}
-    assert row.parameters == sum(one.numel() for one in network.parameters())
+    assert row.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert 0 <= row.worst.value <= row.ca.value <= 100

@@ -77,10 +77,10 @@ class Chain(rs.Architecture):
 
     def build(self, shape, num_classes):
         layers, inputs = [], shape[0]
-        for one in self.options.layers:
-            layers.append(nn.Conv2d(inputs, one.width, one.kernel, padding=one.kernel // 2, bias=False))
-            layers.append(mark(nn.BatchNorm2d(one.width), one.role) if one.role else nn.ReLU())
-            inputs = one.width
+        for layer in self.options.layers:
+            layers.append(nn.Conv2d(inputs, layer.width, layer.kernel, padding=layer.kernel // 2, bias=False))
+            layers.append(mark(nn.BatchNorm2d(layer.width), layer.role) if layer.role else nn.ReLU())
+            inputs = layer.width
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, num_classes))
 
 
@@ -94,7 +94,7 @@ class Plugin:
 REGISTRY = Registry([*installed_sources(), PluginSource("unseen", "tests", "1", lambda: Plugin)])
 
 
-def found(architecture: str, defense: str, size: int, classes: int, **options: Any) -> dict[str, int]:
+def sizes_of(architecture: str, defense: str, size: int, classes: int, **options: Any) -> dict[str, int]:
     name, chosen = DEFENSES[defense]
     network = REGISTRY.create("architecture", architecture, options)
     return sizes(REGISTRY.create("defense", name, chosen), network, (3, size, size), classes)
@@ -106,30 +106,30 @@ def found(architecture: str, defense: str, size: int, classes: int, **options: A
 def test_the_number_of_parameters_is_the_known_one(architecture, defense, classes):
     column = PUBLISHED.index(SAME.get(defense, defense))
     expected = TEN_CLASSES[architecture][column] + MORE[architecture][classes]
-    assert found(architecture, defense, 8, classes)["parameters"] == expected
+    assert sizes_of(architecture, defense, 8, classes)["parameters"] == expected
 
 
 @pytest.mark.parametrize("classes", [10, 100, 200])
 @pytest.mark.parametrize("defense", SLIM_RESNET34)
 def test_the_slim_networks_have_the_known_number_of_parameters(defense, classes):
     expected = SLIM_RESNET34[defense] + MORE["resnet34"][classes]
-    assert found("resnet34", defense, 8, classes)["parameters"] == expected
+    assert sizes_of("resnet34", defense, 8, classes)["parameters"] == expected
 
 
 def test_switchable_batch_norm_alone_adds_the_norms_of_the_narrow_widths():
     with torch.device("meta"):
         plain = REGISTRY.create("architecture", "resnet34").build((3, 32, 32), 10)
         model = slim(plain, [0.5, 1.0], Condition("width"))
-    assert sum(one.numel() for one in model.parameters()) == 21_290_634
+    assert sum(parameter.numel() for parameter in model.parameters()) == 21_290_634
 
 
 @pytest.mark.parametrize(("architecture", "size", "defense"), MACS)
 def test_the_number_of_multiplications_is_the_known_one(architecture, size, defense):
-    assert found(architecture, defense, size, 10)["macs"] == MACS[architecture, size, defense]
+    assert sizes_of(architecture, defense, size, 10)["macs"] == MACS[architecture, size, defense]
 
 
 def test_the_family_name_is_the_same_network():
-    assert found("wrn40_2", "none", 32, 10) == found("wrn-40-2", "none", 32, 10)
+    assert sizes_of("wrn40_2", "none", 32, 10) == sizes_of("wrn-40-2", "none", 32, 10)
 
 
 @settings(max_examples=15, deadline=None)
@@ -143,28 +143,30 @@ def test_the_family_name_is_the_same_network():
         ),
         min_size=1,
         max_size=7,
-    ).filter(lambda layers: any(one.role for one in layers)),
+    ).filter(lambda layers: any(layer.role for layer in layers)),
     classes=st.integers(2, 30),
     size=st.integers(1, 9),
 )
 def test_defenses_rewrite_an_architecture_they_have_never_seen(layers, classes, size):
-    inputs = [3, *(one.width for one in layers)]
-    convolutions = sum(before * one.width * one.kernel**2 for before, one in zip(inputs, layers, strict=False))
-    norms = sum(2 * one.width for one in layers if one.role)
+    inputs = [3, *(layer.width for layer in layers)]
+    convolutions = sum(before * layer.width * layer.kernel**2 for before, layer in zip(inputs, layers, strict=False))
+    norms = sum(2 * layer.width for layer in layers if layer.role)
     plain = convolutions + norms + (inputs[-1] + 1) * classes
     film = {  # 4 C^2 + (2 d + 4) C behind each norm of stem and blocks
-        dim: sum(4 * one.width**2 + (2 * dim + 4) * one.width for one in layers if one.role in ("stem", "block"))
+        dim: sum(
+            4 * layer.width**2 + (2 * dim + 4) * layer.width for layer in layers if layer.role in ("stem", "block")
+        )
         for dim in (1, 128)
     }
     multiplications = convolutions * size**2 + inputs[-1] * classes
     modulations = {  # a product for each weight of the two layers
-        dim: sum(2 * dim * one.width + 4 * one.width**2 for one in layers if one.role in ("stem", "block"))
+        dim: sum(2 * dim * layer.width + 4 * layer.width**2 for layer in layers if layer.role in ("stem", "block"))
         for dim in (1, 128)
     }
     slim_norms = 2 * (norms + norms // 2)  # both branches at both widths
     dead = sum(
-        before * one.width * one.kernel**2 - max(1, round(0.1 * before * one.width * one.kernel**2))
-        for before, one in zip(inputs, layers, strict=False)
+        before * layer.width * layer.kernel**2 - max(1, round(0.1 * before * layer.width * layer.kernel**2))
+        for before, layer in zip(inputs, layers, strict=False)
     )
     floating = plain + norms + len(layers)
     expected = {
@@ -183,7 +185,7 @@ def test_defenses_rewrite_an_architecture_they_have_never_seen(layers, classes, 
     }
     assert expected.keys() == DEFENSES.keys()
     for defense, (parameters, macs) in expected.items():
-        counted = found("chain", defense, size, classes, layers=layers)
+        counted = sizes_of("chain", defense, size, classes, layers=layers)
         nonzero = counted.pop("nonzero_parameters", parameters)
         assert counted == {"parameters": parameters, "macs": macs}
         assert nonzero == parameters - (dead if defense == "floats_sparse" else 0)

@@ -66,9 +66,9 @@ def numbers(images: np.ndarray) -> list[int]:
 
 def test_the_last_training_images_of_each_class_validate(stl10, folder):
     splits = stl10.load(folder)
-    last = sorted(int(np.flatnonzero(np.equal(LABELS, one))[-1]) for one in range(10))
+    last = sorted(int(np.flatnonzero(np.equal(LABELS, label))[-1]) for label in range(10))
     assert numbers(splits["validation"].images) == last
-    assert numbers(splits["train"].images) == [one for one in range(30) if one not in last]
+    assert numbers(splits["train"].images) == [index for index in range(30) if index not in last]
     assert numbers(splits["test"].images) == list(range(100, 112))
 
 
@@ -76,7 +76,7 @@ def test_images_keep_their_labels(stl10, folder):
     splits = stl10.load(folder)
     for split in ("train", "validation"):
         assert splits[split].labels.tolist() == LABELS[numbers(splits[split].images)].tolist()
-    assert splits["test"].labels.tolist() == [one % 10 for one in range(12)]
+    assert splits["test"].labels.tolist() == [index % 10 for index in range(12)]
     assert sorted(splits["validation"].labels) == list(range(10))
 
 
@@ -86,7 +86,7 @@ def test_pixels_keep_their_place(stl10, folder):
 
 def test_the_engine_accepts_what_is_loaded(stl10, folder):
     data = load(stl10, folder, torch.device("cpu"))
-    assert {split: len(one) for split, one in data.items()} == SIZES
+    assert {split: len(part) for split, part in data.items()} == SIZES
     assert data["train"].batch(slice(0, 2))[0].shape == (2, 3, 96, 96)
 
 

@@ -42,7 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         split: written(tmp_path / "svhn" / f"{split}_32x32.mat", count, first)
         for (split, count), first in zip(COUNTS.items(), (0, 100), strict=True)
     }
-    expected = {split: [one.url, Path(one.path).name, one.hash.removeprefix("md5:")] for split, one in files.items()}
+    expected = {
+        split: [file.url, Path(file.path).name, file.hash.removeprefix("md5:")] for split, file in files.items()
+    }
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", expected)
     monkeypatch.setattr(Svhn, "files", tuple(files.values()))
     monkeypatch.setattr(Svhn, "sizes", SIZES)
@@ -60,15 +62,15 @@ def numbers(images: np.ndarray) -> list[int]:
 
 def test_the_last_training_images_validate(svhn, folder):
     splits = svhn.load(folder)
-    assert {split: numbers(one.images) for split, one in splits.items()} == {
+    assert {split: numbers(part.images) for split, part in splits.items()} == {
         "train": list(range(9)), "validation": [9, 10, 11], "test": [100, 101, 102, 103],
     }  # fmt: skip
 
 
 def test_images_keep_their_labels_and_ten_is_zero(svhn, folder):
-    for one in svhn.load(folder).values():
-        assert one.labels.dtype == np.int64
-        assert one.labels.tolist() == [number % 10 for number in numbers(one.images)]
+    for part in svhn.load(folder).values():
+        assert part.labels.dtype == np.int64
+        assert part.labels.tolist() == [number % 10 for number in numbers(part.images)]
 
 
 def test_pixels_keep_their_place(svhn, folder):
@@ -85,19 +87,19 @@ def test_pixels_keep_their_place(svhn, folder):
 
 def test_the_engine_accepts_what_is_loaded(svhn, folder):
     data = load(svhn, folder, torch.device("cpu"))
-    assert {split: len(one) for split, one in data.items()} == SIZES
+    assert {split: len(part) for split, part in data.items()} == SIZES
     assert data["train"].batch(slice(0, 2))[0].shape == (2, 3, 32, 32)
 
 
 def test_the_extra_images_are_never_asked_for(svhn):
-    assert not any("extra" in one.url for one in svhn.downloads())
+    assert not any("extra" in download.url for download in svhn.downloads())
 
 
 @pytest.mark.parametrize("damaged", ["train_32x32.mat", "test_32x32.mat"])
 def test_a_damaged_file_is_named_with_its_own_address_and_hash(svhn, folder, damaged):
     path = folder / "svhn" / damaged
     path.write_bytes(path.read_bytes()[:100])
-    (file,) = (one for one in svhn.downloads() if one.path.endswith(damaged))
+    (file,) = (download for download in svhn.downloads() if download.path.endswith(damaged))
     with pytest.raises(DatasetError) as error:
         svhn.load(folder)
     message = str(error.value)
@@ -107,9 +109,9 @@ def test_a_damaged_file_is_named_with_its_own_address_and_hash(svhn, folder, dam
 
 
 def test_the_declared_files_are_torchvisions(svhn):
-    found = [(one.url, Path(one.path).name, one.hash) for one in svhn.downloads()]
-    assert found == [(url, name, f"md5:{md5}") for url, name, md5 in (SPLITS["train"], SPLITS["test"])]
-    assert all(one.hash in svhn.fingerprint for one in svhn.downloads())
+    files = [(download.url, Path(download.path).name, download.hash) for download in svhn.downloads()]
+    assert files == [(url, name, f"md5:{md5}") for url, name, md5 in (SPLITS["train"], SPLITS["test"])]
+    assert all(download.hash in svhn.fingerprint for download in svhn.downloads())
 
 
 def test_the_declared_facts(svhn):

@@ -79,7 +79,7 @@ def tiny() -> rs.Dataset:
 
 def shown(images: np.ndarray) -> list[int]:
     """The brightness of each image."""
-    return [round(float(one.mean())) for one in images]
+    return [round(float(image.mean())) for image in images]
 
 
 def test_classes_are_in_order_and_their_last_images_validate(tiny, place):
@@ -87,7 +87,7 @@ def test_classes_are_in_order_and_their_last_images_validate(tiny, place):
     assert shown(splits["train"].images) == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert shown(splits["validation"].images) == [3, 4, 13, 14, 23, 24]
     for split in ("train", "validation"):
-        assert splits[split].labels.tolist() == [one // 10 for one in shown(splits[split].images)]
+        assert splits[split].labels.tolist() == [number // 10 for number in shown(splits[split].images)]
 
 
 def test_the_published_validation_images_are_the_test_split(tiny, place):
@@ -120,9 +120,9 @@ def test_the_second_load_reads_the_cache_alone(tiny, place):
     first = tiny.load(folder)
     (folder / "tiny-imagenet-200.zip").unlink()
     again = tiny.load(folder)
-    for split, one in first.items():
-        assert np.array_equal(again[split].images, one.images)
-        assert np.array_equal(again[split].labels, one.labels)
+    for split, part in first.items():
+        assert np.array_equal(again[split].images, part.images)
+        assert np.array_equal(again[split].labels, part.labels)
 
 
 def test_a_cache_of_another_archive_is_not_used(tiny, place):
@@ -141,7 +141,7 @@ def test_a_damaged_cache_is_made_again(tiny, place):
 
 def test_the_engine_accepts_what_is_loaded(tiny, place):
     data = load(tiny, place(members()), torch.device("cpu"))
-    assert {split: len(one) for split, one in data.items()} == SIZES
+    assert {split: len(part) for split, part in data.items()} == SIZES
     assert data["train"].batch(slice(0, 2))[0].shape == (2, 3, 64, 64)
 
 

@@ -66,9 +66,9 @@ def images(channels: int = 3) -> tuple[Tensor, Tensor]:
 def library() -> dict[str, type[Attack]]:
     """Every attack class of the library's own modules, exported or not."""
     modules = [
-        importlib.import_module(one.name)
+        importlib.import_module(module.name)
         for package in ("attacks", "wrappers")
-        for one in pkgutil.iter_modules(
+        for module in pkgutil.iter_modules(
             importlib.import_module(f"torchattacks.{package}").__path__, f"torchattacks.{package}."
         )
     ]
@@ -93,8 +93,10 @@ def test_every_attack_of_the_library_is_offered_or_excluded_with_a_reason():
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_table_has_the_librarys_options_and_defaults(name):
     parameters = inspect.signature(library()[name]).parameters
-    defaults = {key: one.default for key, one in parameters.items() if key not in SUPPLIED}
-    assert {key: one[0] if isinstance(one, tuple) else one for key, one in ATTACKS[name].items()} == defaults
+    defaults = {key: parameter.default for key, parameter in parameters.items() if key not in SUPPLIED}
+    assert {
+        key: option[0] if isinstance(option, tuple) else option for key, option in ATTACKS[name].items()
+    } == defaults
     assert create(name).options.resolved() == {"attack": name, **defaults}
 
 
@@ -102,10 +104,10 @@ def test_the_table_has_the_librarys_options_and_defaults(name):
 def test_the_library_knows_the_choices_of_an_option(name, key):
     x, y = images()
     for choice in ATTACKS[name][key]:
-        found = create(name, **{key: choice}).perturb(
+        adversarial = create(name, **{key: choice}).perturb(
             AttackedModel(View(network()), RUNTIME), x, y, THREAT, generator(x.device, 0)
         )
-        assert found.shape == x.shape
+        assert adversarial.shape == x.shape
 
 
 # What is refused
@@ -171,11 +173,11 @@ def threats(name: str) -> list[rs.Threat]:
     return [rs.Threat(norm=norm, eps={"linf": 0.1, "l2": 0.8}[norm]) for norm in cheap(name).norms]
 
 
-def in_ball(found: list[Tensor], x: Tensor, threat: rs.Threat) -> None:
-    assert found[0].shape == x.shape
-    assert not found[0].requires_grad
-    assert torch.equal(*found), "its random numbers come from the generator"
-    assert float((project(found[0], x, threat) - found[0]).abs().max()) <= 1e-6
+def in_ball(adversarial: list[Tensor], x: Tensor, threat: rs.Threat) -> None:
+    assert adversarial[0].shape == x.shape
+    assert not adversarial[0].requires_grad
+    assert torch.equal(*adversarial), "its random numbers come from the generator"
+    assert float((project(adversarial[0], x, threat) - adversarial[0]).abs().max()) <= 1e-6
 
 
 def test_each_attack_is_offered_for_the_norms_that_it_has():
@@ -197,7 +199,7 @@ def test_what_an_attack_without_a_radius_finds_outside_is_moved_onto_the_ball(na
         for eps in (100.0, 0.01)
     )
     assert bool((model(far).argmax(1) != y).any())
-    lengths = [(found - x).flatten(1).norm(dim=1) for found in (far, near)]
+    lengths = [(adversarial - x).flatten(1).norm(dim=1) for adversarial in (far, near)]
     assert float(lengths[1].max()) <= 0.01 + 1e-5
     outside = lengths[0] > 0.01
     assert bool(outside.any())
@@ -222,7 +224,8 @@ def test_attacks_that_make_images_square_are_refused_for_others_before_any_compu
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"), [*((one, 3) for one in ATTACKS), *((one, 1) for one in ATTACKS if one not in THREE_CHANNELS)]
+    ("name", "channels"),
+    [*((attack, 3) for attack in ATTACKS), *((attack, 1) for attack in ATTACKS if attack not in THREE_CHANNELS)],
 )
 def test_each_attack_stays_in_the_ball_and_leaves_the_model_alone(name, channels):
     model, (x, y) = network(channels), images(channels)
@@ -231,9 +234,9 @@ def test_each_attack_stays_in_the_ball_and_leaves_the_model_alone(name, channels
     for threat in threats(name):
         with frozen_eval(model):
             attacked = AttackedModel(View(model), RUNTIME)
-            found = [cheap(name).perturb(attacked, x, y, threat, generator(x.device, 0)) for _ in range(2)]
-            assert not any(one.training for one in attacked.modules())
-        in_ball(found, x, threat)
+            adversarial = [cheap(name).perturb(attacked, x, y, threat, generator(x.device, 0)) for _ in range(2)]
+            assert not any(module.training for module in attacked.modules())
+        in_ball(adversarial, x, threat)
     assert torch.equal(x, given_x)
     assert torch.equal(y, given_y)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())

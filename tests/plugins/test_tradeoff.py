@@ -38,7 +38,7 @@ def test_patterns_are_signs_and_every_class_has_its_own():
 def test_the_default_classes_have_different_patterns(seed):
     dataset = Registry().create("dataset", "tradeoff", {"seed": seed})
     for patterns in dataset.patterns():
-        assert len({one.tobytes() for one in patterns}) == dataset.num_classes
+        assert len({pattern.tobytes() for pattern in patterns}) == dataset.num_classes
 
 
 @pytest.mark.parametrize("size", [4, 8, 32])
@@ -114,18 +114,22 @@ def test_a_wrong_smooth_pattern_is_of_another_class():
 
 def test_images_are_floats_between_zero_and_one():
     dataset = tradeoff(noise=0.5, robust_strength=0.5)
-    for one in dataset.load(NOWHERE).values():
-        assert one.images.dtype == np.float32
-        assert one.labels.dtype == np.int64
-        assert one.images.min() >= 0
-        assert one.images.max() <= 1
+    for part in dataset.load(NOWHERE).values():
+        assert part.images.dtype == np.float32
+        assert part.labels.dtype == np.int64
+        assert part.images.min() >= 0
+        assert part.images.max() <= 1
 
 
 def test_sizes_and_classes_are_the_options():
     dataset = tradeoff(images=200, test_images=70, size=12, classes=7)
     splits = dataset.load(NOWHERE)
-    assert {split: len(one.images) for split, one in splits.items()} == {"train": 200, "validation": 20, "test": 70}
-    assert all(len(one.labels) == dataset.size(split) for split, one in splits.items())
+    assert {split: len(part.images) for split, part in splits.items()} == {
+        "train": 200,
+        "validation": 20,
+        "test": 70,
+    }
+    assert all(len(part.labels) == dataset.size(split) for split, part in splits.items())
     assert splits["train"].images.shape[1:] == dataset.shape == (3, 12, 12)
     assert dataset.num_classes == 7
     assert set(splits["train"].labels) == set(range(7))
@@ -141,7 +145,7 @@ def test_the_same_options_draw_the_same_images_and_another_seed_others():
 
 def test_the_splits_share_no_image():
     splits = tradeoff(test_images=200).load(NOWHERE)
-    seen = [one.tobytes() for split in splits.values() for one in split.images]
+    seen = [image.tobytes() for split in splits.values() for image in split.images]
     assert len(set(seen)) == len(seen)
 
 

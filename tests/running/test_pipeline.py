@@ -272,7 +272,7 @@ def test_a_part_of_a_suite_never_replaces_the_whole_leaderboard(trained: Trained
 
 def test_the_plan_shows_as_done_what_a_run_would_not_do_again(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def done(*overrides: str) -> dict[str, int]:
-        more = [word for one in overrides for word in ("--set", one)]
+        more = [word for override in overrides for word in ("--set", override)]
         assert call(["plan", str(tiny), "--store", str(tiny.parent / "store"), "--device", "cpu", "--json", *more]) == 0
         jobs = json.loads(capsys.readouterr().out)["jobs"]
         return {
@@ -287,7 +287,7 @@ def test_the_plan_shows_as_done_what_a_run_would_not_do_again(tiny: Path, capsys
     # What judges clean images needs none that were kept.
     assert done() == {"train": 2, "attack": 0, "judge": 2, "measure": 2}
     results = (tiny.parent / "store" / "train").glob("*/result.json")
-    (path,) = (one for one in results if json.loads(one.read_text())["spec"]["model"]["defense"]["name"] == "float")
+    (path,) = (file for file in results if json.loads(file.read_text())["spec"]["model"]["defense"]["name"] == "float")
     result = json.loads(path.read_text())
     result["files"]["model.safetensors"] = "of another training"
     path.write_text(json.dumps(result))
@@ -385,7 +385,7 @@ def test_a_missing_data_set_is_found_before_any_compute(
 def test_a_retrained_model_is_attacked_again_even_under_the_same_id(tiny: Path) -> None:
     folders = {"store": tiny.parent / "store", "leaderboard": tiny.parent / "board"}
     first = rs.run(tiny, only="none", **folders)
-    (job,) = (one for one in first.plan.jobs if one.kind == "train")
+    (job,) = (planned for planned in first.plan.jobs if planned.kind == "train")
     store = Store(folders["store"])
     result = store.result(job.id)
     # As if the weights had come out otherwise (another thread count, say): the ones before training.

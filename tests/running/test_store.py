@@ -91,10 +91,10 @@ def test_looking_into_an_absent_store_creates_nothing(tmp_path: Path) -> None:
 def test_the_last_checkpoint_replaces_the_one_before(store: Store) -> None:
     for epoch in (1, 2):
         store.save_checkpoint(JOB, epoch, {"model": b"%d" % epoch}, {"digest": "d", "history": [epoch]})
-    found = store.load_checkpoint(JOB, "d")
-    assert found is not None
-    assert (found.epoch, found.files["model"], found.meta["history"]) == (2, b"2", [2])
-    assert [one.name for one in (store.folder(JOB) / "checkpoints").iterdir()] == ["epoch-00002"]
+    checkpoint = store.load_checkpoint(JOB, "d")
+    assert checkpoint is not None
+    assert (checkpoint.epoch, checkpoint.files["model"], checkpoint.meta["history"]) == (2, b"2", [2])
+    assert [entry.name for entry in (store.folder(JOB) / "checkpoints").iterdir()] == ["epoch-00002"]
 
 
 def test_a_checkpoint_of_other_source_code_is_not_resumed(store: Store) -> None:
@@ -114,9 +114,9 @@ def test_a_checkpoint_that_was_being_written_when_the_run_died_does_not_count(st
     partial = store.folder(JOB) / "checkpoints" / "partial-1"
     partial.mkdir()
     (partial / "model").write_bytes(b"ha")
-    found = store.load_checkpoint(JOB, "d")
-    assert found is not None
-    assert found.epoch == 1
+    checkpoint = store.load_checkpoint(JOB, "d")
+    assert checkpoint is not None
+    assert checkpoint.epoch == 1
     store.save_checkpoint(JOB, 2, {"model": b"2"}, {"digest": "d"})
     assert not partial.exists()
 

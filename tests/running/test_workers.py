@@ -108,7 +108,7 @@ def test_a_job_whose_process_is_killed_fails_and_the_others_go_on(suite: Path, t
         @rs.hookimpl
         def epoch_finished(self, job: Job, epoch: int) -> None:
             if epoch == 1:
-                (worker,) = (one for one in workers._workers if one.job and one.job.id == job.id)
+                (worker,) = (busy for busy in workers._workers if busy.job and busy.job.id == job.id)
                 os.kill(worker.process.pid, signal.SIGKILL)
 
         @rs.hookimpl
@@ -120,12 +120,12 @@ def test_a_job_whose_process_is_killed_fails_and_the_others_go_on(suite: Path, t
     with WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers:
         outcome = run_plan(plan, Store(tmp_path / "store"), workers, registry)
         assert len(workers._workers) >= 1
-        processes = [one.process for one in workers._workers]
+        processes = [worker.process for worker in workers._workers]
     assert {str(error) for error in outcome.failed.values()} == {
         "its process was killed by SIGKILL; was it out of memory? run with fewer --workers"
     }
     assert kinds == ["train", "train", "measure", "measure"], "the measure jobs need no trained model and go on"
-    assert all(not one.is_alive() for one in processes)
+    assert all(not process.is_alive() for process in processes)
 
 
 def test_a_card_that_torch_cannot_use_is_one_line_from_workers_too(suite: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_card_that_torch_cannot_use_is_one_line_from_workers_too(suite: Path, 
 def test_workers_take_the_cards_in_turn_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def devices(device: str, cards: int) -> list[str]:
         monkeypatch.setattr("robuststack.running.executors.workers.cuda_capabilities", lambda: ((9, 0),) * cards)
-        return [one.device for one in itertools.islice(placed(Hardware(device, "bf16", workers=3)), 5)]
+        return [hardware.device for hardware in itertools.islice(placed(Hardware(device, "bf16", workers=3)), 5)]
 
     assert devices("cuda", 2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
     assert devices("cuda", 1) == ["cuda"] * 5
@@ -164,7 +164,7 @@ class Recording:
 
     def start(self, job: Job) -> None:
         self.running.append(job)
-        self.together.append([one.kind for one in self.running])
+        self.together.append([other.kind for other in self.running])
 
     def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
         return self.running.pop(0), {"files": {"model.safetensors": "0"}}
@@ -175,9 +175,9 @@ def test_what_is_timed_runs_alone_and_trained_models_come_first(suite: Path, tmp
     recording = Recording()
     outcome = run_plan(plan, Store(tmp_path / "store"), recording, Registry())
     assert set(outcome.results) == {job.id for job in plan.jobs}
-    assert max(len(one) for one in recording.together) == 3
-    assert all(one == ["measure"] for one in recording.together if "measure" in one)
-    assert [one[-1] for one in recording.together[:4]] == ["train"] * 4
+    assert max(len(kinds) for kinds in recording.together) == 3
+    assert all(kinds == ["measure"] for kinds in recording.together if "measure" in kinds)
+    assert [kinds[-1] for kinds in recording.together[:4]] == ["train"] * 4
 
 
 def test_threads_of_the_suite_say_how_many_jobs_run(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ UNSAFE = "<img src=x onerror=alert(1)>"
 def chromium() -> str | None:
     """The browser: $ROBUSTSTACK_CHROMIUM, or Debian's."""
     names = [os.environ.get("ROBUSTSTACK_CHROMIUM", ""), "chromium", "chromium-browser"]
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 def without_browser(reason: str) -> None:
@@ -50,17 +50,20 @@ class Watched:
     @property
     def elsewhere(self) -> list[str]:
         """Requests that leave this machine."""
-        return [one for one in self.requests if not one.startswith(("file:", "data:"))]
+        return [request for request in self.requests if not request.startswith(("file:", "data:"))]
 
 
 def watched(context: BrowserContext) -> Watched:
     """A new page that is listened to."""
-    found = Watched(context.new_page())
-    found.page.set_default_timeout(8000)
-    found.page.on("console", lambda one: found.errors.append(one.text) if one.type in ("error", "warning") else None)
-    found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-    found.page.on("request", lambda one: found.requests.append(one.url))
-    return found
+    watched_page = Watched(context.new_page())
+    watched_page.page.set_default_timeout(8000)
+    watched_page.page.on(
+        "console",
+        lambda message: watched_page.errors.append(message.text) if message.type in ("error", "warning") else None,
+    )
+    watched_page.page.on("pageerror", lambda error: watched_page.errors.append(str(error)))
+    watched_page.page.on("request", lambda request: watched_page.requests.append(request.url))
+    return watched_page
 
 
 def full_board() -> Board:

@@ -22,8 +22,8 @@ ROW = "digits-resnet8-float-lambda_n=0.2-lambda_th=0"
 def seen(browser: Browser) -> Iterator[Watched]:
     """One page for all tests here: each opens what it needs."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    found = watched(context)
-    yield found
+    watched_page = watched(context)
+    yield watched_page
     context.close()
 
 
@@ -106,7 +106,7 @@ def test_filters_narrow_the_table_and_the_planes(opened: Page) -> None:
     assert len(column(opened, "defense")) == 16
     assert column(opened, "defense", 1) == []
     opened.get_by_role("button", name="float", exact=True).click()
-    assert {one.split()[0] for one in column(opened, "defense")} == {"oat", "pgd_at"}
+    assert {cell.split()[0] for cell in column(opened, "defense")} == {"oat", "pgd_at"}
     assert opened.get_by_role("status").inner_text() == "8 rows shown"
     opened.get_by_role("combobox", name="Architecture").select_option("resnet8")
     assert len(column(opened, "defense")) == 8
@@ -115,7 +115,7 @@ def test_filters_narrow_the_table_and_the_planes(opened: Page) -> None:
 def test_an_attack_is_looked_at_alone(opened: Page) -> None:
     opened.get_by_role("combobox", name="Attack").select_option("FGSM")
     shown = opened.get_by_role("columnheader").all_inner_texts()
-    assert [one for one in shown if one.startswith("RA")] == ["RA FGSM %"]
+    assert [heading for heading in shown if heading.startswith("RA")] == ["RA FGSM %"]
     assert "Robust accuracy, FGSM (%)" in opened.locator(".plane").first.inner_text()
     opened.get_by_role("combobox", name="Attack").select_option("worst")
     assert opened.get_by_role("columnheader", name="RA worst %").is_visible()
@@ -127,7 +127,7 @@ def test_a_protocol_is_chosen(opened: Page) -> None:
     assert set(column(opened, "protocol")) == {"adaptive"}
     opened.get_by_role("combobox", name="Protocol").select_option("published")
     assert set(column(opened, "protocol")) == {"published"}
-    assert {one.split()[0] for one in column(opened, "defense")} == {"float"}
+    assert {cell.split()[0] for cell in column(opened, "defense")} == {"float"}
     assert column(opened, "ra worst") != adaptive
     opened.get_by_role("combobox", name="Protocol").select_option("all protocols")
     assert set(column(opened, "protocol")) == {"adaptive", "published"}
@@ -154,7 +154,7 @@ def test_the_plane_has_a_mark_for_each_row_a_curve_for_each_tunable_defense_and_
     said = plane.locator("svg a").first.locator("path").get_attribute("aria-label")
     assert said is not None
     row = json.loads((COMMITTED / "float_vs_oat.json").read_text())["rows"][0]
-    figures = ["{value:.1f} [{low:.1f}, {high:.1f}]".format_map(one) for one in (row["ca"], row["ra"]["worst"])]
+    figures = ["{value:.1f} [{low:.1f}, {high:.1f}]".format_map(figure) for figure in (row["ca"], row["ra"]["worst"])]
     assert said.startswith(f"float lambda_n=0 lambda_th=0\nCA {figures[0]}\nRA worst {figures[1]}")
     for name in ("Latency, batch 1", "MACs", "Parameters"):
         opened.get_by_text(name, exact=True).first.click()
@@ -187,7 +187,7 @@ def test_training_curves_order_of_layers_doubts_and_published_rows_are_shown(ope
     assert opened.get_by_text("partial: some rows of the suite are missing").is_visible()
     reference = opened.get_by_role("region", name="Published figures, not ours")
     assert reference.get_by_text("published", exact=True).is_visible()
-    assert not any("theirs" in one for group in (0, 1) for one in column(opened, "defense", group))
+    assert not any("theirs" in cell for group in (0, 1) for cell in column(opened, "defense", group))
     opened.locator(".tabulator a").first.click()
     opened.wait_for_selector("h2:has-text('Training curves')")
     curves = opened.locator("section", has=opened.get_by_role("heading", name="Training curves"))
@@ -267,7 +267,7 @@ def contrast(page: Page, *names: str) -> float:
             "name => getComputedStyle(document.documentElement).getPropertyValue(name)", f"--{name}"
         ).strip()
         parts = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     low, high = sorted(map(luminance, names))
@@ -281,10 +281,10 @@ def test_the_watch_sees_errors_requests_and_wide_pages(browser: Browser, tmp_pat
         "<img src='http://robuststack.invalid/a.png'>"
     )
     context = browser.new_context(viewport=PHONE)
-    found = watched(context)
-    found.page.goto((tmp_path / "bad.html").as_uri())
-    assert any("no" in one for one in found.errors)
-    assert any("undefined" in one for one in found.errors)
-    assert found.elsewhere == ["http://robuststack.invalid/a.png"]
-    assert overflow(found.page) > 0
+    watched_page = watched(context)
+    watched_page.page.goto((tmp_path / "bad.html").as_uri())
+    assert any("no" in error for error in watched_page.errors)
+    assert any("undefined" in error for error in watched_page.errors)
+    assert watched_page.elsewhere == ["http://robuststack.invalid/a.png"]
+    assert overflow(watched_page.page) > 0
     context.close()

@@ -28,7 +28,7 @@ def problems(schema, tmp_path):
     def find(text: str) -> list[str]:
         path = tmp_path / "suite.yaml"
         path.write_text(text)
-        return [str(one.message) for one in Draft202012Validator(schema).iter_errors(read(path).data)]
+        return [str(error.message) for error in Draft202012Validator(schema).iter_errors(read(path).data)]
 
     return find
 
@@ -36,7 +36,11 @@ def problems(schema, tmp_path):
 def replaced(line: str) -> str:
     """BASE with one of its lines replaced, or one more."""
     key = line.partition(":")[0]
-    return "".join(one for one in BASE.splitlines(keepends=True) if not one.startswith(f"{key}:")) + line + "\n"
+    return (
+        "".join(written for written in BASE.splitlines(keepends=True) if not written.startswith(f"{key}:"))
+        + line
+        + "\n"
+    )
 
 
 def test_the_schema_is_a_schema(schema):
@@ -115,13 +119,17 @@ def test_what_a_suite_may_not_say_is_rejected(problems, line):
 
 def test_every_key_has_a_description_for_the_editor(schema):
     assert set(schema["properties"]) == set(Suite.model_fields)
-    for one in schema["properties"].values():
+    for described in schema["properties"].values():
         # pydantic leaves it out where the referenced part says the same.
-        assert one.get("description") or schema["$defs"][one["$ref"].rsplit("/", 1)[-1]]["description"]
+        assert described.get("description") or schema["$defs"][described["$ref"].rsplit("/", 1)[-1]]["description"]
 
 
 def test_every_plain_name_is_offered(schema):
     registry = Registry()
     for key, (kind, _) in PARTS.items():
-        (offered,) = (one["enum"] for one in schema["properties"][key]["anyOf"][0]["anyOf"] if "enum" in one)
-        assert set(offered) == {one.name for one in registry if one.kind == kind and not one.pattern}
+        (offered,) = (
+            choices["enum"] for choices in schema["properties"][key]["anyOf"][0]["anyOf"] if "enum" in choices
+        )
+        assert set(offered) == {
+            registration.name for registration in registry if registration.kind == kind and not registration.pattern
+        }

@@ -154,7 +154,7 @@ def test_one_component_is_written_bare_as_a_mapping_or_in_a_list(tmp_path, text)
 
 
 @pytest.mark.parametrize(
-    ("one", "many"),
+    ("single", "many"),
     [
         ("train: {epochs: 3}", "train: [{epochs: 3}]"),
         ("threat: {eps: 0.1}", "threat: [{eps: 0.1}]"),
@@ -165,16 +165,16 @@ def test_one_component_is_written_bare_as_a_mapping_or_in_a_list(tmp_path, text)
         ("evaluate: {protocols: adaptive}", "evaluate: {protocols: [adaptive]}"),
     ],
 )
-def test_one_is_a_list_of_one_everywhere(tmp_path, one, many):
-    first, second = (dumped(load_suite(write(tmp_path, f"{BASE}{text}\n"))) for text in (one, many))
+def test_one_is_a_list_of_one_everywhere(tmp_path, single, many):
+    first, second = (dumped(load_suite(write(tmp_path, f"{BASE}{text}\n"))) for text in (single, many))
     assert first == second
 
 
 def test_points_are_one_mapping_or_a_list_of_them_with_values_or_lists(tmp_path):
     forms = ["{lambda: 1}", "{lambda: [1]}", "[{lambda: 1}]", "[{lambda: [1]}]"]
     text = BASE.replace("defenses: none", "defenses: {name: oat, points: %s}")
-    found = [load_suite(write(tmp_path, text % form)).defenses[0].points for form in forms]
-    assert found == [[{"lambda": [1]}]] * 4
+    points = [load_suite(write(tmp_path, text % form)).defenses[0].points for form in forms]
+    assert points == [[{"lambda": [1]}]] * 4
 
 
 @pytest.mark.parametrize("points", ["3", "[3]", "{lambda: []}"])
@@ -201,8 +201,8 @@ def test_an_extending_suite_merges_mappings_and_replaces_lists(tmp_path):
     suite = extended(tmp_path, "train: {epochs: 4}\nseeds: [7]\nattacks: [pgd]\n", base)
     assert (suite.train[0].epochs, suite.train[0].lr) == (4, 0.5)
     assert suite.seeds.train == [7]
-    assert [one.name for one in suite.attacks] == ["pgd"]
-    assert [one.name for one in suite.datasets] == ["digits"]
+    assert [attack.name for attack in suite.attacks] == ["pgd"]
+    assert [dataset.name for dataset in suite.datasets] == ["digits"]
 
 
 def test_the_name_is_not_inherited(tmp_path):
@@ -241,7 +241,7 @@ def test_errors_in_replaced_lists_name_the_extending_file(tmp_path):
 @pytest.mark.parametrize("loop", [["a.yaml"], ["b.yaml", "a.yaml"], ["b.yaml", "sub/../c.yaml", "a.yaml"]])
 def test_a_cycle_of_files_is_refused(tmp_path, loop):
     (tmp_path / "sub").mkdir()
-    for name, target in zip(["a.yaml", *(Path(one).name for one in loop)], loop, strict=False):
+    for name, target in zip(["a.yaml", *(Path(path).name for path in loop)], loop, strict=False):
         write(tmp_path, f"extends: {target}\n", name)
     message = error_of(tmp_path / "a.yaml")
     assert message.endswith("a.yaml extends itself")

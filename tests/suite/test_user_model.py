@@ -126,9 +126,9 @@ def registry() -> Registry:
 
 @pytest.fixture
 def watch(registry: Registry) -> Watch:
-    found = Watch()
-    registry.hooks.register(found)
-    return found
+    plugin = Watch()
+    registry.hooks.register(plugin)
+    return plugin
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +214,7 @@ def test_weights_are_attacked_and_measured_and_nothing_is_trained(run, watch, he
     assert row.shown == {"model": "w.safetensors"}
     assert row.user_model.places == {"load": "w.safetensors"}
     assert row.user_model.fingerprint.startswith("sha256:")
-    assert row.parameters == sum(one.numel() for one in network().parameters())
+    assert row.parameters == sum(parameter.numel() for parameter in network().parameters())
 
 
 def test_the_loaded_weights_are_those_that_are_scored(run, here):
@@ -289,7 +289,7 @@ def test_two_models_of_one_defense_are_told_apart(here, registry):
     (here / "mine.yaml").write_text(text)
     result = rs.run(here / "mine.yaml", store=here / "store", leaderboard=here / "board", registry=registry)
     labels = [row.label for row in result.rows]
-    assert labels == [f"tradeoff/resnet8/none model={one}.safetensors" for one in "ab"]
+    assert labels == [f"tradeoff/resnet8/none model={letter}.safetensors" for letter in "ab"]
     assert "none model=a.safetensors" in result.table()
 
 
@@ -317,16 +317,16 @@ def test_a_moved_file_is_scored_from_the_store(run, watch, here):
 
 def fingerprint(path: Path, registry: Registry) -> str:
     """What a suite's function is known by, read anew."""
-    for one in vars(source_digest).values():
-        if hasattr(one, "cache_clear"):
-            one.cache_clear()
-    (found,) = {
+    for function in vars(source_digest).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+    (mark,) = {
         job.spec.foreign.user_model.fingerprint
         for job in make_plan(load_suite(path), registry, CPU).jobs
         if job.kind == "attack"
     }
-    assert found.startswith("source:")
-    return found
+    assert mark.startswith("source:")
+    return mark
 
 
 def test_a_function_is_known_by_its_source_and_what_it_imports_from_its_package(here, suite, registry):
@@ -474,7 +474,7 @@ def test_without_a_gradient_free_attack_the_message_says_so(here, suite):
             register("fgsm", "robuststack_plugins.attacks.fgsm:FGSM")
             register("pgd", "robuststack_plugins.attacks.pgd:PGD")
 
-    others = [one for one in installed_sources() if one.name in ("datasets", "architectures", "defenses")]
+    others = [source for source in installed_sources() if source.name in ("datasets", "architectures", "defenses")]
     registry = Registry([*others, PluginSource("a", "a", "1", Gradients), PluginSource("b", "b", "1", Defenses)])
     weights(here / "w.safetensors")
     with pytest.raises(SuiteError, match="gives none; no attack is installed that only calls the model"):

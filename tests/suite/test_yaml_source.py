@@ -45,7 +45,7 @@ def at(data: Any, path: tuple[str | int, ...]) -> Any:
 def places(data: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """The path of every key and every place of a list."""
     inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    return [path] * bool(path) + [found for key, value in inner for found in places(value, (*path, key))]
+    return [path] * bool(path) + [place for key, value in inner for place in places(value, (*path, key))]
 
 
 def written_at(mark: str) -> str:

@@ -130,12 +130,12 @@ KITS = {
 NEEDS_A_PROCESS = "test_registering_and_importing_it_imports_no_torch"
 
 
-@pytest.mark.parametrize("kit", KITS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.kind)
 def test_a_component_that_keeps_its_contract_passes(kit):
-    one = suite(kit, KITS[kit])
+    instance = suite(kit, KITS[kit])
     for name in checks(kit):
         if name != NEEDS_A_PROCESS:
-            getattr(one, name)()
+            getattr(instance, name)()
 
 
 # One broken component a check: kit, check, what is overridden, what the failure says.
@@ -321,27 +321,27 @@ def perturb(function):
     return changed
 
 
-def spoiling(model, x, found):
+def spoiling(model, x, adversarial):
     x += 0.1
-    return found
+    return adversarial
 
 
-def unfreezing(model, x, found):
+def unfreezing(model, x, adversarial):
     next(model.parameters()).requires_grad_(True)
-    return found
+    return adversarial
 
 
-def writing(model, x, found):
+def writing(model, x, adversarial):
     next(model.buffers()).add_(1)
-    return found
+    return adversarial
 
 
-def chatting(model, x, found):
+def chatting(model, x, adversarial):
     print("step 1")
-    return found
+    return adversarial
 
 
-def in_linf_only(model, x, found):
+def in_linf_only(model, x, adversarial):
     return (x + 0.01 * torch.ones_like(x)).clamp(0, 1)
 
 
@@ -376,24 +376,24 @@ def blind(self, model, x, y, threat, generator):
 
 
 ATTACK = [
-    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: found[:1])}, r"returns images of shape \(1, 3"),
-    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: found.double())}, "returns torch.float64"),
-    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: found / 0)}, "pixels that are not finite"),
-    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: (2 * found - x).clamp(0, 1))},
+    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, images: images[:1])}, r"returns images of shape \(1, 3"),
+    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, images: images.double())}, "returns torch.float64"),
+    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, images: images / 0)}, "pixels that are not finite"),
+    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, images: (2 * images - x).clamp(0, 1))},
      "linf, eps 0.001: it leaves the ball, by 0.001"),
     ("it_stays_in_the_ball", {"norms": ("l2",), "perturb": perturb(in_linf_only)},
      "l2, eps 0.01: it leaves the ball, by 0.1"),
-    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, found: x - 0.001)}, "returns pixels from -0.00"),
+    ("it_stays_in_the_ball", {"perturb": perturb(lambda model, x, images: x - 0.001)}, "returns pixels from -0.00"),
     ("it_leaves_the_model_and_the_images_alone", {"perturb": perturb(spoiling)}, "writes into the images"),
     ("it_leaves_the_model_and_the_images_alone", {"perturb": perturb(unfreezing)}, "turns gradients of .* on"),
     ("it_leaves_the_model_and_the_images_alone", {"perturb": perturb(writing)}, "changes the model's .*running_mean"),
     ("it_leaves_the_model_and_the_images_alone",
-     {"perturb": perturb(lambda model, x, found: model.train() and found)}, "turns train mode on"),
-    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: found * UNSEEDED.random())},
+     {"perturb": perturb(lambda model, x, images: model.train() and images)}, "turns train mode on"),
+    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, images: images * UNSEEDED.random())},
      "two runs with one seed differ"),
-    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: (np.random.seed(0), found)[1])},
+    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, images: (np.random.seed(0), images)[1])},
      "draws from, or seeds, Python's or NumPy's"),
-    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, found: (random.random(), found)[1])},
+    ("it_is_a_function_of_its_seed", {"perturb": perturb(lambda model, x, images: (random.random(), images)[1])},
      "draws from, or seeds, Python's or NumPy's"),
     ("it_hurts", {"update": lambda self, iterate, gradient, step, ball, state: iterate - step * ball.steepest(gradient)},
      "is a sign the wrong way round"),
@@ -586,7 +586,7 @@ def test_a_check_fails_on_what_it_is_there_for(kit, check, members, message):
         getattr(suite(kit, broken), f"test_{check}")()
 
 
-@pytest.mark.parametrize("kit", KITS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.kind)
 def test_every_check_has_something_broken_for_it(kit):
     assert {f"test_{check}" for check, *_ in BROKEN[kit]} | {NEEDS_A_PROCESS} == set(checks(kit))
 
@@ -620,7 +620,7 @@ def test_torch_at_the_top_of_a_module_is_found_and_the_innocent_are_not_blamed(t
 
 
 def test_the_kit_without_pytest_says_what_to_install(monkeypatch):
-    for name in [one for one in sys.modules if one.startswith("robuststack.testing")]:
+    for name in [module for module in sys.modules if module.startswith("robuststack.testing")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pytest", None)
     message = "robuststack.testing needs pytest: python -m pip install pytest"
