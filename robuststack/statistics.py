@@ -1,4 +1,4 @@
-"""Accuracies and their differences, with 95 % intervals, from per-sample outcomes."""
+"""Differences of accuracies, with 95 % intervals, from per-sample outcomes."""
 
 from __future__ import annotations
 
@@ -10,51 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-LEVEL = 0.95
+from robuststack.evidence.proportions import LEVEL, mcnemar
+
 RESAMPLES = 2000
 SEED = 20220426
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An accuracy in percent with its 95 % interval, and how the interval was made."""
-
-    value: float
-    low: float
-    high: float
-    method: str
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, in percent."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
-    return 100 * float(interval.low), 100 * float(interval.high)
-
-
-def accuracy(runs: Sequence[Sequence[np.ndarray]], *, stochastic: bool) -> Estimate:
-    """The accuracy, worst case over attacks, of one operating point.
-
-    `runs` holds, for each pair of seeds, the outcomes of each attack: bool [draws, n], all on the same n images and judged
-    on the same noise draws. An
-    image's outcome is its mean over draws, then the minimum over attacks, never over draws; the figure is the mean over
-    images, then over runs. A single deterministic run gets Wilson's interval. Otherwise images, and with randomised
-    points draws too, are resampled: one draw of weight noise serves a whole batch, so outcomes that share a draw are not
-    independent.
-    """
-    per_image = np.stack([_worst(run) for run in runs])
-    n = per_image.shape[1]
-    value = 100 * float(per_image.mean())
-    if len(runs) == 1 and not stochastic:
-        return Estimate(value, *wilson(int(per_image.sum()), n), "wilson")
-    replicas = _replicas(runs, stochastic)
-    if np.ptp(replicas) < 1e-9:
-        # All outcomes alike: resampling cannot see what n images cannot exclude.
-        return Estimate(value, *wilson(round(value / 100 * n), n), "wilson")
-    low, high = np.quantile(replicas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = np.clip([100 * low, 100 * high], 0, 100)  # Rounding in the last place.
-    return Estimate(value, float(low), float(high), "bootstrap")
 
 
 @lru_cache(maxsize=1)
@@ -110,21 +69,11 @@ class Difference:
         return "better" if self.value > 0 else "worse"
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """McNemar's exact test on paired outcomes, bool [n] each: the two-sided p-value of the images that only one gets
-    right being as many on either side."""
-    from scipy.stats import binomtest
-
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
-
-
 def paired(
     first: Sequence[Sequence[np.ndarray]], second: Sequence[Sequence[np.ndarray]], *, stochastic: tuple[bool, bool]
 ) -> Difference:
-    """The second accuracy minus the first, on the same images: runs as `accuracy` takes them.
+    """The second accuracy minus the first, on the same images: for each pair of seeds the outcomes of each attack,
+    bool [draws, n].
 
     The interval resamples the images for both at once, and each one's noise draws by themselves.
     """
@@ -138,7 +87,7 @@ def paired(
 
 
 class WithInterval(Protocol):
-    """A value with its 95 % interval, such as an `Estimate` or a figure of a row."""
+    """A value with its 95 % interval, such as a figure of a row."""
 
     @property
     def value(self) -> float: ...

@@ -42,6 +42,9 @@ def component_text(name: str, values: Mapping[str, Any]) -> str:
     return f"{name} {options_text(values)}".strip()
 
 
-def percent_text(value: float, low: float, high: float) -> str:
-    """`98.4 [97.0, 99.2]`: percent with its 95 % interval."""
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+def percent_text(
+    value: float, low: float, high: float, lowest: float | None = None, highest: float | None = None
+) -> str:
+    """`98.4 [97.0, 99.2]`: percent with its 95 % interval; `98.4 [97.0, 99.2] (97.9-98.8)`: and the ends of its seeds'."""
+    ends = "" if lowest is None else f" ({lowest:.1f}-{highest:.1f})"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]{ends}"

@@ -8,7 +8,7 @@ import torch
 
 import robuststack as rs
 from robuststack.errors import StoreError
-from robuststack.leaderboard.row_maker import load_outcomes
+from robuststack.leaderboard.board_labels import read_labels
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from trained import Trained
@@ -27,7 +27,7 @@ def test_a_loaded_model_predicts_what_the_leaderboard_scored(trained: Trained, i
     options = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
     labels = Registry().create("dataset", "tradeoff", options).load(None)["test"].labels
     right = model.at(lambda_=0.0)(images).argmax(1).numpy() == labels
-    scored = load_outcomes(Store(trained.store), row.jobs.scores["adaptive"]["ca"]["0/0"])
+    scored = read_labels(Store(trained.store), row.jobs.scores["adaptive"]["ca"]["0/0"]).correct
     assert np.array_equal(right, scored[0])
 
 

@@ -116,13 +116,11 @@ def _facts(rejudging: Rejudging, rejudged: Rejudged) -> dict[str, Any]:
 
 
 def _figure(labels: Labels) -> dict[str, Any]:
-    from robuststack.leaderboard.row_maker import rounded
-    from robuststack.statistics import accuracy
+    from robuststack.evidence.figures import measured
+    from robuststack.leaderboard.figures import rounded
 
-    correct = labels.correct
-    # A randomised point is judged on two draws at least.
-    figure = rounded(accuracy([[correct]], stochastic=len(correct) > 1))
-    return {**figure.model_dump(exclude={"seeds", "spread"}), "draws": len(correct)}
+    figure = rounded(measured({(0, 0): [labels.labels]}, labels.truth))
+    return {**figure.model_dump(include={"value", "low", "high", "interval"}), "draws": len(labels.labels)}
 
 
 def _show(facts: dict[str, Any]) -> None:

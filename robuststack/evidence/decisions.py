@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided
 from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
 from robuststack.evidence.variance import (
     Attacks,
@@ -28,7 +29,6 @@ FIRES, CONFIRMS = 0.01, 0.05
 """p-values below which a fall counts, on the check's images and again on other images of the row."""
 HOLDS = 0.03
 """A figure holds if the one-sided 95 % upper limit of its fall is at most three points."""
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,6 @@ def fall(before: Attacks, after: Attacks, truth: np.ndarray, reading: Reading = 
     estimate = Estimate(float(difference.mean()), tuple(parts))
     p = estimate.p_above() if len(before[0]) > 1 else mcnemar_one_sided(difference)
     return Fall(estimate, p, upper_limit(estimate, len(truth)))
-
-
-def mcnemar_one_sided(difference: np.ndarray) -> float:
-    """McNemar's exact test, one-sided: differences [n] of outcomes, 1 where only the first is right, -1 where only the
-    second is; the chance of at least as many ones if both were as likely."""
-    from scipy.stats import binom
-
-    first, second = int((difference > 0).sum()), int((difference < 0).sum())
-    return float(binom.sf(first - 1, first + second, 0.5)) if first + second else 1.0
 
 
 def upper_limit(estimate: Estimate, n: int, level: float = LEVEL) -> float:

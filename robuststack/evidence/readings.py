@@ -172,21 +172,35 @@ def worst_over_attacks(reading: Reading, attacks: Sequence[np.ndarray], truth: n
     """Each image's reading under the attack that hurts it most, float [n]; attacks are labels [M, n] on the same draws.
 
     At a deterministic point (M = 1) the minimum. Otherwise the attack is chosen on one half of the draws and scored on the
-    other, both ways, averaged: a plain minimum of noisy means is too low.
+    other, both ways, averaged: a plain minimum of noisy means is too low. If attacks are much alike, that choice is as good
+    as random and lies above what one attack alone leaves; then it is that attack's reading (`deciding`). If half of the
+    draws are fewer than the reading takes, it is the plain minimum all the same.
 
     Raises:
-        TooFewDraws: half of the draws are fewer than the reading takes.
+        TooFewDraws: the reading takes more draws than there are.
     """
-    if len(attacks) == 1:
-        return reading.per_image(attacks[0], truth)
-    if len(attacks[0]) == 1:
+    if len(attacks[0]) // 2 < reading.size:
         return np.asarray(np.min([reading.per_image(labels, truth) for labels in attacks], axis=0))
-    even, odd = (np.array([reading.per_image(labels[half], truth) for labels in attacks]) for half in HALVES)
-    return np.asarray((_chosen(even, odd) + _chosen(odd, even)) / 2)
+    alone = deciding(reading, attacks, truth)
+    return _cross_fitted(reading, attacks, truth) if alone is None else reading.per_image(attacks[alone], truth)
+
+
+def deciding(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> int | None:
+    """The attack that leaves less, on all images, than the cross-fitted worst of all attacks does; None if none does."""
+    if len(attacks) == 1:
+        return 0
+    figures = [float(reading.per_image(labels, truth).mean()) for labels in attacks]
+    lowest = int(np.argmin(figures))
+    return lowest if figures[lowest] < float(_cross_fitted(reading, attacks, truth).mean()) else None
 
 
 HALVES = (slice(0, None, 2), slice(1, None, 2))
 """Every other draw."""
+
+
+def _cross_fitted(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
+    even, odd = (np.array([reading.per_image(labels[half], truth) for labels in attacks]) for half in HALVES)
+    return np.asarray((_chosen(even, odd) + _chosen(odd, even)) / 2)
 
 
 def _chosen(choosing: np.ndarray, scoring: np.ndarray) -> np.ndarray:
@@ -195,13 +209,19 @@ def _chosen(choosing: np.ndarray, scoring: np.ndarray) -> np.ndarray:
 
 
 def worst_without_each_draw(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
-    """`worst_over_attacks` with each draw left out in turn, float [M, n]; the halves stay as they are.
+    """`worst_over_attacks` with each draw left out in turn, float [M, n].
+
+    The halves, and an attack that decides alone, stay as they are. If half of the draws less one are fewer than the reading
+    takes, it is the plain minimum, which moves alike.
 
     Raises:
-        TooFewDraws: half of the draws less one are fewer than the reading takes.
+        TooFewDraws: the reading takes all draws, so that none can be left out.
     """
-    if len(attacks) == 1:
-        return reading.without_each_draw(attacks[0], truth)
+    if len(attacks[0]) // 2 - 1 < reading.size:
+        return np.asarray(np.min([reading.without_each_draw(labels, truth) for labels in attacks], axis=0))
+    alone = deciding(reading, attacks, truth)
+    if alone is not None:
+        return reading.without_each_draw(attacks[alone], truth)
     whole = [np.array([reading.per_image(labels[half], truth) for labels in attacks]) for half in HALVES]
     result = np.empty(attacks[0].shape)
     for number, half in enumerate(HALVES):

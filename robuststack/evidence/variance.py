@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -79,47 +80,74 @@ def images_part(per_image: np.ndarray) -> Part:
     return Part(float(per_image.var(ddof=1)) / n, n - 1) if n > 1 else Part(0.0, np.inf)
 
 
+@dataclass(frozen=True)
+class RunReading:
+    """What a reading says of one model under one attack seed."""
+
+    per_image: np.ndarray
+    """float [n], 0 to 1: the worst over attacks."""
+    left_out: np.ndarray | None
+    """The mean over images with each judging draw left out in turn [M]; None at a deterministic point."""
+
+
+def read_run(reading: Reading, attacks: Attacks, truth: np.ndarray) -> RunReading:
+    """The readings of one run.
+
+    Raises:
+        TooFewDraws: there are too few draws for the reading, or, above half of them, for its interval.
+    """
+    draws = len(attacks[0])
+    if draws > 1 and not reading.has_interval(draws):
+        reading.check(draws)
+        wanted = f"set evaluate.draws to {4 * reading.size}"
+        raise TooFewDraws(f"{reading} of {draws} draws has no interval; {wanted}")
+    per_image = worst_over_attacks(reading, attacks, truth)
+    left_out = worst_without_each_draw(reading, attacks, truth).mean(1) if draws > 1 else None
+    return RunReading(per_image, left_out)
+
+
+def of_runs(models: Sequence[Sequence[RunReading]]) -> Estimate:
+    """The figure over training seeds, each with the runs of its attack seeds, all on the same images.
+
+    V = s^2 / S + s_img^2 / n + the draws' part. s is the standard deviation over the S training seeds, each the mean of its
+    attack seeds; s_img is that of the images' mean readings. With one training seed, s and S are those of its attack
+    seeds; with one run there is no such part. A draw is left out of all attack seeds of a model at once, which is right
+    whether they share their draws or not.
+    """
+    images = np.mean([np.mean([run.per_image for run in runs], axis=0) for runs in models], axis=0)
+    parts = [images_part(images)]
+    units = [[run.per_image.mean() for run in runs] for runs in models]
+    seeds = np.array([np.mean(runs) for runs in units] if len(models) > 1 else units[0])
+    if len(seeds) > 1:
+        parts.append(Part(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
+    draws = [[run.left_out for run in runs if run.left_out is not None] for runs in models]
+    if any(draws):
+        parts.append(mean_of_parts([jackknife(np.mean(runs, axis=0)) for runs in draws if runs]))
+    return Estimate(float(images.mean()), tuple(parts))
+
+
+def of_readings(per_image: Sequence[np.ndarray], left_out: Sequence[np.ndarray] = ()) -> Estimate:
+    """A figure from its readings: `per_image` [n] of each training seed's model on the same images; `left_out` [M], of each
+    randomised model, the figure with each draw left out."""
+    return of_runs([[RunReading(readings, drawn)] for readings, drawn in zip_longest(per_image, left_out)])
+
+
 def of_model(attacks: Attacks, truth: np.ndarray, reading: Reading = EXPECTED) -> Estimate:
     """The figure of one model: the mean over images of its reading, the worst over attacks.
 
     Raises:
         TooFewDraws: there are too few draws for the reading, or, above half of them, for its interval.
     """
-    per_image = worst_over_attacks(reading, attacks, truth)
-    parts = [images_part(per_image)]
-    if len(attacks[0]) > 1:
-        if not reading.has_interval(len(attacks[0])):
-            wanted = f"set evaluate.draws to {4 * reading.size}"
-            raise TooFewDraws(f"{reading} of {len(attacks[0])} draws has no interval; {wanted}")
-        parts.append(jackknife(worst_without_each_draw(reading, attacks, truth).mean(1)))
-    return Estimate(float(per_image.mean()), tuple(parts))
+    return over_seeds([attacks], truth, reading)
 
 
 def over_seeds(models: Sequence[Attacks], truth: np.ndarray, reading: Reading = EXPECTED) -> Estimate:
-    """The figure over training seeds: models trained with different seeds, judged on the same images.
+    """The figure over training seeds: models trained with different seeds, judged on the same images (`of_runs`).
 
-    V = s^2 / S + s_img^2 / n + the draws' part, where s is the standard deviation over seeds and s_img that of the images'
-    mean readings. With one model it is that model's figure.
+    Raises:
+        TooFewDraws: there are too few draws for the reading, or, above half of them, for its interval.
     """
-    if len(models) == 1:
-        return of_model(models[0], truth, reading)
-    per_image = [worst_over_attacks(reading, attacks, truth) for attacks in models]
-    left_out = [worst_without_each_draw(reading, attacks, truth).mean(1) for attacks in models if len(attacks[0]) > 1]
-    return of_readings(per_image, left_out)
-
-
-def of_readings(per_image: Sequence[np.ndarray], left_out: Sequence[np.ndarray] = ()) -> Estimate:
-    """A figure from its readings: `per_image` [n] of each training seed's model on the same images; `left_out` [M], of each
-    randomised model, the figure with each draw left out."""
-    readings = np.array(per_image)
-    seeds = readings.mean(1)
-    parts = [images_part(readings.mean(0))]
-    if len(seeds) > 1:
-        parts.insert(0, Part(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
-    draws = [jackknife(figures) for figures in left_out]
-    if draws:
-        parts.append(mean_of_parts(draws))
-    return Estimate(float(seeds.mean()), tuple(parts))
+    return of_runs([[read_run(reading, attacks, truth)] for attacks in models])
 
 
 def mean_of_parts(parts: Sequence[Part]) -> Part:

@@ -10,13 +10,13 @@ from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.wording import component_text, options_text
 
 FIGURES = (
-    "CA is clean accuracy and RA robust accuracy, in percent, with 95 % intervals: Wilson's for deterministic points, a"
-    " bootstrap over images and noise draws for randomised ones. RA worst is per image: the minimum over the attacks"
-    " of its mean correctness over draws."
+    "CA is clean accuracy and RA robust accuracy, in percent, with 95 % intervals: Wilson's for one deterministic model,"
+    " Student's on the variance over images, noise draws and seeds otherwise. RA worst is per image: the minimum over the"
+    " attacks of its mean correctness over draws, where the attack is chosen on half of the draws and scored on the other."
 )
 SEVERAL_SEEDS = (
-    "With several seeds a figure is their mean, and its interval, a bootstrap, holds for these seeds; the spread"
-    " over seeds stands in the JSON file."
+    "With several seeds a figure is their mean, and the lowest and the highest of them stand behind its interval, in"
+    " brackets: each training seed as the mean over its attack seeds, or each attack seed of a single training seed."
 )
 JSON_FILE = "Job ids, resolved options and per-seed figures stand in the JSON file of the same name."
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.proportions import mcnemar
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.comparison import Outcomes
 from robuststack.leaderboard.row import Row
-from robuststack.statistics import mcnemar
 
 FAMILY_LEVEL = 0.001
 """Probability that any of all tests of a comparison calls equal models different."""

@@ -14,6 +14,8 @@ from robuststack.wording import component_text, percent_text, threat_text
 
 WORST = "worst"
 """The key of `ra` that stands for all attacks together."""
+CLEAN = "ca"
+"""The key of a row, and of its jobs, that stands for clean accuracy."""
 
 
 class Record(BaseModel):
@@ -52,16 +54,21 @@ class Figure(Record):
     low: Percent
     high: Percent
     interval: str
-    """How the interval was made: `wilson` or `bootstrap`."""
+    """How the interval was made: `wilson`, or `t` for Student's on the variance over seeds, images and judging draws."""
     seeds: dict[str, Percent] | None = None
     """With several seeds: "training seed/attack seed" -> the accuracy of that pair."""
+    lowest: Percent | None = None
+    """With several seeds: the lowest accuracy of a training seed, the mean over its attack seeds, or of an attack seed if
+    there is one training seed."""
+    highest: Percent | None = None
+    """The highest of them."""
     spread: float | None = None
-    """The standard deviation over training seeds, or over attack seeds if there is one training seed."""
+    """The standard deviation over them."""
 
     @property
     def text(self) -> str:
-        """`98.4 [97.0, 99.2]`."""
-        return percent_text(self.value, self.low, self.high)
+        """`98.4 [97.0, 99.2]`; of several seeds `98.4 [97.0, 99.2] (97.9-98.8)`, with the lowest and the highest."""
+        return percent_text(self.value, self.low, self.high, self.lowest, self.highest)
 
 
 class Scores(Record):

@@ -22,6 +22,9 @@ def tables(board: Board, style: str) -> list[tuple[str, str]]:
         (heading, _table(list(group), attacks, style))
         for heading, group in groupby(board.rows, lambda row: row.heading)
     ]
+    if seeded := [row for row in board.rows if row.ca.seeds or row.worst.seeds]:
+        header = ["data, network", "defense", "point", "CA % by seed", "RA worst % by seed"]
+        titled.append(("Each seed", _plain(map(_seed_cells, seeded), header, style)))
     if any(entry.settings > 1 for entry in board.entries):
         header = ["data, network", "defense", "models", "settings", "hypervolume %", "knee", "dominated settings"]
         titled.append(("Each defense as one entry", _plain(map(entry_cells, board.entries), header, style)))
@@ -65,6 +68,17 @@ def _table(rows: list[Row], attacks: Sequence[str], style: str) -> str:
     ]
     aligned = ["left", "left", *["right"] * (len(header) - 2)]
     return tabulate(body, header, tablefmt=style, disable_numparse=True, colalign=aligned)
+
+
+def _seed_cells(row: Row) -> list[str]:
+    """data and network, defense, point, clean accuracy and the worst case of each pair of seeds."""
+    return [
+        ", ".join(row.variant),
+        row.title,
+        options_text(row.point) or "-",
+        *(", ".join(f"{seeds}: {value:.1f}" for seeds, value in (figure.seeds or {}).items()) or "-"
+          for figure in (row.ca, row.worst)),
+    ]  # fmt: skip
 
 
 def _by_protocol(scores: Scores | None) -> tuple[str, str]:

@@ -20,13 +20,13 @@ import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine.evaluate import judge
 from robuststack.engine.random_streams import seeded
+from robuststack.evidence.figures import measured
+from robuststack.leaderboard.board_labels import read_labels
 from robuststack.leaderboard.row import Figure
-from robuststack.leaderboard.row_maker import load_outcomes
 from robuststack.plan.rejudge import plan_rejudging
 from robuststack.plugin.registry import Registry
 from robuststack.running.rejudge import rejudge as run_rejudging
 from robuststack.running.store import Store
-from robuststack.statistics import accuracy
 from trained import Trained
 
 DATASET = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
@@ -114,7 +114,7 @@ def put_images(store: Store, job: str, images: Tensor) -> None:
 def test_a_deterministic_point_scores_as_it_did_image_by_image(trained, own, facts, label):
     job, judge = (named(trained, "oat", label, **{"lambda": 1.0}) for named in (attack_job, judge_job))
     store = own
-    assert np.array_equal(correct(store, job), load_outcomes(store, judge))
+    assert np.array_equal(correct(store, job), read_labels(store, judge).correct)
     rejudged = facts(job)
     assert rejudged["judged"] == judge, "the very job of the run"
     assert facts(judge) == rejudged, "either job names the images"
@@ -175,7 +175,7 @@ def test_the_stored_figure_lies_inside_the_new_interval(trained, facts):
     job = attack_job(trained, "float", lambda_n=1)
     rejudged = facts(job, "--draws", "30")
     assert rejudged["stored"]["draws"] == 4
-    assert (rejudged["new"]["draws"], rejudged["new"]["interval"]) == (30, "bootstrap")
+    assert (rejudged["new"]["draws"], rejudged["new"]["interval"]) == (30, "t")
     assert rejudged["stored_inside"]
     assert rejudged["new"]["low"] < rejudged["stored"]["value"] < rejudged["new"]["high"]
 
@@ -277,9 +277,10 @@ def test_it_prints_old_and_new_with_intervals(trained, rejudge, facts):
     assert lines[0] == f"{job}  tradeoff/resnet8/float lambda_n=1 lambda_th=0 PGD-5, 200 images"
     stored = facts(job)["stored"]
     judge = judge_job(trained, "float", lambda_n=1)
-    figure = accuracy([[load_outcomes(Store(trained.store), judge)]], stochastic=True)
+    labels = read_labels(Store(trained.store), judge)
+    figure = measured({(0, 0): [labels.labels]}, labels.truth)
     assert [stored[key] for key in ("value", "low", "high")] == pytest.approx(
-        [figure.value, figure.low, figure.high], abs=0.01
+        [100 * figure.value, 100 * figure.low, 100 * figure.high], abs=0.01
     )
     assert "{value:.1f} [{low:.1f}, {high:.1f}]".format_map(stored) in lines[4]
     assert [line.split("  ")[0] for line in lines[4:7]] == [

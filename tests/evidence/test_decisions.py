@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from robuststack.evidence.decisions import compare, fall, holm, mcnemar_one_sided
+from robuststack.evidence.decisions import compare, fall, holm
+from robuststack.evidence.proportions import mcnemar_one_sided
 
 
 def outcomes(right: int, n: int = 200) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ from robuststack.evidence.readings import (
     EXPECTED,
     Reading,
     TooFewDraws,
+    deciding,
     worst_over_attacks,
     worst_without_each_draw,
 )
@@ -106,6 +107,18 @@ def test_a_plain_minimum_of_noisy_means_is_too_low_and_the_cross_fitted_one_is_n
     assert fitted == pytest.approx(0.6, abs=0.01)
 
 
+@settings(max_examples=100, deadline=None)
+@given(READINGS, st.integers(0, 1000), st.integers(1, 12), st.integers(1, 4))
+def test_the_worst_is_never_above_what_one_attack_leaves(reading, seed, draws, attacks):
+    """Two attacks that are much alike: the choice between them on half of the draws is as good as random."""
+    if draws < reading.size:
+        return
+    labels = [drawn(0.6 + 0.02 * number, draws, 60, seed + number, classes=3)[0] for number in range(attacks)]
+    truth = drawn(0.6, draws, 60, seed, classes=3)[1]
+    worst = worst_over_attacks(reading, labels, truth).mean()
+    assert worst <= min(reading.per_image(attack, truth).mean() for attack in labels) + 1e-12
+
+
 def test_the_worst_of_deterministic_points_is_the_minimum():
     truth = np.array([0, 0, 0])
     first, second = np.array([[0, 1, 0]]), np.array([[1, 0, 0]])
@@ -118,6 +131,10 @@ def test_the_worst_without_a_draw_keeps_the_halves(reading, seed):
     attacks = [drawn(0.6, 12, 9, seed + number, classes=3)[0] for number in range(3)]
     truth = drawn(0.6, 12, 9, seed, classes=3)[1]
     left_out = worst_without_each_draw(reading, attacks, truth)
+    alone = deciding(reading, attacks, truth)
+    if alone is not None:
+        np.testing.assert_allclose(left_out, reading.without_each_draw(attacks[alone], truth))
+        return
     for draw in range(12):
         even, odd = ([row for row in range(start, 12, 2) if row != draw] for start in (0, 1))
         scores = []

@@ -9,12 +9,13 @@ import pytest
 
 import robuststack as rs
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.figures import measured
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board_file import read_board, write_board
+from robuststack.leaderboard.board_labels import read_labels
 from robuststack.leaderboard.row import Figure
-from robuststack.leaderboard.row_maker import load_outcomes, make_rows, spread
+from robuststack.leaderboard.row_maker import make_rows
 from robuststack.running.store import Store
-from robuststack.statistics import accuracy
 
 ATTACKS = ["FGSM", "PGD-5"]
 
@@ -74,7 +75,7 @@ def test_only_randomised_points_are_judged_on_several_draws(rows):
         assert row.stochastic is noisy
         assert row.draws == (4 if noisy else 1)
         assert row.attacks["PGD-5"]["draws"] == (2 if noisy else 1)
-        assert row.ca.interval == ("bootstrap" if noisy else "wilson")
+        assert row.ca.interval == ("t" if noisy else "wilson")
 
 
 def test_the_attacks_are_printed_as_they_came_out(rows):
@@ -87,14 +88,17 @@ def test_the_attacks_are_printed_as_they_came_out(rows):
 
 def test_a_figure_can_be_computed_again_from_the_outcomes_of_its_jobs(rows, store):
     for row in rows:
-        outcomes = {name: load_outcomes(store, row.jobs.scores["adaptive"][name]["0/0"]) for name in ("ca", *ATTACKS)}
-        assert all(one.shape == (row.draws, row.n) for one in outcomes.values())
-        for name, one in {"ca": row.ca, **{attack: row.ra[attack] for attack in ATTACKS}}.items():
-            assert one.value == pytest.approx(100 * outcomes[name].mean(), abs=1e-3)
-        worst = np.min([outcomes[attack].mean(0) for attack in ATTACKS], axis=0).mean()
-        assert row.worst.value == pytest.approx(100 * worst, abs=1e-3)
-        again = accuracy([[outcomes[attack] for attack in ATTACKS]], stochastic=row.stochastic)
-        assert row.worst.low == pytest.approx(again.low, abs=1e-3)
+        judged = {name: read_labels(store, row.jobs.scores["adaptive"][name]["0/0"]) for name in ("ca", *ATTACKS)}
+        assert all(labels.labels.shape == (row.draws, row.n) for labels in judged.values())
+        for name, figure in {"ca": row.ca, **{attack: row.ra[attack] for attack in ATTACKS}}.items():
+            assert figure.value == pytest.approx(100 * judged[name].correct.mean(), abs=1e-3)
+        again = measured({(0, 0): [judged[attack].labels for attack in ATTACKS]}, judged["ca"].truth)
+        assert [row.worst.value, row.worst.low, row.worst.high] == pytest.approx(
+            [100 * again.value, 100 * again.low, 100 * again.high], abs=1e-3
+        )
+        if not row.stochastic:
+            worst = np.min([judged[attack].correct for attack in ATTACKS], axis=0).mean()
+            assert row.worst.value == pytest.approx(100 * worst, abs=1e-3)
 
 
 def test_the_figures_of_the_jobs_are_those_of_the_rows(rows, store):
@@ -161,7 +165,7 @@ def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
     found = board_labels.load_correct(board, rows)
     for row in rows:
         for job in row.jobs.scored():
-            assert (found[job] == load_outcomes(store, job)).all()
+            assert (found[job] == read_labels(store, job).correct).all()
         (job,) = row.jobs.scores["adaptive"]["ca"].values()
         assert 100 * found[job].mean() == pytest.approx(row.ca.value, abs=1e-3)
 
@@ -250,12 +254,12 @@ def test_training_and_attack_seeds_are_kept_apart(seeded):
 
 def test_mean_and_spread_are_over_the_seeds(seeded):
     row, store = seeded
-    each = [100 * load_outcomes(store, job).mean() for job in row.jobs.scores["adaptive"]["PGD-2"].values()]
+    each = [100 * read_labels(store, job).correct.mean() for job in row.jobs.scores["adaptive"]["PGD-2"].values()]
     assert row.ra["PGD-2"].value == pytest.approx(np.mean(each), abs=1e-3)
     # Attack seeds of one model are no models of their own.
     models = np.reshape(each, (3, 2)).mean(1)
     assert row.ra["PGD-2"].spread == pytest.approx(np.std(models, ddof=1), abs=1e-3)
-    assert spread({(0, 0): 50.0, (0, 1): 54.0}) == pytest.approx(np.std([50, 54], ddof=1))
+    assert (row.ra["PGD-2"].lowest, row.ra["PGD-2"].highest) == pytest.approx((models.min(), models.max()), abs=1e-3)
     assert row.n == 40
 
 
@@ -263,6 +267,6 @@ def test_clean_accuracy_of_a_deterministic_model_counts_each_training_seed_once(
     row, store = seeded
     jobs = set(row.jobs.scores["adaptive"]["ca"].values())
     assert len(jobs) == 3
-    each = [100 * load_outcomes(store, job).mean() for job in jobs]
+    each = [100 * read_labels(store, job).correct.mean() for job in jobs]
     assert row.ca.value == pytest.approx(np.mean(each), abs=1e-3)
     assert row.ca.spread == pytest.approx(np.std(each, ddof=1), abs=1e-3)

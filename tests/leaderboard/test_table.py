@@ -183,3 +183,13 @@ def test_what_attacks_were_is_told_by_protocol_and_by_defense_where_defenses_dif
     assert "- Protocol `published` (" in text
     assert "- FGSM, randomised points of float: draws=1 " in text
     assert "- FGSM, randomised points of pni: draws=20 " in text
+
+
+def test_every_seed_stands_beside_the_mean(board):
+    figure = changed(board.rows[0].ca, value=8.5, low=0.0, high=91.1, interval="t", lowest=2.0, highest=15.0)
+    seeded = changed(figure, seeds={"0/0": 2.0, "1/0": 15.0})
+    board = with_row(board, 0, ca=seeded, ra={**board.rows[0].ra, "worst": seeded})
+    (_, table), (heading, by_seed), *_ = tables(board, "github")
+    assert body(table)[0][2] == body(table)[0][5] == "8.5 [0.0, 91.1] (2.0-15.0)"
+    assert heading == "Each seed"
+    assert body(by_seed) == [["tradeoff, resnet8", "none", "-", "0/0: 2.0, 1/0: 15.0", "0/0: 2.0, 1/0: 15.0"]]

@@ -1,0 +1,82 @@
+"""The figure of a row: the mean of a reading over images and seeds, with its 95 % interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from robuststack.evidence.proportions import LEVEL, wilson
+from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.variance import Attacks, RunReading, of_runs, read_run
+
+Pair = tuple[int, int]
+"""Training seed, attack seed."""
+Z = 1.959963984540054
+"""The normal quantile of a two-sided 95 % interval."""
+FEW_SEEDS = 4
+"""Up to so many seeds an interval holds the figure of each."""
+
+
+@dataclass(frozen=True)
+class SeedFigure:
+    """An accuracy, 0 to 1, with its 95 % interval, and the figure of every pair of seeds."""
+
+    value: float
+    low: float
+    high: float
+    interval: Literal["wilson", "t"]
+    seeds: Mapping[Pair, float]
+
+    @property
+    def units(self) -> list[float]:
+        return seed_units(self.seeds)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over `units`; None for one run."""
+        return float(np.std(self.units, ddof=1)) if len(self.units) > 1 else None
+
+
+def seed_units(seeds: Mapping[Pair, float]) -> list[float]:
+    """The figure of each training seed, as the mean over its attack seeds: pairs of one model are no models of their own.
+    With a single training seed, that of each attack seed."""
+    models = sorted({train for train, _ in seeds})
+    if len(models) == 1:
+        return list(seeds.values())
+    return [float(np.mean([value for (train, _), value in seeds.items() if train == model])) for model in models]
+
+
+def measured(runs: Mapping[Pair, Attacks], truth: np.ndarray, reading: Reading = EXPECTED) -> SeedFigure:
+    """The figure of a row: labels [M, n] of each attack that the worst is taken over, for each pair of seeds; truth [n].
+
+    One deterministic model has Wilson's interval. Otherwise the interval is Student's, on the variance over seeds, images
+    and judging draws (`variance.of_runs`), within 0 and 1. It is never narrower than what n images cannot exclude: a
+    limit lies no nearer to the value than z^2 more images, all of them wrong or all of them right, would move it, which for
+    a value of 0 or 1 is Wilson's limit. Of two to four seeds it holds every figure.
+
+    Raises:
+        TooFewDraws: there are too few draws for the reading, or for its interval.
+    """
+    readings = {pair: read_run(reading, attacks, truth) for pair, attacks in runs.items()}
+    seeds = {pair: float(run.per_image.mean()) for pair, run in readings.items()}
+    estimate = of_runs(nested(readings))
+    value, n = estimate.value, len(truth)
+    deterministic = all(run.left_out is None for run in readings.values())
+    if estimate.variance == 0 or (deterministic and len(runs) == 1):
+        # If all outcomes are alike there is no variance to see, and n images still cannot exclude others.
+        return SeedFigure(value, *wilson(round(value * n), n), "wilson", seeds)
+    low, high = estimate.interval(LEVEL)
+    kept = n / (n + Z**2)
+    low, high = min(low, value * kept), max(high, 1 - (1 - value) * kept)
+    if 1 < len(units := seed_units(seeds)) <= FEW_SEEDS:
+        low, high = min(low, *units), max(high, *units)
+    return SeedFigure(value, max(low, 0.0), min(high, 1.0), "t", seeds)
+
+
+def nested(readings: Mapping[Pair, RunReading]) -> Sequence[Sequence[RunReading]]:
+    """For each training seed the runs of its attack seeds."""
+    models = dict.fromkeys(train for train, _ in readings)
+    return [[run for (train, _), run in readings.items() if train == model] for model in models]
