@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from robuststack.leaderboard.board_file import claim, write_board
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.extra import check_extra
 from robuststack.leaderboard.formats import as_text
+from robuststack.leaderboard.notebook import as_dataframe, as_html, plane, summary
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.row_maker import make_rows
 from robuststack.leaderboard.suspicion import doubtful_rows
@@ -30,13 +31,18 @@ from robuststack.plugin.tracker import tracked
 from robuststack.running.executors import executor
 from robuststack.running.pipeline import Outcome, run_plan
 from robuststack.running.store import Store
-from robuststack.suite.loading import load_suite
+from robuststack.suite.live_model import Points, expanded_points
+from robuststack.suite.live_suite import live_suite
+from robuststack.suite.loading import load_suite, suite_from
 from robuststack.suite.single_model import single_suite
 from robuststack.suite.smoke import shrunk
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import user_modules
+from robuststack.wording import options_text
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
     from torch import nn
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +51,7 @@ LOG = logging.getLogger(__name__)
 __all__ = ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """What a run gives back. `rows` are those of the leaderboard; `row.model_dump(mode="json")` is one as a dictionary."""
 
@@ -70,13 +76,32 @@ class Result:
         """What makes figures doubtful, a line for each such row, such as gradients that are zero."""
         return doubtful_rows(self.rows)
 
+    def __repr__(self) -> str:
+        return summary(self.rows, self.failed)
+
+    def _repr_html_(self) -> str:
+        return as_html(make_board(self.plan, self.rows, complete=True))
+
+    def to_dataframe(self) -> DataFrame:
+        """A pandas DataFrame, a row for each figure: clean accuracy, and robust accuracy under each attack, by protocol.
+
+        Raises:
+            RobustStackError: pandas is not installed.
+        """
+        return as_dataframe(self.rows)
+
+    def plot(self) -> Figure:
+        """Clean and robust accuracy of every row in one plane, as a matplotlib Figure: a notebook shows it, `savefig` keeps
+        it."""
+        return plane(self.rows)
+
     def table(self, style: str = "simple") -> str:
         """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions`."""
         return as_text(make_board(self.plan, self.rows, complete=True), style)
 
 
 def run(
-    suite: str | Path | Suite,
+    suite: str | Path | Suite | Mapping[str, Any],
     *,
     store: str | Path = STORE,
     leaderboard: str | Path | None = LEADERBOARD,
@@ -90,6 +115,8 @@ def run(
     registry: Registry | None = None,
 ) -> Result:
     """Train, attack and measure what a suite declares, and write its leaderboard.
+
+    `suite` is a file, what `load_suite` made of one, or the same keys as a dictionary.
 
     Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
     the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
@@ -105,7 +132,10 @@ def run(
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
     registry = registry or Registry()
-    loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
+    if isinstance(suite, Mapping):
+        loaded = suite_from(suite, overrides)
+    else:
+        loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, loaded.hardware(device, workers))
@@ -114,17 +144,23 @@ def run(
 
 
 def evaluate(
+    model: object = None,
     *,
-    dataset: str,
+    data: Any = None,
+    data_options: Mapping[str, Any] | None = None,
+    dataset: str | None = None,
     load: str | Path | None = None,
     python: str | None = None,
     architecture: str | None = None,
     defense: str = "none",
     attacks: Sequence[str] = ("pgd",),
-    points: Sequence[str] = (),
+    points: Sequence[str] | Points = (),
     eps: float | str | None = None,
+    norm: str | None = None,
     draws: int | None = None,
     limit: int | None = None,
+    stochastic: bool = False,
+    name: str | None = None,
     overrides: Sequence[str] = (),
     store: str | Path = STORE,
     leaderboard: str | Path | None = None,
@@ -134,19 +170,52 @@ def evaluate(
 ) -> Result:
     """Attack and measure one finished model, without a suite file.
 
-    The model is `load`, a file of weights of `architecture` under `defense`, or `python`, a `package.module:function` that
-    returns it, or that of a `defense` which brings its own. Components are strings, a name with its options:
-    `pgd steps=50`. Each of `points` is an operating point, `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own
-    are scored. `eps` is the dataset's, `draws` and `limit` the defaults of a suite, where they are not given; `overrides`
-    set any other key of a suite. The store is used as by `run`; a leaderboard is written only where a folder is named.
+    `model` is a torch.nn.Module, or a function: images float32 [N, C, H, W] in [0, 1] -> logits [N, K]. A function without
+    gradients can be attacked by attacks that only call it. With `points`, such as `{"lambda_n": [0, 0.2, 1]}`, `model` is
+    anything with a method `at`, which is called with the knobs of each point and returns the model there. The model is
+    copied; the program's own stays as it is. `name` is what tables call it (default: its class). `stochastic` says that two
+    forward passes differ.
+
+    `data` are test images and labels: a pair of NumPy arrays or torch tensors (uint8, or floats in [0, 1]; [N, C, H, W], or
+    [N, H, W] of one channel), a torch Dataset or DataLoader of such pairs, or the name of a registered dataset with its
+    options, `digits`. `data_options` are options of that dataset, or of `npz`, which reads arrays: `{"layout": "nhwc"}`.
+    Arrays are copied once into the store. A result is kept there and is used again while all that the model is made of,
+    what it says of the images, and the images are the same.
+
+    Without a `model` it is `load`, a file of weights of `architecture` under `defense`, or `python`, a
+    `package.module:function` that returns it, or that of a `defense` which brings its own. Its `points` may also be texts,
+    `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own are scored.
+
+    Components are strings, a name with its options: `pgd steps=50`. `eps` is the dataset's, `norm` is `linf`, `draws` and
+    `limit` are the defaults of a suite, where they are not given; `overrides` set any other key of a suite. The store is
+    used as by `run`; a leaderboard is written only where a folder is named.
 
     Raises:
         RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.
     """
     registry = registry or Registry()
+    if model is not None:
+        given = {"load": load, "python": python, "architecture": architecture, "dataset": dataset}
+        taken = [key for key, value in given.items() if value is not None]
+        if taken or data is None:
+            what = f"{taken[0]}= is for a model that is not given itself" if taken else "data= is missing"
+            raise RobustStackError(f"evaluate: {what}; write evaluate(model, data=(images, labels))")
+        from robuststack.engine.live_network import untouched
+
+        with untouched(model):
+            suite = live_suite(
+                model, registry, data=data, data_options=data_options or {}, folder=Store(store).root / "data",
+                points=points, attacks=attacks, eps=eps, norm=norm, draws=draws, limit=limit, stochastic=stochastic,
+                name=name, overrides=overrides,
+            )  # fmt: skip
+            return _score(suite, store, leaderboard, device, wait, registry)
+    if dataset is None:
+        raise RobustStackError("evaluate: dataset= is missing, such as dataset='digits'")
+    texts = expanded_points(points) if isinstance(points, Mapping) else points
     suite = single_suite(
         dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,
-        load=None if load is None else str(load), python=python, points=points,
+        load=None if load is None else str(load), python=python,
+        points=[point if isinstance(point, str) else options_text(point) for point in texts],
         eps=eps, draws=draws, limit=limit, overrides=overrides,
     )  # fmt: skip
     (part,) = suite.defenses
@@ -154,6 +223,13 @@ def evaluate(
         if part.model is None and registry.create("defense", part.name, part.options).trains:
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
             raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
+    return _score(suite, store, leaderboard, device, wait, registry)
+
+
+def _score(
+    suite: Suite, store: str | Path, leaderboard: str | Path | None, device: str, wait: float, registry: Registry
+) -> Result:
+    """One finished model, in this process."""
     plan = make_plan(suite, registry, suite.hardware(device, 1))
     with user_modules(), tracked(registry, None):
         return _run(plan, store, leaderboard, wait, registry)

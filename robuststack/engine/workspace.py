@@ -113,7 +113,8 @@ class Workspace:
             )
             # Before its first call: some networks keep what they compute.
             own = made.spec.user_model
-            self.model_hash = object_hash(model) if own and own.python else None
+            called = made.spec.is_live or (own is not None and own.python is not None)
+            self.model_hash = object_hash(model) if called else None
             shape = self.component("dataset", made.spec.dataset).shape
             self._model = (made.job, made.weights), defense, ready(defense, model, shape, self.runtime)
             self.folding = Folding()

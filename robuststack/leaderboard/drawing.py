@@ -16,6 +16,7 @@ from robuststack.wording import component_text, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
 
 MARKERS = "osD^vPX*<>"
 DASHES = ("-", "--", ":", "-.")
@@ -35,36 +36,42 @@ def file_name(suite: str, drawing: Drawing) -> str:
 
 def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
     """The figure as the content of an SVG file, the same for the same rows; None where no row has what it shows."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
+        picture = draw_figure(drawing, rows)
+        if picture is None:
+            return None
+        # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
+        buffer = io.BytesIO()
+        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
+    return buffer.getvalue()
+
+
+def draw_figure(drawing: Drawing, rows: Sequence[Row]) -> Picture | None:
+    """The figure as matplotlib's; None where no row has what it shows."""
     import matplotlib.figure
 
     chosen = [row for row in rows if has(row, drawing.only) and any(_shows(row, key) for key in drawing.y)]
     panels = [(heading, list(group)) for heading, group in groupby(chosen, lambda row: row.heading)]
     if not panels:
         return None
-    # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
-    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
-        across = 4.6 if drawing.x or len(drawing.y) == 1 else 8.0
-        picture = matplotlib.figure.Figure(figsize=(1.2 + across * len(panels), 4.8), layout="constrained")
-        picture.suptitle(drawing.title)
-        for position, (heading, group) in enumerate(panels):
-            axes = picture.add_subplot(1, len(panels), position + 1)
-            axes.set_title(heading, fontsize=8)
-            (_lines if drawing.x or _names(group, drawing.y) else _bars)(axes, drawing, group)
-            axes.grid(alpha=0.3, linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
-        # One legend for all panels, beside them: inside, it would hide points.
-        handles = {
-            label: handle
-            for axes in picture.axes
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        if len(handles) > 1:
-            picture.legend(
-                handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8
-            )
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
-    return buffer.getvalue()
+    across = 4.6 if drawing.x or len(drawing.y) == 1 else 8.0
+    picture = matplotlib.figure.Figure(figsize=(1.2 + across * len(panels), 4.8), layout="constrained")
+    picture.suptitle(drawing.title)
+    for position, (heading, group) in enumerate(panels):
+        axes = picture.add_subplot(1, len(panels), position + 1)
+        axes.set_title(heading, fontsize=8)
+        (_lines if drawing.x or _names(group, drawing.y) else _bars)(axes, drawing, group)
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    # One legend for all panels, beside them: inside, it would hide points.
+    handles = {
+        label: handle for axes in picture.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if len(handles) > 1:
+        picture.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8)
+    return picture
 
 
 def _shows(row: Row, key: str) -> bool:

@@ -36,8 +36,10 @@ class Job:
 
     @property
     def calls_function(self) -> bool:
-        """Whether its model is what a function of the user returns: only a call tells its weights."""
-        return self.function is not None
+        """Whether its model is what a function of the user returns, or an object of the running program: only a call tells
+        what it computes."""
+        model = self.spec.described
+        return self.function is not None or (model is not None and model.is_live)
 
     @property
     def function(self) -> str | None:

@@ -25,6 +25,7 @@ from robuststack.errors import StoreError
 from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Split
 from robuststack.plugin.operating_point import Setting
+from robuststack.plugin.registry import THIS_PROCESS
 from robuststack.plugin.threat import Threat
 from robuststack.selection import LimitRule, limited, sampled
 from robuststack.suite.recipe import Recipe
@@ -106,6 +107,11 @@ class ModelSpec(Spec):
     defense: ComponentSpec
     architecture: ComponentSpec | None = None
     user_model: UserModelSpec | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is an object of the running program."""
+        return self.defense.plugin == THIS_PROCESS
 
 
 class ImageSample(Spec):

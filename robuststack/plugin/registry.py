@@ -24,6 +24,8 @@ from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.plugin.threat import Norm
 
 GROUP = "robuststack"
+THIS_PROCESS = "this process"
+"""The distribution of a component that `Registry.add` took from the running program."""
 KINDS: dict[str, type[Component]] = {
     "defense": Defense,
     "architecture": Architecture,
@@ -59,6 +61,8 @@ class Registration:
     version: str
     pattern: str | None = None
     preset: Mapping[str, Any] = field(default_factory=dict)
+    cls: type[Component] | None = None
+    """The class, where the running program gave it."""
 
     @property
     def origin(self) -> str:
@@ -70,6 +74,8 @@ class Registration:
         Raises:
             PluginError: it cannot be imported, or is not of its kind.
         """
+        if self.cls is not None:
+            return self.cls
         module, _, attribute = self.target.partition(":")
         try:
             cls = getattr(importlib.import_module(module), attribute)
@@ -172,6 +178,12 @@ class Registry:
             if impl.plugin is plugin:
                 impl.function(*[register for _ in impl.argnames])
         return registrations
+
+    def add(self, name: str, cls: type[Component]) -> None:
+        """Register a class of the running program, in place of what else has the name. Other processes do not know it."""
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        registration = Registration(cls.kind, name, target, THIS_PROCESS, THIS_PROCESS, "", cls=cls)
+        self._found[cls.kind][name] = [registration]
 
     @cached_property
     def duplicates(self) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from robuststack.errors import Problems, SuiteError
 from robuststack.paths import expanded
@@ -33,6 +35,22 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     source.data["name"] = source.data.get("name") or board_name(file.stem)
     _refuse_namesakes(file, str(source.data["name"]))
     return suite_of(source, file, overrides)
+
+
+def suite_from(content: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
+    """A suite from the keys of a suite file as a dictionary; its `name` is `suite` unless it says otherwise.
+
+    Raises:
+        SuiteError: with the key, what is wrong and what would be valid.
+    """
+    source = YamlSource(copy.deepcopy(dict(content)), {(): "suite"})
+    if source.data.get("extends") is not None:
+        raise SuiteError("suite: extends: a dictionary extends no file; load one with load_suite")
+    for assignment in overrides:
+        if override(source, assignment)[0] == "extends":
+            raise SuiteError(f"--set {assignment}: a suite's base is chosen in its file, not by --set")
+    name = source.data.setdefault("name", "suite")
+    return suite_of(source, Path(str(name)), overrides)
 
 
 def board_name(text: str) -> str:

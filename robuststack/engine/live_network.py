@@ -1,0 +1,147 @@
+"""A model of a running program as a network that the engine may move and freeze; the program's own stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robuststack.errors import ModelError
+from robuststack.layers.condition import Condition, attach
+
+
+class Function(nn.Module):
+    """A function as a network: images float32 [N, C, H, W] in [0, 1] -> logits [N, K], a tensor or an array.
+
+    The modules that it holds are its own: they are counted, moved, and in eval mode when it is called.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.held = nn.ModuleList(held_modules(function))
+
+    def forward(self, x: Tensor) -> Any:
+        logits = self.function(x)
+        if isinstance(logits, (Tensor, tuple, Mapping)):
+            return logits
+        return torch.as_tensor(logits, dtype=torch.float32, device=x.device)
+
+
+def held_modules(function: Any) -> list[nn.Module]:
+    """The modules that a function, a method or an object holds: in its closure, its defaults and its attributes."""
+    owner = getattr(function, "__self__", function)
+    values = list(vars(owner).values()) if hasattr(owner, "__dict__") else []
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # An empty cell.
+            values.append(cell.cell_contents)
+    values += [*(getattr(function, "__defaults__", None) or ()), *(getattr(function, "args", None) or ())]
+    return list(dict.fromkeys(value for value in [owner, *values] if isinstance(value, nn.Module)))
+
+
+class Tuned(nn.Module):
+    """A model with a network for each of its points; views choose by the values of the knobs."""
+
+    def __init__(self, networks: Mapping[str, nn.Module], knobs: Sequence[str]) -> None:
+        super().__init__()
+        self.knobs = tuple(knobs)
+        self.places = {point: place for place, point in enumerate(networks)}
+        self.networks = nn.ModuleList(networks.values())
+        self.record = Condition(*knobs)
+        attach(self, self.record)
+
+    def at(self, point: Mapping[str, Any]) -> nn.Module:
+        """The network of a point, whole."""
+        return self.networks[self.places[point_key(point)]]
+
+    def forward(self, x: Tensor) -> Any:
+        return self.at({knob: self.record.read(knob) for knob in self.knobs})(x)
+
+
+def point_key(point: Mapping[str, Any]) -> str:
+    """An operating point as text, the same for the same values."""
+    return json.dumps(dict(point), sort_keys=True)
+
+
+def live_network(model: object, points: Sequence[Mapping[str, Any]]) -> nn.Module:
+    """A network of a program's own model: a module, or a function of images; with `points`, anything with a method `at`,
+    which is called with the knobs of each.
+
+    It is a copy. Each point gets a copy of the whole model, since `at` may set something in it. A model that cannot be
+    copied is used itself (`untouched` puts its modes back).
+
+    Raises:
+        ModelError: it is neither a module nor a function, or its `at` fails.
+    """
+    if not points:
+        return _as_network(_copy(model), repr(type(model).__name__))
+    networks: dict[str, nn.Module] = {}
+    for point in points:
+        key = point_key(point)
+        if key not in networks:
+            words = ", ".join(f"{knob}={value!r}" for knob, value in point.items())
+            try:
+                network = _copy(model).at(**point)  # type: ignore[attr-defined]
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ModelError(f"{type(model).__name__}.at({words}) fails: {reason}") from error
+            networks[key] = _as_network(network, f"{type(model).__name__}.at({words})")
+    return Tuned(networks, list(points[0]))
+
+
+def _as_network(model: object, name: str) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    if callable(model):
+        return Function(model)
+    raise ModelError(f"{name} is no model; valid: a torch.nn.Module, or a function of images that returns logits")
+
+
+def _copy(model: Any) -> Any:
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # Tensors with a history, open files, locks.
+        return model
+
+
+@contextmanager
+def untouched(model: object) -> Iterator[None]:
+    """Afterwards the modes of a program's own module, and what stands in for its `forward`, are as they were."""
+    modules = [module for held in held_modules(model) for module in held.modules()]
+    modes = [module.training for module in modules]
+    forwards = [module.__dict__.get("forward") for module in modules]
+    gradients = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters(False)]
+    try:
+        yield
+    finally:
+        for module, mode, forward in zip(modules, modes, forwards, strict=True):
+            module.training = mode
+            if forward is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = forward
+        for parameter, wanted in gradients:
+            parameter.requires_grad_(wanted)
+
+
+@torch.no_grad()
+def classes_of(model: object, image: Tensor) -> int | None:
+    """How many classes a module or function tells apart, from its logits of images [N, C, H, W] repeated to two; None if it
+    gives no such logits (the probe says why)."""
+    try:
+        network = _as_network(_copy(model), "")
+        modes = [(module, module.training) for module in network.modules()]
+        try:
+            logits = network.eval()(torch.cat([image, image])[:2])
+        finally:
+            for module, mode in modes:
+                module.training = mode
+    except Exception:
+        return None
+    logits = getattr(logits, "logits", logits)
+    return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.dim() == 2 else None

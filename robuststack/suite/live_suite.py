@@ -1,0 +1,111 @@
+"""The suite of one model of a running program, and the registry that knows that model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robuststack.errors import SuiteError
+from robuststack.plugin.registry import Registry
+from robuststack.suite.live_data import live_arrays, save_arrays
+from robuststack.suite.live_model import Points, expanded_points, live_defense, model_name
+from robuststack.suite.loading import board_name, suite_of
+from robuststack.suite.single_model import component_of
+from robuststack.suite.suite import Suite
+from robuststack.suite.yaml_source import YamlSource, override
+
+CALL = "robuststack.evaluate"
+LIVE_DATA = "data"
+"""What tables call arrays of the program."""
+
+
+def live_suite(
+    model: object,
+    registry: Registry,
+    *,
+    data: Any,
+    data_options: Mapping[str, Any],
+    folder: Path,
+    points: Points | Sequence[str],
+    attacks: Sequence[str],
+    eps: float | str | None,
+    norm: str | None,
+    draws: int | None,
+    limit: int | None,
+    stochastic: bool,
+    name: str | None,
+    overrides: Sequence[str],
+) -> Suite:
+    """A suite with `model` as its one defense, which is added to `registry`. Arrays are written into `folder`.
+
+    Raises:
+        RobustStackError: a model, data or an option that cannot be used, by the name of the argument.
+    """
+    if any(isinstance(point, str) for point in points) and not isinstance(points, Mapping):
+        raise SuiteError("points: those of a model in Python are mappings, such as points={'lambda_n': [0, 0.2, 1]}")
+    expanded = expanded_points(points) if points else []  # type: ignore[arg-type]
+    shown = name or model_name(model)
+    registry.add(shown, live_defense(model, expanded, stochastic=stochastic))
+    dataset = _dataset(model, registry, data, data_options, folder, expanded)
+    attack_parts = [component_of("attacks:", attack) for attack in attacks]
+    threat = {key: value for key, value in (("norm", norm), ("eps", eps)) if value is not None}
+    evaluate = {key: value for key, value in (("draws", draws), ("limit", limit)) if value is not None}
+    content = {
+        "datasets": [dataset],
+        "defenses": [{"name": shown, **({"points": expanded} if expanded else {})}],
+        "attacks": attack_parts,
+        "threat": threat,
+        "evaluate": evaluate,
+        "name": board_name(shown),
+        "description": f"{CALL}({shown}, data={'...' if not isinstance(data, str) else repr(data)},"
+        f" attacks={list(attacks)!r}{''.join(f', {key}={value!r}' for key, value in {**threat, **evaluate}.items())})",
+    }
+    marks: dict[tuple[str | int, ...], str] = {
+        (): CALL,
+        ("datasets", 0): "data",
+        ("defenses", 0): "model",
+        ("attacks",): "attacks",
+        **{("attacks", index): f"attacks: {attack}" for index, attack in enumerate(attacks)},
+        **{("threat", key): f"{key}={value!r}" for key, value in threat.items()},
+        **{("evaluate", key): f"{key}={value!r}" for key, value in evaluate.items()},
+    }
+    source = YamlSource(content, marks)
+    for assignment in overrides:
+        if override(source, assignment)[0] == "extends":
+            raise SuiteError(f"overrides: {assignment}: a model that is evaluated by itself extends no suite")
+    return suite_of(source, Path(board_name(shown)))
+
+
+def _dataset(
+    model: object,
+    registry: Registry,
+    data: Any,
+    options: Mapping[str, Any],
+    folder: Path,
+    points: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The dataset's part of the suite: a registered one by its name, or `npz` on the arrays of the program."""
+    if isinstance(data, str):
+        named = component_of("data:", data)
+        return {**named, "options": {**named["options"], **options}}
+    images, labels = live_arrays(data)
+    options = {**options, "path": str(save_arrays(images, labels, folder))}
+    if "classes" not in options and labels.dtype.kind in "iu" and images.ndim == 4:
+        classes = _classes(model, images, options, points)
+        # Test images alone need not show every class.
+        if classes is not None and len(labels) and classes > int(labels.max()) and int(labels.min()) >= 0:
+            options["classes"] = classes
+    registry.add(LIVE_DATA, registry.find("dataset", "npz").load())
+    return {"name": LIVE_DATA, "options": options}
+
+
+def _classes(model: object, images: Any, options: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> int | None:
+    import torch
+
+    from robuststack.engine.live_network import classes_of, live_network
+
+    first = torch.as_tensor(images[:1]).float()
+    first = first.permute(0, 3, 1, 2) if options.get("layout") == "nhwc" else first
+    first = first / first.max().clamp(min=1)
+    return classes_of(live_network(model, points[-1:]).get_submodule("networks.0") if points else model, first)
