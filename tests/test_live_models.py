@@ -16,7 +16,7 @@ import robuststack as rs
 from robuststack.errors import RobustStackError
 
 QUICK: dict[str, Any] = {"overrides": ["measure.latency=false"], "device": "cpu"}
-EPS = 0.03
+EPS = 0.07
 
 
 class Net(nn.Module):
@@ -83,7 +83,7 @@ def test_a_module_scores_as_in_a_plain_loop_and_stays_as_it_was(score: Any, net:
     assert (row.ca.value, row.worst.value) == pytest.approx(_fgsm(net.eval()))
     assert row.title == "Net"
     assert row.dataset == "data"
-    assert 30 < row.worst.value < row.ca.value
+    assert 10 < row.worst.value < row.ca.value
 
 
 def test_a_result_is_kept_until_the_model_changes(score: Any, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
