@@ -1,0 +1,74 @@
+"""The names of suites, and what else lies in their folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from robuststack.errors import SuiteError
+from robuststack.suite.loading import load_suite
+from suite_files import BASE, error_of, write
+
+
+def test_two_suites_of_one_name_in_a_folder_are_refused(tmp_path):
+    write(tmp_path, f"{BASE}name: mine\n", "other.yaml")
+    path = write(tmp_path, BASE)
+    assert error_of(path) == "mine.yaml: other.yaml is a suite named 'mine' too; give one of them another `name:`"
+    assert load_suite(path, ["name=yours"]).name == "yours"
+
+
+def test_suites_of_several_names_live_in_one_folder(tmp_path):
+    for name in ("mine.yaml", "yours.yaml"):
+        assert load_suite(write(tmp_path, BASE, name)).name == name.removesuffix(".yaml")
+
+
+def test_a_folder_or_a_dead_link_beside_a_suite_does_not_matter(tmp_path):
+    (tmp_path / "old.yaml").mkdir()
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    assert load_suite(write(tmp_path, BASE)).name == "mine"
+
+
+# --- files beside a suite, and their names
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("environment.yml", "name: mine\nchannels: [conda-forge]\ndependencies: [python=3.11]\n"),
+        ("compose.yaml", "name: mine\nservices: {web: {image: mine}}\n"),
+        ("broken.yaml", "name: mine\nattacks: [\n"),
+        ("list.yaml", "- name: mine\n"),
+        ("other.yaml", "description: of mine\ndatasets: digits\n"),
+        ("folder.yaml/inside.yaml", "name: mine\ndatasets: digits\n"),
+    ],
+)
+def test_what_is_no_suite_of_the_name_may_lie_beside_one(tmp_path, name, text):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert load_suite(write(tmp_path, BASE)).name == "mine"
+
+
+@pytest.mark.parametrize("text", ["name: mine\nextends: mine.yaml\n", '"name": "mine"\ndatasets: digits\n',
+                                  "{name: mine, attacks: fgsm}\n", "# no name\ndatasets: digits\n"])  # fmt: skip
+def test_two_suites_of_one_name_are_refused_however_they_say_it(tmp_path, text):
+    (tmp_path / ("mine.yml" if "no name" in text else "second.yaml")).write_text(text)
+    with pytest.raises(SuiteError, match=r"is a suite named 'mine' too; give one of them another `name:`$"):
+        load_suite(write(tmp_path, BASE))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my suite.yaml", "my-suite"),
+        ("a (2).yaml", "a-2"),
+        ("größe.yaml", "größe"),
+        (" .yaml", "suite"),
+        ("_x+y.yml", "x-y"),
+    ],
+)
+def test_a_file_of_any_name_gives_its_board_a_plain_one(tmp_path, file, name):
+    assert load_suite(write(tmp_path, BASE, file)).name == name
+
+
+def test_a_name_that_yaml_1_1_reads_as_false_is_a_name(tmp_path):
+    assert load_suite(write(tmp_path, BASE + "name: no")).name == "no"
+    assert load_suite(write(tmp_path, BASE + "train: {epochs: 010}")).train[0].epochs == 10
