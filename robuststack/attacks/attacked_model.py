@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.layers.condition import View
-from robuststack.layers.normal import quantile_table
+from robuststack.layers.normal import TableUse, quantile_table
 
 ROUNDING = {"float32": 1e-4, "bf16": 2.0**-5}
 """How far a logit may be off after all layers of a network, relative to the largest logit."""
@@ -36,11 +36,13 @@ class Float32:
 
 
 class Tally:
-    """What is counted of an attack's model: forward passes and, of the images that are not fooled yet, gradients in all,
-    those that are zero, and those that are not finite. A failing gradient looks like robustness."""
+    """What is counted of an attack's model: forward passes, noise draws from the table of normal quantiles and, of the
+    images that are not fooled yet, gradients in all, those that are zero, and those that are not finite. A failing gradient
+    looks like robustness."""
 
     def __init__(self, device: torch.device) -> None:
         self.calls = 0
+        self.table = TableUse()
         self.gradients = torch.zeros(3, device=device)
 
     def watch(self, gradient: Tensor, counted: Tensor) -> None:
@@ -83,7 +85,7 @@ class AttackedModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.tally is not None:
             self.tally.calls += 1
-        with quantile_table(), self.runtime.autocast():
+        with quantile_table(self.tally.table if self.tally else None), self.runtime.autocast():
             return self.view(x).float()  # type: ignore[no-any-return]
 
     def passes(self, draws: int) -> list[tuple[AttackedModel, float]]:

@@ -33,6 +33,8 @@ class Seen:
     """Whether the model's mode and buffers were left alone; they were put back."""
     calls: int
     """Forward passes of the model."""
+    table_draws: int
+    """Noise draws that were looked up in the table of normal quantiles."""
     gradients: int
     """Of images that were not fooled yet."""
     gradients_zero: int
@@ -54,6 +56,7 @@ def checks(blocks: Iterable[Seen]) -> dict[str, float | bool]:
         "not_finite": sum(block.not_finite for block in seen),
         "state_kept": all(block.state_kept for block in seen),
         "calls": sum(block.calls for block in seen),
+        "table_draws": sum(block.table_draws for block in seen),
         "folded": sum(block.folded for block in seen),
         **({name: 100 * count / gradients for name, count in failing.items()} if gradients else {}),
     }
@@ -122,6 +125,7 @@ def attack_block(
         not_finite=int((~finite).sum()),
         state_kept=kept,
         calls=tally.calls,
+        table_draws=tally.table.draws,
         gradients=gradients,
         gradients_zero=zero,
         gradients_not_finite=broken,

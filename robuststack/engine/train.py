@@ -21,7 +21,7 @@ from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
-from robuststack.layers.normal import quantile_table
+from robuststack.layers.normal import TableUse, quantile_table
 from robuststack.plugin.attack import GradientAttack, Loss
 from robuststack.plugin.dataset import Augmentation
 from robuststack.plugin.defense import Defense
@@ -63,6 +63,7 @@ class Step:
         self.x = self.y = torch.empty(0)
         self.loss = torch.zeros((), device=runtime.device)
         self.seen: dict[str, tuple[Tensor, int]] = {}
+        self.table = TableUse()
         self.runtime, self.seed = runtime, seed
         self._attack, self._threat = attack, threat
         self._number = self._attacks = 0
@@ -128,7 +129,7 @@ def learn(
     """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]."""
     step.begin(x, y, epoch, number)
     optimizer.zero_grad(set_to_none=True)
-    with seeded(step.seed, "step", epoch, number), step.runtime.autocast(), quantile_table():
+    with seeded(step.seed, "step", epoch, number), step.runtime.autocast(), quantile_table(step.table):
         defense.training_step(step)
     optimizer.step()
     # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
@@ -165,7 +166,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, epoch)
         model.train()
-        step.seen = {}
+        step.seen, step.table = {}, TableUse()
         losses = []
         batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
         for number, (x, y) in enumerate(batches):
@@ -174,7 +175,12 @@ def train(
         loss = _mean_loss(losses, epoch, recipe)
         defense.after_epoch(model, optimizer, epoch, recipe.epochs)
         state.epoch = epoch + 1
-        metrics = {"loss": loss, "steps": len(losses), "seconds": time.perf_counter() - started}
+        metrics = {
+            "loss": loss,
+            "steps": len(losses),
+            "table_draws": step.table.draws,
+            "seconds": time.perf_counter() - started,
+        }
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         if recipe.checkpoint == "best" and validation is not None:
             metrics["validation_ra"] = _validate(state, defense, validation, attack, threat, recipe, runtime, seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -19,21 +20,30 @@ MANY = 1 << 18
 """From so many numbers on, a processor may look them up: torch computes them in one thread, and takes twice as long."""
 BLOCK = 1 << 18  # Numbers at a time, so that a block's random bits are still in the cache when they are used.
 
-_TABLE_SERVES = ContextVar("_TABLE_SERVES", default=False)
+
+@dataclass
+class TableUse:
+    """How many draws came from the table of quantiles."""
+
+    draws: int = 0
+
+
+_TABLE_USE: ContextVar[TableUse | None] = ContextVar("_TABLE_USE", default=None)
 
 
 @contextmanager
-def quantile_table() -> Iterator[None]:
+def quantile_table(use: TableUse | None = None) -> Iterator[None]:
     """Let large draws on a processor come from the table of quantiles, in this thread and until the block ends.
 
-    Only training steps and the model that attacks see stand inside of it. What judges, freezes, measures or exports a model
-    draws from torch: no number of the table is beyond 4.33, where 15 in a million of a normal distribution would be.
+    They are counted in `use`; without one, in that of the block around this one. Only training steps and the model that
+    attacks see stand inside of it. What judges, freezes, measures or exports a model draws from torch: no number of the
+    table is beyond 4.33, where 15 in a million of a normal distribution would be.
     """
-    token = _TABLE_SERVES.set(True)
+    token = _TABLE_USE.set(use or _TABLE_USE.get() or TableUse())
     try:
         yield
     finally:
-        _TABLE_SERVES.reset(token)
+        _TABLE_USE.reset(token)
 
 
 def standard_normal(like: Tensor) -> Tensor:
@@ -44,18 +54,22 @@ def standard_normal(like: Tensor) -> Tensor:
     """
     last = like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
     shape = like.permute(0, 2, 3, 1).shape if last else like.shape
-    if _is_looked_up(like):
+    use = _table_use(like)
+    if use is not None:
         drawn = _looked_up(like.numel()).view(shape)
+        use.draws += 1
     else:
         drawn = torch.randn(shape, device=like.device, dtype=like.dtype)
     return drawn.permute(0, 3, 1, 2) if last else drawn
 
 
-def _is_looked_up(like: Tensor) -> bool:
+def _table_use(like: Tensor) -> TableUse | None:
+    """Where a draw of the size of `like` is counted, if it is looked up."""
     # Numbers that are looked up would be constants of a compiled program, whatever stands around it.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _TABLE_SERVES.get():  # type: ignore[attr-defined]
-        return False
-    return like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return None
+    large = like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= MANY
+    return _TABLE_USE.get() if large else None
 
 
 def _looked_up(count: int) -> Tensor:

@@ -18,6 +18,10 @@ SEVERAL_SEEDS = (
     "With several seeds a figure is their mean, and the lowest and the highest of them stand behind its interval, in"
     " brackets: each training seed as the mean over its attack seeds, or each attack seed of a single training seed."
 )
+TABLE = (
+    "In training and attacks, large noise draws were looked up in a table of 65,536 normal quantiles, none beyond 4.33"
+    " standard deviations ({}); judging draws from torch."
+)
 JSON_FILE = "Job ids, resolved options and per-seed figures stand in the JSON file of the same name."
 
 
@@ -33,6 +37,8 @@ def method_text(board: Board) -> str:
         lines += _group(heading, group, rows[0].protocol)
     lines += [f"**Suspicious:** {line}." for line in doubtful_rows(rows)]
     lines.append(_computed_with(board))
+    if looked_up := dict.fromkeys(row.defense for row in rows if row.effort.table_draws):
+        lines.append(TABLE.format(_listed(looked_up)))
     if any(row.ca.seeds for row in rows):
         lines.append(SEVERAL_SEEDS)
     lines.append(JSON_FILE)

@@ -159,6 +159,9 @@ class Effort(Record):
     """Optimiser steps of each training seed."""
     calls: dict[str, Count]
     """Attack -> how often it called the model, over all seeds."""
+    table_draws: Count
+    """Noise draws of training and attacks from the table of 65,536 normal quantiles, over all seeds. Large draws on a
+    processor come from it; judging draws from torch."""
 
 
 class Checks(Record):

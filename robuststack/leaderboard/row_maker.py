@@ -110,7 +110,9 @@ def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:
 def _effort(
     trained: list[dict[str, Any]], row: RowPlan, protocol: str, results: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """What was really done: epochs and optimiser steps of each training seed, and each attack's calls of the model."""
+    """What was really done: epochs and optimiser steps of each training seed, each attack's calls of the model, and the
+    noise draws that came from the table of normal quantiles."""
+    attacks = [results[job]["checks"] for job in dict.fromkeys(row.images.values())]
     return {
         "epochs": [len(model["history"]) for model in trained],
         "steps": [int(sum(epoch["steps"] for epoch in model["history"])) for model in trained],
@@ -118,6 +120,10 @@ def _effort(
             name: sum(int(results[row.images[job]]["checks"]["calls"]) for job in score.jobs.values())
             for name, score in row.robust[protocol].items()
         },
+        "table_draws": int(
+            sum(epoch["table_draws"] for model in trained for epoch in model["history"])
+            + sum(attack["table_draws"] for attack in attacks)
+        ),
     }
 
 

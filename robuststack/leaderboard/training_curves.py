@@ -6,7 +6,7 @@ from robuststack.leaderboard.board import TrainingCurve
 from robuststack.plan.plan import Plan
 from robuststack.running.pipeline import Outcome
 
-NOT_DRAWN = ("steps", "seconds")
+NOT_DRAWN = ("steps", "table_draws", "seconds")
 
 
 def training_curves(plan: Plan, outcome: Outcome) -> dict[str, TrainingCurve]:

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 import torch
 
-from robuststack.layers.normal import BLOCK, MANY, quantile_table, standard_normal
+from robuststack.layers.normal import BLOCK, MANY, TableUse, quantile_table, standard_normal
 
 MANY_SHAPES = [(512, 64, 3, 3), (513, 521), (1024, 2 * BLOCK // 1024 + 3)]
 """More than one block, and counts that no block and no word of random bits divides."""
@@ -162,3 +162,14 @@ def test_the_table_serves_until_its_block_ends_whatever_ends_it():
         return torch.equal(drawn(), plain) and not torch.equal(inside, plain)
 
     assert in_a_thread(work)
+
+
+def test_draws_from_the_table_are_counted_by_the_block_that_asks():
+    use, large = TableUse(), torch.empty(MANY)
+    with quantile_table(use):
+        standard_normal(large)
+        with quantile_table():
+            standard_normal(large)
+        standard_normal(torch.empty(MANY - 1))
+    standard_normal(large)
+    assert use.draws == 2

@@ -10,6 +10,7 @@ import pytest
 import robuststack as rs
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.figures import measured
+from robuststack.layers import normal
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board_file import read_board, write_board
 from robuststack.leaderboard.board_labels import read_labels
@@ -139,6 +140,27 @@ def test_no_attack_had_to_be_corrected(rows):
         assert row.checks.clipped < 1e-6
         assert row.checks.not_finite == 0
         assert row.checks.state_kept is True
+
+
+def test_a_row_says_how_often_the_table_of_normal_quantiles_served(small_suite, monkeypatch):
+    monkeypatch.setattr(normal, "MANY", 1)
+    looked_up, table = [], normal._looked_up
+    monkeypatch.setattr(normal, "_looked_up", lambda count: looked_up.append(count) or table(count))
+    overrides = [
+        "train.epochs=1",
+        "datasets.options.images=100",
+        "defenses=[none, {name: float, points: {lambda_n: 1}}]",
+    ]
+    result = rs.run(
+        small_suite,
+        store=small_suite.parent / "store",
+        leaderboard=None,
+        device="cpu",
+        overrides=[*overrides, "attacks=fgsm"],
+    )
+    plain, noisy = result.rows
+    assert plain.effort.table_draws == 0
+    assert noisy.effort.table_draws == len(looked_up) > 100, "in training and in the attack; judging takes none"
 
 
 def test_rows_made_again_are_the_same_and_are_plain_json(trained, store):

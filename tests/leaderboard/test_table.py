@@ -193,3 +193,11 @@ def test_every_seed_stands_beside_the_mean(board):
     assert body(table)[0][2] == body(table)[0][5] == "8.5 [0.0, 91.1] (2.0-15.0)"
     assert heading == "Each seed"
     assert body(by_seed) == [["tradeoff, resnet8", "none", "-", "0/0: 2.0, 1/0: 15.0", "0/0: 2.0, 1/0: 15.0"]]
+
+
+def test_noise_from_a_table_is_told_with_the_defenses_that_drew_it(board):
+    assert "normal quantiles" not in markdown(board, {})
+    last = board.rows[3]
+    looked_up = changed(last, effort=changed(last.effort, table_draws=7))
+    text = markdown(changed(board, rows=(board.rows[0], looked_up)), {})
+    assert "table of 65,536 normal quantiles, none beyond 4.33 standard deviations (float)" in text

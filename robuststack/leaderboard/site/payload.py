@@ -116,6 +116,7 @@ def _texts(row: Row) -> dict[str, Any]:
             "epochs run": _listed(row.effort.epochs),
             "optimiser steps": _listed(row.effort.steps),
             "model calls of the attacks": options_text(row.effort.calls) or "none",
+            "noise draws from a table": f"{row.effort.table_draws:,}",
         },
     }
 
