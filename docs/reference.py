@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 import robuststack as rs
 from robuststack.cli import COMMANDS, commands
+from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.site.page import contents, read_boards
 from robuststack.plugin import hookspecs
@@ -33,6 +34,7 @@ ROOT = Path(__file__).parent.parent
 LEADERBOARD = ROOT / "leaderboard"
 OURS = "robuststack"
 PLACEHOLDER = "<!-- a row -->"
+CHECKS_PLACEHOLDER = "<!-- checks -->"
 CONTRACTS = (
     rs.Defense, rs.Architecture, rs.Dataset, rs.Attack, rs.GradientAttack,
     rs.TrainStep, rs.Setting, rs.Scoring, Component,
@@ -52,8 +54,14 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put a row of the committed leaderboard where a page asks for one."""
-    return markdown.replace(PLACEHOLDER, one_row()) if PLACEHOLDER in markdown else markdown
+    """Put a row of the committed leaderboard, or the audit's checks, where a page asks for them."""
+    markdown = markdown.replace(PLACEHOLDER, one_row()) if PLACEHOLDER in markdown else markdown
+    return markdown.replace(CHECKS_PLACEHOLDER, check_rows())
+
+
+def check_rows() -> str:
+    """The rows of a table of the audit's checks."""
+    return "\n".join(f"| `{check.name}` | {check.question} |" for check in CHECKS)
 
 
 def pages() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robuststack.api import Result, Trained, evaluate, load_model, load_suite, run
+    from robuststack.api import AuditResult, Result, Trained, audit, evaluate, load_model, load_suite, run
     from robuststack.errors import DatasetError, PluginError, RobustStackError
     from robuststack.leaderboard.board import Board
     from robuststack.leaderboard.board_labels import Labels
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from robuststack.selection import stratified
 
 _EXPORTS = {
-    "robuststack.api": ["Result", "Trained", "evaluate", "load_model", "load_suite", "run"],
+    "robuststack.api": ["AuditResult", "Result", "Trained", "audit", "evaluate", "load_model", "load_suite", "run"],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
     "robuststack.leaderboard.board": ["Board"],
     "robuststack.leaderboard.board_labels": ["Labels"],
@@ -53,6 +53,7 @@ _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = [
     "Architecture",
     "Attack",
+    "AuditResult",
     "Augmentation",
     "Board",
     "Dataset",
@@ -77,6 +78,7 @@ __all__ = [
     "TrainStep",
     "Trained",
     "__version__",
+    "audit",
     "evaluate",
     "hookimpl",
     "load_board",

@@ -38,6 +38,8 @@ COMMANDS = [
     ["run", "SUITE", "--dry-run"],
     ["run", "--help"],
     ["evaluate", "--help"],
+    ["audit", "--help"],
+    ["schema", "--audit"],
     ["export", "--help"],
     ["rejudge", "--help"],
     ["schema"],

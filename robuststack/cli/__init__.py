@@ -19,6 +19,7 @@ from robuststack.errors import RobustStackError, SuiteError, did_you_mean
 
 COMMANDS = {
     "run": "Train, attack and measure what a suite declares, and write its leaderboard.",
+    "audit": "Check whether the figures of a suite or a leaderboard can be believed.",
     "evaluate": "Attack and measure one finished model, without a suite.",
     "export": "Write a trained model at an operating point as safetensors, a torch.export program or ONNX.",
     "rejudge": "Score the kept adversarial images of an attack job again.",

@@ -86,7 +86,7 @@ def print_result(result: Result) -> int:
     if result.rows:
         click.echo(f"\n{result.table()}\n")
     for path in result.files:
-        click.echo(f"wrote {_from_here(path)}")
+        click.echo(f"wrote {from_here(path)}")
     return print_failures(result)
 
 
@@ -98,7 +98,7 @@ def print_suspicions(rows: Iterable[Row]) -> None:
         click.echo(f"robuststack: suspicious: {line}", err=True)
 
 
-def _from_here(path: Path) -> Path:
+def from_here(path: Path) -> Path:
     """A path inside the working directory as a user would write it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 

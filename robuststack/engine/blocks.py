@@ -25,7 +25,7 @@ from robuststack.engine.judge import judge_block
 from robuststack.engine.workspace import Made, Workspace
 from robuststack.errors import StoreError
 from robuststack.plan.job import IMAGES, Job
-from robuststack.plan.specs import AttackSpec, JudgeSpec
+from robuststack.plan.specs import AttackSpec, BlocksSpec, ImageSelection, JudgeSpec, parse_spec
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.dataset import Dataset
 from robuststack.running.store import Block
@@ -37,7 +37,8 @@ LABELS = "labels.safetensors"
 def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
     """What, beside its specification and source code, decides what a job comes to: the hashes of the weights that it scores
     and of the images that it judges and, of a model that a function returned, what it says of the last block."""
-    spec = _spec(job)
+    spec = job.spec
+    assert isinstance(spec, BlocksSpec)
     made = workspace.made(spec, job.digest)
     known: dict[str, str | None] = {"model_sha256": made.weights}
     if job.calls_function:
@@ -48,7 +49,7 @@ def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
     return known
 
 
-def _witness(spec: AttackSpec | JudgeSpec, made: Made, workspace: Workspace) -> str:
+def _witness(spec: BlocksSpec, made: Made, workspace: Workspace) -> str:
     """A hash of the labels that the model gives the last block of clean images. Weights and source code do not tell all
     that a user's model computes: it may read a file, or call code that no digest follows."""
     defense, model = workspace.model(made)
@@ -92,10 +93,7 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
         facts: dict[str, Any] = asdict(seen)
     else:
         if spec.images:
-            judged = workspace.images(spec.images)[0]
-            if len(judged) != len(data):
-                raise StoreError(f"{spec.images} has {len(judged)} images, and {job.id} is to judge {len(data)}")
-            data = Data(judged, data.labels)
+            data = Data(_judged(job.id, spec.images, spec.selection, made, workspace), data.labels)
         x, y = data.batch(rows)
         labels = judge_block(
             view, x, spec.draws, seed=spec.seed, stream=spec.stream, number=number, eight_bit=spec.eight_bit
@@ -105,6 +103,22 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
         content = safetensors.numpy.save({"labels": kept})
         facts = {"right": right, "judged": labels.numel()}
     return Block(number, content, {**facts, "seconds": time.perf_counter() - started})
+
+
+def _judged(job: str, attack: str, selection: ImageSelection, made: Made, workspace: Workspace) -> Tensor:
+    """The images of an attack job that a judge job judges: all of them, or those of its own smaller selection.
+
+    Raises:
+        StoreError: the attack job does not have them.
+    """
+    images = workspace.images(attack)[0]
+    crafted = parse_spec(workspace.store.result(attack))
+    assert isinstance(crafted, AttackSpec)
+    labels = workspace.data(made.spec.dataset)[selection.split].labels.cpu().numpy()
+    there, wanted = crafted.selection.rows(labels), selection.rows(labels)
+    if len(images) != len(there) or not np.isin(wanted, there).all():
+        raise StoreError(f"{attack} has {len(images)} images, and not all of the {len(wanted)} that {job} is to judge")
+    return images if len(wanted) == len(there) else images[torch.from_numpy(np.searchsorted(there, wanted))]
 
 
 def assemble(

@@ -20,12 +20,13 @@ from robuststack.engine import measure as measuring
 from robuststack.engine import train as training
 from robuststack.engine.fitted import fit
 from robuststack.engine.object_hash import object_hash
+from robuststack.engine.probes import probed
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.hardware import Hardware, cpu_name
 from robuststack.layers.condition import View
 from robuststack.plan.job import IMAGES, Job
-from robuststack.plan.specs import AttackSpec, JudgeSpec, MeasureSpec, TrainSpec
+from robuststack.plan.specs import AttackSpec, BlocksSpec, JudgeSpec, MeasureSpec, ProbeSpec, TrainSpec
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Dataset
@@ -52,6 +53,8 @@ def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
         result, files = _train(job, job.spec, workspace, report)
     elif isinstance(job.spec, MeasureSpec):
         result, files = _measure(job, job.spec, workspace)
+    elif isinstance(job.spec, ProbeSpec):
+        result, files = {**blocks.basis(job, workspace), **probed.probe(job.spec, job.digest, workspace)}, {}
     else:
         result, files = _in_blocks(job, workspace, report)
     head = {"id": job.id, "kind": job.kind, "label": job.label, "digest": job.digest, "spec": job.spec.plain()}
@@ -66,7 +69,7 @@ def _kept(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     if not workspace.store.has(job.id, job.digest, also=job.also):
         return None
     result = workspace.store.result(job.id)
-    if isinstance(job.spec, AttackSpec | JudgeSpec):
+    if isinstance(job.spec, BlocksSpec):
         now = blocks.basis(job, workspace)
     else:
         assert job.spec.described is not None

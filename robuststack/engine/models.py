@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -15,19 +14,13 @@ from robuststack.engine.checkpoints import load_user_weights, misfit
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.user_function import call_function
 from robuststack.errors import StoreError
-from robuststack.plan.specs import ComponentSpec, ModelSpec
+from robuststack.plan.components import component
+from robuststack.plan.specs import ModelSpec
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
-from robuststack.suite.smoke import StandIn
-
-
-def component(registry: Registry, kind: str, spec: ComponentSpec) -> Any:
-    """The component that a job wrote down."""
-    created = registry.create(kind, spec.name, {**spec.options, **spec.places})
-    return StandIn(created, spec.stand_in) if spec.stand_in else created
 
 
 def build(

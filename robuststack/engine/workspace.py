@@ -20,12 +20,12 @@ from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware
 from robuststack.layers.folding import Folding
+from robuststack.plan.components import component
 from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.specs import (
-    AttackSpec,
+    BlocksSpec,
     ComponentSpec,
     ImageSelection,
-    JudgeSpec,
     ModelSpec,
     TrainSpec,
     parse_spec,
@@ -69,7 +69,7 @@ class Workspace:
         return Runtime(self.hardware)
 
     def component(self, kind: str, spec: ComponentSpec) -> Any:
-        return models.component(self.registry, kind, spec)
+        return component(self.registry, kind, spec)
 
     def data(self, spec: ComponentSpec) -> dict[Split, Data]:
         """The splits of a dataset, loaded once.
@@ -90,8 +90,8 @@ class Workspace:
         data = self.data(spec)[selection.split]
         return data.at(selection.rows(data.labels.cpu().numpy()))
 
-    def made(self, spec: AttackSpec | JudgeSpec, digest: str | None = None) -> Made:
-        """What the model of an attack or judge job is, for a job of that digest.
+    def made(self, spec: BlocksSpec, digest: str | None = None) -> Made:
+        """What the model of an attack, judge or probe job is, for a job of that digest.
 
         Raises:
             StoreError: another run has retrained it with other source code.
@@ -142,7 +142,7 @@ class Workspace:
         assert spec.described is not None
         parts = spec.described
         dataset: Dataset = self.component("dataset", parts.dataset)
-        if isinstance(spec, AttackSpec | JudgeSpec):
+        if isinstance(spec, BlocksSpec):
             defense, model = self.model(Made(spec.model, parts))
         else:
             defense = self.component("defense", parts.defense)

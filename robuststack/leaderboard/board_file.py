@@ -44,7 +44,7 @@ def claim(plan: Plan, folder: Path) -> None:
     written = content.get("suite_file") if isinstance(content, dict) else None
     if not isinstance(written, str):
         raise LeaderboardError(f"{path} is not a leaderboard written by robuststack; use another --leaderboard")
-    own = _suite_file(plan, folder)
+    own = suite_place(plan, folder)
     if written != own:
         raise LeaderboardError(
             f"{path} is the leaderboard of {written}, and {own} is named {plan.suite.name!r} too; give one of them another"
@@ -117,7 +117,7 @@ def write_board(
     """
     complete = plan.complete and len(rows) == len(plan.rows)
     stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
-    board = make_board(plan, rows, complete=complete, training=training, suite_file=_suite_file(plan, folder))
+    board = make_board(plan, rows, complete=complete, training=training, suite_file=suite_place(plan, folder))
     json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
     drawings = {file_name(stem, drawing): draw(drawing, rows) for drawing in plan.suite.figures}
     pictures = {name: content for name, content in drawings.items() if content is not None}
@@ -134,5 +134,6 @@ def write_board(
     return [json_path, markdown_path, labels_path, *(folder / name for name in pictures)]
 
 
-def _suite_file(plan: Plan, folder: Path) -> str:
+def suite_place(plan: Plan, folder: Path) -> str:
+    """Where the suite's file lies, seen from the leaderboard's folder."""
     return Path(os.path.relpath(plan.suite.file.resolve(), folder.resolve())).as_posix()

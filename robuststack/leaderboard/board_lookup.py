@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robuststack.errors import LeaderboardError, did_you_mean
 from robuststack.leaderboard import board_labels
+from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import Labels
@@ -52,7 +53,7 @@ def find_board(name: str, folder: Path) -> Path:
     for path in (expanded(name), folder / f"{name}.json"):
         if path.is_file():
             return path
-    there = [path.stem for path in folder.glob("*.json")]
+    there = [path.stem for path in board_files(folder)]
     raise LeaderboardError(f"no leaderboard {name!r} in {folder}: {did_you_mean(name, there)}")
 
 

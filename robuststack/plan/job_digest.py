@@ -9,19 +9,28 @@ from robuststack.plan.source_digest import source_digest
 from robuststack.plan.specs import Kind
 from robuststack.plugin.component import Component
 
-MODULES: dict[Kind, str] = {"train": "train", "attack": "attack", "judge": "judge", "measure": "measure"}
+MODULES: dict[Kind, str] = {
+    "train": "train",
+    "attack": "attack",
+    "judge": "judge",
+    "measure": "measure",
+    "probe": "probes.probed",
+}
 """The engine's module behind each kind of job."""
 ALONE = ("jobs", "blocks", "workspace", "models")
 """Modules of the engine that serve all kinds: what they import belongs to one kind or another."""
 
 
-def job_digest(kind: Kind, components: Iterable[Component], before: Sequence[Job] = ()) -> str:
-    """The digest of a job that uses `components` and comes after the jobs `before`.
+def job_digest(
+    kind: Kind, components: Iterable[Component], before: Sequence[Job] = (), *, probe: str | None = None
+) -> str:
+    """The digest of a job that uses `components` and comes after the jobs `before`; a probe job names its `probe`.
 
     A retrained model makes its attack results stale, and other images their judging, so a digest ends with those of the
     jobs before it.
     """
     classes = [base for component in components for base in type(component).__mro__ if base is not object]
-    modules = [f"robuststack.engine.{MODULES[kind]}", *(base.__module__ for base in classes)]
+    module = f"probes.{probe}" if probe else MODULES[kind]
+    modules = [f"robuststack.engine.{module}", *(base.__module__ for base in classes)]
     own = source_digest(modules, alone=[f"robuststack.engine.{name}" for name in ALONE])
     return ".".join([own, *(job.digest for job in before)])

@@ -8,17 +8,16 @@ from typing import Any
 
 from robuststack import hardware
 from robuststack.errors import RobustStackError, StoreError
+from robuststack.plan.components import component, model_components
 from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
 from robuststack.plan.plan import Plan
-from robuststack.plan.specs import AttackSpec, ComponentSpec, JudgeSpec, ModelSpec, TrainSpec, parse_spec
-from robuststack.plugin.component import Component
+from robuststack.plan.specs import AttackSpec, JudgeSpec, ModelSpec, TrainSpec, parse_spec
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart
-from robuststack.suite.smoke import StandIn
 from robuststack.suite.suite import Evaluate, Suite
 
 
@@ -67,7 +66,7 @@ def plan_rejudging(
     spec = parse_spec(result)
     assert isinstance(spec, AttackSpec)
     trained, model = _trained(store, spec, result)
-    defense: Defense = _component(registry, "defense", model.defense)
+    defense: Defense = component(registry, "defense", model.defense)
     setting = reference[1].setting if reference else spec.setting
     if point is not None:
         point = defense.whole_point(point)
@@ -77,8 +76,8 @@ def plan_rejudging(
     elif draws is None:
         draws = reference[1].draws if reference and reference[1].setting.stochastic else Evaluate().draws
 
-    scored = _components(registry, spec.foreign) if spec.foreign else []
-    components = [*scored, _component(registry, "attack", spec.attack)]
+    scored = model_components(registry, spec.foreign) if spec.foreign else []
+    components = [*scored, component(registry, "attack", spec.attack)]
     before = [trained] if trained else []
     needs = tuple(need.id for need in before)
     # Images that are there are those of the code that made them.
@@ -152,15 +151,3 @@ def _trained(store: Store, spec: AttackSpec, result: Mapping[str, Any]) -> tuple
     trained = parse_spec(made)
     assert isinstance(trained, TrainSpec)
     return Job(spec.model, made["label"], trained, made["digest"]), trained.model
-
-
-def _component(registry: Registry, kind: str, spec: ComponentSpec) -> Any:
-    created = registry.create(kind, spec.name, {**spec.options, **spec.places})
-    return StandIn(created, spec.stand_in) if spec.stand_in else created
-
-
-def _components(registry: Registry, model: ModelSpec) -> list[Component]:
-    """What the digest of a job holds about a model that no job here trains."""
-    network = [_component(registry, "architecture", model.architecture)] if model.architecture else []
-    parts = (("dataset", model.dataset), ("defense", model.defense))
-    return [*(_component(registry, kind, part) for kind, part in parts), *network]

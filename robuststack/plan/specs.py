@@ -32,7 +32,7 @@ from robuststack.suite.recipe import Recipe
 from robuststack.suite.suite import Evaluate, Measure
 from robuststack.suite.user_model import UserModel
 
-Kind = Literal["train", "attack", "judge", "measure"]
+Kind = Literal["train", "attack", "judge", "measure", "probe"]
 
 
 class Spec(BaseModel):
@@ -188,7 +188,7 @@ class TrainSpec(Spec):
 
 
 class BlocksSpec(Spec):
-    """What attack and judge jobs share: a model under a setting, and images in blocks."""
+    """What attack, judge and probe jobs share: a model under a setting, and images in blocks."""
 
     model: str
     """The id of its train job, or one of its own where no job here trains it."""
@@ -223,12 +223,28 @@ class JudgeSpec(BlocksSpec):
 
     kind: ClassVar[Kind] = "judge"
     images: str | None
-    """The attack job whose images are judged; None for the clean ones."""
+    """The attack job whose images are judged, those of them that `selection` takes; None for the clean ones."""
     eight_bit: bool = False
     """Round the images to multiples of 1/255 first, as an image file would."""
     draws: int
     stream: Literal["judge", "rejudge"] = "judge"
     """Names the noise, beside the seed: every attack of a point is judged on the same."""
+
+
+class ProbeSpec(BlocksSpec):
+    """Look at a live model, as a check of the audit does, and keep what was seen as facts."""
+
+    kind: ClassVar[Kind] = "probe"
+    probe: str
+    """A module of `robuststack.engine.probes`."""
+    revision: int
+    """Raised when what the probe looks at changes."""
+    attack: ComponentSpec | None = None
+    """The attack that is looked at, if the probe looks at one."""
+    threat: Threat
+    precision: str
+    draws: int
+    """Noise draws that judge an image; 1 at a deterministic point."""
 
 
 class MeasureSpec(Spec):
@@ -248,9 +264,9 @@ class MeasureSpec(Spec):
         return self.model
 
 
-JobSpec = TrainSpec | AttackSpec | JudgeSpec | MeasureSpec
-SPECS: dict[str, type[TrainSpec] | type[AttackSpec] | type[JudgeSpec] | type[MeasureSpec]] = {
-    spec.kind: spec for spec in (TrainSpec, AttackSpec, JudgeSpec, MeasureSpec)
+JobSpec = TrainSpec | AttackSpec | JudgeSpec | ProbeSpec | MeasureSpec
+SPECS: dict[str, type[TrainSpec] | type[AttackSpec] | type[JudgeSpec] | type[ProbeSpec] | type[MeasureSpec]] = {
+    spec.kind: spec for spec in (TrainSpec, AttackSpec, JudgeSpec, ProbeSpec, MeasureSpec)
 }
 
 

@@ -15,6 +15,7 @@ import robuststack as rs
 from robuststack import hookimpl
 from robuststack.errors import RobustStackError, StoreError, SuiteError
 from robuststack.hardware import Hardware
+from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_maker import make_board
@@ -709,7 +710,7 @@ def stale_rows(path: Path, registry: Registry) -> list[str]:
 
 
 def test_every_committed_leaderboard_comes_from_its_suite_file(registry):
-    boards = sorted((ROOT / "leaderboard").glob("*.json"))
+    boards = board_files(ROOT / "leaderboard")
     assert boards
     for path in boards:
         assert stale_rows(path, registry) == [], f"{path.name} is stale: run its suite again"

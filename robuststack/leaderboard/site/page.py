@@ -10,6 +10,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.site.payload import payload
@@ -62,7 +63,7 @@ def read_boards(folder: Path) -> dict[str, Board]:
     Raises:
         LeaderboardError: there is none, or a file is not one.
     """
-    paths = sorted(folder.glob("*.json"))
+    paths = board_files(folder)
     if not paths:
         raise LeaderboardError(f"no leaderboards (*.json) in {folder}: `robuststack run SUITE` writes one there")
     boards = {path.stem: read_board(path) for path in paths}

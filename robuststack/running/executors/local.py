@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from robuststack.errors import JobFailed, ModelError, PluginError, RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
-from robuststack.plan.specs import AttackSpec, MeasureSpec, ModelSpec
+from robuststack.plan.specs import AttackSpec, MeasureSpec, ModelSpec, ProbeSpec
 from robuststack.plugin.registry import Registry
 from robuststack.running.pipeline import Report
 from robuststack.running.store import Store
@@ -22,6 +22,7 @@ BATCH = {
     "train": "train.batch_size",
     "attack": "evaluate.block",
     "judge": "evaluate.block",
+    "probe": "evaluate.block",
     "measure": "measure.batch_size",
 }
 """What the memory that a job needs grows with."""
@@ -115,8 +116,8 @@ class LocalExecutor:
     def _needs_gradients(self, job: Job) -> bool:
         if job.kind == "train":
             return True
-        attack = isinstance(job.spec, AttackSpec) and self.workspace.component("attack", job.spec.attack)
-        return bool(attack and attack.needs_gradients)
+        attack = job.spec.attack if isinstance(job.spec, AttackSpec | ProbeSpec) else None
+        return bool(attack and self.workspace.component("attack", attack).needs_gradients)
 
     def start(self, job: Job) -> None:
         self._job = job

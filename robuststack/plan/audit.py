@@ -1,0 +1,249 @@
+"""What an audit plans with: one trained model of a row at its operating point, and the images that checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from robuststack.errors import RobustStackError
+from robuststack.plan.derived import DerivedJobs
+from robuststack.plan.job import Job
+from robuststack.plan.plan import HEADLINE, Plan, RowPlan
+from robuststack.plan.planner import make_plan
+from robuststack.plan.specs import AttackSpec, ComponentSpec, ImageSelection, JudgeSpec, ProbeSpec, effective_early_stop
+from robuststack.plugin.attack import Attack
+from robuststack.plugin.defense import Defense
+from robuststack.plugin.operating_point import Setting
+from robuststack.plugin.threat import Threat
+from robuststack.suite.parts import DefensePart
+from robuststack.suite.suite import Suite
+
+IMAGES = 200
+"""Images that a check looks at, and at most as many others that confirm what it finds."""
+UNDEFENDED = "none"
+"""The defense whose network is trained for transfer."""
+LENGTHS = ("steps", "iterations")
+"""Options that say how long an attack climbs, the first that one of the row's attacks has."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model of a row and a sample of the row's images, scored as the row's headline is."""
+
+    plan: Plan
+    jobs: DerivedJobs
+    row: RowPlan
+    seeds: tuple[int, int]
+    """Training seed and attack seed."""
+    images: ImageSelection
+    """The images that the jobs of checks take."""
+    undefended: RowPlan | None = None
+    """A row of a plain network on the same data and threat model, if there is one or can be trained."""
+
+    @cached_property
+    def protocol(self) -> str:
+        return HEADLINE if HEADLINE in self.row.robust else next(iter(self.row.robust))
+
+    @cached_property
+    def clean(self) -> JudgeSpec:
+        """How the row judges clean images."""
+        spec = self.jobs.jobs[self.row.clean[self.protocol].jobs[self.seeds]].spec
+        assert isinstance(spec, JudgeSpec)
+        return spec
+
+    @cached_property
+    def judges(self) -> Mapping[str, str]:
+        """Attack label -> the row's own judge job."""
+        return {label: score.jobs[self.seeds] for label, score in self.row.robust[self.protocol].items()}
+
+    def own_judge(self, label: str) -> JudgeSpec:
+        """How the row judges the images of one of its attacks."""
+        spec = self.jobs.jobs[self.judges[label]].spec
+        assert isinstance(spec, JudgeSpec)
+        return spec
+
+    def own_attack(self, label: str) -> AttackSpec:
+        """How the row makes the images of one of its attacks."""
+        spec = self.jobs.jobs[self.row.images[self.judges[label]]].spec
+        assert isinstance(spec, AttackSpec)
+        return spec
+
+    @cached_property
+    def attacks(self) -> Mapping[str, Attack]:
+        """The row's attacks by label."""
+        return {label: self.jobs.component("attack", self.own_attack(label).attack) for label in self.judges}
+
+    @cached_property
+    def victim(self) -> Setting:
+        """How the model is deployed."""
+        return self.own_judge(next(iter(self.judges))).setting
+
+    @property
+    def stochastic(self) -> bool:
+        return self.victim.stochastic
+
+    @cached_property
+    def threat(self) -> Threat:
+        return self.own_attack(next(iter(self.judges))).threat
+
+    @cached_property
+    def num_classes(self) -> int:
+        return self.jobs.dataset(self.clean).num_classes
+
+    @cached_property
+    def defense(self) -> Defense:
+        defense: Defense = self.jobs.component("defense", self.jobs.model(self.clean).defense)
+        return defense
+
+    @cached_property
+    def count(self) -> int:
+        """How many images the jobs of checks take."""
+        return self.images.count(self.jobs.dataset(self.clean).size(self.images.split))
+
+    @cached_property
+    def differentiable(self) -> bool:
+        """Whether the row is attacked by gradients."""
+        return any(attack.needs_gradients for attack in self.attacks.values())
+
+    @cached_property
+    def main(self) -> tuple[str, str] | None:
+        """The label of the row's gradient attack that climbs longest, and the option that says how long; None if there is
+        none that may also be restarted."""
+        for option in LENGTHS:
+            lengths = {
+                label: attack.options.resolved()[option]
+                for label, attack in self.attacks.items()
+                if attack.needs_gradients and {option, "restarts"} <= attack.options.resolved().keys()
+            }
+            if lengths:
+                return max(lengths, key=lambda label: lengths[label]), option
+        return None
+
+    def others(self, count: int = IMAGES) -> Subject:
+        """The same model on up to `count` other images of the row."""
+        sample = self.images.sample
+        assert sample is not None
+        return replace(self, images=self.images.sampled(count, besides=sample.count))
+
+    def attack(self, name: str, **options: Any) -> Attack:
+        """A registered attack."""
+        attack: Attack = self.jobs.registry.create("attack", name, options)
+        return attack
+
+    def changed(self, label: str, **options: Any) -> Attack:
+        """One of the row's attacks with some of its options changed."""
+        spec = self.own_attack(label).attack
+        return self.attack(spec.name, **{**spec.options, **spec.places, **options})
+
+    def misfit(self, attack: Attack) -> str:
+        """Why an attack cannot run on this row; empty if it can."""
+        if self.threat.norm not in attack.norms:
+            return f"{attack.label} does not know the norm {self.threat.norm}"
+        if attack.min_classes > self.num_classes:
+            return f"{attack.label} needs {attack.min_classes} classes, there are {self.num_classes}"
+        return ""
+
+    def own(self, label: str) -> Job:
+        """The images of one of the row's attacks, judged as the row does."""
+        return self._judge(self.own_judge(label), label)
+
+    def all_own(self) -> tuple[Job, ...]:
+        """The images of each of the row's attacks."""
+        return tuple(self.own(label) for label in self.judges)
+
+    def judged_clean(self) -> Job:
+        """The clean images, judged as the row does."""
+        return self._judge(self.clean, "clean")
+
+    def crafted(self, attack: Attack, *, threat: Threat | None = None, setting: Setting | None = None) -> Job:
+        """The images that another attack makes, judged as the row judges. The attacker sees the model under `setting`, by
+        default as the row's attacker does; images lie in the ball of `threat`, by default the row's."""
+        like = self.own_attack(next(iter(self.judges)))
+        setting = setting or like.setting
+        spec = like.model_copy(
+            update={
+                "attack": ComponentSpec.of(attack),
+                "threat": threat or like.threat,
+                "setting": setting,
+                "selection": self.images,
+                "early_stop": effective_early_stop(attack.early_stop, setting, self.victim),
+            }
+        )
+        name = attack.label if threat is None else f"{attack.label} eps={threat.eps:g}"
+        return self.judged(self.jobs.attack(spec, self._label(name)), name)
+
+    def judged(self, images: Job, name: str) -> Job:
+        """The images of an attack job, of whichever model, judged as the row judges."""
+        like = self.own_judge(next(iter(self.judges)))
+        return self._judge(like.model_copy(update={"images": images.id}), name)
+
+    def rejudged(self, label: str, draws: int) -> Job:
+        """The images of one of the row's attacks, judged on draws that no other job uses."""
+        spec = self.own_judge(label).model_copy(update={"stream": "rejudge", "draws": draws})
+        return self._judge(spec, f"{label}, fresh draws")
+
+    def probe(self, name: str, revision: int, *, attack: str | None = None, passes: float = 1.0) -> Job:
+        """A probe of the live model; `attack` is the label of the row's attack that it looks at."""
+        like = self.own_attack(attack or next(iter(self.judges)))
+        spec = ProbeSpec(
+            model=self.clean.model,
+            foreign=self.clean.foreign,
+            setting=self.victim,
+            selection=self.images,
+            seed=self.seeds[1],
+            block=self.clean.block,
+            device=self.clean.device,
+            probe=name,
+            revision=revision,
+            attack=like.attack if attack else None,
+            threat=like.threat,
+            precision=like.precision,
+            draws=self.own_judge(next(iter(self.judges))).draws,
+        )
+        return self.jobs.probe(spec, self._label(name), passes)
+
+    def _judge(self, spec: JudgeSpec, name: str) -> Job:
+        return self.jobs.judge(spec.model_copy(update={"selection": self.images}), self._label(name))
+
+    def _label(self, name: str) -> str:
+        return f"{self.row.label} {name}, {self.count} images"
+
+
+def subjects(plan: Plan, jobs: DerivedJobs, rows: Sequence[RowPlan], images: int = IMAGES) -> dict[str, list[Subject]]:
+    """What the checks of each row look at: one subject for each training seed, with the first attack seed."""
+    plain = _undefended(plan, jobs, rows)
+    found: dict[str, list[Subject]] = {}
+    for row in rows:
+        protocol = HEADLINE if HEADLINE in row.clean else next(iter(row.clean))
+        pairs = sorted(row.clean[protocol].jobs)
+        first = [min(pair for pair in pairs if pair[0] == train) for train in dict.fromkeys(pair[0] for pair in pairs)]
+        spec = jobs.jobs[row.clean[protocol].jobs[first[0]]].spec
+        assert isinstance(spec, JudgeSpec)
+        sample = spec.selection.sampled(images)
+        found[row.label] = [Subject(plan, jobs, row, seeds, sample, plain.get(row.label)) for seeds in first]
+    return found
+
+
+def _undefended(plan: Plan, jobs: DerivedJobs, rows: Sequence[RowPlan]) -> dict[str, RowPlan]:
+    """Row label -> a row of a plain network on the same data and threat model: of the suite, or of its plan with that as
+    its only defense. None where the suite trains no network, or a plain one cannot be trained as it says."""
+    candidates = [row for row in plan.rows if row.facts["undefended"] and row.train]
+    if len(candidates) == 0 and any(row.train for row in plan.rows):
+        try:
+            other = make_plan(_with_plain_network(plan.suite), jobs.registry, plan.hardware)
+        except RobustStackError:  # BLACKBOX says that it did without.
+            return {}
+        jobs.adopt(other)
+        candidates = list(other.rows)
+    return {
+        row.label: plain
+        for row in rows
+        for plain in reversed(candidates)
+        if plain is not row and all(plain.facts[key] == row.facts[key] for key in ("variant", "threat"))
+    }
+
+
+def _with_plain_network(suite: Suite) -> Suite:
+    return suite.model_copy(update={"defenses": [DefensePart(name=UNDEFENDED)], "claims": [], "figures": []})

@@ -1,0 +1,123 @@
+"""Jobs derived from those of a plan: a model of the plan attacked otherwise, other images judged on it, a probe of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from robuststack.plan.components import component, model_components
+from robuststack.plan.job import Job
+from robuststack.plan.job_digest import job_digest
+from robuststack.plan.job_id import job_id
+from robuststack.plan.plan import Plan
+from robuststack.plan.specs import AttackSpec, BlocksSpec, ComponentSpec, JudgeSpec, ModelSpec, ProbeSpec, TrainSpec
+from robuststack.plugin.component import Component
+from robuststack.plugin.dataset import Dataset
+from robuststack.plugin.registry import Registry
+
+
+class DerivedJobs:
+    """Makes jobs beside those of a plan. Jobs that come to the same work are one job, the plan's own among them."""
+
+    def __init__(self, plan: Plan, registry: Registry) -> None:
+        self.registry = registry
+        self.keep_images = plan.suite.evaluate.keep_images
+        self.jobs: dict[str, Job] = dict(plan.by_id)
+        self._components: dict[tuple[str, str], Any] = {}
+
+    def adopt(self, plan: Plan) -> None:
+        """Take in the jobs of another plan, so that those derived here can need them."""
+        self.jobs = {**plan.by_id, **self.jobs}
+
+    def component(self, kind: str, spec: ComponentSpec) -> Any:
+        """The component that a job wrote down, created once."""
+        key = kind, spec.model_dump_json()
+        if key not in self._components:
+            self._components[key] = component(self.registry, kind, spec)
+        return self._components[key]
+
+    def model(self, spec: BlocksSpec) -> ModelSpec:
+        """What the model of a job is made of."""
+        if spec.foreign is not None:
+            return spec.foreign
+        trained = self.jobs[spec.model].spec
+        assert isinstance(trained, TrainSpec)
+        return trained.model
+
+    def dataset(self, spec: BlocksSpec) -> Dataset:
+        """The dataset of a job's images."""
+        dataset: Dataset = self.component("dataset", self.model(spec).dataset)
+        return dataset
+
+    def size(self, spec: BlocksSpec) -> int:
+        """How many images a job takes."""
+        return spec.selection.count(self.dataset(spec).size(spec.selection.split))
+
+    def attack(self, spec: AttackSpec, label: str) -> Job:
+        """The attack job of a specification."""
+        attack = self.component("attack", spec.attack)
+        work = self._passes(spec) * attack.image_passes(spec.setting.stochastic)
+        before = self._trained(spec)
+        components = [*self._model_components(spec), attack]
+        return self._job(spec, label, job_digest("attack", components, before), before, work, keep=self.keep_images)
+
+    def judge(self, spec: JudgeSpec, label: str) -> Job:
+        """The judge job of a specification; the images may be those of an attack on another model."""
+        trained = self._trained(spec)
+        if spec.images is None:
+            before = needs = trained
+        else:
+            images = self.jobs[spec.images]
+            needs = [images, *trained]
+            # The digest of an attack on this model ends with that of the model.
+            before = [images] if isinstance(images.spec, AttackSpec) and images.spec.model == spec.model else needs
+        digest = job_digest("judge", self._model_components(spec), before)
+        return self._job(spec, label, digest, needs, self._passes(spec) * spec.draws)
+
+    def probe(self, spec: ProbeSpec, label: str, passes: float) -> Job:
+        """The probe job of a specification; `passes` is its work per image, in forward passes."""
+        attack = [self.component("attack", spec.attack)] if spec.attack else []
+        before = self._trained(spec)
+        digest = job_digest("probe", [*self._model_components(spec), *attack], before, probe=spec.probe)
+        return self._job(spec, label, digest, before, self._passes(spec) * passes)
+
+    def with_needs(self, jobs: Iterable[Job]) -> list[Job]:
+        """The jobs and all that they need, each once, what is needed first."""
+        ordered: dict[str, Job] = {}
+
+        def add(job: Job) -> None:
+            if job.id not in ordered:
+                for need in job.needs:
+                    add(self.jobs[need])
+                ordered[job.id] = job
+
+        for job in jobs:
+            add(job)
+        return list(ordered.values())
+
+    def _trained(self, spec: BlocksSpec) -> list[Job]:
+        return [] if spec.foreign is not None else [self.jobs[spec.model]]
+
+    def _model_components(self, spec: BlocksSpec) -> list[Component]:
+        return model_components(self.registry, spec.foreign) if spec.foreign is not None else []
+
+    def _passes(self, spec: BlocksSpec) -> float:
+        """The pixels of a forward pass of all the job's images."""
+        _, height, width = self.dataset(spec).shape
+        return float(self.size(spec) * height * width)
+
+    def _job(
+        self,
+        spec: AttackSpec | JudgeSpec | ProbeSpec,
+        label: str,
+        digest: str,
+        needs: Iterable[Job],
+        work: float,
+        *,
+        keep: bool = False,
+    ) -> Job:
+        identity = job_id(spec.kind, spec)
+        if identity not in self.jobs:
+            required = tuple(need.id for need in needs)
+            self.jobs[identity] = Job(identity, label, spec, digest, required, work, keep)
+        return self.jobs[identity]
