@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -188,18 +188,20 @@ def _figures(
     if not shared:
         return None, None
     truth = np.concatenate([results.truth(parts[0][place][0]) for place in shared])
-    own, every = [], []
+    own: dict[tuple[int, int], list[np.ndarray]] = {}
+    every: dict[tuple[int, int], list[np.ndarray]] = {}
     for subject, jobs in zip(models, parts, strict=True):
         labels = zip(*([results.labels(job) for job in jobs[place]] for place in shared), strict=True)
-        every.append([np.concatenate(of_attack, axis=1) for of_attack in labels])
-        own.append(every[-1][: len(subject.judges)])
+        every[subject.seeds] = [np.concatenate(of_attack, axis=1) for of_attack in labels]
+        own[subject.seeds] = every[subject.seeds][: len(subject.judges)]
     return _figure(own, truth), _figure(every, truth)
 
 
-def _figure(models: Sequence[Sequence[np.ndarray]], truth: np.ndarray) -> AuditFigure:
-    from robuststack.evidence.limits import figure
+def _figure(models: Mapping[tuple[int, int], Sequence[np.ndarray]], truth: np.ndarray) -> AuditFigure:
+    from robuststack.evidence.figures import measured
 
-    value, low, high = (round(100 * number, 4) for number in figure(models, truth))
+    figure = measured(models, truth)
+    value, low, high = (round(100 * share, 4) for share in (figure.value, figure.low, figure.high))
     return AuditFigure(value=value, low=low, high=high, n=len(truth))
 
 

@@ -18,7 +18,6 @@ from robuststack.plan.specs import AttackSpec
 QUERIES = 1000
 ALONE = 2.0
 """Percent of the images that only such attacks may fool."""
-LEVEL = 0.95
 
 
 class Blackbox(Check):
@@ -36,7 +35,7 @@ class Blackbox(Check):
         seen_through = np.any([_fooled(results, job) for job in self._white_box(subject)], axis=0)
         alone = np.array([_fooled(results, job) & ~seen_through for job in blind.values()])
         only, n = int(alone.any(0).sum()), len(seen_through)
-        low = round(100 * share_lower_limit(only, n, LEVEL), 2)
+        low = round(100 * share_lower_limit(only, n), 2)
         told = ", ".join(f"{name} {int(count)}" for name, count in zip(blind, alone.sum(1), strict=True))
         text = (
             f"{only} of {n} images are fooled without gradients only ({told}): at least {low:.1f} % of images,"

@@ -19,7 +19,6 @@ HALF = 0.5
 STEPS, RESTARTS = 20, 5
 LEFT = 5.0
 """RA in percent that may be left at the largest radius; at randomised points it is chance level."""
-LEVEL = 0.95
 
 
 class Eps(PairCheck):
@@ -86,4 +85,4 @@ def _lower_limit(results: Results, job: Job) -> tuple[float, float]:
     from robuststack.evidence.limits import lower_limit
 
     labels, truth = results.labels(job), results.truth(job)
-    return 100 * float((labels == truth).mean()), round(100 * lower_limit(labels, truth, LEVEL), 2)
+    return 100 * float((labels == truth).mean()), round(100 * lower_limit(labels, truth), 2)

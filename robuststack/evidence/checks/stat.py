@@ -20,15 +20,16 @@ class Stat(Check):
 
     def jobs(self, subject: Subject) -> Sequence[Job]:
         """The row's own judging of all its images, for each training seed."""
-        return [job for jobs in self._by_seed(subject) for job in jobs]
+        return [job for jobs in self._by_seed(subject).values() for job in jobs]
 
     def verdict(self, subject: Subject, results: Results) -> Verdict:
-        from robuststack.evidence.limits import figure
+        from robuststack.evidence.figures import measured
 
         models = self._by_seed(subject)
-        truth = results.truth(models[0][0])
-        _, low, high = figure([[results.labels(job) for job in jobs] for jobs in models], truth)
-        width = 100 * (high - low) / 2
+        truth = results.truth(next(iter(models.values()))[0])
+        runs = {pair: [results.labels(job) for job in jobs] for pair, jobs in models.items()}
+        figure = measured(runs, truth)
+        width = 100 * (figure.high - figure.low) / 2
         doubts = []
         if len(truth) < IMAGES:
             doubts.append(f"{len(truth)} images, fewer than {IMAGES}")
@@ -41,8 +42,8 @@ class Stat(Check):
             "open" if doubts else "holds", told, self.jobs(subject), figure=round(width, 2), threshold=HALF_WIDTH
         )
 
-    def _by_seed(self, subject: Subject) -> list[list[Job]]:
+    def _by_seed(self, subject: Subject) -> dict[tuple[int, int], list[Job]]:
         """The judge jobs of each attack, for each training seed with the subject's attack seed."""
         scores = subject.row.robust[subject.protocol].values()
-        seeds = dict.fromkeys(train for score in scores for train, _ in score.jobs)
-        return [[subject.jobs.jobs[score.jobs[seed, subject.seeds[1]]] for score in scores] for seed in seeds]
+        pairs = [pair for pair in next(iter(scores)).jobs if pair[1] == subject.seeds[1]]
+        return {pair: [subject.jobs.jobs[score.jobs[pair]] for score in scores] for pair in pairs}
