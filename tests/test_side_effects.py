@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import forked
 from robuststack.cli import call
 from robuststack.running import process_memory
 
@@ -58,10 +56,10 @@ def state():
         "path": list(sys.path),
         "folder": os.getcwd(),
         "environment": {key: hashlib.sha256(value.encode()).hexdigest() for key, value in os.environ.items()},
-        "signals": [str(signal.getsignal(one)) for one in (signal.SIGINT, signal.SIGTERM)],
+        "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
         "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
         "logging": [logging.root.level, logging.root.manager.disable, len(logging.root.handlers)],
-        "warnings": [str(one) for one in warnings.filters],
+        "warnings": [str(rule) for rule in warnings.filters],
         "recursion": sys.getrecursionlimit(),
     }
 
@@ -69,16 +67,16 @@ def difference(before, after):
     if isinstance(before, dict):
         return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if isinstance(before, list):
-        return [[one for one in before if one not in after], [one for one in after if one not in before]]
+        return [[value for value in before if value not in after], [value for value in after if value not in before]]
     return [before, after]
 
-sys.path = [one for one in sys.path if one not in ("", os.getcwd())]
+sys.path = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 torch.manual_seed(1), numpy.random.seed(1), random.seed(1)
 torch.set_num_threads(2)
 torch.set_float32_matmul_precision("medium")
 import robuststack as rs, robuststack.api, matplotlib, scipy.stats, torch._dynamo  # As any program may.
 before = state()
-if sys.argv[1] == "run":
+if CALL == "run":
     result = rs.run("suite.yaml", store="store", leaderboard="boards")
 else:
     result = rs.evaluate(
@@ -96,11 +94,7 @@ print("\\n" + json.dumps({"changed": changed, "process": libraries.count(None)})
 def test_a_run_puts_back_what_it_sets(tmp_path: Path, call: str) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE.replace("THREADS", "1"))
     (tmp_path / "mine.py").write_text(MODEL)
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, call], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, text=True,
-        capture_output=True, check=False,
-    )  # fmt: skip
+    done = forked.run(PROGRAM.replace("CALL", repr(call)), tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["changed"] == {}

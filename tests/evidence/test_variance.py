@@ -45,7 +45,7 @@ def test_the_interval_over_seeds_covers_the_figure(accuracy, seed_sd, seeds):
 def test_the_interval_of_a_randomised_model_covers_its_reading(reading):
     # One model: its images' own chances are fixed, images and draws are what is sampled.
     random = np.random.default_rng(2)
-    population, draws = random.beta(2, 1, size=50_000), 20
+    population, draws = random.beta(2, 1, size=5_000), 20
     offset_sd = 0.05
     many = np.clip(population + random.normal(0, offset_sd, size=(400, 1)), 0, 1)
     if reading.kind == "expected":

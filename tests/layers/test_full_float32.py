@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
+import forked
 from robuststack.layers.full_float32 import full_float32
 
 CPU = torch.device("cpu")
@@ -60,18 +58,18 @@ PLACES = {
     "cpu": (B.mkldnn.matmul, B.mkldnn.conv, B.mkldnn.rnn),
     "cuda": (B.cudnn, B.cuda.matmul, B.cudnn.conv, B.cudnn.rnn),
 }
-everywhere = [one for places in PLACES.values() for one in places]
+everywhere = [place for places in PLACES.values() for place in places]
 
 def look():
-    before = [one.fp32_precision for one in everywhere]
+    before = [place.fp32_precision for place in everywhere]
     for kind, places in PLACES.items():
         for _ in range(2):
             with full_float32(torch.device(kind)):
-                assert {one.fp32_precision for one in places} <= {"ieee", "none"}
+                assert {place.fp32_precision for place in places} <= {"ieee", "none"}
                 with full_float32(torch.device(kind)):
                     pass
-                assert {one.fp32_precision for one in places} <= {"ieee", "none"}
-            assert [one.fp32_precision for one in everywhere] == before, (kind, before)
+                assert {place.fp32_precision for place in places} <= {"ieee", "none"}
+            assert [place.fp32_precision for place in everywhere] == before, (kind, before)
 
 look()
 torch.set_float32_matmul_precision("medium")
@@ -93,4 +91,5 @@ def test_what_a_program_has_set_in_the_newer_way_is_overruled_and_put_back():
     if not hasattr(torch.backends.cudnn, "conv"):
         pytest.skip("torch before 2.9 has no such settings")
     # A process of its own: torch does not forget that a program has set them.
-    subprocess.run([sys.executable, "-c", NEWER], check=True)
+    done = forked.run(NEWER)
+    assert done.returncode == 0, done.stderr

@@ -23,14 +23,20 @@ def table() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("shape", [(32, 16, 3, 3), (64, 32, 1, 1), (10, 64), *MANY_SHAPES])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        (shape, layout)
+        for shape in [(32, 16, 3, 3), (64, 32, 1, 1), (10, 64), *MANY_SHAPES]
+        for layout in [torch.contiguous_format, torch.channels_last][: 2 if len(shape) == 4 else 1]
+    ],
+)
 def test_draws_are_standard_normal_and_lie_in_the_memory_order_of_the_weight(shape, layout):
     weight = torch.zeros(shape)
     if len(shape) == 4:
         weight = weight.contiguous(memory_format=layout)
     torch.manual_seed(0)
-    draws = torch.stack([standard_normal(weight).flatten() for _ in range(50 if weight.numel() < MANY else 12)])
+    draws = torch.stack([standard_normal(weight).flatten() for _ in range(50 if weight.numel() < MANY else 4)])
     draw = standard_normal(weight)
     assert draw.shape == weight.shape
     in_order = [stride for stride, size in zip(weight.stride(), shape, strict=True) if size > 1]

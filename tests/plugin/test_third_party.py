@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from robuststack.cli import call
+
 PACKAGE = Path(__file__).parents[2] / "plugins" / "robuststack-trades"
 SUITE = """
 datasets: {name: tradeoff, options: {images: 200, test_images: 60, size: 8, classes: 3}, threat: {eps: 0.1}}
@@ -82,8 +84,7 @@ measure: {latency: false}
 def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Path, environment: Environment) -> None:
     kinds = ("defense", "attack", "architecture", "dataset")
     for kind in kinds:
-        made = environment.run("robuststack", "new", kind, f"my-{kind}", "-o", tmp_path)
-        assert made.returncode == 0, made.stderr
+        assert call(["new", kind, f"my-{kind}", "-o", str(tmp_path)]) == 0
     packages = [PACKAGE, *(tmp_path / f"robuststack-my-{kind}" for kind in kinds)]
     environment.install(*packages)
 

@@ -7,14 +7,14 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 import robuststack as rs
+from forked import Forked
 from robuststack.engine.blocks import assemble, basis, run_block
 from robuststack.engine.jobs import execute
 from robuststack.engine.workspace import Workspace
@@ -62,12 +62,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *before: str) -> Forked:
     """`robuststack run` as a process of its own, after some statements."""
     arguments = ["run", "blocks.yaml", "--store", "store", "--leaderboard", "board", "--device", "cpu"]
-    script = "\n".join([*before, f"from robuststack.cli import main\nmain({arguments!r})"])
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return forked.run("\n".join([*before, f"from robuststack.cli import main\nmain({arguments!r})"]), folder)
 
 
 def board(folder: Path) -> tuple[str, bytes]:
@@ -95,26 +93,26 @@ def in_blocks(plan: Plan) -> list[Job]:
 # --- order and process
 
 
-def test_blocks_that_run_in_another_order_and_in_other_processes_are_the_same_bits(whole: Path) -> None:
+def test_blocks_that_run_in_another_order_and_in_other_processes_are_the_same_bits(whole: Path, folder: Path) -> None:
     jobs = in_blocks(planned(whole))
     assert len(jobs) == JOBS_IN_BLOCKS
     store = Store(whole / "store")
     theirs, ours = list(range(0, BLOCKS, 2)), list(range(1, BLOCKS, 2))[::-1]
+    asked, answered = folder / "asked", folder / "answered"
+    asked.write_bytes(pickle.dumps((jobs, theirs)))
     script = (
-        "import pickle, sys; from pathlib import Path\n"
+        "import pickle; from pathlib import Path\n"
         "from robuststack.engine.blocks import run_block; from robuststack.engine.workspace import Workspace\n"
         "from robuststack.hardware import Hardware; from robuststack.plugin.registry import Registry\n"
         "from robuststack.running.store import Store\n"
-        "jobs, numbers = pickle.load(sys.stdin.buffer)\n"
+        f"jobs, numbers = pickle.loads(Path({str(asked)!r}).read_bytes())\n"
         f"workspace = Workspace(Registry(), Store({str(store.root)!r}), Path(), Hardware('cpu', 'float32'))\n"
         "blocks = [[run_block(job, workspace, number) for number in reversed(numbers)] for job in reversed(jobs)]\n"
-        "pickle.dump(blocks[::-1], sys.stdout.buffer)"
+        f"Path({str(answered)!r}).write_bytes(pickle.dumps(blocks[::-1]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], input=pickle.dumps((jobs, theirs)), capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    for job, foreign in zip(jobs, pickle.loads(done.stdout), strict=True):
+    done = forked.run(script)
+    assert done.returncode == 0, done.stderr
+    for job, foreign in zip(jobs, pickle.loads(answered.read_bytes()), strict=True):
         own = [run_block(job, workspace(whole), number) for number in ours]
         blocks = {block.number: block for block in [*foreign, *own]}
         facts = [blocks[number].facts for number in range(BLOCKS)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import forked
 import robuststack as rs
+from forked import Forked
 from robuststack.leaderboard.board_file import read_board
 
 TINY_SUITE = """
@@ -24,8 +24,8 @@ precision: float32
 TIMINGS = {"latency_ms", "train_seconds_per_epoch"}
 
 
-def command(suite: Path, *more: str, before: str = "") -> list[str]:
-    """`robuststack run` as a process of its own, after the statements `before`."""
+def script(suite: Path, *more: str, before: str = "") -> str:
+    """`robuststack run` after the statements `before`."""
     arguments = [
         "run",
         str(suite),
@@ -34,12 +34,12 @@ def command(suite: Path, *more: str, before: str = "") -> list[str]:
         "--leaderboard",
         str(suite.parent / "board"),
     ]
-    script = f"{before}\nfrom robuststack.cli import main\nmain({[*arguments, *more]!r})"
-    return [sys.executable, "-c", script]
+    return f"{before}\nfrom robuststack.cli import main\nmain({[*arguments, *more]!r})"
 
 
-def run(suite: Path, *more: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(suite, *more, before=before), capture_output=True, text=True, check=False)
+def run(suite: Path, *more: str, before: str = "") -> Forked:
+    """`robuststack run` as a process of its own."""
+    return forked.run(script(suite, *more, before=before))
 
 
 def figures(rows: Sequence[rs.Row]) -> str:
