@@ -85,8 +85,8 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
         needs = trial.for_one(needs, plain)
     else:
         runtime.place(model)
-        found = trial.first(Needs())
-        needs = found.needs if found else Needs()
+        seen = trial.first(Needs())
+        needs = seen.needs if seen else Needs()
     if runtime.precision != "float32" and trial.run(needs, autocast=True) is None and trial.run(needs) is not None:
         needs = replace(needs, float32=True)
     trial.model.needs(needs)

@@ -53,7 +53,7 @@ class Table:
         share: float | None = None,
         target: str = "",
     ) -> None:
-        cells = [by, *("-" if one is None else form.format(one) for one, form in (
+        cells = [by, *("-" if number is None else form.format(number) for number, form in (
             (seconds, "{:.3g}"), (ra, "{:.1f}"), (ratio, "{:.2f}"), (share, "{:.0%}")
         )), target]  # fmt: skip
         self.groups.setdefault(work, []).append(cells)
@@ -68,18 +68,18 @@ class Table:
 
 def merged(before: str, sections: Mapping[str, str]) -> str:
     """A file's text with these sections in place of its own of the same work."""
-    kept = {one.partition("\n")[0]: f"## {one.strip()}\n" for one in before.split("\n## ")[1:]}
+    kept = {section.partition("\n")[0]: f"## {section.strip()}\n" for section in before.split("\n## ")[1:]}
     return "\n".join([INTRODUCTION, *{**kept, **sections}.values()])
 
 
 def machine() -> str:
     from workloads import here
 
-    found = here()
+    runtime = here()
     card = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     return (
         f"{date.today():%Y-%m-%d}, robuststack {__version__}, torch {torch.__version__}, {cpu_name()},"
-        f" {torch.get_num_threads()} threads{card}; `precision: auto` is {found.precision} here."
+        f" {torch.get_num_threads()} threads{card}; `precision: auto` is {runtime.precision} here."
     )
 
 

@@ -95,25 +95,25 @@ def attacks(architecture: str, batch: int, runtime: Runtime, iterations: int, dr
                 from pyautoattack.autopgd_base import APGDAttack
 
                 def official(v: View = view, y: Tensor = y) -> Tensor:
-                    found = []
+                    candidates = []
                     for loss in ("ce", "dlr"):
                         attack = APGDAttack(
                             v, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=x.device
                         )
                         with frozen_eval(v):
-                            found.append(attack.perturb(x.contiguous(), y, best_loss=True))
+                            candidates.append(attack.perturb(x.contiguous(), y, best_loss=True))
                     # The better of the two, told by as many draws as ours tells it by.
-                    ce, dlr = (right(v, one, y, draws, seed=1) for one in found)
-                    return torch.where((ce > dlr)[:, None, None, None], found[1], found[0])
+                    ce, dlr = (right(v, candidate, y, draws, seed=1) for candidate in candidates)
+                    return torch.where((ce > dlr)[:, None, None, None], candidates[1], candidates[0])
 
                 tasks["pyautoattack"] = official
-        found: dict[str, Tensor] = {}
-        timed = {name: (lambda f=found, n=name, t=task: f.__setitem__(n, t())) for name, task in tasks.items()}
+        adversarial: dict[str, Tensor] = {}
+        timed = {name: (lambda f=adversarial, n=name, t=task: f.__setitem__(n, t())) for name, task in tasks.items()}
         seconds = in_turn(timed, runtime.device, rounds=2)
-        for name, one in seconds.items():
-            ra = 100 * float(right(view, found[name], y, 20, seed=0).mean())
-            ratio = one / seconds["robuststack"]
-            rows.append([work, name, f"{batch / one:.1f} images/s", f"{ratio:.2f}", f"{ra:.1f}"])
+        for name, spent in seconds.items():
+            ra = 100 * float(right(view, adversarial[name], y, 20, seed=0).mean())
+            ratio = spent / seconds["robuststack"]
+            rows.append([work, name, f"{batch / spent:.1f} images/s", f"{ratio:.2f}", f"{ra:.1f}"])
     return rows
 
 

@@ -45,8 +45,12 @@ def main() -> None:
     light = parser.parse_args().light
     words = ("--help", "list", f"check --quick {SUITE}", f"plan {SUITE}")
     rows = [
-        [f"robuststack {one.replace(f'{ROOT}/', '')}", f"{median(5, '-m', 'robuststack', *one.split()):.2f} s", ""]
-        for one in words
+        [
+            f"robuststack {command.replace(f'{ROOT}/', '')}",
+            f"{median(5, '-m', 'robuststack', *command.split()):.2f} s",
+            "",
+        ]
+        for command in words
     ]
     torch = median(3, "-c", "import torch")
     rows.append(["python -c 'import torch'", f"{torch:.2f} s", ""])

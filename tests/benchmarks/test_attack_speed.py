@@ -78,22 +78,22 @@ def compare(
     `passes`: how many times an attack goes forward and back through the network.
     """
     rate = ConvolutionRate(target.view, target.x, RUNTIME)
-    found: dict[str, Tensor] = {}
+    adversarial: dict[str, Tensor] = {}
 
     def kept(name: str, task: Callable[[], Tensor]) -> Callable[[], None]:
-        return lambda: found.__setitem__(name, task())
+        return lambda: adversarial.__setitem__(name, task())
 
     timed = {name: kept(name, task) for name, task in tasks.items()}
     seconds = in_turn({**timed, "rate": rate} if passes else timed, target.x.device, rounds, warm_up=warm_up)
     seconds.pop("rate", None)
     table.add(work, "no attack", None, ra=target.ra(target.x))
     first = next(iter(tasks))
-    ratios = {name: one / seconds[first] for name, one in seconds.items()}
-    for name, one in seconds.items():
+    ratios = {name: time / seconds[first] for name, time in seconds.items()}
+    for name, time in seconds.items():
         count = (passes or {}).get(name)
         table.add(
-            work, name, one, ratio=ratios[name], ra=target.ra(found[name]),
-            share=rate.found().passes(count, count, 0) / one if count else None, target=(targets or {}).get(name, ""),
+            work, name, time, ratio=ratios[name], ra=target.ra(adversarial[name]),
+            share=rate.medians().passes(count, count, 0) / time if count else None, target=(targets or {}).get(name, ""),
         )  # fmt: skip
     benchmark.extra_info.update({"seconds": seconds})
     benchmark.pedantic(tasks[first], rounds=1)
@@ -155,8 +155,8 @@ def official(target: Target, loss: str, iterations: int, draws: int) -> Tensor:
     model = target.unprepared
     attack = APGDAttack(model, n_iter=iterations, eps=EPS, loss=loss, eot_iter=draws, seed=0, device=target.x.device)
     with frozen_eval(model):
-        found: Tensor = attack.perturb(target.images, target.y, best_loss=model.stochastic)
-    return found
+        adversarial: Tensor = attack.perturb(target.images, target.y, best_loss=model.stochastic)
+    return adversarial
 
 
 def test_apgd(target: Target, table: Any, benchmark: Any) -> None:
@@ -186,7 +186,7 @@ def test_autoattack_rand(table: Any, benchmark: Any) -> None:
     def both() -> Tensor:
         # The better of the two losses' images, told by as many draws as ours tells it by.
         ce, dlr = official(target, "ce", iterations, draws), official(target, "dlr", iterations, draws)
-        by_ce, by_dlr = (right(target.view, one, target.y, draws, seed=1) for one in (ce, dlr))
+        by_ce, by_dlr = (right(target.view, batch, target.y, draws, seed=1) for batch in (ce, dlr))
         return torch.where((by_ce > by_dlr)[:, None, None, None], dlr, ce)
 
     compare(

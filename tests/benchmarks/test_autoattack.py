@@ -17,7 +17,7 @@ BOUND, OWN_NOISE_BOUND = 1.0, 2.0
 @pytest.mark.parametrize(("defense", "eps"), [("none", 0.02), ("pgd_at", 0.15)])
 def test_from_one_start_verdicts_are_pyautoattacks(trained: Trained, defense: str, eps: float, name: str) -> None:
     attacked, (x, y) = view(trained, defense), images(1000)
-    ours, theirs = (right(attacked, one, y) for one in same_start(name, attacked, x, y, eps, iterations=100))
+    ours, theirs = (right(attacked, batch, y) for batch in same_start(name, attacked, x, y, eps, iterations=100))
     agreement = float((ours == theirs).float().mean())
     print(f"\n{name} on {defense}: RA {100 * ours.mean():.1f} against {100 * theirs.mean():.1f}, {agreement:.3f} agree")
     assert 0.05 < float(theirs.mean()) < 0.95 * float(right(attacked, x, y).mean())

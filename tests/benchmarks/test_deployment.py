@@ -25,7 +25,7 @@ def test_switching(name: str, table: Any, benchmark: Any) -> None:
     """A new view of the same weights, 100 times in turn between two points."""
     defense: rs.Defense = REGISTRY.create("defense", name)
     model = built(defense, "resnet34", (3, 32, 32), RUNTIME).eval()
-    own = {one.data_ptr() for one in model.parameters()}
+    own = {parameter.data_ptr() for parameter in model.parameters()}
     points = [defense.whole_point(point) for point in POINTS[name]]
 
     def switch() -> None:
@@ -33,7 +33,7 @@ def test_switching(name: str, table: Any, benchmark: Any) -> None:
             for point in points:
                 defense.deploy(model, point)
 
-    assert {one.data_ptr() for one in defense.deploy(model, points[0]).parameters()} == own
+    assert {parameter.data_ptr() for parameter in defense.deploy(model, points[0]).parameters()} == own
     seconds = in_turn({"switch": switch}, RUNTIME.device)["switch"] / 100
     work = "switching a deployed ResNet-34"
     table.add(work, f"{name}: {' '.join(POINTS[name][0])}", seconds, target="below 0.001 s")
@@ -59,8 +59,8 @@ def test_frozen(table: Any, benchmark: Any) -> None:
         tasks = {name: (lambda network=network: forward(network)) for name, network in networks.items()}
         with full_float32(RUNTIME.device):
             seconds = in_turn(tasks, RUNTIME.device, rounds=9)
-        for name, one in seconds.items():
-            ratio = one / seconds["plain network"]
-            table.add(f"latency, ResNet-34, batch {batch}, float32", name, one, ratio=ratio,
+        for name, time in seconds.items():
+            ratio = time / seconds["plain network"]
+            table.add(f"latency, ResNet-34, batch {batch}, float32", name, time, ratio=ratio,
                       target="1 (of the plain network)" if "frozen" in name else "")  # fmt: skip
     benchmark.pedantic(tasks["float, frozen"], rounds=1)

@@ -93,11 +93,11 @@ class ConvolutionRate:
 
         def note(conv: nn.Module, args: tuple[Tensor], _: Tensor) -> None:
             assert isinstance(conv, nn.Conv2d)
-            padding = tuple(int(one) for one in conv.padding)
+            padding = tuple(int(extent) for extent in conv.padding)
             key = (tuple(args[0].shape), tuple(conv.weight.shape), tuple(conv.stride), padding, conv.groups)
             self.calls[key] += 1
 
-        hooks = [one.register_forward_hook(note) for one in model.modules() if isinstance(one, nn.Conv2d)]
+        hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, nn.Conv2d)]
         with torch.no_grad():
             model(x)
         for hook in hooks:
@@ -123,9 +123,9 @@ class ConvolutionRate:
             totals = [total + count * seconds[name] for total, name in zip(totals, tasks, strict=True)]
         self.seen.append(totals)
 
-    def found(self) -> Convolutions:
+    def medians(self) -> Convolutions:
         """The medians so far."""
-        return Convolutions(*(statistics.median(one) for one in zip(*self.seen, strict=True)))
+        return Convolutions(*(statistics.median(times) for times in zip(*self.seen, strict=True)))
 
 
 def adversarially_trained(
@@ -182,5 +182,5 @@ def here(device: str = "auto", precision: str = "auto") -> Runtime:
     """This machine's device and precision."""
     from robuststack.hardware import resolve
 
-    found: Hardware = resolve(device, precision)
-    return Runtime(found)
+    hardware: Hardware = resolve(device, precision)
+    return Runtime(hardware)

@@ -26,33 +26,33 @@ def texts(drawing: Drawing, rows: list) -> list[str]:
     content = draw(drawing, rows)
     assert content is not None
     root = ElementTree.fromstring(content)
-    return ["".join(one.itertext()).strip() for one in root.iter() if one.tag.endswith("}text")]
+    return ["".join(element.itertext()).strip() for element in root.iter() if element.tag.endswith("}text")]
 
 
 def test_a_curve_names_its_axes_series_and_knobs(rows):
-    found = texts(PLANE, rows)
-    assert {"CA against RA", "clean accuracy (%)", "robust accuracy, worst case (%)"} <= set(found)
-    assert {"none", "pgd_at", "float", "oat"} <= set(found)
-    assert found.count("0") >= 2
-    assert "tradeoff, resnet8, Linf eps 0.1" in found
+    words = texts(PLANE, rows)
+    assert {"CA against RA", "clean accuracy (%)", "robust accuracy, worst case (%)"} <= set(words)
+    assert {"none", "pgd_at", "float", "oat"} <= set(words)
+    assert words.count("0") >= 2
+    assert "tradeoff, resnet8, Linf eps 0.1" in words
 
 
 def test_rows_that_agree_in_the_series_keys_are_one_line(rows):
     by_knob = Drawing(title="t", x="ca", y=["ra"], series=["defense", "point.lambda_n"], only={"defense": "float"})
-    found = texts(by_knob, rows)
-    assert {"float lambda_n=0", "float lambda_n=1"} <= set(found)
-    assert "oat" not in found
+    words = texts(by_knob, rows)
+    assert {"float lambda_n=0", "float lambda_n=1"} <= set(words)
+    assert "oat" not in words
 
 
 def test_several_things_over_a_knob_are_told_apart(rows):
-    found = texts(Drawing(title="t", x="point.lambda_n", y=["ca", "ra.FGSM"], only={"defense": "float"}), rows)
-    assert {"float, clean accuracy (%)", "float, RA FGSM (%)", "lambda_n"} <= set(found)
+    words = texts(Drawing(title="t", x="point.lambda_n", y=["ca", "ra.FGSM"], only={"defense": "float"}), rows)
+    assert {"float, clean accuracy (%)", "float, RA FGSM (%)", "lambda_n"} <= set(words)
 
 
 def test_without_an_axis_there_are_bars_with_their_numbers(rows):
-    found = texts(Drawing(title="Sizes", y=["parameters"]), rows)
+    words = texts(Drawing(title="Sizes", y=["parameters"]), rows)
     for row in rows:
-        assert f"{row.parameters:.4g}" in found
+        assert f"{row.parameters:.4g}" in words
 
 
 def test_what_lies_inside_a_model_is_drawn_by_layer(rows):
@@ -73,7 +73,7 @@ def test_a_figure_of_nothing_is_not_drawn(rows):
 
 def test_each_panel_is_one_table(rows):
     other = [changed(row, variant=("digits", "resnet8")) for row in rows]
-    headings = [one for one in texts(PLANE, [*rows, *other]) if "Linf" in one]
+    headings = [text for text in texts(PLANE, [*rows, *other]) if "Linf" in text]
     assert headings == ["tradeoff, resnet8, Linf eps 0.1", "digits, resnet8, Linf eps 0.1"]
 
 

@@ -50,7 +50,7 @@ def test_attacks_whose_names_have_dots_keep_their_figures(board):
     rows = [changed(row, ra={name: row.ra["FGSM"], "worst": row.worst}) for row in board.rows]
     dotted = changed(board, rows=tuple(rows), attacks=(changed(board.attacks[0], label=name),))
     cells = list(csv.DictReader(io.StringIO(written(dotted, "csv"))))
-    assert [float(one[f"RA {name}"]) for one in cells] == [row.ra["FGSM"].value for row in board.rows]
+    assert [float(cell[f"RA {name}"]) for cell in cells] == [row.ra["FGSM"].value for row in board.rows]
     assert ranked(rows, f"ra.{name}")[0].ra == max(rows, key=lambda row: row.ra[name].value).ra
     assert look_up(make_row(point={"lambda": 1}), "point.lambda_n") is None
 
@@ -80,8 +80,8 @@ def test_the_best_row_comes_first(board, key, descending):
 
 def test_tables_are_ranked_each_by_itself(board):
     other = [changed(row, variant=("digits", "resnet8")) for row in board.rows]
-    found = ranked([*board.rows, *other], "RA")
-    assert [row.variant[0] for row in found] == ["tradeoff"] * 6 + ["digits"] * 6
+    rows = ranked([*board.rows, *other], "RA")
+    assert [row.variant[0] for row in rows] == ["tradeoff"] * 6 + ["digits"] * 6
 
 
 def test_an_unknown_key_is_refused(board):

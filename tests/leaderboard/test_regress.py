@@ -63,17 +63,19 @@ def elsewhere(board: Opened) -> Opened:
     return changed(board[0], rows=tuple(rows)), board[1]
 
 
-def found(old: Opened, new: Opened) -> set[tuple[str, str]]:
-    """(defense, what) of every regression but those of time, which a busy machine may make."""
+def changes(old: Opened, new: Opened) -> set[tuple[str, str]]:
+    """(defense, what) of every change but those of time, which a busy machine may make."""
     kept = regressions(old[0], new[0], old[1], new[1])
     defenses = {row.label: row.defense for row in old[0].rows}
-    return {(defenses.get(one.label, one.label), one.what) for one in kept if "times the" not in one.what}
+    return {
+        (defenses.get(change.label, change.label), change.what) for change in kept if "times the" not in change.what
+    }
 
 
 def test_the_same_code_gives_the_same_here_and_elsewhere(old, again):
     new = again()
-    assert found(old, new) == set()
-    assert found(elsewhere(old), new) == set()
+    assert changes(old, new) == set()
+    assert changes(elsewhere(old), new) == set()
 
 
 def test_noise_that_is_off_is_caught(again, monkeypatch):
@@ -83,8 +85,8 @@ def test_noise_that_is_off_is_caught(again, monkeypatch):
     loud = again(name="loud")
     monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: self.weight)
     new = again()
-    assert {defense for defense, _ in found(loud, new)} == {"float"}
-    assert any(defense == "float" and what.endswith("label flips %") for defense, what in found(elsewhere(loud), new))
+    assert {defense for defense, _ in changes(loud, new)} == {"float"}
+    assert any(defense == "float" and what.endswith("label flips %") for defense, what in changes(elsewhere(loud), new))
 
 
 def test_swapped_branches_are_caught(old, again, monkeypatch):
@@ -99,16 +101,16 @@ def test_swapped_branches_are_caught(old, again, monkeypatch):
 
     monkeypatch.setattr(DualNorm, "forward", swapped)
     new = again()
-    assert {defense for defense, _ in found(old, new)} == {"float", "oat"}
+    assert {defense for defense, _ in changes(old, new)} == {"float", "oat"}
     # FLOAT's branches differ by less than rounding might explain in a model so small.
-    assert {"oat"} <= {defense for defense, _ in found(elsewhere(old), new)} <= {"float", "oat"}
+    assert {"oat"} <= {defense for defense, _ in changes(elsewhere(old), new)} <= {"float", "oat"}
 
 
 def test_an_attack_without_steps_is_caught(old, again, monkeypatch):
     monkeypatch.setattr(loop, "ascend", lambda attack, model, x, *rest, **options: x)
     new = again()
-    assert {("none", "effort"), ("pgd_at", "effort"), ("float", "effort"), ("oat", "effort")} <= found(old, new)
-    assert any(what.startswith("RA PGD-5") for _, what in found(elsewhere(old), new))
+    assert {("none", "effort"), ("pgd_at", "effort"), ("float", "effort"), ("oat", "effort")} <= changes(old, new)
+    assert any(what.startswith("RA PGD-5") for _, what in changes(elsewhere(old), new))
 
 
 def test_an_epoch_fewer_is_caught(old, again, monkeypatch):
@@ -120,7 +122,7 @@ def test_an_epoch_fewer_is_caught(old, again, monkeypatch):
     monkeypatch.setattr(training, "train", shorter)
     new = again(retrain=True, only="none")
     none = changed(old[0], rows=tuple(row for row in old[0].rows if row.defense == "none"))
-    assert ("none", "effort") in found((none, old[1]), new)
+    assert ("none", "effort") in changes((none, old[1]), new)
 
 
 # --- each rule by itself
@@ -132,22 +134,22 @@ def first_changed(board: Opened, **values: Any) -> Opened:
 
 @pytest.mark.parametrize("key", ["parameters", "macs", "n", "draws", "options", "recipe", "attacks", "split"])
 def test_what_no_machine_changes_must_be_equal(old, key):
-    assert (old[0].rows[0].defense, key) in found(old, first_changed(old, **{key: "other"}))
+    assert (old[0].rows[0].defense, key) in changes(old, first_changed(old, **{key: "other"}))
 
 
 def test_steps_must_be_equal_and_calls_of_an_attack_that_stops_early_on_the_same_platform(old):
     effort = old[0].rows[0].effort
     fewer = changed(effort, steps=tuple(steps - 1 for steps in effort.steps))
-    assert ("none", "effort") in found(old, first_changed(old, effort=fewer))
+    assert ("none", "effort") in changes(old, first_changed(old, effort=fewer))
     calls = changed(effort, calls={label: count + 2 for label, count in effort.calls.items()})
-    assert found(old, first_changed(old, effort=calls)) == {("none", "effort")}
-    assert found(elsewhere(old), first_changed(old, effort=calls)) == set()
+    assert changes(old, first_changed(old, effort=calls)) == {("none", "effort")}
+    assert changes(elsewhere(old), first_changed(old, effort=calls)) == set()
 
 
 def test_rows_that_come_and_go_are_regressions(old):
     shorter = changed(old[0], rows=old[0].rows[1:])
-    assert ("none", "row") in found(old, (shorter, old[1]))
-    assert [one.new for one in regressions(shorter, old[0], old[1], old[1])] == ["there"]
+    assert ("none", "row") in changes(old, (shorter, old[1]))
+    assert [regression.new for regression in regressions(shorter, old[0], old[1], old[1])] == ["there"]
 
 
 def test_times_are_held_against_the_undefended_network(old):
@@ -192,7 +194,7 @@ def test_a_baseline_of_another_device_suite_or_without_outcomes_is_refused_befor
 
 def test_elsewhere_a_few_turned_images_pass_and_many_do_not(old):
     board, kept = elsewhere(old)
-    (row,) = (one for one in board.rows if one.defense == "pgd_at")
+    (row,) = (row for row in board.rows if row.defense == "pgd_at")
     (job,) = row.jobs.scores["adaptive"]["ca"].values()
 
     def turned(count: int) -> Opened:
@@ -201,9 +203,9 @@ def test_elsewhere_a_few_turned_images_pass_and_many_do_not(old):
         flipped[:, right] = False
         return old[0], {**kept, job: flipped}
 
-    assert found((board, kept), turned(3)) == set()
-    assert found((board, kept), turned(40)) == {("pgd_at", "CA (seeds 0/0)")}
-    assert found(old, turned(3)) == {("pgd_at", "CA (seeds 0/0)")}
+    assert changes((board, kept), turned(3)) == set()
+    assert changes((board, kept), turned(40)) == {("pgd_at", "CA (seeds 0/0)")}
+    assert changes(old, turned(3)) == {("pgd_at", "CA (seeds 0/0)")}
 
 
 # --- the command
@@ -226,7 +228,7 @@ def test_the_command_updates_passes_and_fails(trained, tmp_path, capsys, monkeyp
     assert "parameters" in shown.out
     assert f"if they are meant: robuststack regress {trained.suite} --update --baseline board/small.json" in shown.err
     assert call([*arguments, "--json"]) == 1
-    assert [one["what"] for one in json.loads(capsys.readouterr().out)["regressions"]] == ["parameters"]
+    assert [regression["what"] for regression in json.loads(capsys.readouterr().out)["regressions"]] == ["parameters"]
 
 
 def test_a_red_run_names_its_rows_and_keeps_its_log(trained, tmp_path, capsys, monkeypatch):

@@ -36,8 +36,8 @@ def figures(row: rs.Row) -> dict[str, Figure]:
 
 
 def test_there_is_a_row_for_every_point(rows):
-    found = [(row.defense, row.point) for row in rows]
-    assert found == [
+    points = [(row.defense, row.point) for row in rows]
+    assert points == [
         ("none", {}), ("pgd_at", {"lambda": 1.0}),
         ("float", {"lambda_n": 0.0, "lambda_th": 0.0}), ("float", {"lambda_n": 1.0, "lambda_th": 0.0}),
         ("oat", {"lambda": 0.0}), ("oat", {"lambda": 1.0}),
@@ -104,9 +104,9 @@ def test_a_figure_can_be_computed_again_from_the_outcomes_of_its_jobs(rows, stor
 
 def test_the_figures_of_the_jobs_are_those_of_the_rows(rows, store):
     for row in rows:
-        for name, one in {"ca": row.ca, **{attack: row.ra[attack] for attack in ATTACKS}}.items():
+        for name, figure in {"ca": row.ca, **{attack: row.ra[attack] for attack in ATTACKS}}.items():
             job = store.result(row.jobs.scores["adaptive"][name]["0/0"])
-            assert job["accuracy"] == pytest.approx(one.value, abs=1e-3)
+            assert job["accuracy"] == pytest.approx(figure.value, abs=1e-3)
 
 
 def test_the_jobs_of_a_row_are_in_the_store(rows, store, trained):
@@ -120,7 +120,7 @@ def test_the_jobs_of_a_row_are_in_the_store(rows, store, trained):
 def test_costs_are_those_of_the_model(rows, trained):
     for row in rows:
         model = rs.load_model(row.jobs.train[0], store=trained.store).model
-        assert row.parameters == sum(one.numel() for one in model.parameters())
+        assert row.parameters == sum(parameter.numel() for parameter in model.parameters())
         assert row.macs > 0
         assert row.latency_ms.keys() == {1, 8}
         assert all(0 < timed.low <= timed.median <= timed.high for timed in row.latency_ms.values())
@@ -172,7 +172,7 @@ def test_rows_made_again_are_the_same_and_are_plain_json(trained, store):
 def test_a_leaderboard_written_again_is_the_same_file(trained, store, tmp_path):
     plan, rows = trained.result.plan, trained.result.rows
     per_sample = board_labels.collect(rows, store)
-    written = [write_board(plan, rows, per_sample, tmp_path / one / "leaderboard") for one in ("one", "two")]
+    written = [write_board(plan, rows, per_sample, tmp_path / name / "leaderboard") for name in ("one", "two")]
     for first, again in zip(*written, strict=True):
         if first.suffix == ".md":
             assert first.read_bytes() == again.read_bytes()
@@ -184,12 +184,12 @@ def test_a_leaderboard_written_again_is_the_same_file(trained, store, tmp_path):
 def test_every_outcome_behind_the_rows_stands_beside_them(trained, store):
     board = trained.leaderboard / "small.json"
     rows = read_board(board).rows
-    found = board_labels.load_correct(board, rows)
+    correct = board_labels.load_correct(board, rows)
     for row in rows:
         for job in row.jobs.scored():
-            assert (found[job] == read_labels(store, job).correct).all()
+            assert (correct[job] == read_labels(store, job).correct).all()
         (job,) = row.jobs.scores["adaptive"]["ca"].values()
-        assert 100 * found[job].mean() == pytest.approx(row.ca.value, abs=1e-3)
+        assert 100 * correct[job].mean() == pytest.approx(row.ca.value, abs=1e-3)
 
 
 def test_outcomes_that_cannot_be_read_are_named_and_missing_ones_are_none(tmp_path):
@@ -210,10 +210,10 @@ def test_the_file_holds_the_rows(trained):
 
 def test_a_row_whose_jobs_are_not_all_done_is_left_out(trained, store):
     missing = trained.result.rows[1].jobs.scores["adaptive"]["FGSM"]["0/0"]
-    results = {job: one for job, one in trained.result.outcome.results.items() if job != missing}
+    results = {job: result for job, result in trained.result.outcome.results.items() if job != missing}
     outcome = type(trained.result.outcome)(results=results)
-    found = make_rows(trained.result.plan, outcome, store)
-    assert [row.label for row in found] == [row.label for row in trained.result.rows if row.defense != "pgd_at"]
+    left = make_rows(trained.result.plan, outcome, store)
+    assert [row.label for row in left] == [row.label for row in trained.result.rows if row.defense != "pgd_at"]
 
 
 def test_a_number_that_no_file_can_hold_is_one_line_with_row_and_key(trained, store):
@@ -276,10 +276,10 @@ def test_training_and_attack_seeds_are_kept_apart(seeded):
 
 def test_mean_and_spread_are_over_the_seeds(seeded):
     row, store = seeded
-    each = [100 * read_labels(store, job).correct.mean() for job in row.jobs.scores["adaptive"]["PGD-2"].values()]
-    assert row.ra["PGD-2"].value == pytest.approx(np.mean(each), abs=1e-3)
+    accuracies = [100 * read_labels(store, job).correct.mean() for job in row.jobs.scores["adaptive"]["PGD-2"].values()]
+    assert row.ra["PGD-2"].value == pytest.approx(np.mean(accuracies), abs=1e-3)
     # Attack seeds of one model are no models of their own.
-    models = np.reshape(each, (3, 2)).mean(1)
+    models = np.reshape(accuracies, (3, 2)).mean(1)
     assert row.ra["PGD-2"].spread == pytest.approx(np.std(models, ddof=1), abs=1e-3)
     assert (row.ra["PGD-2"].lowest, row.ra["PGD-2"].highest) == pytest.approx((models.min(), models.max()), abs=1e-3)
     assert row.n == 40
@@ -289,6 +289,6 @@ def test_clean_accuracy_of_a_deterministic_model_counts_each_training_seed_once(
     row, store = seeded
     jobs = set(row.jobs.scores["adaptive"]["ca"].values())
     assert len(jobs) == 3
-    each = [100 * read_labels(store, job).correct.mean() for job in jobs]
-    assert row.ca.value == pytest.approx(np.mean(each), abs=1e-3)
-    assert row.ca.spread == pytest.approx(np.std(each, ddof=1), abs=1e-3)
+    accuracies = [100 * read_labels(store, job).correct.mean() for job in jobs]
+    assert row.ca.value == pytest.approx(np.mean(accuracies), abs=1e-3)
+    assert row.ca.spread == pytest.approx(np.std(accuracies, ddof=1), abs=1e-3)

@@ -26,6 +26,6 @@ def test_jobs_that_are_not_done_have_none(trained):
 
 
 def test_layers_are_in_the_order_of_the_network(trained):
-    (row, *_) = (one for one in read_board(trained.leaderboard / "small.json").rows if one.defense == "float")
+    (row, *_) = (row for row in read_board(trained.leaderboard / "small.json").rows if row.defense == "float")
     assert set(row.layers["alpha"]) == set(row.inspected["alpha"])
     assert row.layers["alpha"][0] == "stem"

@@ -41,7 +41,7 @@ def split(name: str) -> tuple[Tensor, Tensor]:
 def taught(net: nn.Module, steps: int = 40) -> nn.Module:
     """The network after a few steps on the training images, in eval mode."""
     x, y = split("train")
-    optimizer = torch.optim.Adam([one for one in net.parameters() if one.requires_grad], lr=5e-3)
+    optimizer = torch.optim.Adam([parameter for parameter in net.parameters() if parameter.requires_grad], lr=5e-3)
     net.train()
     with torch.enable_grad():
         for _ in range(steps):

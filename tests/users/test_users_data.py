@@ -211,7 +211,7 @@ def sorted_by_class() -> str:
 def trained_on(train: list[int], test: list[int], **more: np.ndarray) -> str:
     classes = max(*train, *test) + 1
     images = {
-        name: as_bytes(flat((np.array(some) + 0.5) / classes)) for name, some in (("train", train), ("test", test))
+        name: as_bytes(flat((np.array(labels) + 0.5) / classes)) for name, labels in (("train", train), ("test", test))
     }
     noise = np.random.RandomState(0).randint(2, size=images["train"].shape).astype(np.uint8)
     arrays = {"x_train": images["train"] + noise, "y_train": np.array(train), "x_test": images["test"]}
