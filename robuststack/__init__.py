@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robuststack.api import AuditResult, Result, Trained, audit, evaluate, load_model, load_suite, run
+    from robuststack.api import AuditResult, Result, Trained, audit, compare, evaluate, load_model, load_suite, run
     from robuststack.errors import DatasetError, PluginError, RobustStackError
     from robuststack.leaderboard.board import Board
     from robuststack.leaderboard.board_labels import Labels
     from robuststack.leaderboard.board_lookup import load_board, load_labels
+    from robuststack.leaderboard.comparison import RowComparison
+    from robuststack.leaderboard.difference import Difference
     from robuststack.leaderboard.row import Row
     from robuststack.plugin.architecture import Architecture
     from robuststack.plugin.attack import Attack, GradientAttack
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from robuststack.selection import stratified
 
 _EXPORTS = {
-    "robuststack.api": ["AuditResult", "Result", "Trained", "audit", "evaluate", "load_model", "load_suite", "run"],
+    "robuststack.api": ["AuditResult", "Result", "Trained", "audit", "compare", "evaluate", "load_model", "load_suite", "run"],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
     "robuststack.leaderboard.board": ["Board"],
     "robuststack.leaderboard.board_labels": ["Labels"],
     "robuststack.leaderboard.board_lookup": ["load_board", "load_labels"],
+    "robuststack.leaderboard.comparison": ["RowComparison"],
+    "robuststack.leaderboard.difference": ["Difference"],
     "robuststack.leaderboard.row": ["Row"],
     "robuststack.plugin.architecture": ["Architecture"],
     "robuststack.plugin.attack": ["Attack", "GradientAttack"],
@@ -59,6 +63,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Defense",
+    "Difference",
     "Download",
     "GradientAttack",
     "Images",
@@ -71,6 +76,7 @@ __all__ = [
     "Result",
     "RobustStackError",
     "Row",
+    "RowComparison",
     "Scoring",
     "Setting",
     "Split",
@@ -79,6 +85,7 @@ __all__ = [
     "Trained",
     "__version__",
     "audit",
+    "compare",
     "evaluate",
     "hookimpl",
     "load_board",

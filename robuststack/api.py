@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.evidence.checks.catalogue import chosen
@@ -16,7 +16,12 @@ from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, CheckQuestion, wr
 from robuststack.leaderboard.audit_table import audit_table
 from robuststack.leaderboard.audit_target import audit_target
 from robuststack.leaderboard.board_file import claim, suite_place, write_board
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.board_lookup import load_board, load_labels
 from robuststack.leaderboard.board_maker import make_board
+from robuststack.leaderboard.comparison import RowComparison, RowSource, compare_rows, sources
+from robuststack.leaderboard.difference import RowReader
 from robuststack.leaderboard.extra import check_extra
 from robuststack.leaderboard.formats import as_text
 from robuststack.leaderboard.notebook import as_dataframe, as_html, plane, summary
@@ -55,7 +60,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 """Where notes on data and models go: to standard error, unless a program gives the logger `robuststack` another place."""
 
-__all__ = ["AuditResult", "Result", "Trained", "audit", "evaluate", "load_model", "load_suite", "run"]
+__all__ = ["AuditResult", "Result", "Trained", "audit", "compare", "evaluate", "load_model", "load_suite", "run"]
 
 
 @dataclass(repr=False)
@@ -397,3 +402,51 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     dataset = component(registry, "dataset", spec.model.dataset)
     eval_mode(model)
     return Trained(full, result["label"], defense, dataset, model, spec)
+
+
+@overload
+def compare(
+    first: Row, second: Row, /, *, protocol: str | None = None, attack: str | None = None,
+    labels: Mapping[str, Labels] | None = None, store: str | Path = STORE,
+) -> RowComparison: ...  # fmt: skip
+
+
+@overload
+def compare(
+    board: Board | str | Path, first: Row | str, second: Row | str, /, *, protocol: str | None = None,
+    attack: str | None = None, labels: Mapping[str, Labels] | None = None, store: str | Path = STORE,
+) -> RowComparison: ...  # fmt: skip
+
+
+def compare(
+    *given: Board | Row | str | Path,
+    protocol: str | None = None,
+    attack: str | None = None,
+    labels: Mapping[str, Labels] | None = None,
+    store: str | Path = STORE,
+) -> RowComparison:
+    """The first of two rows against the second: better, worse or undecided, with the difference, its interval and every
+    seed's figure, as `robuststack leaderboard compare --rows` has it.
+
+    `compare(board, "A", "B")` takes a leaderboard, from `load_board` or as its file, and two rows of it: labels, or words
+    that no other label has together. The labels beside the board are read, and both defenses' whole curves are compared
+    too. `compare(row, row)` takes two rows of a run, whose labels are read from `store`. `labels` are used in place of
+    either. `protocol` is that of the headline unless it is given; with an `attack` the question is that attack alone.
+
+    Raises:
+        RobustStackError: the rows are of other images, threat models, protocols or attacks, or their labels are missing.
+    """
+    *boards, first, second = given
+    if boards:
+        (named,) = boards
+        board = named if isinstance(named, Board) else load_board(str(named))
+        opened = board, load_labels(board) if labels is None else labels
+        names = tuple(row.label if isinstance(row, Row) else str(row) for row in (first, second))
+        pair = sources(opened, opened, (names[0], names[1]))
+    else:
+        if not isinstance(first, Row) or not isinstance(second, Row):
+            raise RobustStackError("compare takes two rows, or a leaderboard and the labels of two of its rows")
+        kept = board_labels.collect([first, second], Store(store, create=False)) if labels is None else labels
+        reader = RowReader(kept)
+        pair = RowSource(first, [first], reader), RowSource(second, [second], reader)
+    return compare_rows(*pair, protocol=protocol, attack=attack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -117,6 +118,19 @@ def test_the_file_of_labels_is_as_it_is_described(monkeypatch):
     exec(blocks[1], names)
     assert (names["right"] == names["labels"][names["job"]].correct).all()
     assert names["selections"].keys() == names["labels"].keys()
+
+
+def test_two_rows_are_compared_as_it_is_described(monkeypatch, capsys):
+    text = (DOCS / "compare.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(block, names)
+    assert names["result"].figures[-1].figure == "RA worst"
+    command = next(line for line in text.splitlines() if "compare float_vs_oat" in line)
+    capsys.readouterr()
+    assert call(shlex.split(command)[1:]) == 0
+    assert names["result"].first in capsys.readouterr().out
 
 
 def test_every_key_of_a_row_is_explained():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 import click
-from tabulate import tabulate
 
+from robuststack.cli import compare
 from robuststack.cli.common import print_suspicions
 from robuststack.leaderboard.formats import DATA, FORMATS
 from robuststack.paths import LEADERBOARD, expanded
@@ -19,7 +16,7 @@ folder_option = click.option(
 
 @click.group("leaderboard")
 def command() -> None:
-    """Show leaderboards that runs have written, compare two of one suite, and build the page of all of them."""
+    """Show leaderboards that runs have written, compare rows or whole leaderboards, and build the page of all of them."""
 
 
 @command.command("show")
@@ -42,47 +39,7 @@ def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
         print_suspicions(board.rows)
 
 
-@command.command("compare")
-@click.argument("old")
-@click.argument("new")
-@click.option("--all", "everything", is_flag=True, help="Print also the figures without evidence of a change.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@folder_option
-def compare(old: str, new: str, everything: bool, as_json: bool, leaderboard: str) -> None:
-    """Compare the leaderboard NEW with OLD: each a JSON file, a suite's name, or REVISION:FILE as git has it there.
-
-    Where per-sample outcomes lie beside both, images are paired: a bootstrap over them gives the interval, and McNemar's
-    exact test stands beside it at deterministic points. Elsewhere the interval comes from the two printed ones. A figure
-    by another protocol than the headline's is compared with its own kind, and named after it.
-    """
-    from robuststack.leaderboard import comparison
-    from robuststack.leaderboard.board_lookup import open_board
-
-    folder = expanded(leaderboard)
-    (first, first_outcomes), (second, second_outcomes) = open_board(old, folder), open_board(new, folder)
-    both = comparison.compare_boards(first, second, first_outcomes, second_outcomes)
-    if as_json:
-        changes = [{**asdict(change), "verdict": change.difference.verdict} for change in both.changes]
-        click.echo(json.dumps({"changes": changes, "only_old": both.only_old, "only_new": both.only_new}, indent=1))
-        return
-    shown = [change for change in both.changes if everything or change.difference.verdict != "no evidence"]
-    header = ["row", "figure", "old", "new", "difference", "McNemar p", "verdict", "by"]
-    body = [
-        [change.label, change.figure, f"{change.old:.1f}", f"{change.new:.1f}",
-         f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]",
-         "-" if difference.p is None else f"{difference.p:.2g}", difference.verdict, difference.method]
-        for change in shown for difference in (change.difference,)
-    ]  # fmt: skip
-    if body:
-        click.echo(tabulate(body, header, disable_numparse=True) + "\n")
-    for where, labels in (("old", both.only_old), ("new", both.only_new)):
-        for label in labels:
-            click.echo(f"only in the {where} one: {label}")
-    rows = len({change.label for change in both.changes})
-    changed = sum(change.difference.verdict != "no evidence" for change in both.changes)
-    click.echo(
-        f"{len(both.changes)} figures of {rows} rows: {changed} changed, {len(both.changes) - changed} without evidence"
-    )
+command.add_command(compare.command)
 
 
 @command.command("build")

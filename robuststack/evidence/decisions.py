@@ -6,6 +6,7 @@ model's figure falls, a comparison whether one method beats another, for which t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,14 +15,8 @@ import numpy as np
 
 from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided
 from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
-from robuststack.evidence.variance import (
-    Attacks,
-    Estimate,
-    Part,
-    images_part,
-    jackknife,
-    mean_of_parts,
-)
+from robuststack.evidence.row_reading import RowReading, read_row
+from robuststack.evidence.variance import Attacks, Estimate, Part, images_part, jackknife
 
 FALL = 0.01
 """A fall of at most one point is no finding."""
@@ -86,6 +81,10 @@ def upper_limit(estimate: Estimate, n: int, level: float = LEVEL) -> float:
     return estimate.value + estimate.quantile(level)
 
 
+Verdict = Literal["better", "worse", "undecided"]
+Scope = Literal["methods", "these two models", "these models"]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One row's figure minus another's, 0 to 1, and what it is evidence of."""
@@ -97,9 +96,10 @@ class Comparison:
     """Two-sided."""
     seeds: tuple[tuple[float, ...], tuple[float, ...]]
     """Every training seed's figure, of the first and of the second row."""
-    scope: Literal["methods", "these two models"]
+    scope: Scope
+    """A row of one training seed tells of the models that are there and not of the methods."""
 
-    def verdict(self, p: float | None = None) -> Literal["better", "worse", "undecided"]:
+    def verdict(self, p: float | None = None) -> Verdict:
         """What the first row is, compared with the second; `p` replaces the row's own where several were corrected."""
         if (self.p if p is None else p) >= 1 - LEVEL:
             return "undecided"
@@ -114,33 +114,62 @@ def compare(
     *,
     same_models: bool = False,
 ) -> Comparison:
-    """The first row's figure minus the second's: labels of the models of each training seed, on the same images.
+    """The first row's figure minus the second's: labels of the model of each training seed, on the same images; one attack
+    seed each. `difference` says how."""
+    rows = [read_row([[attacks] for attacks in models], truth, reading) for models in (first, second)]
+    return difference(*rows, same_models=same_models)
+
+
+def difference(first: RowReading, second: RowReading, *, same_models: bool = False) -> Comparison:
+    """The first row's figure minus the second's, on the same images.
 
     V = s_A^2 / S_A + s_B^2 / S_B + s_img^2 / n + the draws' part, Student's interval with Satterthwaite's degrees of
-    freedom. `same_models` says that both rows judge the same models, seed by seed; then their seeds are paired too. A row
-    of one seed tells of the models that are there and not of the methods.
+    freedom. `same_models` says that both rows judge the same models, seed by seed; then their seeds are paired too.
     """
-    readings = [np.array([worst_over_attacks(reading, attacks, truth) for attacks in row]) for row in (first, second)]
-    seeds = [row.mean(1) for row in readings]
-    value = float(seeds[0].mean() - seeds[1].mean())
-    parts = [images_part(readings[0].mean(0) - readings[1].mean(0))]
-    several = min(len(row) for row in seeds) > 1
+    per_image = first.per_image - second.per_image
+    value = first.value - second.value
+    parts = [images_part(per_image)]
+    seeds = np.array(first.seeds), np.array(second.seeds)
+    several = min(len(first.seeds), len(second.seeds)) > 1
     if same_models and several:
         parts.append(_of_mean(seeds[0] - seeds[1]))
     elif several:
-        parts += [_of_mean(row) for row in seeds]
-    parts += [
-        mean_of_parts([jackknife(worst_without_each_draw(reading, attacks, truth).mean(1)) for attacks in row])
-        for row in (first, second)
-        if len(row[0][0]) > 1
-    ]
+        parts += [_of_mean(figures) for figures in seeds]
+    parts += [row.draws_part for row in (first, second) if row.draws_part is not None]
     estimate = Estimate(value, tuple(parts))
-    low, high = estimate.interval(LEVEL)
-    p = 2 * min(estimate.p_above(), 0.5) if value >= 0 else 2 * min(_mirrored(estimate).p_above(), 0.5)
-    if estimate.variance == 0 and value == 0:
-        p = 1.0
-    figures = (tuple(map(float, seeds[0])), tuple(map(float, seeds[1])))
-    return Comparison(estimate, low, high, p, figures, "methods" if several else "these two models")
+    low, high = _limits(estimate, len(per_image))
+    models = len(first.seeds) + len(second.seeds)
+    scope: Scope = "methods" if several else "these two models" if models == 2 else "these models"
+    return Comparison(estimate, low, high, _two_sided(estimate, len(per_image)), (first.seeds, second.seeds), scope)
+
+
+def _limits(estimate: Estimate, n: int) -> tuple[float, float]:
+    """The two-sided limits of a difference; if no image differs from another, what n images cannot exclude."""
+    if estimate.variance > 0:
+        low, high = estimate.interval(LEVEL)
+    else:
+        half = 1 - ((1 - LEVEL) / 2) ** (1 / n)
+        low, high = estimate.value - half, estimate.value + half
+    return max(low, -1.0), min(high, 1.0)
+
+
+def _two_sided(estimate: Estimate, n: int) -> float:
+    """The two-sided p-value of a difference; if it is the same on all images, that of the sign test."""
+    if estimate.variance == 0:
+        return min(1.0, 2 * 0.5**n) if estimate.value else 1.0
+    return 2 * Estimate(abs(estimate.value), estimate.parts).p_above()
+
+
+def from_intervals(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The first figure minus the second, and its limits, from both printed intervals alone (Newcombe 1998, method 10):
+    (value, low, high) each, in any one unit.
+
+    Neither images nor seeds are paired, and the intervals may not hold the training seeds: it is no verdict.
+    """
+    value = first[0] - second[0]
+    low = math.hypot(first[0] - first[1], second[2] - second[0])
+    high = math.hypot(first[2] - first[0], second[0] - second[1])
+    return value, value - low, value + high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -156,7 +185,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _of_mean(figures: np.ndarray) -> Part:
     return Part(float(figures.var(ddof=1)) / len(figures), len(figures) - 1)
-
-
-def _mirrored(estimate: Estimate) -> Estimate:
-    return Estimate(-estimate.value, estimate.parts)

@@ -1,23 +1,11 @@
-"""The front of a tunable defense with its uncertainty: hypervolume, knee and dominated settings over resamples.
+"""The front of a tunable defense: hypervolume, knee, dominated settings, and robust accuracy between two settings.
 
-Points are clean and robust accuracy in percent. Images are resampled for all settings at once, since all are judged on the
-same ones; what training seeds and judging draws add is drawn around each setting's mean. A knee, or a setting that is
-dominated, is told with the share of the resamples that agree.
+Points are clean and robust accuracy in percent, the last axis of any array.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
-
-from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
-from robuststack.evidence.variance import Attacks, Estimate, Part, jackknife, mean_of_parts
-
-RESAMPLES = 2000
-SEED = 20220426
 
 
 def dominated(points: np.ndarray) -> np.ndarray:
@@ -50,70 +38,18 @@ def knee(points: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(beyond.max(-1) > 1e-9, beyond.argmax(-1), -1))
 
 
-@dataclass(frozen=True)
-class SettingLabels:
-    """One operating point: labels of each training seed's model, on clean images and under attack."""
-
-    clean: Sequence[Attacks]
-    robust: Sequence[Attacks]
-
-
-@dataclass(frozen=True)
-class Front:
-    """The settings of one tunable defense in the plane of clean and robust accuracy, in percent."""
-
-    points: np.ndarray
-    """[S, 2]."""
-    hypervolume: float
-    low: float
-    high: float
-    """The 95 % interval of the hypervolume."""
-    knee: int | None
-    """The position of the knee among the settings."""
-    knee_share: float
-    """The share of resamples with the same knee (or none, if there is none)."""
-    dominated: np.ndarray
-    """bool [S]."""
-    dominated_share: np.ndarray
-    """For each setting, the share of the resamples in which it is dominated [S]."""
-
-
-def front(settings: Sequence[SettingLabels], truth: np.ndarray, reading: Reading = EXPECTED) -> Front:
-    """The front of the settings and how sure it is."""
-    random = np.random.default_rng(SEED)
-    n = len(truth)
-    weights = random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
-    points, resampled = np.empty((len(settings), 2)), np.empty((RESAMPLES, len(settings), 2))
-    for place, setting in enumerate(settings):
-        for axis, models in enumerate((setting.clean, setting.robust)):
-            per_image = np.array([worst_over_attacks(reading, attacks, truth) for attacks in models])
-            extra = _beyond_images(models, per_image, truth, reading)
-            noise = random.standard_t(min(extra.freedom, 1e6), size=RESAMPLES) if extra.variance else 0.0
-            points[place, axis] = 100 * per_image.mean()
-            drawn = weights @ per_image.mean(0) + math.sqrt(extra.variance) * noise
-            resampled[:, place, axis] = 100 * np.clip(drawn, 0, 1)
-    low, high = np.quantile(hypervolume(resampled), [0.025, 0.975])
-    bent = int(knee(points))
-    return Front(
-        points=points,
-        hypervolume=float(hypervolume(points)),
-        low=float(low),
-        high=float(high),
-        knee=None if bent < 0 else bent,
-        knee_share=float((knee(resampled) == bent).mean()),
-        dominated=dominated(points),
-        dominated_share=np.asarray(dominated(resampled).mean(0)),
+def robust_at(front: np.ndarray, ca: np.ndarray) -> np.ndarray:
+    """The robust accuracy [...] that a front has at a clean accuracy [...]: points [..., S, 2] of which none dominates
+    another, joined by straight lines. To serve each image by one of two neighbours at random gives what lies between them.
+    Below the least accurate setting it is that setting's, which is better in both; above the most accurate one, that one's.
+    """
+    order = np.argsort(front[..., 0], axis=-1, kind="stable")
+    x, y = (np.take_along_axis(front[..., axis], order, -1) for axis in (0, 1))
+    above = np.clip((x < ca[..., None]).sum(-1), 0, x.shape[-1] - 1)
+    below = np.maximum(above - 1, 0)
+    (x0, y0), (x1, y1) = (
+        [np.take_along_axis(axis, end[..., None], -1)[..., 0] for axis in (x, y)] for end in (below, above)
     )
-
-
-def _beyond_images(models: Sequence[Attacks], per_image: np.ndarray, truth: np.ndarray, reading: Reading) -> Part:
-    """The variance of a setting's mean that training seeds and judging draws add."""
-    parts = []
-    if len(models) > 1:
-        seeds = per_image.mean(1)
-        parts.append(Part(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
-    drawn = [worst_without_each_draw(reading, attacks, truth).mean(1) for attacks in models if len(attacks[0]) > 1]
-    if drawn:
-        parts.append(mean_of_parts([jackknife(left_out) for left_out in drawn]))
-    total = Estimate(0.0, tuple(parts))
-    return Part(total.variance, total.freedom)
+    span = x1 - x0
+    share = np.clip(np.divide(ca - x0, span, out=np.ones_like(span), where=span > 0), 0, 1)
+    return np.asarray(y0 + share * (y1 - y0))

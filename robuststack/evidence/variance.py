@@ -47,9 +47,9 @@ class Estimate:
 
     def quantile(self, share: float) -> float:
         """How far above the value the one-sided limit of this level lies."""
-        from scipy.stats import t
+        from scipy.special import stdtrit  # Of scipy.stats' distribution, without the hundred times that it takes.
 
-        return float(t.ppf(share, min(self.freedom, 1e9))) * float(np.sqrt(self.variance))
+        return float(stdtrit(min(self.freedom, 1e9), share)) * float(np.sqrt(self.variance))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided interval, 0 to 1 not enforced."""
@@ -58,11 +58,11 @@ class Estimate:
 
     def p_above(self, bound: float = 0.0) -> float:
         """The one-sided p-value of the value being above `bound` by chance."""
-        from scipy.stats import t
+        from scipy.special import stdtr
 
         if self.variance == 0:
             return 0.0 if self.value > bound else 1.0
-        return float(t.sf((self.value - bound) / np.sqrt(self.variance), min(self.freedom, 1e9)))
+        return float(stdtr(min(self.freedom, 1e9), (bound - self.value) / np.sqrt(self.variance)))
 
 
 def jackknife(left_out: np.ndarray) -> Part:

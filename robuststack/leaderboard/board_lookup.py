@@ -12,7 +12,6 @@ from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import Labels
-from robuststack.leaderboard.comparison import Outcomes
 from robuststack.paths import LEADERBOARD, expanded
 
 
@@ -57,8 +56,9 @@ def find_board(name: str, folder: Path) -> Path:
     raise LeaderboardError(f"no leaderboard {name!r} in {folder}: {did_you_mean(name, there)}")
 
 
-def open_board(name: str, folder: Path) -> tuple[Board, Outcomes]:
-    """A leaderboard and its per-sample outcomes. `REVISION:PATH` reads the file as git has it there.
+def open_board(name: str, folder: Path) -> tuple[Board, dict[str, Labels]]:
+    """A leaderboard and the labels beside it, none if there is no such file. `REVISION:PATH` reads both as git has them
+    there.
 
     Raises:
         LeaderboardError: it cannot be read, or git does not have it.
@@ -67,7 +67,7 @@ def open_board(name: str, folder: Path) -> tuple[Board, Outcomes]:
     if not colon or Path(name).is_file():
         path = find_board(name, folder)
         board = read_board(path)
-        return board, board_labels.load_correct(path, board.rows)
+        return board, board_labels.load(path)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "board.json")
         path.write_bytes(_at_revision(revision, inside))
@@ -77,7 +77,7 @@ def open_board(name: str, folder: Path) -> tuple[Board, Outcomes]:
         except LeaderboardError:  # They were not committed: the figures can still be compared.
             board_labels.path_of(path).unlink(missing_ok=True)
         board = read_board(path, name)
-        return board, board_labels.load_correct(path, board.rows)
+        return board, board_labels.load(path)
 
 
 def _at_revision(revision: str, path: str) -> bytes:

@@ -1,136 +1,159 @@
-"""Two leaderboards of one suite, row by row: what changed, by how much, and whether that is evidence."""
+"""Any two rows against each other: verdicts, and their defenses' whole curves beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.redrawn_front import FrontPair, SettingReading, compare_fronts
 from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.row import WORST, Figure, Row, Scores
-from robuststack.statistics import Difference, paired, unpaired
-
-Outcomes = Mapping[str, np.ndarray]
+from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.difference import (
+    Difference,
+    RowReader,
+    chosen_protocol,
+    common_figures,
+    compared,
+    decided,
+    figure_name,
+    refuse_other_questions,
+)
+from robuststack.leaderboard.entries import grouped
+from robuststack.leaderboard.row import WORST, Row
+from robuststack.leaderboard.row_labels import CLEAN, MissingLabels
+from robuststack.leaderboard.row_lookup import find_row
+from robuststack.wording import options_text
 
 
 @dataclass(frozen=True)
-class Change:
-    """One figure of a row in both leaderboards."""
+class RowSource:
+    """A row, the rows of its leaderboard, and their readings."""
 
-    label: str
-    figure: str
-    """`CA`, or `RA` and the attack; behind it the protocol, in brackets, if it is not the headline's."""
-    old: float
-    new: float
-    difference: Difference
+    row: Row
+    rows: Sequence[Row]
+    reader: RowReader
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """All figures of the rows that both have, and the labels of those that only one has."""
+@dataclass(frozen=True, repr=False)
+class RowComparison:
+    """What the first of two rows is, compared with the second."""
 
-    changes: list[Change]
-    only_old: list[str]
-    only_new: list[str]
+    first: str
+    second: str
+    """The labels of the rows."""
+    protocol: str
+    reading: str
+    figures: tuple[Difference, ...]
+    """The figures that were asked together, robust accuracy last."""
+    fronts: FrontPair | None
+    """The curves of both defenses: robust accuracy at equal clean accuracy, and the difference of hypervolumes, in points;
+    None if both rows are of one defense, or if neither defense has another setting."""
+    notes: tuple[str, ...]
+    """What else sets the two apart."""
+
+    @property
+    def decisive(self) -> Difference:
+        """The figure that the comparison is about: robust accuracy, the worst of all attacks unless one was asked for."""
+        return self.figures[-1]
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` or `undecided`, of the decisive figure."""
+        return self.decisive.verdict
+
+    def __repr__(self) -> str:
+        figure = self.decisive
+        found = f"{figure.figure} {figure.text} points, {figure.verdict} ({figure.scope})"
+        return f"<{self.first} against {self.second}: {found}>"
 
 
-def compare_boards(old: Board, new: Board, old_outcomes: Outcomes, new_outcomes: Outcomes) -> Comparison:
-    """The new leaderboard against the old one. If both have a row's per-sample outcomes, its images are paired.
+Opened = tuple[Board, Mapping[str, Labels]]
+"""A leaderboard and the labels beside it."""
+
+
+def sources(
+    first: Opened, second: Opened, names: tuple[str, str], reading: Reading = EXPECTED
+) -> tuple[RowSource, RowSource]:
+    """Two rows by their labels or words of them, the first of the first leaderboard, the second of the second.
 
     Raises:
-        LeaderboardError: they are of different suites, or of different data.
+        LeaderboardError: no row is named so, or several are.
     """
-    if old.suite != new.suite:
-        raise LeaderboardError(
-            f"the leaderboards are of different suites, {old.suite!r} and {new.suite!r}; compare two of the same"
-        )
-    before, after = old.by_label, new.by_label
-    changes = [
-        change
-        for label in before
-        if label in after
-        for change in _changes(before[label], after[label], old_outcomes, new_outcomes)
+    readers = [RowReader(labels, reading) for _, labels in (first, second)]
+    if first is second:
+        readers[1] = readers[0]
+    found = [
+        RowSource(find_row(board.rows, name), board.rows, reader)
+        for (board, _), name, reader in zip((first, second), names, readers, strict=True)
     ]
-    return Comparison(
-        changes,
-        [label for label in before if label not in after],
-        [label for label in after if label not in before],
+    return found[0], found[1]
+
+
+def compare_rows(
+    first: RowSource, second: RowSource, *, protocol: str | None = None, attack: str | None = None
+) -> RowComparison:
+    """The first row against the second, by the readings of their readers.
+
+    Raises:
+        LeaderboardError: it is one row, or the rows are of other images, threat models, protocols or attacks, or labels are
+            missing.
+        TooFewDraws: a row has too few draws for the reading.
+    """
+    own, other = first.row, second.row
+    if own == other and first.reader is second.reader:
+        raise LeaderboardError(f"{own.label} is compared with itself: name two rows")
+    refuse_other_questions(own, other)
+    protocol = chosen_protocol(own, other, protocol)
+    figures = common_figures(own, other, protocol, attack)
+    comparisons = compared(own, other, (first.reader, second.reader), protocol, figures)
+    robust = attack or (WORST if WORST in figures else None)
+    return RowComparison(
+        first=own.label,
+        second=other.label,
+        protocol=protocol,
+        reading=str(first.reader.reading),
+        figures=tuple(decided([(figure_name(figure), comparison) for figure, comparison in comparisons.items()])),
+        fronts=_fronts(first, second, protocol, robust) if robust else None,
+        notes=tuple(_notes(own, other, protocol, figures)),
     )
 
 
-def _changes(old: Row, new: Row, old_outcomes: Outcomes, new_outcomes: Outcomes) -> Iterator[Change]:
-    for key in ("dataset", "dataset_options", "split", "n"):
-        before, after = getattr(old, key), getattr(new, key)
-        if before != after:
-            raise LeaderboardError(f"{old.label}: {key} is {before!r} in the one and {after!r} in the other")
-    for first in _scored(old, old_outcomes):
-        for second in _scored(new, new_outcomes):
-            if first.protocol == second.protocol:
-                for figure in _figures(first, second):
-                    difference = _difference(first, second, figure)
-                    yield Change(old.label, figure.name, figure.old.value, figure.new.value, difference)
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """A row by one protocol, and the per-sample outcomes of its leaderboard."""
-
-    protocol: str
-    headline: bool
-    scores: Scores
-    jobs: Mapping[str, Mapping[str, str]]
-    """Of clean accuracy and of each attack: pair of seeds -> job."""
-    stochastic: bool
-    outcomes: Outcomes
-
-
-def _scored(row: Row, outcomes: Outcomes) -> list[_Scored]:
-    """The headline first. Whether another protocol's victim draws noise is not on record: it is taken to."""
-    return [
-        _Scored(name, headline, scores, row.jobs.scores[name], row.stochastic if headline else True, outcomes)
-        for name, scores in row.scores.items()
-        for headline in (name == row.protocol,)
+def _fronts(first: RowSource, second: RowSource, protocol: str, robust: str) -> FrontPair | None:
+    """Both defenses by all of their settings; a setting without labels, or not scored so, does not count."""
+    settings = [_settings(source, protocol, robust) for source in (first, second)]
+    if first.row.label in settings[1] or max(map(len, settings)) < 2:
+        return None
+    places = [
+        list(of_defense).index(source.row.label) for of_defense, source in zip(settings, (first, second), strict=True)
     ]
+    return compare_fronts(list(settings[0].values()), list(settings[1].values()), (places[0], places[1]))
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A figure that both rows have, and which jobs it is made of."""
-
-    name: str
-    old: Figure
-    new: Figure
-    jobs: Sequence[str]
-    """Empty if the two are not made of the same attacks: no image has a pair then."""
-
-
-def _figures(old: _Scored, new: _Scored) -> Iterator[_Pair]:
-    behind = "" if old.headline and new.headline else f" ({old.protocol})"
-    yield _Pair(f"CA{behind}", old.scores.ca, new.scores.ca, ["ca"])
-    alike = set(old.scores.ra) == set(new.scores.ra)
-    for label in old.scores.ra:
-        if label not in new.scores.ra:
-            continue
-        jobs = [label] if label != WORST else old.scores.single_attacks if alike else []
-        yield _Pair(f"RA {label}{behind}", old.scores.ra[label], new.scores.ra[label], jobs)
+def _settings(source: RowSource, protocol: str, robust: str) -> dict[str, SettingReading]:
+    """Label of each setting of the row's defense -> its readings."""
+    entry = next((group for group in grouped(source.rows) if source.row in group), [source.row])
+    settings = {}
+    for row in entry:
+        if protocol in row.scores and (robust == WORST or robust in row.scores[protocol].ra):
+            try:
+                readings = [source.reader.read(row, protocol, figure)[0] for figure in (CLEAN, robust)]
+            except MissingLabels:
+                continue
+            settings[row.label] = SettingReading(*readings)
+    return settings
 
 
-def _difference(old: _Scored, new: _Scored, figure: _Pair) -> Difference:
-    before, after = (_runs(scored, figure.jobs) for scored in (old, new))
-    if before and after:
-        return paired(before, after, stochastic=(old.stochastic, new.stochastic))
-    return unpaired(figure.old, figure.new)
-
-
-def _runs(scored: _Scored, figures: Sequence[str]) -> list[list[np.ndarray]]:
-    """The outcomes, for each pair of seeds those of each attack; empty if one of them is not there."""
-    if not figures:
-        return []
-    jobs = [scored.jobs[figure] for figure in figures]
-    # Clean accuracy of a deterministic model is one job for all attack seeds: it counts once.
-    runs = dict.fromkeys(tuple(of_attack[pair] for of_attack in jobs) for pair in jobs[0])
-    if not all(job in scored.outcomes for run in runs for job in run):
-        return []
-    return [[scored.outcomes[job] for job in run] for run in runs]
+def _notes(first: Row, second: Row, protocol: str, figures: Sequence[str]) -> list[str]:
+    notes = []
+    own, other = first.scores[protocol], second.scores[protocol]
+    if WORST not in figures and figures[0] == CLEAN:
+        alone = sorted(set(own.single_attacks) ^ set(other.single_attacks))
+        notes.append(f"RA worst is not compared: only one of the rows was attacked by {', '.join(alone)}")
+    for attack in figures:
+        options, others = own.attacks.get(attack), other.attacks.get(attack)
+        # At a randomised point an attack averages over draws: these options differ from a deterministic point's by design.
+        if options != others and options and others and first.stochastic == second.stochastic:
+            notes.append(f"{attack} is {options_text(options)} in the one and {options_text(others)} in the other")
+    return notes

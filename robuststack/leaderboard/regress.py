@@ -16,9 +16,10 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.proportions import mcnemar
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.comparison import Outcomes
 from robuststack.leaderboard.row import Row
 
+Outcomes = Mapping[str, np.ndarray]
+"""Judge job -> which predictions are right, bool [draws, n]."""
 FAMILY_LEVEL = 0.001
 """Probability that any of all tests of a comparison calls equal models different."""
 FLIPS = 1.0, 3.0

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robuststack.evidence.front import SettingLabels, dominated, front, hypervolume, knee
+from robuststack.evidence.front import dominated, hypervolume, knee
+from robuststack.evidence.redrawn_front import SettingLabels, front
 from simulation import World, truth
 
 

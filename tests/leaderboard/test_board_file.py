@@ -174,3 +174,21 @@ def test_the_schema_says_what_keys_mean(validator: Draft202012Validator) -> None
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "is not a leaderboard written by robuststack"),
+        ("[", "cannot be read as a leaderboard"),
+        ('{"schema": 99, "rows": []}', "has schema 99, this version reads 2: upgrade robuststack"),
+        ('{"schema": 1, "rows": []}', "has schema 1, this version reads 2: run its suite again"),
+        ('{"schema": 2, "rows": [{"label": "a"}]}', "a: key 'ca' is missing; run its suite again to write it whole"),
+    ],
+)
+def test_files_that_are_no_leaderboards_are_one_line(tmp_path, capsys, content, message):
+    (tmp_path / "bad.json").write_text(content)
+    assert call(["leaderboard", "show", str(tmp_path / "bad.json")]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1

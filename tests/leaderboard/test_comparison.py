@@ -1,197 +1,197 @@
-"""Comparing leaderboards: pairs where outcomes are there, intervals where not, and no change without evidence."""
+"""Any two rows: what a comparison says, by which words they are named, and what cannot be compared."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_rows import changed, make_figure, with_row
+from made_rows import changed, make_row
 
+import robuststack as rs
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard import board_labels
-from robuststack.leaderboard.board import Board, board_json
-from robuststack.leaderboard.board_file import read_board
-from robuststack.leaderboard.board_lookup import find_board, open_board
-from robuststack.leaderboard.comparison import compare_boards
-from robuststack.leaderboard.row import Figure, Scores
-from robuststack.statistics import paired, unpaired
+from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.comparison import RowSource, compare_rows
+from robuststack.leaderboard.difference import RowReader
+from robuststack.leaderboard.row import Row, RowJobs, RowSeeds
+from robuststack.leaderboard.row_lookup import find_row
+
+N = 500
+TRUTH = np.zeros(N, dtype=np.int8)
 
 
-@pytest.fixture(scope="module")
-def board(trained) -> Board:
-    return read_board(trained.leaderboard / "small.json")
-
-
-@pytest.fixture(scope="module")
-def found(trained, board) -> dict[str, np.ndarray]:
-    return board_labels.load_correct(trained.leaderboard / "small.json", board.rows)
-
-
-def test_a_leaderboard_against_itself_is_no_evidence(board, found):
-    same = compare_boards(board, board, found, found)
-    assert len(same.changes) == sum(1 + len(row.ra) for row in board.rows)
-    assert {one.difference.verdict for one in same.changes} == {"no evidence"}
-    assert {one.difference.value for one in same.changes} == {0}
-    assert (same.only_old, same.only_new) == ([], [])
-
-
-def test_images_that_turn_wrong_are_a_change_for_the_worse(board, found):
-    (row,) = (one for one in board.rows if one.defense == "none")
-    (job,) = row.jobs.scores["adaptive"]["ca"].values()
-    altered = {**found, job: np.zeros_like(found[job])}
-    worse = {(one.label, one.figure): one.difference for one in compare_boards(board, board, found, altered).changes}
-    difference = worse[row.label, "CA"]
-    assert difference.verdict == "worse"
-    assert difference.value == pytest.approx(-row.ca.value)
-    assert difference.p < 1e-6
-    assert sum(one.verdict != "no evidence" for one in worse.values()) == 1
-
-
-def test_without_outcomes_the_printed_intervals_decide(board, found):
-    other = with_row(board, 0, ca=make_figure(1))
-    changes = compare_boards(board, other, found, {}).changes
-    assert {one.difference.method for one in changes} == {"from both intervals"}
-    assert [one.figure for one in changes if one.difference.verdict == "worse"] == ["CA"]
-
-
-def test_every_protocol_is_compared_with_itself():
-    path = Path(__file__).parents[2] / "leaderboard" / "float_vs_oat.json"
-    board = read_board(path)
-    row = next(row for row in board.rows if row.defense == "float")
-    adaptive = board_labels.load_correct(path, (row,))
-    # The same figures by another protocol, from judge jobs of its own.
-    published = {
-        figure: {pair: f"{job}-published" for pair, job in jobs.items()}
-        for figure, jobs in row.jobs.scores["adaptive"].items()
+def row_of(
+    name: str, right: dict[str, list[int]], *, models: str | None = None, **changes: object
+) -> tuple[Row, dict[str, Labels]]:
+    """A row whose figures have so many images right in each training seed, the first ones of N; and its labels."""
+    seeds = range(len(right["ca"]))
+    scores = {figure: {f"{seed}/0": f"{name}-{figure}-{seed}" for seed in seeds} for figure in right}
+    labels = {
+        job: Labels(np.where(np.arange(N) < right[figure][seed], 0, 1)[None].astype(np.int8), TRUTH, "digits-1")
+        for figure, jobs in scores.items()
+        for seed, job in enumerate(jobs.values())
     }
-    jobs = row.jobs.model_copy(update={"scores": {**row.jobs.scores, "published": published}})
-    scores = Scores(ca=row.ca, ra=row.ra, attacks=row.attacks)
-    row = row.model_copy(update={"jobs": jobs, "protocols": {"published": scores}})
-    board = changed(board, rows=(row,))
-    found = {**adaptive, **{f"{job}-published": outcome for job, outcome in adaptive.items()}}
-    published = row.jobs.scores["published"]["PGD-7"].values()
-    altered = {**found, **{job: np.zeros_like(found[job]) for job in published}}
-    worse = {one.figure: one.difference for one in compare_boards(board, board, found, altered).changes}
-    assert {"CA", "CA (published)", "RA PGD-7", "RA PGD-7 (published)"} <= worse.keys()
-    verdicts = {figure for figure, one in worse.items() if one.verdict == "worse"}
-    assert verdicts == {"RA PGD-7 (published)", "RA worst (published)"}
-    assert worse["RA PGD-7 (published)"].value == pytest.approx(-row.protocols["published"].ra["PGD-7"].value)
+    row = make_row(label=f"digits/resnet8/{name}", defense=name, n=N)
+    train = {seed: f"train-{models or name}-{seed}" for seed in seeds}
+    jobs = RowJobs(train=train, measure="measure", attacks={}, scores={"adaptive": scores})
+    return changed(row, jobs=jobs, seeds=RowSeeds(train=tuple(seeds), attack=(0,)), **changes), labels
 
 
-def test_worst_cases_of_other_attacks_have_no_pairs(board, found):
-    """Outcomes of the attacks that both have would give another difference than that of the two printed figures."""
-    row = board.rows[0]
-    fewer = {label: figure for label, figure in row.ra.items() if label != "FGSM"}
-    (change,) = [
-        change
-        for change in compare_boards(with_row(board, 0, ra=fewer), board, found, found).changes
-        if (change.label, change.figure) == (row.label, "RA worst")
-    ]
-    assert change.difference.method == "from both intervals"
-    assert change.difference.value == change.new - change.old
+def source(made: tuple[Row, dict[str, Labels]]) -> RowSource:
+    row, labels = made
+    return RowSource(row, [row], RowReader(labels))
 
 
-def test_rows_of_only_one_side_are_named(board, found):
-    shorter = changed(board, rows=board.rows[1:])
-    assert compare_boards(board, shorter, found, found).only_old == [board.rows[0].label]
-    assert compare_boards(shorter, board, found, found).only_new == [board.rows[0].label]
+def test_seeds_that_disagree_leave_methods_undecided():
+    first = source(row_of("float", {"ca": [450, 450, 450], "PGD-20": [300, 320, 280]}))
+    second = source(row_of("oat", {"ca": [450, 450, 450], "PGD-20": [290, 282, 294]}))
+    result = compare_rows(first, second)
+    assert result.verdict == "undecided"
+    assert result.decisive.scope == "methods"
+    assert result.decisive.value == pytest.approx(100 * (900 - 866) / 1500, abs=1e-3)
+    assert result.decisive.first_seeds == (60, 64, 56)
+    # Equal on every image: what 500 images cannot exclude.
+    clean = result.figures[0]
+    assert (clean.value, clean.p, clean.verdict) == (0, 1, "undecided")
+    assert -clean.low == clean.high == pytest.approx(0.735, abs=0.01)
+    assert repr(result) == (
+        "<digits/resnet8/float against digits/resnet8/oat: RA worst +2.3 [-6.4, +10.9] points, undecided (methods)>"
+    )
 
 
-def test_other_suites_and_other_data_are_refused(board, found):
-    with pytest.raises(LeaderboardError, match="of different suites, 'small' and 'other'"):
-        compare_boards(board, changed(board, suite="other"), found, found)
-    other = with_row(board, 0, n=7)
-    with pytest.raises(LeaderboardError, match="n is 200 in the one and 7 in the other"):
-        compare_boards(board, other, found, found)
-    other = with_row(board, 0, split="validation")
-    with pytest.raises(LeaderboardError, match="split is 'test' in the one and 'validation' in the other"):
-        compare_boards(board, other, found, found)
+def test_settings_of_the_same_models_are_paired_seed_by_seed():
+    moving = {"ca": [450, 450, 450], "PGD-20": [150, 250, 350]}
+    lower = {"ca": [450, 450, 450], "PGD-20": [125, 225, 325]}
+    apart = compare_rows(source(row_of("a", moving)), source(row_of("b", lower)))
+    together = compare_rows(source(row_of("a", moving, models="m")), source(row_of("b", lower, models="m")))
+    assert (apart.verdict, together.verdict) == ("undecided", "better")
 
 
-# --- statistics
+def test_one_seed_tells_of_two_models():
+    result = compare_rows(
+        source(row_of("a", {"ca": [450], "PGD-20": [200]})), source(row_of("b", {"ca": [450], "PGD-20": [300]}))
+    )
+    assert (result.verdict, result.decisive.scope) == ("worse", "these two models")
 
 
-@pytest.mark.parametrize("stochastic", [False, True])
-def test_the_interval_of_a_difference_covers_it(stochastic):
-    """Nine tenths of the 95 % intervals, at the very least, hold the true difference of 10 points."""
-    random = np.random.RandomState(0)
-    draws = 8 if stochastic else 1
-    covered = 0
-    for _ in range(60):
-        base = random.random_sample((1, 300))
-        noise = random.random_sample((2, draws, 300)) * 0.2
-        first, second = (base + noise[0] < 0.5), (base + noise[1] < 0.6)
-        found = paired([[first]], [[second]], stochastic=(stochastic, stochastic))
-        covered += found.low <= 10 <= found.high
-    assert covered >= 54
-
-
-def test_pairing_sees_what_two_intervals_cannot():
-    random = np.random.RandomState(1)
-    first = random.random_sample((1, 1000)) < 0.5
-    second = first.copy()
-    second[0, np.flatnonzero(~first[0])[:20]] = True
-    ends = [
-        Figure(value=value, low=value - 3, high=value + 3, interval="wilson")
-        for value in (100 * float(outcome.mean()) for outcome in (first, second))
-    ]
-    assert paired([[first]], [[second]], stochastic=(False, False)).verdict == "better"
-    assert unpaired(*ends).verdict == "no evidence"
-
-
-# --- the command
-
-
-def test_boards_are_found_by_name_file_and_revision(trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for path in trained.leaderboard.glob("small.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    for command in (
-        ["init", "-q"],
-        ["add", "."],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"],
-    ):
-        subprocess.run(["git", *command], check=True)
-    assert find_board("small", tmp_path) == tmp_path / "small.json"
-    now, now_outcomes = open_board("small.json", tmp_path)
-    Path("small.json").write_text("{}")
-    then, then_outcomes = open_board("HEAD:small.json", tmp_path)
-    assert then == now
-    assert then_outcomes.keys() == now_outcomes.keys()
-    with pytest.raises(LeaderboardError, match=r"git has no gone\.json at revision 'HEAD'"):
-        open_board("HEAD:gone.json", tmp_path)
-    with pytest.raises(LeaderboardError, match=r"no leaderboard 'smal' in .*: did you mean 'small'"):
-        find_board("smal", tmp_path)
-
-
-def test_compare_prints_what_changed(trained, tmp_path, capsys):
-    source = trained.leaderboard / "small.json"
-    (tmp_path / "new.json").write_text(board_json(with_row(read_board(source), 0, ca=make_figure(1))))
-    assert call(["leaderboard", "compare", str(source), str(tmp_path / "new.json")]) == 0
-    out = capsys.readouterr().out
-    assert "worse" in out
-    assert "1 changed" in out
-    assert call(["leaderboard", "compare", str(source), str(source), "--json"]) == 0
-    assert {one["verdict"] for one in json.loads(capsys.readouterr().out)["changes"]} == {"no evidence"}
+def test_one_attack_is_one_question():
+    first, second = (source(row_of(name, {"ca": [450], "PGD-20": [right]})) for name, right in (("a", 200), ("b", 207)))
+    together, alone = compare_rows(first, second), compare_rows(first, second, attack="PGD-20")
+    assert [figure.figure for figure in alone.figures] == ["RA PGD-20"]
+    assert alone.decisive.p < together.decisive.p
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("changes", "message"),
     [
-        ("{}", "is not a leaderboard written by robuststack"),
-        ("[", "cannot be read as a leaderboard"),
-        ('{"schema": 99, "rows": []}', "has schema 99, this version reads 2: upgrade robuststack"),
-        ('{"schema": 1, "rows": []}', "has schema 1, this version reads 2: run its suite again"),
-        ('{"schema": 2, "rows": [{"label": "a"}]}', "a: key 'ca' is missing; run its suite again to write it whole"),
+        ({"split": "validation"}, "judged on other images, split is 'test' in the one and 'validation' in the other"),
+        (
+            {"threat": rs.Threat(norm="linf", eps=0.2)},
+            "the threat model is Linf eps 0.1 in the one and Linf eps 0.2 in the other",
+        ),
+        ({"protocol": "published"}, "'adaptive' and digits/resnet8/b by 'published'; choose a protocol of both"),
     ],
 )
-def test_files_that_are_no_leaderboards_are_one_line(tmp_path, capsys, content, message):
-    (tmp_path / "bad.json").write_text(content)
-    assert call(["leaderboard", "show", str(tmp_path / "bad.json")]) == 2
+def test_what_cannot_be_compared_is_one_line(changes, message):
+    figures = {"ca": [450], "PGD-20": [200]}
+    with pytest.raises(LeaderboardError, match=message):
+        compare_rows(source(row_of("a", figures)), source(row_of("b", figures, **changes)))
+
+
+def test_other_data_of_the_same_name_and_missing_labels_are_refused():
+    first, (row, labels) = (
+        source(row_of("a", {"ca": [450], "PGD-20": [200]})),
+        row_of("b", {"ca": [450], "PGD-20": [200]}),
+    )
+    other = {job: replace(judged, selection="digits-2") for job, judged in labels.items()}
+    with pytest.raises(LeaderboardError, match="judged on other images, digits-1 and digits-2"):
+        compare_rows(first, source((row, other)))
+    labels.popitem()
+    with pytest.raises(
+        LeaderboardError, match=r"b: the labels of RA PGD-20 are missing \(b-PGD-20-0\); run its suite again"
+    ):
+        compare_rows(first, source((row, labels)))
+    with pytest.raises(LeaderboardError, match="is compared with itself: name two rows"):
+        compare_rows(first, first)
+    with pytest.raises(LeaderboardError, match="no attack 'PGD' of both rows: did you mean 'PGD-20'"):
+        compare_rows(first, source((row, labels)), attack="PGD")
+    with pytest.raises(LeaderboardError, match="no protocol 'of' of both rows: valid: adaptive"):
+        compare_rows(first, source((row, labels)), protocol="of")
+
+
+def test_rows_are_named_by_words_of_their_labels():
+    rows = [make_row(label=f"{data}/resnet8/{rest}") for data in ("digits", "tradeoff") for rest in
+            ("none", "oat lambda=0", "oat lambda=0.2")]  # fmt: skip
+    assert find_row(rows, "digits/resnet8/none") is rows[0]
+    assert find_row(rows, "digits oat lambda=0.2") is rows[2]
+    assert find_row(rows, "lambda=0 tradeoff") is rows[4]
+    with pytest.raises(
+        LeaderboardError, match=r"'oat' fits 4 rows, 'digits/resnet8/oat lambda=0', .*: name more of the label"
+    ):
+        find_row(rows, "oat")
+    with pytest.raises(
+        LeaderboardError, match=r"no row 'digits oats lambda=0\.2': did you mean 'digits/resnet8/oat lambda=0\.2'"
+    ):
+        find_row(rows, "digits oats lambda=0.2")
+    with pytest.raises(LeaderboardError, match="no row '': valid: digits/resnet8/none"):
+        find_row(rows, "")
+
+
+# --- the command and Python, on a leaderboard that was run
+
+
+FLOAT, OAT = "float lambda_n=1", "oat lambda=1"
+
+
+def test_two_rows_of_a_leaderboard_are_compared(trained, capsys, tmp_path):
+    path = str(trained.leaderboard / "small.json")
+    assert call(["leaderboard", "compare", path, "--rows", FLOAT, OAT]) == 0
+    out = capsys.readouterr().out
+    for wanted in ("A  tradeoff/resnet8/float", "RA worst", "these two models", "hypervolume: A's defense - B's",
+                   "RA at A's CA or more", "p corrected for 4 figures (Holm)"):  # fmt: skip
+        assert wanted in out
+    assert call(["leaderboard", "compare", path, "--rows", FLOAT, OAT, "--attack", "worst", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (figure,) = result["figures"]
+    rows = {row.label: row for row in trained.result.rows}
+    assert figure["second"] == pytest.approx(rows[result["second"]].worst.value, abs=1e-3)
+    # A row of another leaderboard.
+    other = tmp_path / "other.json"
+    for suffix in (".json", ".labels.safetensors"):
+        other.with_suffix(suffix).write_bytes((trained.leaderboard / f"small{suffix}").read_bytes())
+    assert call(["leaderboard", "compare", path, str(other), "--rows", FLOAT, OAT]) == 0
+    assert call(["leaderboard", "compare", path, str(other), "--rows", FLOAT, FLOAT]) == 0
+    assert "+0.0 [" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "compare needs two leaderboards, or two rows of one: --rows A B"),
+        (["--attack", "FGSM"], "--attack is for two rows: name them with --rows A B"),
+        (["--rows", "oat", "none"], "'oat' fits 2 rows"),
+        (["--rows", "none", "none"], "tradeoff/resnet8/none is compared with itself: name two rows"),
+    ],
+)
+def test_mistakes_are_one_line(trained, capsys, arguments, message):
+    assert call(["leaderboard", "compare", str(trained.leaderboard / "small.json"), *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_python_compares_rows_of_a_board_and_of_a_result(trained):
+    path = trained.leaderboard / "small.json"
+    by_name = rs.compare(path, FLOAT, OAT)
+    board = rs.load_board(path)
+    rows = board.rows[-3], board.rows[-1]
+    assert by_name == rs.compare(board, *rows) == rs.compare(board, rows[0].label, rows[1].label)
+    assert by_name.fronts is not None
+    alone = rs.compare(*rows, store=trained.store)
+    assert alone.figures == by_name.figures
+    assert alone.fronts is None, "two rows alone have no curves"
+    assert alone == rs.compare(*rows, labels=rs.load_labels(board))
+    with pytest.raises(LeaderboardError, match="the labels of CA are missing"):
+        rs.compare(*rows, labels={})

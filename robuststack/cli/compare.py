@@ -1,0 +1,145 @@
+"""robuststack leaderboard compare"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+from tabulate import tabulate
+
+from robuststack.errors import RobustStackError
+from robuststack.paths import LEADERBOARD, expanded
+
+if TYPE_CHECKING:
+    from robuststack.evidence.redrawn_front import FrontPair, Gap
+    from robuststack.leaderboard.comparison import RowComparison
+    from robuststack.leaderboard.difference import Difference
+
+COLUMNS = ["figure", "difference", "p", "verdict", "about"]
+
+
+@click.command("compare")
+@click.argument("board")
+@click.argument("other", required=False)
+@click.option(
+    "--rows", nargs=2, metavar="A B", help="Compare two rows: their labels, or words that no other label has together."
+)
+@click.option(
+    "--protocol", metavar="NAME", help="Of two rows, the figures by this protocol.  [default: the headline's]"
+)
+@click.option("--attack", metavar="LABEL", help="Of two rows, robust accuracy against this attack alone, or `worst`.")
+@click.option("--all", "everything", is_flag=True, help="Of two leaderboards, print also the undecided figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie.")
+def command(
+    board: str, other: str | None, rows: tuple[str, str] | None, protocol: str | None, attack: str | None,
+    everything: bool, as_json: bool, leaderboard: str,
+) -> None:  # fmt: skip
+    """Compare two rows of BOARD (--rows A B), a row of BOARD with one of OTHER, or the whole leaderboard OTHER, the new
+    one, with BOARD, the old one. Each is a JSON file, a suite's name, or REVISION:FILE as git has it there.
+
+    Images are paired. Training seeds are paired if both rows judge the same models, and independent otherwise. A row of one
+    training seed tells of its model and not of its method. Figures that are asked together are corrected for it (Holm).
+    Without labels beside the leaderboards there is an interval, and no verdict.
+    """
+    if rows:
+        _rows(board, other or board, rows, protocol, attack, as_json, leaderboard)
+        return
+    for name, value in (("--protocol", protocol), ("--attack", attack)):
+        if value is not None:
+            raise RobustStackError(f"{name} is for two rows: name them with --rows A B")
+    if other is None:
+        raise RobustStackError("compare needs two leaderboards, or two rows of one: --rows A B")
+    _boards(board, other, everything, as_json, leaderboard)
+
+
+def _rows(
+    board: str,
+    other: str,
+    rows: tuple[str, str],
+    protocol: str | None,
+    attack: str | None,
+    as_json: bool,
+    leaderboard: str,
+) -> None:
+    from robuststack.leaderboard.board_lookup import open_board
+    from robuststack.leaderboard.comparison import compare_rows, sources
+
+    folder = expanded(leaderboard)
+    opened = [open_board(name, folder) for name in dict.fromkeys((board, other))]
+    result = compare_rows(*sources(opened[0], opened[-1], rows), protocol=protocol, attack=attack)
+    click.echo(json.dumps(asdict(result), indent=1) if as_json else _rows_text(result))
+
+
+def _rows_text(result: RowComparison) -> str:
+    """The whole comparison of two rows."""
+    seeds = max(len(figure.first_seeds) + len(figure.second_seeds) for figure in result.figures) > 2
+    header = ["figure", "A %", "B %", "A - B", "p", "A is", "about"]
+    body = [
+        [figure.figure, _accuracy(figure.first, figure.first_seeds, seeds),
+         _accuracy(figure.second, figure.second_seeds, seeds), figure.text, _p(figure), figure.verdict, figure.scope]
+        for figure in result.figures
+    ]  # fmt: skip
+    lines = [f"A  {result.first}", f"B  {result.second}", "", tabulate(body, header, disable_numparse=True)]
+    lines += ["", *_fronts_text(result.fronts)] if result.fronts else []
+    lines += ["", *result.notes] if result.notes else []
+    asked = f"protocol {result.protocol}, reading {result.reading}; 95 % intervals"
+    corrected = f"; p corrected for {len(result.figures)} figures (Holm)" if len(result.figures) > 1 else ""
+    return "\n".join([*lines, "", asked + corrected])
+
+
+def _fronts_text(fronts: FrontPair) -> list[str]:
+    """Equal settings are not equal operating points: what the whole curves say."""
+    below = "the other is nowhere as accurate"
+    body = [
+        ["RA at A's CA or more: A - B's curve", _gap(fronts.at_first_ca) or below],
+        ["RA at B's CA or more: A's curve - B", _gap(fronts.at_second_ca) or below],
+        ["hypervolume: A's defense - B's", _gap(fronts.hypervolume)],
+    ]
+    return [tabulate(body, ["whole curves", "points"], disable_numparse=True)]
+
+
+def _gap(gap: Gap | None) -> str:
+    return f"{gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]" if gap else ""
+
+
+def _accuracy(value: float, seeds: Sequence[float], shown: bool) -> str:
+    """`52.7`, or with several seeds `52.7 (50.1 54.0 54.0)`: all of them, from the lowest to the highest."""
+    return f"{value:.1f} ({' '.join(f'{seed:.1f}' for seed in sorted(seeds))})" if shown else f"{value:.1f}"
+
+
+def _p(difference: Difference) -> str:
+    return "-" if difference.p is None else f"{difference.p:.2g}"
+
+
+def _boards(old: str, new: str, everything: bool, as_json: bool, leaderboard: str) -> None:
+    from robuststack.leaderboard.board_comparison import compare_boards
+    from robuststack.leaderboard.board_lookup import open_board
+
+    folder = expanded(leaderboard)
+    (before, before_labels), (after, after_labels) = open_board(old, folder), open_board(new, folder)
+    result = compare_boards(before, after, before_labels, after_labels)
+    if as_json:
+        click.echo(json.dumps(asdict(result), indent=1))
+        return
+    shown = result.changes if everything else [*result.decisive, *result.without_verdict]
+    header = ["row", "figure", "old", "new", "difference", "p", "verdict", "about"]
+    body = [
+        [change.label, figure.figure, f"{figure.second:.1f}", f"{figure.first:.1f}", figure.text, _p(figure),
+         figure.verdict, figure.scope]
+        for change in shown for figure in (change.difference,)
+    ]  # fmt: skip
+    if body:
+        click.echo(tabulate(body, header, disable_numparse=True) + "\n")
+    for where, labels in (("old", result.only_old), ("new", result.only_new)):
+        for label in labels:
+            click.echo(f"only in the {where} one: {label}")
+    rows = len({change.label for change in result.changes})
+    changed, silent = len(result.decisive), len(result.without_verdict)
+    counts = f"{changed} changed, {len(result.changes) - changed - silent} undecided"
+    click.echo(f"{len(result.changes)} figures of {rows} rows: {counts}, corrected together (Holm)")
+    if silent:
+        click.echo(f"{silent} without labels beside both: intervals alone, which give no verdict")

@@ -1,0 +1,205 @@
+"""The figures of two rows on the same images, as differences with a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from robuststack.errors import LeaderboardError, did_you_mean
+from robuststack.evidence import decisions
+from robuststack.evidence.decisions import Comparison, Scope, Verdict, holm
+from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.row_reading import RowReading, read_row
+from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.row import WORST, Figure, Row
+from robuststack.leaderboard.row_labels import CLEAN, figure_labels, shares_models
+from robuststack.wording import threat_text
+
+IMAGES = ("dataset", "dataset_options", "split", "limit", "limit_rule", "n")
+"""What of a row says which images it was judged on."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of two rows: accuracies in percent, differences in points."""
+
+    figure: str
+    """`CA`, `RA worst`, or `RA` and the attack; behind it the protocol, in brackets, if it is not the headline's."""
+    first: float
+    second: float
+    value: float
+    """The first minus the second."""
+    low: float
+    high: float
+    """The 95 % interval of this difference alone."""
+    p: float | None
+    """Two-sided, with Holm's correction for all that were asked together; None if labels are missing."""
+    verdict: Verdict | Literal["no verdict"]
+    """What the first is, compared with the second; `no verdict` if labels are missing."""
+    scope: Scope | Literal["intervals alone"]
+    """What the verdict is about. With one training seed it is about the trained models and not about the methods."""
+    first_seeds: tuple[float, ...]
+    second_seeds: tuple[float, ...]
+    """The figure of each training seed."""
+
+    @property
+    def text(self) -> str:
+        """`+2.2 [-10.9, +15.3]`, in points."""
+        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
+class RowReader:
+    """Readings of the rows of a leaderboard; each is made once for all the pairs that it is in."""
+
+    def __init__(self, labels: Mapping[str, Labels], reading: Reading = EXPECTED) -> None:
+        self.reading = reading
+        self._labels = labels
+        self._kept: dict[tuple[str, str, str], tuple[RowReading, str]] = {}
+
+    def read(self, row: Row, protocol: str, figure: str) -> tuple[RowReading, str]:
+        """The reading of `ca`, an attack or `worst`, and the name of the images.
+
+        Raises:
+            MissingLabels: labels are missing.
+            TooFewDraws: the row has too few draws for the reading.
+        """
+        key = row.label, protocol, figure
+        if key not in self._kept:
+            behind = figure_labels(row, protocol, figure, self._labels)
+            self._kept[key] = read_row(behind.models, behind.truth, self.reading), behind.selection
+        return self._kept[key]
+
+
+def compared(
+    first: Row, second: Row, readers: tuple[RowReader, RowReader], protocol: str, figures: Sequence[str]
+) -> dict[str, Comparison]:
+    """The first row against the second: `ca`, attack or `worst` -> the difference of both.
+
+    Raises:
+        MissingLabels: labels are missing.
+        LeaderboardError: labels were given to other images.
+        TooFewDraws: a row has too few draws for the reading.
+    """
+    comparisons = {}
+    for figure in figures:
+        (reading, images), (other, other_images) = (
+            reader.read(row, protocol, figure) for reader, row in zip(readers, (first, second), strict=True)
+        )
+        if images != other_images:
+            raise LeaderboardError(
+                f"{first.label} and {second.label} were judged on other images, {images} and {other_images}: they cannot"
+                " be compared"
+            )
+        comparisons[figure] = decisions.difference(reading, other, same_models=shares_models(first, second))
+    return comparisons
+
+
+def decided(comparisons: Sequence[tuple[str, Comparison]]) -> list[Difference]:
+    """Comparisons with the names of their figures, as differences that were asked together (Holm)."""
+    corrected = holm([comparison.p for _, comparison in comparisons])
+    return [
+        Difference(
+            figure=name,
+            first=_percent(sum(comparison.seeds[0]) / len(comparison.seeds[0])),
+            second=_percent(sum(comparison.seeds[1]) / len(comparison.seeds[1])),
+            value=_percent(comparison.estimate.value),
+            low=_percent(comparison.low),
+            high=_percent(comparison.high),
+            p=p,
+            verdict=comparison.verdict(p),
+            scope=comparison.scope,
+            first_seeds=tuple(map(_percent, comparison.seeds[0])),
+            second_seeds=tuple(map(_percent, comparison.seeds[1])),
+        )
+        for (name, comparison), p in zip(comparisons, corrected, strict=True)
+    ]
+
+
+def from_intervals(name: str, first: Figure, second: Figure) -> Difference:
+    """A difference of two printed figures, without labels: an interval and no verdict."""
+    value, low, high = decisions.from_intervals(
+        (first.value, first.low, first.high), (second.value, second.low, second.high)
+    )
+    return Difference(
+        name,
+        first.value,
+        second.value,
+        value,
+        low,
+        high,
+        None,
+        "no verdict",
+        "intervals alone",
+        _seeds(first),
+        _seeds(second),
+    )
+
+
+def figure_name(figure: str, protocol: str | None = None) -> str:
+    """`CA`, `RA worst`, `RA PGD-20 (published)`."""
+    name = "CA" if figure == CLEAN else f"RA {figure}"
+    return f"{name} ({protocol})" if protocol else name
+
+
+def refuse_other_questions(first: Row, second: Row) -> None:
+    """Refuse rows of other images or of another threat model.
+
+    Raises:
+        LeaderboardError: with what differs.
+    """
+    both = f"{first.label} and {second.label} cannot be compared"
+    for key in IMAGES:
+        own, other = getattr(first, key), getattr(second, key)
+        if own != other:
+            raise LeaderboardError(
+                f"{both}: they were judged on other images, {key} is {own!r} in the one and {other!r} in the other"
+            )
+    own, other = (threat_text(row.threat.norm, row.threat.eps) for row in (first, second))
+    if first.threat.resolved() != second.threat.resolved():
+        raise LeaderboardError(f"{both}: the threat model is {own} in the one and {other} in the other")
+
+
+def chosen_protocol(first: Row, second: Row, protocol: str | None) -> str:
+    """The protocol that was asked for, or the headline's of both rows.
+
+    Raises:
+        LeaderboardError: a row was not scored by it, or the two headlines are of other protocols.
+    """
+    common = [name for name in first.scores if name in second.scores]
+    if protocol is None and first.protocol != second.protocol:
+        raise LeaderboardError(
+            f"{first.label} is scored by {first.protocol!r} and {second.label} by {second.protocol!r}; choose a protocol of"
+            f" both, {did_you_mean('', common)}"
+        )
+    protocol = protocol or first.protocol
+    if protocol not in common:
+        raise LeaderboardError(f"no protocol {protocol!r} of both rows: {did_you_mean(protocol, common)}")
+    return protocol
+
+
+def common_figures(first: Row, second: Row, protocol: str, attack: str | None = None) -> list[str]:
+    """`ca`, the attacks of both rows, and `worst` if both have the same; or the one attack that was asked for.
+
+    Raises:
+        LeaderboardError: a row has no such attack.
+    """
+    own, other = first.scores[protocol].single_attacks, second.scores[protocol].single_attacks
+    figures = [label for label in own if label in other] + ([WORST] if set(own) == set(other) else [])
+    if attack is None:
+        return [CLEAN, *figures]
+    if attack not in figures:
+        raise LeaderboardError(f"no attack {attack!r} of both rows: {did_you_mean(attack, figures)}")
+    return [attack]
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 4)
+
+
+def _seeds(figure: Figure) -> tuple[float, ...]:
+    """The mean of each training seed's pairs."""
+    by_seed: dict[str, list[float]] = {}
+    for seeds, value in (figure.seeds or {"0/0": figure.value}).items():
+        by_seed.setdefault(seeds.partition("/")[0], []).append(value)
+    return tuple(sum(values) / len(values) for values in by_seed.values())

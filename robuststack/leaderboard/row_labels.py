@@ -1,0 +1,63 @@
+"""The labels behind the figures of a row: of each training seed's model, for each attack seed and attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robuststack.errors import LeaderboardError
+from robuststack.evidence.variance import Attacks
+from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.row import WORST, Row
+
+
+class MissingLabels(LeaderboardError):
+    """Labels behind a figure are not there."""
+
+
+CLEAN = "ca"
+Models = Sequence[Sequence[Attacks]]
+"""Training seed -> attack seed -> the labels [draws, n] of each attack that the worst is taken over."""
+
+
+@dataclass(frozen=True)
+class FigureLabels:
+    """What one figure of a row was counted from."""
+
+    models: Models
+    truth: np.ndarray
+    selection: str
+    """The name of the images."""
+
+
+def figure_labels(row: Row, protocol: str, figure: str, labels: Mapping[str, Labels]) -> FigureLabels:
+    """The labels of `ca`, of an attack or of `worst`, by a protocol that the row was scored by.
+
+    Raises:
+        MissingLabels: some of them are missing.
+    """
+    attacks = row.scores[protocol].single_attacks if figure == WORST else [figure]
+    jobs = [row.jobs.scores[protocol][attack] for attack in attacks]
+    missing = [job for of_attack in jobs for job in of_attack.values() if job not in labels]
+    if missing:
+        name = "CA" if figure == CLEAN else f"RA {figure}"
+        raise MissingLabels(f"{row.label}: the labels of {name} are missing ({missing[0]}); run its suite again")
+    runs: dict[str, dict[tuple[str, ...], Attacks]] = {}
+    for seeds in jobs[0]:
+        # Clean accuracy of a deterministic model is one job for all attack seeds: it counts once.
+        run = tuple(of_attack[seeds] for of_attack in jobs)
+        runs.setdefault(training_seed(seeds), {})[run] = [labels[job].labels for job in run]
+    first = labels[next(iter(jobs[0].values()))]
+    return FigureLabels([list(of_seed.values()) for of_seed in runs.values()], first.truth, first.selection)
+
+
+def training_seed(seeds: str) -> str:
+    """Of `training seed/attack seed`."""
+    return seeds.partition("/")[0]
+
+
+def shares_models(first: Row, second: Row) -> bool:
+    """Whether two rows judge the same trained models, seed by seed."""
+    return bool(first.jobs.train) and first.jobs.train == second.jobs.train
