@@ -71,6 +71,8 @@ class Result:
     outcome: Outcome
     rows: list[Row]
     files: list[Path] = field(default_factory=list)
+    labels: Mapping[str, Labels] = field(default_factory=dict, repr=False)
+    """The labels behind the rows, by judge job."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -109,7 +111,7 @@ class Result:
 
     def table(self, style: str = "simple") -> str:
         """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions`."""
-        return as_text(make_board(self.plan, self.rows, complete=True), style)
+        return as_text(make_board(self.plan, self.rows, self.labels, complete=True), style)
 
 
 def run(
@@ -335,11 +337,12 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     rows = make_rows(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
     check_extra(rows)
+    labels = board_labels.collect(rows, storage, outcome.results)
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = write_board(plan, rows, board_labels.collect(rows, storage, outcome.results), leaderboard, curves)
-    return Result(plan, outcome, rows, written)
+        written = write_board(plan, rows, labels, leaderboard, curves)
+    return Result(plan, outcome, rows, written, labels)
 
 
 @dataclass

@@ -82,13 +82,14 @@ def front(settings: Sequence[SettingLabels], truth: np.ndarray, reading: Reading
 def front_of(settings: Sequence[SettingReading]) -> Front:
     """The front of the settings and how sure it is."""
     points, (redrawn,) = redraw([settings])
+    volume = float(hypervolume(points[0]))
     low, high = np.quantile(hypervolume(redrawn), LIMITS)
     bent = int(knee(points[0]))
     return Front(
         points=points[0],
-        hypervolume=float(hypervolume(points[0])),
-        low=float(low),
-        high=float(high),
+        hypervolume=volume,
+        low=min(float(low), volume),
+        high=max(float(high), volume),
         knee=None if bent < 0 else bent,
         knee_share=float((knee(redrawn) == bent).mean()),
         dominated=dominated(points[0]),
@@ -153,7 +154,7 @@ def redraw(defenses: Sequence[Sequence[SettingReading]]) -> tuple[list[np.ndarra
     random = np.random.default_rng(SEED)
     readings = [[axis for setting in settings for axis in (setting.clean, setting.robust)] for settings in defenses]
     per_image = np.array([axis.per_image for of_defense in readings for axis in of_defense])
-    moved = _normal(np.cov(per_image) / per_image.shape[1], random)
+    moved = _of_images(per_image, random)
     points, redrawn = [], []
     start = 0
     for of_defense in readings:
@@ -167,10 +168,18 @@ def redraw(defenses: Sequence[Sequence[SettingReading]]) -> tuple[list[np.ndarra
     return points, redrawn
 
 
-def _normal(covariance: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Normal deviations with a covariance [k, k]: [R, k]."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(random.standard_normal((REDRAWN, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0))).T)
+def _of_images(per_image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """What the choice of images moves the figures by, from their readings [k, n]: [R, k]. A figure of which all images are
+    right, or all wrong, moves inwards as far as n images cannot exclude, the same for all such figures."""
+    n = per_image.shape[1]
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(per_image)) / n)
+    normal = random.standard_normal((REDRAWN, len(values)))
+    moved = normal @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    inwards = 1 - random.random(REDRAWN) ** (1 / n)
+    for place, readings in enumerate(per_image):
+        if np.ptp(readings) == 0:
+            moved[:, place] = inwards * np.sign(0.5 - readings[0])
+    return np.asarray(moved)
 
 
 def _of_seeds(readings: Sequence[RowReading], random: np.random.Generator) -> np.ndarray:

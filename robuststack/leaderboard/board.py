@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -24,6 +24,22 @@ class BoardAttack(Record):
     options: Values
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class EntryCertainty(Record):
+    """How sure the figures of an entry are, from fronts that are drawn again with the variance of images, training seeds
+    and judging draws."""
+
+    low: Percent
+    high: Percent
+    """The 95 % interval of the hypervolume."""
+    knee: Share
+    """The share of the fronts with the same knee; with none, if the entry has none."""
+    dominated: dict[str, Share]
+    """Setting -> the share of the fronts in which another setting dominates it."""
+
+
 class Entry(Record):
     """A defense as one entry: its settings in the plane of clean and robust accuracy, and their worth together."""
 
@@ -40,6 +56,8 @@ class Entry(Record):
     """The setting farthest beyond the line between the ends of the front; None if there is none."""
     dominated: tuple[str, ...]
     """The settings that another one beats in one accuracy and equals or beats in the other."""
+    certainty: EntryCertainty | None = None
+    """None if the labels behind the entry's rows were not there."""
 
 
 class OurNumber(Record):

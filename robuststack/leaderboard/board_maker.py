@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robuststack.leaderboard.board import BOARD_SCHEMA, Board, BoardAttack, TrainingCurve
+from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.claims import compared
 from robuststack.leaderboard.entries import make_entries
 from robuststack.leaderboard.row import Row
@@ -14,12 +15,14 @@ from robuststack.plan.plan import Plan
 def make_board(
     plan: Plan,
     rows: Sequence[Row],
+    labels: Mapping[str, Labels],
     *,
     complete: bool,
     training: Mapping[str, TrainingCurve] | None = None,
     suite_file: str | None = None,
 ) -> Board:
-    """The leaderboard of the rows of a plan; `suite_file` is where the suite lies, seen from the leaderboard's folder."""
+    """The leaderboard of the rows of a plan; `labels` are those behind the rows, as far as they are there; `suite_file` is
+    where the suite lies, seen from the leaderboard's folder."""
     return Board(
         schema_=BOARD_SCHEMA,
         suite=plan.suite.name,
@@ -34,7 +37,7 @@ def make_board(
             for label, attack in plan.attacks.items()
         ),
         rows=tuple(rows),
-        entries=tuple(make_entries(rows)),
+        entries=tuple(make_entries(rows, labels)),
         reference=tuple(plan.suite.reference),
         claims=tuple(compared(claim, rows) for claim in plan.suite.claims),
         training=dict(training or {}),

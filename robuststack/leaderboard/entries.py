@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from robuststack.evidence.front import dominated, hypervolume, knee
-from robuststack.leaderboard.board import Entry
-from robuststack.leaderboard.row import Row
-from robuststack.wording import component_text, options_text
+from robuststack.evidence.redrawn_front import SettingReading, front_of
+from robuststack.leaderboard.board import Entry, EntryCertainty
+from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.difference import RowReader
+from robuststack.leaderboard.row import WORST, Row
+from robuststack.leaderboard.row_labels import CLEAN, MissingLabels
+from robuststack.wording import component_text, options_text, percent_text
 
 
-def make_entries(rows: Sequence[Row]) -> list[Entry]:
-    """One entry for each defense of each table."""
-    return [entry_of(group) for group in grouped(rows)]
+def make_entries(rows: Sequence[Row], labels: Mapping[str, Labels]) -> list[Entry]:
+    """One entry for each defense of each table; how sure it is comes from the labels behind the rows."""
+    reader = RowReader(labels)
+    return [entry_of(group, _certainty(group, reader)) for group in grouped(rows)]
 
 
 def grouped(rows: Sequence[Row]) -> list[list[Row]]:
@@ -45,7 +50,7 @@ def accuracies(row: Row) -> tuple[float, float]:
     return row.ca.value, row.worst.value
 
 
-def entry_of(rows: Sequence[Row]) -> Entry:
+def entry_of(rows: Sequence[Row], certainty: EntryCertainty | None) -> Entry:
     """One entry, from its rows."""
     points = np.array([accuracies(row) for row in rows])
     names = [setting(row) for row in rows]
@@ -61,6 +66,27 @@ def entry_of(rows: Sequence[Row]) -> Entry:
         hypervolume=round(float(hypervolume(points)), 2),
         knee=names[bent] if bent >= 0 else None,
         dominated=tuple(name for name, lost in zip(names, dominated(points), strict=True) if lost),
+        certainty=certainty,
+    )
+
+
+def _certainty(rows: Sequence[Row], reader: RowReader) -> EntryCertainty | None:
+    """Of one entry, by the headline's protocol; None if labels are missing."""
+    try:
+        settings = [
+            SettingReading(*(reader.read(row, row.protocol, figure)[0] for figure in (CLEAN, WORST))) for row in rows
+        ]
+    except MissingLabels:
+        return None
+    if len({len(setting.clean.per_image) for setting in settings}) > 1:
+        return None
+    redrawn = front_of(settings)
+    names = [setting(row) for row in rows]
+    return EntryCertainty(
+        low=round(redrawn.low, 2),
+        high=round(redrawn.high, 2),
+        knee=round(redrawn.knee_share, 3),
+        dominated={name: round(float(share), 3) for name, share in zip(names, redrawn.dominated_share, strict=True)},
     )
 
 
@@ -76,13 +102,21 @@ def entry_title(entry: Entry) -> str:
 
 
 def entry_cells(entry: Entry) -> list[str]:
-    """data and network, defense, models, settings, hypervolume, knee, dominated settings."""
+    """data and network, defense, models, settings, hypervolume with its interval, knee and dominated settings with the
+    share of redrawn fronts that agree."""
+    sure = entry.certainty
+    volume = f"{entry.hypervolume:.1f}"
     return [
         ", ".join(entry.variant),
         entry_title(entry),
         str(entry.models),
         str(entry.settings),
-        f"{entry.hypervolume:.1f}",
-        entry.knee or "-",
-        ", ".join(entry.dominated) or "-",
+        percent_text(entry.hypervolume, sure.low, sure.high) if sure else volume,
+        f"{entry.knee or '-'}{_agreed(sure.knee if sure and entry.settings > 2 else None)}",
+        ", ".join(f"{name}{_agreed(sure.dominated[name] if sure else None)}" for name in entry.dominated) or "-",
     ]
+
+
+def _agreed(share: float | None) -> str:
+    """` (87 %)`"""
+    return "" if share is None else f" ({100 * share:.0f} %)"

@@ -733,7 +733,7 @@ def board(plan, tmp_path):
         rows.append(whole.model_copy(update={"label": row.label, "ra": {"worst": whole.worst}, "jobs": jobs}))
     path = tmp_path / "leaderboard" / "mine.json"
     path.parent.mkdir()
-    path.write_text(board_json(make_board(one, rows, complete=True, suite_file="../mine.yaml")))
+    path.write_text(board_json(make_board(one, rows, {}, complete=True, suite_file="../mine.yaml")))
     return path
 
 

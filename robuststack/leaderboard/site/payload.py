@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from robuststack.errors import LeaderboardError
 from robuststack.evidence.front import dominated
-from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.entries import accuracies, entry_of, entry_title, grouped, is_tuned, setting
+from robuststack.leaderboard.board import Board, Entry
+from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.site.command_line import command_line
 from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, suspicions
@@ -19,11 +20,17 @@ from robuststack.wording import component_text, options_text, pair_text, threat_
 
 
 def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> dict[str, Any]:
-    """`name` is that of the file; `colours` lists the defenses of all leaderboards: each keeps its colour everywhere."""
+    """`name` is that of the file; `colours` lists the defenses of all leaderboards: each keeps its colour everywhere.
+
+    Raises:
+        LeaderboardError: the leaderboard's entries are not those of its rows.
+    """
     rows = board.rows
+    if len(board.entries) != len(grouped(rows)):
+        raise LeaderboardError(f"{name}: its entries do not fit its rows; run its suite again to write it whole")
     headings = list(dict.fromkeys(row.heading for row in rows))
     fronts = {heading: _front([accuracies(row) for row in rows if row.heading == heading]) for heading in headings}
-    beside = _standing(rows)
+    beside = _standing(board)
     taken: set[str] = set()
     shown = [
         {
@@ -51,14 +58,13 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         "attacks": [
             {"label": attack.label, "text": component_text(attack.name, attack.options)} for attack in board.attacks
         ],
-        "entries": [_entry(group) for group in grouped(rows)],
+        "entries": [_entry(entry, group) for entry, group in zip(board.entries, grouped(rows), strict=True)],
         "command": command_line(board, folder),
         "rows": shown,
     }
 
 
-def _entry(rows: Sequence[Row]) -> dict[str, Any]:
-    entry = entry_of(rows)
+def _entry(entry: Entry, rows: Sequence[Row]) -> dict[str, Any]:
     return {**entry.model_dump(mode="json"), "heading": rows[0].heading, "title": entry_title(entry)}
 
 
@@ -67,11 +73,10 @@ def _front(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
     return {point for point, lost in zip(points, dominated(np.array(points)), strict=True) if not lost}
 
 
-def _standing(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+def _standing(board: Board) -> dict[str, dict[str, Any]]:
     """Label of each row -> how it stands in its entry."""
     standing = {}
-    for position, group in enumerate(grouped(rows)):
-        entry = entry_of(group)
+    for position, (entry, group) in enumerate(zip(board.entries, grouped(board.rows), strict=True)):
         for row in group:
             own = setting(row)
             standing[row.label] = {

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, plural, section, plainTable, command, swatch, value } = robuststack;
+  const { h, fixed, figureElement, plural, section, plainTable, command, swatch, value } = robuststack;
 
   const facts = (board) =>
     h("p", { class: "facts" },
@@ -21,12 +21,18 @@
       "Bars are 95 % intervals", h("span", { class: "on-plane" }, ", and the broad line is the Pareto front of what is shown"),
       ". Select a mark to open its row.");
 
+  /** The hypervolume with its interval, if the labels behind it were there. */
+  const volume = ({ hypervolume, certainty }) => (certainty ? figureElement({ value: hypervolume, ...certainty }) : fixed(hypervolume));
+  const agreed = (share) => (share === undefined ? "" : ` (${Math.round(100 * share)} %)`);
+
   const entriesOf = (board) =>
     plainTable("Each defense as one entry", ["Defense", "Data, network", "Models", "Settings", "Hypervolume %", "Knee", "Dominated settings"],
       board.entries.map((one) => [
         h("span", { class: "named" }, swatch(board, one.defense), one.title), one.heading, String(one.models), String(one.settings),
-        h("span", { class: "meter", style: `--part:${one.hypervolume}%` }, fixed(one.hypervolume)), one.knee ?? "–",
-        one.dominated.length ? h("details", {}, h("summary", {}, `${one.dominated.length} of ${one.settings}`), one.dominated.join(", ")) : "–",
+        h("span", { class: "meter", style: `--part:${one.hypervolume}%` }, volume(one)),
+        `${one.knee ?? "–"}${agreed(one.settings > 2 ? one.certainty?.knee : undefined)}`,
+        one.dominated.length ? h("details", {}, h("summary", {}, `${one.dominated.length} of ${one.settings}`),
+          one.dominated.map((name) => `${name}${agreed(one.certainty?.dominated[name])}`).join(", ")) : "–",
       ]), [2, 3, 4]);
 
   const claimsOf = (board) =>
@@ -108,7 +114,7 @@
       h("section", { class: "rows" }, bar, place,
         h("p", { class: "note" }, "CA is clean accuracy and RA robust accuracy, in percent with 95 % intervals; RA worst is, image by image, the worst of all attacks. Rows are sorted within their data set, network and threat model.")),
       section("Each defense as one entry", entriesOf(board), h("p", { class: "note" },
-        "The hypervolume is the share of the plane of clean and robust accuracy that a defense's settings dominate together; the knee is the setting farthest beyond the line between the ends of its front.")),
+        "The hypervolume is the share of the plane of clean and robust accuracy that a defense's settings dominate together; the knee is the setting farthest beyond the line between the ends of its front. Brackets hold the 95 % interval, and the share of fronts, drawn again with the variance of images, seeds and draws, that have the same knee or in which the setting is dominated.")),
       board.claims.length ? section("Published comparisons beside ours", claimsOf(board)) : "",
       board.reference.length ? h("section", { class: "reference" }, h("h2", {}, "Published figures, not ours"),
         h("p", { class: "note" }, "Quoted from publications, obtained on other data, networks or budgets. They are not ranked and not drawn."), referencesOf(board)) : "",
