@@ -194,12 +194,12 @@ def _of_seeds(readings: Sequence[RowReading], random: np.random.Generator) -> np
 
 
 def _of_draws(readings: Sequence[RowReading], random: np.random.Generator) -> np.ndarray:
-    """What judging draws move the figures by, [R, k]: the same run of every setting is judged on the same draws."""
+    """What judging draws move the figures by, [R, k]: all settings of a model are judged on the same draws."""
     moved = np.zeros((REDRAWN, len(readings)))
-    for run in range(max(len(axis.draws) for axis in readings)):
-        for count in sorted({len(axis.draws[run]) for axis in readings if run < len(axis.draws)}):
+    for model in range(max(len(axis.draws) for axis in readings)):
+        for count in sorted({len(axis.draws[model]) for axis in readings if model < len(axis.draws)}):
             normal = random.standard_normal((REDRAWN, count))
             for place, axis in enumerate(readings):
-                if run < len(axis.draws) and len(axis.draws[run]) == count:
-                    moved[:, place] += normal @ axis.draws[run]
+                if model < len(axis.draws) and len(axis.draws[model]) == count:
+                    moved[:, place] += normal @ axis.draws[model]
     return moved

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
-from robuststack.evidence.variance import Attacks, Part, mean_of_parts
+from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.variance import Attacks, Part, mean_of_parts, read_run
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class RowReading:
     seeds: tuple[float, ...]
     """The figure of each training seed's model."""
     draws: tuple[np.ndarray, ...] = ()
-    """For each randomised run, how far the figure moves with each of its judging draws [M]: the jackknife's deviations, so
-    that the sum of their squares is the variance that this run adds. Empty at a deterministic point."""
+    """For each randomised model, how far the figure moves with each of its judging draws [M]: the jackknife's deviations,
+    so that the sum of their squares is the variance that this model adds. Empty at a deterministic point."""
 
     @property
     def value(self) -> float:
@@ -39,20 +39,19 @@ class RowReading:
 def read_row(models: Sequence[Sequence[Attacks]], truth: np.ndarray, reading: Reading = EXPECTED) -> RowReading:
     """The reading of a row: for each training seed's model the labels of each attack seed, all on the same images [n].
 
-    Attack seeds are judged on draws of their own; a model's figure is their mean.
+    A model's figure is the mean over its attack seeds. A draw is left out of all of them at once, which is right whether
+    they share their draws or not.
 
     Raises:
         TooFewDraws: there are too few draws for the reading or for its interval.
     """
-    per_image = np.array(
-        [np.mean([worst_over_attacks(reading, run, truth) for run in runs], axis=0) for runs in models]
-    )
+    readings = [[read_run(reading, run, truth) for run in runs] for runs in models]
+    per_image = np.array([np.mean([run.per_image for run in runs], axis=0) for runs in readings])
     draws = []
-    for runs in models:
-        for run in runs:
-            count = len(run[0])
-            if count > 1:
-                left_out = worst_without_each_draw(reading, run, truth).mean(1)
-                moved = (left_out - left_out.mean()) * np.sqrt((count - 1) / count)
-                draws.append(moved / (len(models) * len(runs)))
+    for runs in readings:
+        randomised = [run.left_out for run in runs if run.left_out is not None]
+        if randomised:
+            left_out = np.mean(randomised, axis=0)
+            count = len(left_out)
+            draws.append((left_out - left_out.mean()) * np.sqrt((count - 1) / count) / len(models))
     return RowReading(per_image.mean(0), tuple(map(float, per_image.mean(1))), tuple(draws))

@@ -20,8 +20,8 @@ from robuststack.leaderboard.difference import (
     from_intervals,
     refuse_other_questions,
 )
-from robuststack.leaderboard.row import WORST, Row
-from robuststack.leaderboard.row_labels import CLEAN, MissingLabels
+from robuststack.leaderboard.row import CLEAN, WORST, Row
+from robuststack.leaderboard.row_labels import MissingLabels
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from robuststack.leaderboard.difference import (
     refuse_other_questions,
 )
 from robuststack.leaderboard.entries import grouped
-from robuststack.leaderboard.row import WORST, Row
-from robuststack.leaderboard.row_labels import CLEAN, MissingLabels
+from robuststack.leaderboard.row import CLEAN, WORST, Row
+from robuststack.leaderboard.row_labels import MissingLabels
 from robuststack.leaderboard.row_lookup import find_row
 from robuststack.wording import options_text
 

@@ -12,8 +12,8 @@ from robuststack.evidence.decisions import Comparison, Scope, Verdict, holm
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.row_reading import RowReading, read_row
 from robuststack.leaderboard.board_labels import Labels
-from robuststack.leaderboard.row import WORST, Figure, Row
-from robuststack.leaderboard.row_labels import CLEAN, figure_labels, shares_models
+from robuststack.leaderboard.row import CLEAN, WORST, Figure, Row
+from robuststack.leaderboard.row_labels import figure_labels, shares_models
 from robuststack.wording import threat_text
 
 IMAGES = ("dataset", "dataset_options", "split", "limit", "limit_rule", "n")
@@ -198,7 +198,7 @@ def _percent(share: float) -> float:
 
 
 def _seeds(figure: Figure) -> tuple[float, ...]:
-    """The mean of each training seed's pairs."""
+    """The figure of each training seed, the mean over its attack seeds."""
     by_seed: dict[str, list[float]] = {}
     for seeds, value in (figure.seeds or {"0/0": figure.value}).items():
         by_seed.setdefault(seeds.partition("/")[0], []).append(value)

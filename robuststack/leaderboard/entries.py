@@ -13,8 +13,8 @@ from robuststack.evidence.redrawn_front import SettingReading, front_of
 from robuststack.leaderboard.board import Entry, EntryCertainty
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.difference import RowReader
-from robuststack.leaderboard.row import WORST, Row
-from robuststack.leaderboard.row_labels import CLEAN, MissingLabels
+from robuststack.leaderboard.row import CLEAN, WORST, Row
+from robuststack.leaderboard.row_labels import MissingLabels
 from robuststack.wording import component_text, options_text, percent_text
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from robuststack.evidence.figures import Pair, SeedFigure, measured
+from robuststack.evidence.figures import SeedFigure, measured
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.row import CLEAN, WORST, Figure
+from robuststack.leaderboard.row_labels import distinct_runs
 
 Jobs = Mapping[str, Mapping[str, str]]
 """`ca` or an attack's label -> "training seed/attack seed" -> judge job, as `RowJobs.scores` has them."""
@@ -27,18 +28,9 @@ def figures(jobs: Jobs, labels: Callable[[str], Labels], reading: Reading = EXPE
 
 
 def _measured(jobs: Sequence[Mapping[str, str]], labels: Callable[[str], Labels], reading: Reading) -> SeedFigure:
-    # Clean accuracy of a deterministic model is one job, whatever the attack seeds: it counts once for each model.
-    runs: dict[tuple[str, ...], str] = {}
-    for pair in jobs[0]:
-        runs.setdefault(tuple(of_attack[pair] for of_attack in jobs), pair)
-    judged = {_pair(pair): [labels(job) for job in run] for run, pair in runs.items()}
+    judged = {pair: [labels(job) for job in run] for run, pair in distinct_runs(jobs).items()}
     truth = next(iter(judged.values()))[0].truth
     return measured({pair: [of_job.labels for of_job in run] for pair, run in judged.items()}, truth, reading)
-
-
-def _pair(text: str) -> Pair:
-    train, attack = text.split("/")
-    return int(train), int(attack)
 
 
 def rounded(figure: SeedFigure) -> Figure:

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.figures import Pair
 from robuststack.evidence.variance import Attacks
 from robuststack.leaderboard.board_labels import Labels
-from robuststack.leaderboard.row import WORST, Row
+from robuststack.leaderboard.row import CLEAN, WORST, Row
+
+Models = Sequence[Sequence[Attacks]]
+"""Training seed -> attack seed -> the labels [draws, n] of each attack that the worst is taken over."""
 
 
 class MissingLabels(LeaderboardError):
     """Labels behind a figure are not there."""
-
-
-CLEAN = "ca"
-Models = Sequence[Sequence[Attacks]]
-"""Training seed -> attack seed -> the labels [draws, n] of each attack that the worst is taken over."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,23 @@ def figure_labels(row: Row, protocol: str, figure: str, labels: Mapping[str, Lab
     if missing:
         name = "CA" if figure == CLEAN else f"RA {figure}"
         raise MissingLabels(f"{row.label}: the labels of {name} are missing ({missing[0]}); run its suite again")
-    runs: dict[str, dict[tuple[str, ...], Attacks]] = {}
-    for seeds in jobs[0]:
-        # Clean accuracy of a deterministic model is one job for all attack seeds: it counts once.
-        run = tuple(of_attack[seeds] for of_attack in jobs)
-        runs.setdefault(training_seed(seeds), {})[run] = [labels[job].labels for job in run]
+    models: dict[int, list[Attacks]] = {}
+    for run, (training_seed, _) in distinct_runs(jobs).items():
+        models.setdefault(training_seed, []).append([labels[job].labels for job in run])
     first = labels[next(iter(jobs[0].values()))]
-    return FigureLabels([list(of_seed.values()) for of_seed in runs.values()], first.truth, first.selection)
+    return FigureLabels(list(models.values()), first.truth, first.selection)
 
 
-def training_seed(seeds: str) -> str:
-    """Of `training seed/attack seed`."""
-    return seeds.partition("/")[0]
+def distinct_runs(jobs: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], Pair]:
+    """The judge jobs of each pair of seeds, from those of each attack: "training seed/attack seed" -> job.
+
+    Clean accuracy of a deterministic model is one job, whatever the attack seeds: it counts once for each model.
+    """
+    runs: dict[tuple[str, ...], Pair] = {}
+    for seeds in jobs[0]:
+        training_seed, attack_seed = map(int, seeds.split("/"))
+        runs.setdefault(tuple(of_attack[seeds] for of_attack in jobs), (training_seed, attack_seed))
+    return runs
 
 
 def shares_models(first: Row, second: Row) -> bool:
