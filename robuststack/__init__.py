@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from robuststack.selection import stratified
 
 _EXPORTS = {
-    "robuststack.api": ["AuditResult", "Result", "Trained", "audit", "compare", "evaluate", "load_model", "load_suite", "run"],
+    "robuststack.api": [
+        "AuditResult",
+        "Result",
+        "Trained",
+        "audit",
+        "compare",
+        "evaluate",
+        "load_model",
+        "load_suite",
+        "run",
+    ],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
     "robuststack.leaderboard.board": ["Board"],
     "robuststack.leaderboard.board_labels": ["Labels"],

@@ -15,8 +15,8 @@ from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, CheckQuestion, write_audit
 from robuststack.leaderboard.audit_table import audit_table
 from robuststack.leaderboard.audit_target import audit_target
-from robuststack.leaderboard.board_file import claim, suite_place, write_board
 from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.board_file import claim, suite_place, write_board
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.board_lookup import load_board, load_labels
 from robuststack.leaderboard.board_maker import make_board

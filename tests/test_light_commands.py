@@ -45,7 +45,6 @@ COMMANDS = [
     ["schema"],
     ["new", "defense", "mine"],
     ["leaderboard", "show", BOARD, "--sort", "RA"],
-    ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"],
     ["regress", "--help"],
 ]
 
@@ -66,6 +65,11 @@ def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
         imported([str(small_suite) if argument == "SUITE" else argument for argument in arguments], small_suite.parent)
         == []
     )
+
+
+def test_building_the_page_imports_only_the_statistics_of_its_pairs(tmp_path):
+    build = ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"]
+    assert imported(build, tmp_path) == ["scipy"]
 
 
 def test_planning_the_integrations_imports_none_of_them(small_suite):

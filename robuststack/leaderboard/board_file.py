@@ -117,7 +117,9 @@ def write_board(
     """
     complete = plan.complete and len(rows) == len(plan.rows)
     stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
-    board = make_board(plan, rows, per_sample, complete=complete, training=training, suite_file=suite_place(plan, folder))
+    board = make_board(
+        plan, rows, per_sample, complete=complete, training=training, suite_file=suite_place(plan, folder)
+    )
     json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
     drawings = {file_name(stem, drawing): draw(drawing, rows) for drawing in plan.suite.figures}
     pictures = {name: content for name, content in drawings.items() if content is not None}

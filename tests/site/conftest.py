@@ -35,6 +35,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """index.html of a committed leaderboard and the full one."""
     folder = tmp_path_factory.mktemp("boards") / "leaderboard"
     folder.mkdir()
-    shutil.copy(COMMITTED / "float_vs_oat.json", folder)
+    for suffix in (".json", ".labels.safetensors"):
+        shutil.copy(COMMITTED / f"float_vs_oat{suffix}", folder)
     (folder / "full.json").write_text(board_json(full_board()))
     return site.build_page(folder, folder).index

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.row import Row
+from robuststack.paths import LEADERBOARD
 from robuststack.suite.single_model import COMMAND
 from robuststack.suite.smoke import SUFFIX as SMOKE_SUFFIX
 
@@ -23,6 +24,13 @@ def command_line(board: Board, folder: Path, row: Row | None = None) -> str:
     parts += [*_pinned(board, board.overrides), "--device", board.device]
     parts += ["--smoke"] if board.suite.endswith(SMOKE_SUFFIX) else []
     return shlex.join([*parts, *(["--only", row.label] if row else [])])
+
+
+def comparing(name: str, folder: Path) -> str:
+    """The beginning of what compares two rows of the leaderboard `name`, from the folder that `folder` lies in."""
+    place = folder.resolve().name
+    beside = [] if place == LEADERBOARD else ["--leaderboard", place]
+    return shlex.join(["robuststack", "leaderboard", "compare", name, *beside])
 
 
 def _pinned(board: Board, told: Sequence[str]) -> list[str]:

@@ -10,9 +10,11 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.site.pairs import row_pairs
 from robuststack.leaderboard.site.payload import payload
 from robuststack.running.atomic_files import make_folder, write_bytes
 
@@ -21,8 +23,8 @@ ASSETS = "site"
 STYLES = ("vendor/tabulator.min.css", "static/style.css", "static/table.css")
 SCRIPTS = (
     "vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js", "static/words.js", "static/series.js",
-    "static/charts.js", "static/table.js", "static/filters.js", "static/suite.js", "static/row.js", "static/home.js",
-    "static/app.js",
+    "static/charts.js", "static/table.js", "static/filters.js", "static/compare.js", "static/suite.js", "static/row.js",
+    "static/home.js", "static/app.js",
 )  # fmt: skip
 NOTICES = ("vendor/README.md", "vendor/d3.LICENSE", "vendor/plot.LICENSE", "vendor/tabulator.LICENSE")
 
@@ -72,7 +74,11 @@ def read_boards(folder: Path) -> dict[str, Board]:
 
 
 def contents(boards: Mapping[str, Board], folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(path relative to index.html, content) of every file of the page."""
+    """(path relative to index.html, content) of every file of the page; `folder` holds the leaderboards and their labels.
+
+    Raises:
+        LeaderboardError: a file of labels cannot be read.
+    """
     here = resources(__package__)
     colours = list(dict.fromkeys(row.defense for board in boards.values() for row in board.rows))
     scripts = []
@@ -81,6 +87,9 @@ def contents(boards: Mapping[str, Board], folder: Path) -> Iterator[tuple[str, b
         data = json.dumps(payload(name, board, folder, colours), separators=(",", ":"), allow_nan=False)
         scripts.append(f"data/{name}.js")
         yield f"{ASSETS}/data/{name}.js", f"robuststack.boards.push({data});\n".encode()
+        pairs = row_pairs(board.rows, board_labels.load(folder / f"{name}.json"))
+        kept = json.dumps(pairs, separators=(",", ":"), allow_nan=False)
+        yield f"{ASSETS}/data/{name}.pairs.js", f"robuststack.pairs[{json.dumps(name)}] = {kept};\n".encode()
     for name in (*STYLES, *SCRIPTS, *NOTICES):
         yield f"{ASSETS}/{name}", here.joinpath(name).read_bytes()
     template = here.joinpath("static/index.html").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from robuststack.evidence.front import dominated
 from robuststack.leaderboard.board import Board, Entry
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
 from robuststack.leaderboard.row import Row
-from robuststack.leaderboard.site.command_line import command_line
+from robuststack.leaderboard.site.command_line import command_line, comparing
 from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, suspicions
 from robuststack.wording import component_text, options_text, pair_text, threat_text, value_text
 
@@ -60,6 +60,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         ],
         "entries": [_entry(entry, group) for entry, group in zip(board.entries, grouped(rows), strict=True)],
         "command": command_line(board, folder),
+        "comparing": comparing(name, folder),
         "rows": shown,
     }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, homePage, suitePage, rowPage } = robuststack;
+  const { h, homePage, suitePage, rowPage, comparePage } = robuststack;
   const main = document.getElementById("main");
   const jump = document.getElementById("jump");
   const toggle = document.getElementById("theme");
@@ -12,16 +12,19 @@
   const decoded = (part) => { try { return decodeURIComponent(part); } catch { return part; } };
 
   const show = (first) => {
-    const [name, id] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+    const [name, id, ...pair] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
     const board = boards.find((one) => one.name === name);
     const row = board?.rows.find((one) => one.site.id === id);
+    const compared = id === "compare" ? pair.map((part) => board?.rows.find((other) => other.site.id === part)) : [];
+    const [one, two] = compared;
     page.leave();
-    if (row) page = rowPage(board, row, main);
+    if (compared.length === 2 && one && two && one !== two && one.site.heading === two.site.heading) page = comparePage(board, one, two, main);
+    else if (row) page = rowPage(board, row, main);
     else if (board && !id) page = suitePage(board, main);
     else if (!name) page = homePage(boards, main);
     else {
       page = { redraw: () => {}, leave: () => {} };
-      main.replaceChildren(h("div", { class: "title" }, h("h1", {}, "Not here"), h("p", { class: "lead" }, `There is no ${[name, id].filter(Boolean).join("/")} in these leaderboards. `, h("a", { href: "#/" }, "All leaderboards"))));
+      main.replaceChildren(h("div", { class: "title" }, h("h1", {}, "Not here"), h("p", { class: "lead" }, `There is no ${[name, id, ...pair].filter(Boolean).join("/")} in these leaderboards. `, h("a", { href: "#/" }, "All leaderboards"))));
     }
     main.dataset.address = location.hash;  // What is shown now.
     jump.value = board?.name ?? "";

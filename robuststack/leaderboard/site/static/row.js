@@ -145,7 +145,7 @@
         h("div", { class: "headline" },
           ...[["Clean accuracy", row.ca], ["Robust accuracy, worst case", row.ra.worst]].map(([name, one]) =>
             h("div", { class: "panel" }, h("div", { class: "name" }, name), h("div", { class: "big" }, fixed(one.value), h("small", {}, " %")), h("div", { class: "interval" }, `95 %: ${fixed(one.low)} to ${fixed(one.high)}`))),
-          h("div", { class: "panel" }, h("div", { class: "name" }, "Settings of this defense"),
+          h("div", { class: "panel" }, robuststack.comparedWith(board, row), h("div", { class: "name" }, "Settings of this defense"),
             h("ul", { class: "settings" }, neighbours.map((one) => h("li", {}, one === row ? h("b", { "aria-current": "page" }, one.site.setting) : h("a", { href: `#/${board.name}/${one.site.id}` }, one.site.setting)))))),
         h("div", { class: "charts" }, accuracies(board, row, width), h("div", { class: "panel" }, h("h2", {}, "Figures"), scores(board, row))),
         section("Seeds and intervals", seeds(board, row)),

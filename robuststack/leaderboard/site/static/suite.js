@@ -70,7 +70,7 @@
     const planes = h("div", { class: "planes" });
     const status = h("p", { class: "hidden", role: "status" });
     const place = h("div", { class: "grid-table" });
-    const columns = robuststack.columns(board, narrow);
+    const columns = robuststack.columns(board, narrow, robuststack.makePicker(board, status));
     const filters = robuststack.makeFilters(board, changed);
     let table = null;
 

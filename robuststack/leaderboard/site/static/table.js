@@ -16,7 +16,7 @@
   const numeric = { hozAlign: "right", headerHozAlign: "right", sorter: byNumber, headerSortStartingDir: "asc" };
 
   /** What columns a board has; `shown` says which of them stand there at first. */
-  const columns = (board, narrow) => {
+  const columns = (board, narrow, picker) => {
     const rows = board.rows;
     const attacks = board.attacks.map((one) => one.label);
     const several = unique(rows.flatMap((row) => [row.protocol, ...Object.keys(row.protocols)])).length > 1;
@@ -40,6 +40,8 @@
         sorter: (a, b, one, other) => one.getData().row.site.point.localeCompare(other.getData().row.site.point, "en", { numeric: true }),
         formatter: (cell) => link(board, cell.getData().row) },
       { field: "protocol", title: "Protocol", shown: several },
+      { field: "compare", title: "Compare", shown: !narrow, headerSort: false, meaning: "Choose two rows of a table to compare them",
+        formatter: (cell) => picker(cell.getData().row) },
       accuracy("ca", "CA %", (one) => one.ca, true, "Clean accuracy with its 95 % interval"),
       ...attacks.map((name) => accuracy(`ra ${name}`, `RA ${name} %`, (one) => one.ra[name], !narrow && attacks.length <= 3,
         `Robust accuracy against ${name} with its 95 % interval`)),

@@ -1,0 +1,112 @@
+"""Two rows compared on the page: the same numbers as in the shell, by two clicks, the keyboard or an address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from made_rows import changed, make_row
+
+import robuststack as rs
+from pages import COMMITTED, Watched, watched
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.board_labels import load
+from robuststack.leaderboard.site.pairs import MOST_ROWS, row_pairs
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BOARD = COMMITTED / "float_vs_oat.json"
+FLOAT, OAT = (f"digits/resnet8/{row}" for row in ("float lambda_n=0.2 lambda_th=0", "oat lambda=0.2"))
+ADDRESS = "#/float_vs_oat/compare/digits-resnet8-float-lambda_n=0.2-lambda_th=0/digits-resnet8-oat-lambda=0.2"
+
+
+@pytest.fixture(scope="module")
+def seen(browser: Browser) -> Iterator[Watched]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    yield watched(context)
+    context.close()
+
+
+@pytest.fixture
+def page(seen: Watched, built: Path) -> Iterator[Page]:
+    seen.page.goto(f"{built.as_uri()}#/float_vs_oat")
+    seen.page.reload()
+    seen.page.wait_for_selector("#main[data-address='#/float_vs_oat']")
+    yield seen.page
+    assert seen.errors == []
+    assert seen.elsewhere == []
+
+
+def test_every_pair_of_a_table_is_what_the_comparison_says() -> None:
+    rows = read_board(BOARD).rows
+    pairs = row_pairs(rows, load(BOARD))
+    assert len(pairs) == 2 * 16 * 15 / 2
+    places = [next(place for place, row in enumerate(rows) if row.label == label) for label in (FLOAT, OAT)]
+    pair = pairs[f"{places[0]} {places[1]}"]
+    result = rs.compare(BOARD, FLOAT, OAT)
+    assert [f"RA {figure}" if figure != "ca" else "CA" for figure in pair["figures"]] == [
+        figure.figure for figure in result.figures
+    ]
+    for numbers, figure in zip(pair["differences"], result.figures, strict=True):
+        assert numbers[:3] == pytest.approx([figure.value, figure.low, figure.high], abs=0.006)
+        assert numbers[3:] == [pytest.approx(figure.p, rel=0.05), figure.verdict]
+    assert len(json.dumps(pairs)) < 100_000
+
+
+def test_large_tables_have_the_pairs_of_equal_settings_only() -> None:
+    rows = [
+        changed(make_row(label=f"{defense} {knob}"), point={"lambda": knob / 100})
+        for defense in ("a", "b") for knob in range(MOST_ROWS // 2 + 1)
+    ]  # fmt: skip
+    labels = {}
+    assert row_pairs(rows, labels) == {}, "none without labels"
+    from robuststack.leaderboard.site.pairs import _chosen
+
+    assert len(list(_chosen(rows[:-2]))) == MOST_ROWS * (MOST_ROWS - 1) / 2
+    assert list(_chosen(rows)) == [(knob, knob + MOST_ROWS // 2 + 1) for knob in range(MOST_ROWS // 2 + 1)]
+
+
+def test_two_clicks_compare_two_rows_and_the_address_can_be_shared(page: Page, seen: Watched) -> None:
+    first = page.get_by_role("button", name=f"Compare {FLOAT}", exact=True)
+    first.click()
+    assert first.get_attribute("aria-pressed") == "true"
+    second = page.get_by_role("button", name=f"Compare {OAT}", exact=True)
+    second.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#main[data-compared='{ADDRESS}']")
+    result = rs.compare(BOARD, FLOAT, OAT)
+    table = page.get_by_role("region", name="Differences").get_by_role("row")
+    assert table.count() == 1 + len(result.figures)
+    for shown, figure in zip(table.all_inner_texts()[1:], result.figures, strict=True):
+        assert figure.figure in shown
+        assert figure.text.replace("-", "−") in shown
+        assert shown.strip().endswith(figure.verdict)
+    assert "these two models" in page.locator("main").inner_text()
+    assert f"--rows '{FLOAT}' '{OAT}'" in page.locator("main").inner_text()
+    page.reload()
+    page.wait_for_selector(f"#main[data-compared='{ADDRESS}']")
+    page.get_by_role("button", name="Swap").click()
+    page.wait_for_selector("#main[data-compared*='oat-lambda=0.2/digits-resnet8-float']")
+    opposite = result.figures[-1]
+    assert f"{-opposite.value:+.1f}".replace("-", "−") in page.get_by_role("region", name="Differences").inner_text()
+
+
+def test_a_row_is_compared_from_its_page_and_missing_labels_are_said(page: Page) -> None:
+    def go(address: str) -> None:
+        page.evaluate("address => { location.hash = address; }", address)
+        page.wait_for_selector(f"#main[data-address='{address}']")
+
+    go("#/float_vs_oat/digits-resnet8-oat-lambda=0.2")
+    choice = page.get_by_role("combobox", name="Compare with")
+    assert "tradeoff" not in choice.inner_text()
+    choice.select_option(label="float lambda_n=0.2 lambda_th=0")
+    page.wait_for_selector("#main[data-compared*='oat-lambda=0.2/digits-resnet8-float']")
+    go(ADDRESS.replace("float_vs_oat", "full"))
+    page.wait_for_selector("#main[data-compared*='full']")
+    assert "the labels beside the leaderboard are missing" in page.locator("main").inner_text()
+    go("#/float_vs_oat/compare/digits-resnet8-oat-lambda=0.2/nothing")
+    assert "There is no float_vs_oat/compare/digits-resnet8-oat-lambda=0.2/nothing" in page.locator("main").inner_text()
