@@ -66,7 +66,7 @@
     const decisive = differences.at(-1);
     const name = (figure) => (figure === "ca" ? "CA" : `RA ${figure}`);
     return [
-      h("p", { class: "lead", role: "status" }, `${name(figures.at(-1))}: `, h("b", {}, `the first row is ${decisive[4] === "undecided" ? "neither better nor worse, as far as this shows" : `${decisive[4]} than the second`}`),
+      h("p", { class: "lead", role: "status" }, `${name(figures.at(-1))}: `, h("b", {}, decisive[4] === "undecided" ? "undecided" : `the first row is ${decisive[4]} than the second`),
         `. Difference ${signed(decisive[0])} points, 95 % interval ${signed(decisive[1])} to ${signed(decisive[2])}.`),
       plainTable("Differences", ["Figure", "First %", "Second %", "First − second", "p", "The first is"], figures.map((figure, i) => [
         name(figure), standing(first, figure), standing(second, figure), interval(differences[i]), String(differences[i][3]),
