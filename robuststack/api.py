@@ -94,7 +94,7 @@ class Result:
         return summary(self.rows, self.failed)
 
     def _repr_html_(self) -> str:
-        return as_html(make_board(self.plan, self.rows, complete=True))
+        return as_html(self._board)
 
     def to_dataframe(self) -> DataFrame:
         """A pandas DataFrame, a row for each figure: clean accuracy, and robust accuracy under each attack, by protocol.
@@ -111,7 +111,11 @@ class Result:
 
     def table(self, style: str = "simple") -> str:
         """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions`."""
-        return as_text(make_board(self.plan, self.rows, self.labels, complete=True), style)
+        return as_text(self._board, style)
+
+    @property
+    def _board(self) -> Board:
+        return make_board(self.plan, self.rows, self.labels, complete=True)
 
 
 def run(
