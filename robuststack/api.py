@@ -20,7 +20,7 @@ from robuststack.leaderboard.board_file import claim, suite_place, write_board
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.board_lookup import load_board, load_labels
 from robuststack.leaderboard.board_maker import make_board
-from robuststack.leaderboard.comparison import RowComparison, RowSource, compare_rows, sources
+from robuststack.leaderboard.comparison import LabelledRows, RowComparison, RowSource, compare_rows, sources
 from robuststack.leaderboard.difference import RowReader
 from robuststack.leaderboard.extra import check_extra
 from robuststack.leaderboard.formats import as_text
@@ -420,13 +420,13 @@ def compare(
 
 @overload
 def compare(
-    board: Board | str | Path, first: Row | str, second: Row | str, /, *, protocol: str | None = None,
+    board: Board | Result | str | Path, first: Row | str, second: Row | str, /, *, protocol: str | None = None,
     attack: str | None = None, labels: Mapping[str, Labels] | None = None, store: str | Path = STORE,
 ) -> RowComparison: ...  # fmt: skip
 
 
 def compare(
-    *given: Board | Row | str | Path,
+    *given: Board | Result | Row | str | Path,
     protocol: str | None = None,
     attack: str | None = None,
     labels: Mapping[str, Labels] | None = None,
@@ -435,25 +435,36 @@ def compare(
     """The first of two rows against the second: better, worse or undecided, with the difference, its interval and every
     seed's figure, as `robuststack leaderboard compare --rows` has it.
 
-    `compare(board, "A", "B")` takes a leaderboard, from `load_board` or as its file, and two rows of it: labels, or words
-    that no other label has together. The labels beside the board are read, and both defenses' whole curves are compared
-    too. `compare(row, row)` takes two rows of a run, whose labels are read from `store`. `labels` are used in place of
+    `compare(board, "A", "B")` takes a leaderboard, as its file, from `load_board` or as the result of a run, and two rows
+    of it: labels, or words that no other label has together. Both defenses' whole curves are compared too.
+    `compare(row, row)` takes two rows of a run, whose labels are read from `store`. `labels` are used in place of
     either. `protocol` is that of the headline unless it is given; with an `attack` the question is that attack alone.
 
     Raises:
         RobustStackError: the rows are of other images, threat models, protocols or attacks, or their labels are missing.
     """
+    usage = "compare takes two rows, or a leaderboard and two of its rows"
+    if len(given) not in (2, 3):
+        raise RobustStackError(usage)
     *boards, first, second = given
     if boards:
-        (named,) = boards
-        board = named if isinstance(named, Board) else load_board(str(named))
-        opened = board, load_labels(board) if labels is None else labels
+        labelled = _labelled(boards[0], labels)
         names = tuple(row.label if isinstance(row, Row) else str(row) for row in (first, second))
-        pair = sources(opened, opened, (names[0], names[1]))
+        pair = sources(labelled, labelled, (names[0], names[1]))
     else:
         if not isinstance(first, Row) or not isinstance(second, Row):
-            raise RobustStackError("compare takes two rows, or a leaderboard and the labels of two of its rows")
+            raise RobustStackError(usage)
         kept = board_labels.collect([first, second], Store(store, create=False)) if labels is None else labels
         reader = RowReader(kept)
         pair = RowSource(first, [first], reader), RowSource(second, [second], reader)
     return compare_rows(*pair, protocol=protocol, attack=attack)
+
+
+def _labelled(board: Board | Result | Row | str | Path, labels: Mapping[str, Labels] | None) -> LabelledRows:
+    """The rows of a leaderboard, and the labels behind them: those given, or else its own."""
+    if isinstance(board, Row):
+        raise RobustStackError("compare takes a leaderboard before two of its rows, not a third row")
+    if isinstance(board, Result):
+        return board.rows, board.labels if labels is None else labels
+    opened = board if isinstance(board, Board) else load_board(board)
+    return opened.rows, load_labels(opened) if labels is None else labels

@@ -70,7 +70,8 @@ def _rows(
 
     folder = expanded(leaderboard)
     opened = [open_board(name, folder) for name in dict.fromkeys((board, other))]
-    result = compare_rows(*sources(opened[0], opened[-1], rows), protocol=protocol, attack=attack)
+    labelled = [(each.rows, labels) for each, labels in opened]
+    result = compare_rows(*sources(labelled[0], labelled[-1], rows), protocol=protocol, attack=attack)
     click.echo(json.dumps(asdict(result), indent=1) if as_json else _rows_text(result))
 
 

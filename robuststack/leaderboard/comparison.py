@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.redrawn_front import FrontPair, SettingReading, compare_fronts
-from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.difference import (
     Difference,
@@ -69,12 +68,12 @@ class RowComparison:
         return f"<{self.first} against {self.second}: {found}>"
 
 
-Opened = tuple[Board, Mapping[str, Labels]]
-"""A leaderboard and the labels beside it."""
+LabelledRows = tuple[Sequence[Row], Mapping[str, Labels]]
+"""The rows of a leaderboard, and the labels behind them."""
 
 
 def sources(
-    first: Opened, second: Opened, names: tuple[str, str], reading: Reading = EXPECTED
+    first: LabelledRows, second: LabelledRows, names: tuple[str, str], reading: Reading = EXPECTED
 ) -> tuple[RowSource, RowSource]:
     """Two rows by their labels or words of them, the first of the first leaderboard, the second of the second.
 
@@ -85,8 +84,8 @@ def sources(
     if first is second:
         readers[1] = readers[0]
     found = [
-        RowSource(find_row(board.rows, name), board.rows, reader)
-        for (board, _), name, reader in zip((first, second), names, readers, strict=True)
+        RowSource(find_row(rows, name), rows, reader)
+        for (rows, _), name, reader in zip((first, second), names, readers, strict=True)
     ]
     return found[0], found[1]
 

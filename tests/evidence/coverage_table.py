@@ -1,7 +1,7 @@
 """Makes docs/coverage.md: how often intervals hold the true figure, and how often methods that are alike are called better
 or worse, in 10,000 simulated evaluations a row.
 
-    python tests/evidence/coverage.py docs/coverage.md
+    python tests/evidence/coverage_table.py docs/coverage.md
 
 The arithmetic is that of `robuststack.evidence`, on whole arrays of repeats; `test_coverage.py` compares the two.
 """
@@ -9,14 +9,22 @@ The arithmetic is that of `robuststack.evidence`, on whole arrays of repeats; `t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
+from tabulate import tabulate
 
+from robuststack.evidence.figures import FEW_SEEDS, Z
+from robuststack.evidence.front import hypervolume
+from robuststack.evidence.game import ModelGame, worth
+from robuststack.evidence.mixture import solve
 from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.redrawn_front import SettingReading, front_of
+from robuststack.evidence.row_reading import RowReading
 from simulation import World
 
 CHUNK = 100
@@ -33,19 +41,6 @@ class Case:
     seeds: int
     reading: Reading = EXPECTED
 
-    @property
-    def cells(self) -> list[str]:
-        world = self.world
-        draws = f"{world.draws}, sd {100 * world.draw_sd:g}" if world.draws > 1 else "1"
-        return [
-            f"{100 * world.accuracy:g}",
-            f"{100 * world.seed_sd:g}",
-            str(self.seeds),
-            str(self.n),
-            draws,
-            str(self.reading),
-        ]
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -59,35 +54,30 @@ class Batch:
 def rows(case: Case, images: np.ndarray, random: np.random.Generator) -> Batch:
     """One row for each repeat, on images [R, n]; what `read_row` makes of the models that `World.models` gives."""
     world, (repeats, n) = case.world, images.shape
-    shift = (
-        random.normal(0, world.seed_sd, size=(repeats, case.seeds, 1))
-        if world.seed_sd
-        else np.zeros((1, case.seeds, 1))
-    )
-    chance = np.clip(images[:, None] + shift, 0, 1)
+    chance = np.repeat(images[:, None], case.seeds, axis=1)
+    if world.seed_sd:
+        chance = chance + random.normal(0, world.seed_sd, size=(repeats, case.seeds, 1)).astype(np.float32)
     if world.draws == 1:
         right = random.random((repeats, case.seeds, 1, n), dtype=np.float32) < chance[:, :, None]
         return read(right, EXPECTED)
-    own = random.beta(2 * chance + 1e-6, 2 * (1 - chance) + 1e-6)
-    offsets = random.normal(0, world.draw_sd, size=(repeats, case.seeds, world.draws, 1))
-    shape = (repeats, case.seeds, world.draws, n)
-    right = random.random(shape, dtype=np.float32) < np.clip(own[:, :, None] + offsets, 0, 1)
+    chance = np.clip(chance, 0, 1)
+    own = random.beta(2 * chance + 1e-6, 2 * (1 - chance) + 1e-6).astype(np.float32)
+    offsets = random.normal(0, world.draw_sd, size=(repeats, case.seeds, world.draws, 1)).astype(np.float32)
+    right = random.random((repeats, case.seeds, world.draws, n), dtype=np.float32) < own[:, :, None] + offsets
     return read(right, case.reading)
 
 
 def read(right: np.ndarray, reading: Reading) -> Batch:
     """Outcomes [R, S, M, n] of two classes as a batch."""
-    draws = right.shape[2]
+    draws, n = right.shape[2:]
     counts = right.sum(2)
     readings = table(reading, draws)[counts]
     part = None
     if draws > 1:
+        # Without a draw an image has one right draw fewer if it was right in that draw.
         left = table(reading, draws - 1)
-        # Without a draw that was right an image has one right draw fewer.
-        without = np.where(
-            right, left[np.maximum(counts - 1, 0)][:, :, None], left[np.minimum(counts, draws - 1)][:, :, None]
-        )
-        figures = without.mean(-1)
+        wrong, fewer = left[np.minimum(counts, draws - 1)], left[np.maximum(counts - 1, 0)]
+        figures = wrong.mean(-1)[:, :, None] - (right @ (wrong - fewer)[..., None])[..., 0] / n
         spread = ((figures - figures.mean(2, keepdims=True)) ** 2).sum(2) * (draws - 1) / draws
         part = mean_of(spread, draws - 1)
     return Batch(readings.mean(1), readings.mean(2), part)
@@ -139,80 +129,230 @@ def half_width(parts: Parts) -> np.ndarray:
     return np.asarray(stdtrit(np.minimum(freedom, 1e9), 0.975) * np.sqrt(total))
 
 
+def limits(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """The limits of `measured`, [R] each."""
+    n, count = batch.per_image.shape[1], batch.seeds.shape[1]
+    value, half = batch.seeds.mean(1), half_width(figure_parts(batch))
+    kept = n / (n + Z**2)
+    low, high = np.minimum(value - half, value * kept), np.maximum(value + half, 1 - (1 - value) * kept)
+    if 1 < count <= FEW_SEEDS:
+        low, high = np.minimum(low, batch.seeds.min(1)), np.maximum(high, batch.seeds.max(1))
+    score = (half == 0) | (count == 1 and batch.draws is None)
+    share = np.round(value * n) / n
+    middle, spread = (share + Z**2 / 2 / n) * kept, Z * np.sqrt(share * (1 - share) / n + (Z / 2 / n) ** 2) * kept
+    return np.where(score, middle - spread, np.maximum(low, 0)), np.where(score, middle + spread, np.minimum(high, 1))
+
+
 def true_figure(case: Case) -> float:
     """The mean of the reading over images, seeds and draws."""
-    world, random = case.world, np.random.default_rng(99)
-    size = 2_000_000
-    chance = np.clip(world.images(size, random) + random.normal(0, world.seed_sd, size), 0, 1)
+    world, size = case.world, 1000
+    middles = (np.arange(size) + 0.5) / size
+    a, b = world.accuracy * world.concentration, (1 - world.accuracy) * world.concentration
+    images, shifts = betaincinv(a, b, middles), world.seed_sd * ndtri(middles)
+    chance = np.clip(images[:, None] + shifts, 0, 1).ravel()
     if world.draws == 1:
         return float(chance.mean())
+    random, takes = np.random.default_rng(99), case.reading.size
     own = random.beta(2 * chance + 1e-6, 2 * (1 - chance) + 1e-6)
-    takes = case.reading.size
-    drawn = np.clip(own[:, None] + random.normal(0, world.draw_sd, size=(size, takes)), 0, 1)
+    drawn = np.clip(own[:, None] + random.normal(0, world.draw_sd, size=(len(own), takes)), 0, 1)
     if case.reading.kind == "majority":
-        return float(((random.random((size, takes)) < drawn).sum(1) > takes / 2).mean())
+        return float(((random.random(drawn.shape) < drawn).sum(1) > takes / 2).mean())
     return float(drawn.prod(1).mean())
 
 
-def chunks(case: Case, repeats: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Images [R, n] of each chunk of repeats."""
+def shares(case: Case, repeats: int) -> tuple[float, float]:
+    """How often the interval of a figure holds the true one, and how often two methods that are alike are called better or
+    worse."""
+    target, random = true_figure(case), np.random.default_rng(1)
+    covered = wrong = 0
     for start in range(0, repeats, CHUNK):
         size = min(CHUNK, repeats - start)
-        yield case.world.images(size * case.n, random).reshape(size, case.n)
+        images = case.world.images(size * case.n, random).reshape(size, case.n).astype(np.float32)
+        first, second = rows(case, images, random), rows(case, images, random)
+        low, high = limits(first)
+        covered += int(((low <= target) & (target <= high)).sum())
+        value = first.seeds.mean(1) - second.seeds.mean(1)
+        wrong += int(((abs(value) >= half_width(difference_parts(first, second))) & (value != 0)).sum())
+    return covered / repeats, wrong / repeats
 
 
-def coverage(case: Case, repeats: int) -> float:
-    """How often the interval of a figure holds the true one."""
-    target, random = true_figure(case), np.random.default_rng(1)
+def front_coverage(seeds: int, seed_sd: float, repeats: int) -> float:
+    """How often the interval of a hypervolume holds the true one: three settings of the same models, n = 200, whose robust
+    accuracy moves with the training seed."""
+    random = np.random.default_rng(3)
+    clean, robust = np.array([0.97, 0.9, 0.75]), np.array([0.2, 0.5, 0.6])
+    target = float(hypervolume(100 * np.stack([clean, robust], -1)))
     covered = 0
-    for images in chunks(case, repeats, random):
-        batch = rows(case, images, random)
-        covered += int((abs(batch.seeds.mean(1) - target) <= half_width(figure_parts(batch))).sum())
+    for _ in range(repeats):
+        difficulty, shift = (
+            random.random(200),
+            random.normal(0, seed_sd, size=(seeds, 1)) if seed_sd else np.zeros((seeds, 1)),
+        )
+
+        def reading(accuracy: float, moved: np.ndarray, easy: np.ndarray) -> RowReading:
+            # Half of the images are as hard for every model, the other half is drawn for each.
+            own = np.where(random.random((len(moved), 200)) < 0.5, easy, random.random((len(moved), 200)))
+            right = own < np.clip(accuracy + moved, 0, 1)
+            return RowReading(right.mean(0), tuple(right.mean(1)))
+
+        found = front_of(
+            [
+                SettingReading(reading(ca, np.zeros((seeds, 1)), difficulty), reading(ra, shift, difficulty))
+                for ca, ra in zip(clean, robust, strict=True)
+            ]
+        )
+        covered += found.low <= target <= found.high
     return covered / repeats
 
 
-def false_verdicts(case: Case, repeats: int) -> float:
-    """How often two methods that are alike are called better or worse."""
-    random = np.random.default_rng(2)
-    wrong = 0
-    for images in chunks(case, repeats, random):
-        first, second = rows(case, images, random), rows(case, images, random)
-        value = first.seeds.mean(1) - second.seeds.mean(1)
-        half = half_width(difference_parts(first, second))
-        wrong += int(((abs(value) >= half) & (value != 0)).sum())
-    return wrong / repeats
+def game_coverage(settings: int, repeats: int) -> float:
+    """How often the interval of a game's value holds that of all images: n = 200, a crafting setting hurts its own most."""
+    random = np.random.default_rng(4)
+
+    def outcomes(n: int) -> np.ndarray:
+        """bool [I, J, n]"""
+        chance = np.where(np.eye(settings, dtype=bool), 0.35, 0.75)[:, :, None] + 0.2 * random.random(n) - 0.1
+        return random.random((settings, settings, n)) < chance
+
+    target = solve(outcomes(200_000).transpose(2, 0, 1).astype(float)).value
+    covered = 0
+    for _ in range(repeats):
+        right = outcomes(200)
+        hidden = worth([ModelGame(tuple(right[:, [j]] for j in range(settings)), (1.0,) * settings)]).hidden
+        low, high = hidden.interval()
+        covered += low <= target <= high
+    return covered / repeats
 
 
 ACCURACIES = (0.05, 0.2, 0.5, 0.8, 0.95)
 SEED_SD = (0.0, 0.01, 0.03, 0.06)
 SEEDS = (2, 3, 5)
 READINGS = (EXPECTED, Reading("majority", 5), Reading("any", 5))
+COVERAGE, OTHER_COVERAGE, FALSE = 0.94, 0.93, 0.06
+"""The bars: least coverage, that of hypervolume and game, most false verdicts."""
+TEXT = """# How often intervals and verdicts are right
+
+Made by `python tests/evidence/coverage_table.py docs/coverage.md`: {repeats:,} simulated evaluations a line, seeded. Each
+evaluation draws images, training seeds and, at randomised points, judging draws from a method whose true figure is
+known. *Coverage* is the share of 95 % intervals that hold the true figure; the aim is 94 % or more. *False* is the
+share of comparisons of two methods that are alike which call one of them better or worse; the aim is 6 % or less.
+What misses its aim is **bold**. The standard error of a coverage of 95 % is {error:.2f} points.
+
+A training seed moves the chance of every image to be right by the same amount, drawn from a normal distribution;
+chances below 0 and above 1 are cut off. So at 5 and 95 % a seed can hardly move the figure one way, and its figures
+are skewed.
+
+## Figures and comparisons over training seeds
+
+200 images, deterministic. RA is the true robust accuracy, *sd* the standard deviation over training seeds, in
+points.
+
+{seeds}
+
+1,000 images, three training seeds:
+
+{images}
+
+**What to learn from it.** Comparisons keep their promise: with two to five seeds hardly more than one in twenty
+pairs of equal methods is told apart. Intervals of a figure do so where seeds vary less than images do, and with
+five seeds. With two seeds that vary by 6 points they hold the true figure about nine times in ten, since two seeds
+cannot tell how much seeds vary; the same holds near 0 and 100 % where seeds vary by 3 points and more. Train three
+seeds at least, and five where the spread is large.
+
+## One model
+
+One training seed: the verdict is about the two models that are there.
+
+{one}
+
+## Readings of randomised points
+
+20 judging draws, which move the figure by 3 points (sd); 200 images. Three training seeds vary by 3 points.
+
+{readings}
+
+## Hypervolume and game value
+
+200 images; {few:,} evaluations a line. The aim is 93 %. The front has three settings of the same models; the game
+is that of a deterministic model whose crafting settings hurt the same setting most.
+
+{others}
+"""
 
 
-def deterministic() -> list[Case]:
-    return [Case(World(accuracy, sd), 200, seeds) for accuracy in ACCURACIES for sd in SEED_SD for seeds in SEEDS] + [
-        Case(World(accuracy, sd), 1000, 3) for accuracy in ACCURACIES for sd in (0.0, 0.03)
-    ]
-
-
-def randomised() -> list[Case]:
-    return [
-        Case(World(accuracy, sd, draws=20, draw_sd=0.03), 200, seeds, reading)
-        for accuracy in (0.2, 0.5, 0.8) for reading in READINGS for seeds, sd in ((1, 0.0), (3, 0.03))
+def tables(repeats: int, workers: int) -> str:
+    """The whole page."""
+    few = repeats // 10
+    trained = {(accuracy, sd, count): Case(World(accuracy, sd), 200, count)
+               for accuracy in ACCURACIES for sd in SEED_SD for count in SEEDS}  # fmt: skip
+    large = [Case(World(accuracy, sd), 1000, 3) for accuracy in ACCURACIES for sd in (0.0, 0.03)]
+    alone = [Case(World(accuracy), n, 1) for accuracy in ACCURACIES for n in (200, 1000)]
+    randomised = [
+        Case(World(accuracy, sd, draws=20, draw_sd=0.03), 200, count, reading)
+        for reading in READINGS for accuracy in (0.2, 0.8) for count, sd in ((1, 0.0), (3, 0.03))
     ]  # fmt: skip
+    cases = [*trained.values(), *large, *alone, *randomised]
+    fronts, games = [(1, 0.0), (2, 0.03), (3, 0.0), (3, 0.03), (5, 0.06)], [2, 3]
+    with ProcessPoolExecutor(workers) as pool:
+        of_case = dict(zip(cases, pool.map(shares, cases, [repeats] * len(cases)), strict=True))
+        volumes = list(pool.map(front_coverage, *zip(*fronts, strict=True), [few] * len(fronts)))
+        values = list(pool.map(game_coverage, games, [few] * len(games)))
+
+    def both(case: Case) -> list[str]:
+        covered, wrong = of_case[case]
+        return [share(covered, COVERAGE), share(-wrong, -FALSE)]
+
+    def points(value: float) -> str:
+        return f"{100 * value:g}"
+
+    def ends(case: Case) -> list[str]:
+        return [points(case.world.accuracy), points(case.world.seed_sd)]
+
+    seeds = []
+    for accuracy in ACCURACIES:
+        for sd in SEED_SD:
+            cells = [both(trained[accuracy, sd, count]) for count in SEEDS]
+            seeds.append([points(accuracy), points(sd), *(cell[0] for cell in cells), *(cell[1] for cell in cells)])
+    others = [
+        ["hypervolume", f"{count} seeds, sd {points(sd)}" if count > 1 else "1 seed", share(covered, OTHER_COVERAGE)]
+        for (count, sd), covered in zip(fronts, volumes, strict=True)
+    ] + [
+        ["game value", f"{count} settings", share(covered, OTHER_COVERAGE)]
+        for count, covered in zip(games, values, strict=True)
+    ]
+    columns = [f"{what}, {count} seeds" for what in ("coverage", "false") for count in SEEDS]
+    return TEXT.format(
+        repeats=repeats,
+        few=few,
+        error=100 * (0.95 * 0.05 / repeats) ** 0.5,
+        seeds=markdown(["RA %", "sd", *columns], seeds),
+        images=markdown(["RA %", "sd", "coverage", "false"], [[*ends(case), *both(case)] for case in large]),
+        one=markdown(["RA %", "images", "coverage", "false"],
+                     [[points(case.world.accuracy), f"{case.n:,}", *both(case)] for case in alone]),
+        readings=markdown(["reading", "RA of a draw %", "training seeds", "coverage", "false"],
+                          [[str(case.reading), points(case.world.accuracy), str(case.seeds), *both(case)]
+                           for case in randomised]),
+        others=markdown(["figure", "of", "coverage"], others),
+    )  # fmt: skip
 
 
-def one_seed() -> list[Case]:
-    return [Case(World(accuracy), n, 1) for accuracy in ACCURACIES for n in (200, 1000)]
+def share(value: float, least: float) -> str:
+    """In percent, bold below its bar; a share of false verdicts comes with a minus."""
+    text = f"{100 * abs(value):.1f}"
+    return text if value >= least else f"**{text}**"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
     parser.add_argument("--repeats", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    for case in [*deterministic(), *randomised(), *one_seed()]:
-        print(*case.cells, coverage(case, given.repeats), false_verdicts(case, given.repeats), sep=" | ", flush=True)
+    given.output.write_text(tables(given.repeats, given.workers), encoding="utf-8")
 
 
 if __name__ == "__main__":

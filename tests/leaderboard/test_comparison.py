@@ -188,6 +188,7 @@ def test_python_compares_rows_of_a_board_and_of_a_result(trained):
     board = rs.load_board(path)
     rows = board.rows[-3], board.rows[-1]
     assert by_name == rs.compare(board, *rows) == rs.compare(board, rows[0].label, rows[1].label)
+    assert by_name == rs.compare(trained.result, FLOAT, OAT)
     assert by_name.fronts is not None
     alone = rs.compare(*rows, store=trained.store)
     assert alone.figures == by_name.figures
@@ -195,3 +196,8 @@ def test_python_compares_rows_of_a_board_and_of_a_result(trained):
     assert alone == rs.compare(*rows, labels=rs.load_labels(board))
     with pytest.raises(LeaderboardError, match="the labels of CA are missing"):
         rs.compare(*rows, labels={})
+    for given in (rows[:1], (path, *rows, rows[0]), ("a", "b")):
+        with pytest.raises(rs.RobustStackError, match="compare takes two rows, or a leaderboard and two of its rows"):
+            rs.compare(*given)
+    with pytest.raises(rs.RobustStackError, match="not a third row"):
+        rs.compare(rows[0], *rows)

@@ -1,0 +1,52 @@
+"""What makes the committed table of coverage is the arithmetic of the package, and its bars are held."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from coverage_table import Case, difference_parts, figure_parts, half_width, limits, read, shares
+
+from robuststack.evidence.decisions import difference
+from robuststack.evidence.figures import measured
+from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.row_reading import read_row
+from simulation import World
+
+
+@pytest.mark.parametrize("reading", [EXPECTED, Reading("majority", 3), Reading("any", 3)], ids=str)
+@pytest.mark.parametrize(("seeds", "draws"), [(1, 8), (3, 1), (3, 8), (1, 1)])
+def test_whole_arrays_give_what_single_rows_give(reading, seeds, draws):
+    if draws == 1:
+        reading = EXPECTED
+    random = np.random.default_rng(seeds + draws)
+    n, repeats = 60, 4
+    right = [random.random((repeats, seeds, draws, n)) < 0.7 for _ in range(2)]
+    truth = np.zeros(n, dtype=int)
+    labels = [np.where(outcomes, 0, 1) for outcomes in right]
+    batches = [read(outcomes, reading) for outcomes in right]
+    low, high = limits(batches[0])
+    half = half_width(difference_parts(*batches))
+    for repeat in range(repeats):
+        models = [[[[of_row[repeat, seed]]] for seed in range(seeds)] for of_row in labels]
+        figure = measured({(seed, 0): models[0][seed][0] for seed in range(seeds)}, truth, reading)
+        assert (low[repeat], high[repeat]) == pytest.approx((figure.low, figure.high), abs=1e-6)
+        comparison = difference(*(read_row(row, truth, reading) for row in models))
+        assert half[repeat] == pytest.approx((comparison.high - comparison.low) / 2)
+    assert half_width(figure_parts(batches[0])).shape == (repeats,)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_bars_are_held_at_reduced_repeats(seeds):
+    repeats = 1000
+    slack = 3 * (0.06 * 0.94 / repeats) ** 0.5
+    case = Case(World(0.5, 0.03), 200, seeds)
+    covered, wrong = shares(case, repeats)
+    assert covered >= 0.94 - slack
+    assert wrong <= 0.06 + slack
+
+
+def test_a_variance_without_seeds_would_not_hold_them(monkeypatch):
+    """The bars can be missed: images alone do not tell methods of several seeds apart rightly."""
+    case = Case(World(0.5, 0.06), 200, 5)
+    monkeypatch.setattr("coverage_table.difference_parts", lambda first, second: difference_parts(first, second)[:1])
+    assert shares(case, 300)[1] > 0.15
