@@ -22,7 +22,7 @@ def make_row(**changes: Any) -> Row:
         "options": {}, "shown": {}, "point": {}, "retrained": [], "threat": {"norm": "linf", "eps": 0.1}, "recipe": None,
         "user_model": None, "dataset_notes": [], "classes": [], "limit": None, "limit_rule": None, "block": 500,
         "device": "cpu", "precision": "float32", "stochastic": False, "protocol": "adaptive",
-        **accuracies, "attacks": {"PGD-20": {"steps": 20}}, "protocols": {}, "n": 100, "draws": 1,
+        **accuracies, "attacks": {"PGD-20": {"steps": 20}}, "protocols": {}, "inapplicable": {}, "n": 100, "draws": 1,
         "seeds": {"train": [0], "attack": [0]}, "parameters": 10, "nonzero_parameters": 10, "macs": 100, "latency_ms": {},
         "train_seconds_per_epoch": None, "inspected": {}, "layers": {},
         "effort": {"epochs": [], "steps": [], "calls": {"PGD-20": 20}, "table_draws": 0},

@@ -78,16 +78,15 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
     started = time.perf_counter()
     spec = _spec(job)
     made = workspace.made(spec, job.digest)
-    defense, model = workspace.model(made)
     data = workspace.selected(made.spec.dataset, spec.selection)
-    view = defense.view(model, spec.setting)
+    view, folding = workspace.view(made, spec)
     rows = slice(number * spec.block, (number + 1) * spec.block)
     if isinstance(spec, AttackSpec):
         x, y = data.batch(rows)
         attack: Attack = workspace.component("attack", spec.attack)
         images, seen = attack_block(
             view, x, y, attack, spec.threat, workspace.runtime,
-            seed=spec.seed, number=number, early_stop=spec.early_stop, folding=workspace.folding,
+            seed=spec.seed, number=number, early_stop=spec.early_stop, folding=folding,
         )  # fmt: skip
         content = safetensors.torch.save({"images": images.cpu().contiguous()})
         facts: dict[str, Any] = asdict(seen)

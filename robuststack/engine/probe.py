@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.bake import bake
 from robuststack.engine.fitted import same
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_of
@@ -16,6 +18,7 @@ from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
+from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import Registry
 
 IMAGES = 8
@@ -37,10 +40,12 @@ def probe(
     gradients: bool,
     name: str,
     stochastic: bool = False,
+    baked: Sequence[Setting] = (),
 ) -> None:
     """Call the model a few times, at its reference point, and refuse one that could not be evaluated.
 
-    `stochastic` says that its user declares it to be randomised.
+    `stochastic` says that its user declares it to be randomised; at the settings `baked` one draw of its noise is to stand
+    for it.
 
     Raises:
         ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], gives no gradients
@@ -63,6 +68,15 @@ def probe(
             _refuse_batches(view, images, name)
         if gradients:
             _refuse_without_gradients(view, images[:2], registry, name)
+    for setting in baked:
+        try:
+            bake(defense.view(model, setting), 0, images)
+        except ModelError as error:
+            reason = str(error).removeprefix("the model cannot be frozen: ")
+            raise ModelError(
+                f"{name} under defense {defense.name!r} cannot be baked, as protocols surrogate and frozen_known need:"
+                f" {reason}. Or set `freezable = False` in the defense, or leave those protocols out"
+            ) from None
 
 
 def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> None:

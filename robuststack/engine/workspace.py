@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from robuststack.engine import data as data_module
 from robuststack.engine import models
 from robuststack.engine import probe as probing
+from robuststack.engine.bake import bake
 from robuststack.engine.data import Data
 from robuststack.engine.fitted import fit, needs_of
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
 from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
 from robuststack.plan.components import component
 from robuststack.plan.job import IMAGES, Job
@@ -32,10 +35,13 @@ from robuststack.plan.specs import (
 )
 from robuststack.plugin.dataset import Dataset, Split
 from robuststack.plugin.defense import Defense
+from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 
 LOG = logging.getLogger(__name__)
+BAKING_IMAGES = 8
+"""How many images a baked draw is checked on."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Workspace:
     _data: dict[str, dict[Split, Data]] = field(default_factory=dict)
     _model: tuple[tuple[str, str | None], Defense, nn.Module] | None = None
     _images: tuple[str, Tensor] | None = None
+    _baked: tuple[tuple[object, ...], View, Folding] | None = None
     model_hash: str | None = None
     """Of all that the last model is made of, if a function of the user returned it."""
     folding: Folding = field(default_factory=Folding)
@@ -120,6 +127,22 @@ class Workspace:
             self.folding = Folding()
         return self._model[1], self._model[2]
 
+    def view(self, made: Made, spec: BlocksSpec) -> tuple[View, Folding]:
+        """The model as an attack or judge job sees it, and what can be folded in it. The last baked draw is kept.
+
+        Raises:
+            ModelError: the job is about a baked draw, and the model has noise that cannot be baked.
+        """
+        defense, model = self.model(made)
+        view = defense.view(model, spec.setting)
+        if spec.bake is None:
+            return view, self.folding
+        key = (made.job, made.weights, self.model_hash, str(spec.setting.resolved()), spec.bake)
+        if self._baked is None or self._baked[0] != key:
+            images, _ = self.selected(made.spec.dataset, spec.selection).batch(slice(BAKING_IMAGES))
+            self._baked = key, bake(view, spec.bake, images), Folding()
+        return self._baked[1], self._baked[2]
+
     def images(self, job: str) -> tuple[Tensor, str]:
         """The images of a finished attack job, float32 [N, C, H, W] in host memory, and the hash of their file.
 
@@ -132,8 +155,8 @@ class Workspace:
             self._images = known, safetensors.torch.load(self.store.read(job, IMAGES, result))["images"]
         return self._images[1], known
 
-    def probe(self, job: Job, *, gradients: bool) -> None:
-        """Call once the model that the job makes or that is brought to it.
+    def probe(self, job: Job, *, gradients: bool, baked: Sequence[Setting] = ()) -> None:
+        """Call once the model that the job makes or that is brought to it, and bake it at the settings `baked`.
 
         Raises:
             ModelError: it could not be evaluated, and why.
@@ -151,7 +174,7 @@ class Workspace:
         network = own.text if own else (parts.architecture or parts.defense).name
         probing.probe(
             self.registry, defense, model, dataset,
-            gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic),
+            gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic), baked=baked,
         )  # fmt: skip
         if needs_of(model).float32:
             LOG.warning("%r cannot run in bf16: its forward passes are float32", network)

@@ -12,8 +12,8 @@ from robuststack.evidence.proportions import LEVEL, wilson
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.variance import Attacks, RunReading, of_runs, read_run
 
-Pair = tuple[int, int]
-"""Training seed, attack seed."""
+Run = tuple[int, ...]
+"""Training seed, attack seed and, if a baked draw stands for the model, the number of the draw."""
 Z = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
 FEW_SEEDS = 4
@@ -22,13 +22,13 @@ FEW_SEEDS = 4
 
 @dataclass(frozen=True)
 class SeedFigure:
-    """An accuracy, 0 to 1, with its 95 % interval, and the figure of every pair of seeds."""
+    """An accuracy, 0 to 1, with its 95 % interval, and the figure of every run."""
 
     value: float
     low: float
     high: float
     interval: Literal["wilson", "t"]
-    seeds: Mapping[Pair, float]
+    seeds: Mapping[Run, float]
 
     @property
     def units(self) -> list[float]:
@@ -40,17 +40,17 @@ class SeedFigure:
         return float(np.std(self.units, ddof=1)) if len(self.units) > 1 else None
 
 
-def seed_units(seeds: Mapping[Pair, float]) -> list[float]:
-    """The figure of each training seed, as the mean over its attack seeds: pairs of one model are no models of their own.
-    With a single training seed, that of each attack seed."""
-    models = sorted({train for train, _ in seeds})
+def seed_units(seeds: Mapping[Run, float]) -> list[float]:
+    """The figure of each training seed, as the mean over its runs: runs of one model are no models of their own. With a
+    single training seed, that of each run."""
+    models = sorted({train for train, *_ in seeds})
     if len(models) == 1:
         return list(seeds.values())
-    return [float(np.mean([value for (train, _), value in seeds.items() if train == model])) for model in models]
+    return [float(np.mean([value for (train, *_), value in seeds.items() if train == model])) for model in models]
 
 
-def measured(runs: Mapping[Pair, Attacks], truth: np.ndarray, reading: Reading = EXPECTED) -> SeedFigure:
-    """The figure of a row: labels [M, n] of each attack that the worst is taken over, for each pair of seeds; truth [n].
+def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = EXPECTED) -> SeedFigure:
+    """The figure of a row: labels [M, n] of each attack that the worst is taken over, for each run; truth [n].
 
     One deterministic model has Wilson's interval. Otherwise the interval is Student's, on the variance over seeds, images
     and judging draws (`variance.of_runs`), within 0 and 1. It is never narrower than what n images cannot exclude: a
@@ -60,8 +60,8 @@ def measured(runs: Mapping[Pair, Attacks], truth: np.ndarray, reading: Reading =
     Raises:
         TooFewDraws: there are too few draws for the reading, or for its interval.
     """
-    readings = {pair: read_run(reading, attacks, truth) for pair, attacks in runs.items()}
-    seeds = {pair: float(run.per_image.mean()) for pair, run in readings.items()}
+    readings = {run: read_run(reading, attacks, truth) for run, attacks in runs.items()}
+    seeds = {run: float(of_run.per_image.mean()) for run, of_run in readings.items()}
     estimate = of_runs(nested(readings))
     value, n = estimate.value, len(truth)
     deterministic = all(run.left_out is None for run in readings.values())
@@ -76,7 +76,7 @@ def measured(runs: Mapping[Pair, Attacks], truth: np.ndarray, reading: Reading =
     return SeedFigure(value, max(low, 0.0), min(high, 1.0), "t", seeds)
 
 
-def nested(readings: Mapping[Pair, RunReading]) -> Sequence[Sequence[RunReading]]:
-    """For each training seed the runs of its attack seeds."""
-    models = dict.fromkeys(train for train, _ in readings)
-    return [[run for (train, _), run in readings.items() if train == model] for model in models]
+def nested(readings: Mapping[Run, RunReading]) -> Sequence[Sequence[RunReading]]:
+    """For each training seed its runs."""
+    models = dict.fromkeys(train for train, *_ in readings)
+    return [[run for (train, *_), run in readings.items() if train == model] for model in models]

@@ -18,6 +18,9 @@ from robuststack.errors import ModelError
 from robuststack.layers.condition import View
 from robuststack.layers.generators import forked
 
+AGREEMENT = 1e-3
+"""Largest difference of an image's logits in two batches, relative to the largest logit: far above rounding."""
+
 
 class FrozenView(View):
     """An independent copy of a view's model whose layers were frozen: deterministic, images [N, C, H, W] -> logits [N, K].
@@ -36,21 +39,38 @@ class FrozenView(View):
 
     @torch.no_grad()
     def check(self, x: Tensor) -> None:
-        """Run two passes on `x` [N, C, H, W], in eval mode and on other random numbers each.
+        """Run a few passes on `x` [N, C, H, W] and its negative, in eval mode: the same batch twice, with other random
+        numbers, then a larger one, as it is and in reverse order.
 
         Raises:
-            ModelError: they differ, so the model has noise that none of its layers can freeze.
+            ModelError: they differ, so the model has noise that none of its layers can freeze, or one of them keeps a draw
+                for each image, position or batch size.
         """
-        passes = []
-        for seed in range(2):
-            with forked(seed), frozen_eval(self):
-                passes.append(super().forward(x))
-        if not torch.equal(*passes):
+        if not torch.equal(self._pass(x, 0), self._pass(x, 1)):
             raise ModelError(
                 "the model cannot be frozen: two passes differ after each layer's freeze(); the layer that still draws"
                 " noise needs a method freeze() that keeps one draw"
             )
+        try:
+            several = torch.cat([x, 1 - x])
+            whole, count = self._pass(several, 0), len(x)
+            alike = _alike(self._pass(several.flip(0), 0).flip(0), whole) and _alike(self._pass(x, 0), whole[:count])
+        except RuntimeError:  # What is kept has the shape of a batch.
+            alike = False
+        if not alike:
+            raise ModelError(
+                "the model cannot be frozen: after each layer's freeze() an image's logits depend on its place in the"
+                " batch; freeze() must keep one draw for every image, position and batch size"
+            )
         self._checked = True
+
+    def _pass(self, x: Tensor, seed: int) -> Tensor:
+        with forked(seed), frozen_eval(self):
+            return super().forward(x)
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    return bool((first - second).abs().max() <= AGREEMENT * second.abs().max())
 
 
 def freeze(view: View) -> FrozenView:

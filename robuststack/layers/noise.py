@@ -82,9 +82,12 @@ class WeightNoise(nn.Module):
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Keep one draw, at the scale that the condition holds now, as the weight; from then on `noise` is not read."""
+        """Keep one draw, at the scale that the condition holds now, as the weight; from then on `noise` is not read. The
+        draw is the same in every memory layout."""
         if self.noise_scale != 0.0:
-            self.weight.copy_(self.noisy_weight(self.noise_scale))
+            eta = torch.randn(self.weight.shape, device=self.weight.device, dtype=self.weight.dtype)
+            eta = eta if self.mask is None else eta * self.mask
+            self.weight.addcmul_(eta, self.alpha * (self.noise_scale * self.weight_std()))
         self._holds_draw = True
 
     def forward(self, x: Tensor) -> Tensor:

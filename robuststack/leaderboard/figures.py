@@ -8,10 +8,10 @@ from robuststack.evidence.figures import SeedFigure, measured
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.row import CLEAN, WORST, Figure
-from robuststack.leaderboard.row_labels import distinct_runs
+from robuststack.leaderboard.row_labels import distinct_runs, run_text
 
 Jobs = Mapping[str, Mapping[str, str]]
-"""`ca` or an attack's label -> "training seed/attack seed" -> judge job, as `RowJobs.scores` has them."""
+"""`ca` or an attack's label -> run, as `run_text` writes it -> judge job, as `RowJobs.scores` has them."""
 
 
 def figures(jobs: Jobs, labels: Callable[[str], Labels], reading: Reading = EXPECTED) -> dict[str, Figure]:
@@ -28,9 +28,9 @@ def figures(jobs: Jobs, labels: Callable[[str], Labels], reading: Reading = EXPE
 
 
 def _measured(jobs: Sequence[Mapping[str, str]], labels: Callable[[str], Labels], reading: Reading) -> SeedFigure:
-    judged = {pair: [labels(job) for job in run] for run, pair in distinct_runs(jobs).items()}
+    judged = {run: [labels(job) for job in of_run] for of_run, run in distinct_runs(jobs).items()}
     truth = next(iter(judged.values()))[0].truth
-    return measured({pair: [of_job.labels for of_job in run] for pair, run in judged.items()}, truth, reading)
+    return measured({run: [of_job.labels for of_job in of_run] for run, of_run in judged.items()}, truth, reading)
 
 
 def rounded(figure: SeedFigure) -> Figure:
@@ -46,9 +46,7 @@ def rounded(figure: SeedFigure) -> Figure:
         low=percent(figure.low),
         high=percent(figure.high),
         interval=figure.interval,
-        seeds={f"{train}/{attack}": percent(value) for (train, attack), value in figure.seeds.items()}
-        if several
-        else None,
+        seeds={run_text(run): percent(value) for run, value in figure.seeds.items()} if several else None,
         lowest=percent(min(units)) if several else None,
         highest=percent(max(units)) if several else None,
         spread=None if figure.spread is None else percent(figure.spread),

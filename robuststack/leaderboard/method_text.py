@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.row import ResolvedRecipe, Row
 from robuststack.leaderboard.suspicion import doubtful_rows
+from robuststack.suite.ladder import FROZEN_KNOWN, OFF, SURROGATE
 from robuststack.wording import component_text, options_text
 
 FIGURES = (
@@ -22,6 +23,11 @@ TABLE = (
     "In training and attacks, large noise draws were looked up in a table of 65,536 normal quantiles, none beyond 4.33"
     " standard deviations ({}); judging draws from torch."
 )
+RUNG_TEXTS = {
+    OFF: "the attacker sees the point with its noise off, and fresh draws judge",
+    SURROGATE: "the attacker sees frozen draws of its own, and fresh draws judge; the mean over the frozen draws",
+    FROZEN_KNOWN: "the attacker sees the very frozen draw that is deployed, and that draw judges; the mean over the draws",
+}
 JSON_FILE = "Job ids, resolved options and per-seed figures stand in the JSON file of the same name."
 
 
@@ -36,6 +42,7 @@ def method_text(board: Board) -> str:
     for heading, group in _by_heading(rows).items():
         lines += _group(heading, group, rows[0].protocol)
     lines += [f"**Suspicious:** {line}." for line in doubtful_rows(rows)]
+    lines += _rungs(rows)
     lines.append(_computed_with(board))
     if looked_up := dict.fromkeys(row.defense for row in rows if row.effort.table_draws):
         lines.append(TABLE.format(_listed(looked_up)))
@@ -78,6 +85,18 @@ def _group(heading: str, rows: Sequence[Row], headline: str) -> Iterator[str]:
             recipes.setdefault(_recipe(row.recipe), {})[row.defense] = None
     yield from (f"{_listed(defenses)}: trained for {text}." for text, defenses in recipes.items())
     yield from _attacks(rows, headline)
+
+
+def _rungs(rows: Sequence[Row]) -> Iterator[str]:
+    """What the rungs of the ladder are, if there are any, and where one does not apply."""
+    asked = {name for row in rows for name in (*row.scores, *row.inapplicable)}
+    yield from (f"Protocol `{rung}`: {text}." for rung, text in RUNG_TEXTS.items() if rung in asked)
+    missing: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        for rung, reason in row.inapplicable.items():
+            missing.setdefault((rung, reason), {})[row.label] = None
+    for (rung, reason), labels in missing.items():
+        yield f"Protocol `{rung}` does not apply to {_listed(labels)}: {reason}."
 
 
 def _recipe(recipe: ResolvedRecipe) -> str:

@@ -56,10 +56,11 @@ class Figure(Record):
     interval: str
     """How the interval was made: `wilson`, or `t` for Student's on the variance over seeds, images and judging draws."""
     seeds: dict[str, Percent] | None = None
-    """With several seeds: "training seed/attack seed" -> the accuracy of that pair."""
+    """With several runs: "training seed/attack seed", or "training seed/attack seed/bake" if a baked draw stands for the
+    model -> the accuracy of that run."""
     lowest: Percent | None = None
-    """With several seeds: the lowest accuracy of a training seed, the mean over its attack seeds, or of an attack seed if
-    there is one training seed."""
+    """With several seeds: the lowest accuracy of a training seed, the mean over its runs, or of a run if there is one
+    training seed."""
     highest: Percent | None = None
     """The highest of them."""
     spread: float | None = None
@@ -205,7 +206,8 @@ class RowJobs(Record):
     attacks: dict[str, str]
     """Job that judged adversarial images -> the attack job that made them."""
     scores: dict[str, dict[str, dict[str, str]]]
-    """Protocol -> `ca` or the attack's label -> "training seed/attack seed" -> job."""
+    """Protocol -> `ca` or the attack's label -> "training seed/attack seed", with "/bake" behind it if a baked draw stands
+    for the model -> job."""
 
     def scored(self) -> list[str]:
         """The jobs that figures come from, clean accuracy included, each once."""
@@ -265,6 +267,8 @@ class Row(Scores):
     """How `ca` and `ra` were scored."""
     protocols: dict[str, Scores]
     """The same row by other protocols."""
+    inapplicable: dict[str, str]
+    """Rung of the ladder that the suite asks for -> why this point does not have it."""
     n: Count
     """Images."""
     draws: Count

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from robuststack.errors import LeaderboardError
-from robuststack.evidence.figures import Pair
+from robuststack.evidence.figures import Run
 from robuststack.evidence.variance import Attacks
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.row import CLEAN, WORST, Row
 
 Models = Sequence[Sequence[Attacks]]
-"""Training seed -> attack seed -> the labels [draws, n] of each attack that the worst is taken over."""
+"""Training seed -> run -> the labels [draws, n] of each attack that the worst is taken over."""
 
 
 class MissingLabels(LeaderboardError):
@@ -44,22 +44,28 @@ def figure_labels(row: Row, protocol: str, figure: str, labels: Mapping[str, Lab
         name = "CA" if figure == CLEAN else f"RA {figure}"
         raise MissingLabels(f"{row.label}: the labels of {name} are missing ({missing[0]}); run its suite again")
     models: dict[int, list[Attacks]] = {}
-    for run, (training_seed, _) in distinct_runs(jobs).items():
-        models.setdefault(training_seed, []).append([labels[job].labels for job in run])
+    for of_run, (training_seed, *_) in distinct_runs(jobs).items():
+        models.setdefault(training_seed, []).append([labels[job].labels for job in of_run])
     first = labels[next(iter(jobs[0].values()))]
     return FigureLabels(list(models.values()), first.truth, first.selection)
 
 
-def distinct_runs(jobs: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], Pair]:
-    """The judge jobs of each pair of seeds, from those of each attack: "training seed/attack seed" -> job.
+def distinct_runs(jobs: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], Run]:
+    """The judge jobs of each run, from those of each attack: run, as `run_text` writes it -> job.
 
-    Clean accuracy of a deterministic model is one job, whatever the attack seeds: it counts once for each model.
+    Clean accuracy of a deterministic model is one job, whatever the attack seeds, and that of a victim with fresh draws is
+    one for all baked draws of the attacker: it counts once for each model.
     """
-    runs: dict[tuple[str, ...], Pair] = {}
-    for seeds in jobs[0]:
-        training_seed, attack_seed = map(int, seeds.split("/"))
-        runs.setdefault(tuple(of_attack[seeds] for of_attack in jobs), (training_seed, attack_seed))
+    runs: dict[tuple[str, ...], Run] = {}
+    for run in jobs[0]:
+        numbers = tuple(int(number) for number in run.split("/"))
+        runs.setdefault(tuple(of_attack[run] for of_attack in jobs), numbers)
     return runs
+
+
+def run_text(run: Run) -> str:
+    """A run as rows name it: "training seed/attack seed", and "/bake" behind it if a baked draw stands for the model."""
+    return "/".join(map(str, run))
 
 
 def shares_models(first: Row, second: Row) -> bool:

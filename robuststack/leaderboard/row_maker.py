@@ -12,6 +12,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.leaderboard.figures import Jobs, figures
 from robuststack.leaderboard.row import CLEAN, Row, RowJobs, RowSeeds, Scores
+from robuststack.leaderboard.row_labels import run_text
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.plugin.options import first_problem
 from robuststack.running.pipeline import Outcome
@@ -55,8 +56,8 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         "n": first["n"],
         "draws": first["spec"]["draws"],
         "seeds": RowSeeds(
-            train=tuple(sorted({train for train, _ in clean.jobs})),
-            attack=tuple(sorted({attack for _, attack in clean.jobs})),
+            train=tuple(sorted({train for train, *_ in clean.jobs})),
+            attack=tuple(sorted({attack for _, attack, *_ in clean.jobs})),
         ),
         "parameters": measured["parameters"],
         "nonzero_parameters": measured["nonzero_parameters"],
@@ -141,4 +142,4 @@ def _together(facts: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _ids(score: Score) -> dict[str, str]:
-    return {f"{train}/{attack}": job for (train, attack), job in score.jobs.items()}
+    return {run_text(run): job for run, job in score.jobs.items()}

@@ -35,7 +35,7 @@ class Subject:
     plan: Plan
     jobs: DerivedJobs
     row: RowPlan
-    seeds: tuple[int, int]
+    seeds: tuple[int, ...]
     """Training seed and attack seed."""
     images: ImageSelection
     """The images that the jobs of checks take."""

@@ -56,10 +56,11 @@ class DerivedJobs:
     def attack(self, spec: AttackSpec, label: str) -> Job:
         """The attack job of a specification."""
         attack = self.component("attack", spec.attack)
-        work = self._passes(spec) * attack.image_passes(spec.setting.stochastic)
+        work = self._passes(spec) * attack.image_passes(spec.draws_noise)
         before = self._trained(spec)
         components = [*self._model_components(spec), attack]
-        return self._job(spec, label, job_digest("attack", components, before), before, work, keep=self.keep_images)
+        digest = job_digest("attack", components, before, baked=spec.bake is not None)
+        return self._job(spec, label, digest, before, work, keep=self.keep_images)
 
     def judge(self, spec: JudgeSpec, label: str) -> Job:
         """The judge job of a specification; the images may be those of an attack on another model."""
@@ -71,7 +72,7 @@ class DerivedJobs:
             needs = [images, *trained]
             # The digest of an attack on this model ends with that of the model.
             before = [images] if isinstance(images.spec, AttackSpec) and images.spec.model == spec.model else needs
-        digest = job_digest("judge", self._model_components(spec), before)
+        digest = job_digest("judge", self._model_components(spec), before, baked=spec.bake is not None)
         return self._job(spec, label, digest, needs, self._passes(spec) * spec.draws)
 
     def probe(self, spec: ProbeSpec, label: str, passes: float) -> Job:

@@ -15,17 +15,23 @@ from typing import Any
 from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
+from robuststack.suite.ladder import ADAPTIVE
 from robuststack.suite.suite import Suite
 
-HEADLINE = "adaptive"
+HEADLINE = ADAPTIVE
+
+RunKey = tuple[int, ...]
+"""What tells the runs of one figure apart: training seed, attack seed and, where a baked draw stands for the model, the
+number of the draw."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The judge jobs of one figure: one for each pair of training seed and attack seed."""
+    """The judge jobs of one figure, one for each run; a figure is the mean over its runs."""
 
-    jobs: Mapping[tuple[int, int], str]
+    jobs: Mapping[RunKey, str]
     stochastic: bool
+    """Whether what is judged draws noise."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,14 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What its datasets say of how they were read, each once."""
+        """What its datasets say of how they were read, and which rungs of the ladder do not apply, each once."""
         notes = [
             f"dataset {row.facts['dataset']!r}: {note}" for row in self.rows for note in row.facts["dataset_notes"]
+        ]
+        notes += [
+            f"protocol {rung!r} does not apply: {reason}"
+            for row in self.rows
+            for rung, reason in row.facts["inapplicable"].items()
         ]
         return list(dict.fromkeys(notes))
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robuststack.errors import did_you_mean
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
-from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
+from robuststack.plan.plan import Plan, RowPlan, RunKey, Score
+from robuststack.plan.protocols import Protocols
 from robuststack.plan.specs import (
     AttackSpec,
+    BlocksSpec,
     ComponentSpec,
     ImageSelection,
     JobSpec,
@@ -64,16 +65,13 @@ class _Planner:
         self.hardware = hardware
         self.jobs: dict[str, Job] = {}
         self.images: dict[str, str] = {}
-        self.protocols: set[str] = {HEADLINE}
+        self.protocols = Protocols(suite)
 
     def plan(self) -> Plan:
         resolver = Resolver(self.suite, self.registry)
         attacks = resolver.attacks()
         rows = [row for cell in resolver.cells(attacks) for row in self._rows(cell, attacks)]
-        unknown = [one for one in self.suite.evaluate.protocols if one not in self.protocols]
-        if unknown:
-            message = f"no defense here has a protocol {unknown[0]!r}: {did_you_mean(unknown[0], self.protocols)}"
-            raise self.suite.error(message, "evaluate", "protocols")
+        self.protocols.refuse()
         duplicate = next((one for one in rows if sum(other.label == one.label for other in rows) > 1), None)
         if duplicate:
             raise self.suite.error(f"two rows would be the same: {duplicate.label}")
@@ -144,46 +142,37 @@ class _Planner:
         models: Mapping[int, _Model],
         attacks: Mapping[str, Variant],
     ) -> RowPlan:
-        protocols = cell.protocols(point)
-        wanted = [one for one in self.suite.evaluate.protocols if one in protocols] or [HEADLINE]
-        self.protocols.update(protocols)
-        clean = {one: self._score(f"{label} clean", None, cell, protocols[one], models) for one in wanted}
-        used = {one: self._as_scored(attacks, one, protocols[one]) for one in wanted}
+        scored = self.protocols.of(cell, point)
+        scorings = scored.scorings
+        clean = {
+            protocol: self._score(f"{label} clean", None, cell, scoring, models)
+            for protocol, scoring in scorings.items()
+        }
+        used = {protocol: self.protocols.attacks(attacks, protocol, scoring) for protocol, scoring in scorings.items()}
         robust = {
-            one: {
-                name: self._score(f"{label} {name}", attack, cell, protocols[one], models)
-                for name, attack in used[one].items()
+            protocol: {
+                name: self._score(f"{label} {name}", attack, cell, scoring, models)
+                for name, attack in used[protocol].items()
             }
-            for one in wanted
+            for protocol, scoring in scorings.items()
         }
         figures = {
-            one: {
-                name: attack.figures(cell.threat, protocols[one].attacker.stochastic) for name, attack in some.items()
+            protocol: {
+                name: attack.figures(cell.threat, scoring.attacker_draws_noise)
+                for name, attack in used[protocol].items()
             }
-            for one, some in used.items()
+            for protocol, scoring in scorings.items()
         }
-        headline = protocols[HEADLINE if HEADLINE in wanted else wanted[0]]
-        measured = self._measure_job(label, cell, headline.victim)
-        facts = {**facts, "stochastic": headline.victim.stochastic}
+        measured = self._measure_job(label, cell, scored.headline.victim)
+        facts = {
+            **facts,
+            "stochastic": scored.headline.victim_draws_noise,
+            "inapplicable": dict(scored.inapplicable),
+        }
         train = {seed: model.id for seed, model in models.items() if model.job}
         judged = [job for scores in robust.values() for score in scores.values() for job in score.jobs.values()]
         images = {job: self.images[job] for job in judged}
         return RowPlan(label, facts, train, measured.id, clean, robust, figures, images)
-
-    def _as_scored(self, attacks: Mapping[str, Variant], protocol: str, scoring: Scoring) -> dict[str, Attack]:
-        """The attacks by label, with the draws of the protocol where it says how many."""
-        if scoring.draws is None or not scoring.attacker.stochastic:
-            return {label: one.component for label, one in attacks.items()}
-        used = {label: one.component.with_draws(scoring.draws) for label, one in attacks.items()}
-        labels: dict[str, str] = {}
-        for label, attack in used.items():
-            same = labels.setdefault(job_id("attack", ComponentSpec.of(attack)), label)
-            if same != label:
-                message = (
-                    f"protocol {protocol!r} sets draws to {scoring.draws}, so {same!r} and {label!r} are one attack"
-                )
-                raise self.suite.error(f"{message}; leave out one of them, or the protocol", "attacks")
-        return used
 
     def _model(self, cell: Cell, seed: int) -> _Model:
         suite, dataset, defense = self.suite, cell.dataset.component, cell.defense.component
@@ -218,41 +207,65 @@ class _Planner:
         self, label: str, attack: Attack | None, cell: Cell, scoring: Scoring, models: Mapping[int, _Model]
     ) -> Score:
         victim = scoring.victim if attack else scoring.clean
-        jobs: dict[tuple[int, int], str] = {}
+        baked = scoring.victim_baked
+        jobs: dict[RunKey, str] = {}
         for train_seed, model in models.items():
             for seed in self.suite.seeds.attack:
                 of_seed = f"{label} attack seed {seed}" if len(self.suite.seeds.attack) > 1 else label
-                images = None
-                if attack:
-                    early_stop = effective_early_stop(attack.early_stop, scoring.attacker, victim)
-                    images = self._attack_job(of_seed, attack, cell, scoring.attacker, model, seed, early_stop)
-                jobs[train_seed, seed] = self._judge_job(of_seed, images, cell, victim, model, seed).id
-        return Score(jobs, victim.stochastic)
+                for bake in _bakes(scoring, seed):
+                    run = f"{of_seed} bake {bake}" if bake is not None and (attack or baked) else of_seed
+                    images = None
+                    if attack:
+                        early_stop = effective_early_stop(attack.early_stop, scoring.attacker, victim, baked=baked)
+                        images = self._attack_job(run, attack, cell, scoring.attacker, model, seed, early_stop, bake)
+                    judged = self._judge_job(run, images, cell, victim, model, seed, bake if baked else None)
+                    jobs[(train_seed, seed) if bake is None else (train_seed, seed, bake)] = judged.id
+        return Score(jobs, victim.stochastic and not baked)
 
     def _attack_job(
-        self, label: str, attack: Attack, cell: Cell, attacker: Setting, model: _Model, seed: int, early_stop: bool
+        self,
+        label: str,
+        attack: Attack,
+        cell: Cell,
+        attacker: Setting,
+        model: _Model,
+        seed: int,
+        early_stop: bool,
+        bake: int | None = None,
     ) -> Job:
         spec = AttackSpec(
             **self._scored(cell, model),
             setting=attacker,
+            bake=bake,
             seed=seed,
             attack=ComponentSpec.of(attack),
             threat=cell.threat,
             precision=self.hardware.precision,
             early_stop=early_stop,
         )
-        work = self._images(cell) * attack.image_passes(attacker.stochastic) * _pixels(cell.dataset.component)
+        work = self._images(cell) * attack.image_passes(spec.draws_noise) * _pixels(cell.dataset.component)
         before = [model.job] if model.job else []
         keep = self.suite.evaluate.keep_images
         return self._job(label, spec, [*model.components, attack], before, before, work, keep)
 
-    def _judge_job(self, label: str, images: Job | None, cell: Cell, victim: Setting, model: _Model, seed: int) -> Job:
-        draws = self.suite.evaluate.draws if victim.stochastic else 1
+    def _judge_job(
+        self,
+        label: str,
+        images: Job | None,
+        cell: Cell,
+        victim: Setting,
+        model: _Model,
+        seed: int,
+        bake: int | None = None,
+    ) -> Job:
+        draws_noise = victim.stochastic and bake is None
+        draws = self.suite.evaluate.draws if draws_noise else 1
         spec = JudgeSpec(
             **self._scored(cell, model),
             setting=victim,
+            bake=bake,
             # What draws no noise depends on no seed.
-            seed=seed if victim.stochastic else 0,
+            seed=seed if draws_noise else 0,
             images=images.id if images else None,
             draws=draws,
         )
@@ -308,10 +321,17 @@ class _Planner:
         """The job of a specification. `before` are the jobs it needs whose digests its own has to hold."""
         identity = job_id(spec.kind, spec)
         if identity not in self.jobs:
-            digest = job_digest(spec.kind, components, before)
+            baked = isinstance(spec, BlocksSpec) and spec.bake is not None
+            digest = job_digest(spec.kind, components, before, baked=baked)
             required = tuple(need.id for need in needs)
             self.jobs[identity] = Job(identity, label, spec, digest, required, work, keep_images)
         return self.jobs[identity]
+
+
+def _bakes(scoring: Scoring, seed: int) -> Sequence[int | None]:
+    """The numbers of the baked draws that stand for the model at an attack seed, others at every seed; None alone if the
+    model draws its noise afresh."""
+    return [seed * scoring.bakes + number for number in range(scoring.bakes)] or [None]
 
 
 def _siblings(cell: Cell, suite: Suite) -> Sequence[Part]:

@@ -67,25 +67,27 @@ def plan_rejudging(
     assert isinstance(spec, AttackSpec)
     trained, model = _trained(store, spec, result)
     defense: Defense = component(registry, "defense", model.defense)
-    setting = reference[1].setting if reference else spec.setting
+    scored_before = reference[1] if reference else spec
+    setting, bake = scored_before.setting, scored_before.bake
     if point is not None:
         point = defense.whole_point(point)
-        setting = defense.setting(point)
-    if not setting.stochastic:
+        setting, bake = defense.setting(point), None
+    draws_noise = setting.stochastic and bake is None
+    if not draws_noise:
         draws = 1
     elif draws is None:
-        draws = reference[1].draws if reference and reference[1].setting.stochastic else Evaluate().draws
+        draws = reference[1].draws if reference and reference[1].draws_noise else Evaluate().draws
 
     scored = model_components(registry, spec.foreign) if spec.foreign else []
     components = [*scored, component(registry, "attack", spec.attack)]
     before = [trained] if trained else []
     needs = tuple(need.id for need in before)
     # Images that are there are those of the code that made them.
-    now = job_digest("attack", components, before)
+    now = job_digest("attack", components, before, baked=spec.bake is not None)
     attack = Job(attack_id, result["label"], spec, result["digest"] if IMAGES in result["files"] else now, needs,
                  keep_images=True)  # fmt: skip
     crafted, computing = attack, hardware.resolve(device, spec.precision)
-    if spec.early_stop and (setting != spec.setting or eight_bit):
+    if spec.early_stop and ((setting, bake) != (spec.setting, spec.bake) or eight_bit):
         whole = spec.model_copy(update={"early_stop": False})
         crafted = Job(job_id("attack", whole), result["label"], whole, now, needs, keep_images=True)
         if computing.kind != spec.device:
@@ -99,13 +101,14 @@ def plan_rejudging(
             **{name: getattr(spec, name) for name in ("model", "foreign", "selection", "block")},
             device=computing.kind,
             setting=setting,
-            seed=seed if setting.stochastic else 0,
-            stream="rejudge" if setting.stochastic else "judge",
+            bake=bake,
+            seed=seed if draws_noise else 0,
+            stream="rejudge" if draws_noise else "judge",
             images=crafted.id,
             eight_bit=rounded,
             draws=draws,
         )
-        digest = job_digest("judge", scored, [crafted])
+        digest = job_digest("judge", scored, [crafted], baked=bake is not None)
         return Job(job_id("judge", judge), result["label"], judge, digest, (crafted.id, *needs))
 
     judged, unrounded = judging(eight_bit), judging(False) if eight_bit else None
@@ -137,7 +140,7 @@ def _named(store: Store, job: str) -> tuple[str, tuple[str, JudgeSpec] | None]:
         if isinstance(other, JudgeSpec) and (other.images, other.stream, other.eight_bit) == (job, "judge", False)
     ]
     # First the point that it was made for.
-    scored.sort(key=lambda judge: judge[1].setting != spec.setting)
+    scored.sort(key=lambda judge: (judge[1].setting, judge[1].bake) != (spec.setting, spec.bake))
     return job, scored[0] if scored else None
 
 

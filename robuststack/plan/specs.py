@@ -200,11 +200,26 @@ class BlocksSpec(Spec):
     block: int
     """Images a block; each has random streams of its own, named by its number."""
     device: str
+    bake: int | None = None
+    """Which baked draw of all its randomness stands for the model: the number names the draw, the same in every job, block
+    and process. None: the model draws its noise afresh, and the specification does not mention bakes."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_bake(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if data["bake"] is None:
+            del data["bake"]
+        return data
 
     @property
     def described(self) -> ModelSpec | None:
         """The model that is brought to this job; None where another job makes it."""
         return self.foreign
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether two forward passes of what the job sees differ."""
+        return self.setting.stochastic and self.bake is None
 
 
 class AttackSpec(BlocksSpec):
@@ -287,7 +302,9 @@ def parse_spec(result: Mapping[str, Any]) -> JobSpec:
         ) from None
 
 
-def effective_early_stop(allowed: bool, attacker: Setting, victim: Setting, *, eight_bit: bool = False) -> bool:
+def effective_early_stop(
+    allowed: bool, attacker: Setting, victim: Setting, *, baked: bool = False, eight_bit: bool = False
+) -> bool:
     """Whether images may be done once they fool the attacker's model: where the attack allows it, it draws no noise, and it
-    is the very one that judges them, unrounded."""
-    return allowed and not attacker.stochastic and attacker == victim and not eight_bit
+    is the very one that judges them, unrounded. `baked` says that one baked draw is both."""
+    return allowed and (baked or not attacker.stochastic) and attacker == victim and not eight_bit

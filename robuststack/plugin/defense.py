@@ -33,6 +33,10 @@ class Defense(Component):
     differentiable: ClassVar[bool] = True
     """False for a model that gives no gradients: attacks that need them are refused."""
 
+    freezable: ClassVar[bool] = True
+    """False for a defense with noise of which no single draw can be kept: what needs a frozen draw, such as the rungs
+    `surrogate` and `frozen_known` of the ladder, does not apply to it, and its rows say so."""
+
     min_batch: ClassVar[int] = 1
     """The smallest training batch that `training_step` can work with."""
 

@@ -33,6 +33,31 @@ class Scoring:
     victim: Setting
     draws: int | None = None
     """How many noise draws attacks average over where the attacker's model is randomised; None: as the suite sets each."""
+    bakes: int = 0
+    """How many baked draws stand for the attacker's model in turn: each is one realisation of all its randomness, and the
+    attack sees a deterministic model. The figure is the mean over them. 0: the attacker's model draws its noise afresh."""
+    victim_baked: bool = False
+    """Whether each baked draw is also what is judged, attacked and clean; otherwise the victim draws its noise afresh."""
+
+    def __post_init__(self) -> None:
+        if self.bakes < 0:
+            raise ValueError(f"bakes is {self.bakes}; valid: 0 or more")
+        if self.victim_baked and not self.bakes:
+            raise ValueError("victim_baked needs bakes of 1 or more: what is judged is the attacker's baked draw")
+        if self.victim_baked and not self.attacker == self.victim == self.clean:
+            raise ValueError("victim_baked: clean, attacker and victim are one setting, whose baked draw is all three")
+        if self.bakes and not self.attacker.stochastic:
+            raise ValueError("bakes: the attacker's setting draws no noise, so there is nothing to bake")
+
+    @property
+    def attacker_draws_noise(self) -> bool:
+        """Whether two forward passes of what the attacker sees differ."""
+        return self.attacker.stochastic and not self.bakes
+
+    @property
+    def victim_draws_noise(self) -> bool:
+        """Whether two forward passes of what is judged differ."""
+        return self.victim.stochastic and not self.victim_baked
 
     def randomised(self) -> Scoring:
         """The same of a model that draws noise at every setting."""

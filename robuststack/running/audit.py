@@ -188,8 +188,8 @@ def _figures(
     if not shared:
         return None, None
     truth = np.concatenate([results.truth(parts[0][place][0]) for place in shared])
-    own: dict[tuple[int, int], list[np.ndarray]] = {}
-    every: dict[tuple[int, int], list[np.ndarray]] = {}
+    own: dict[tuple[int, ...], list[np.ndarray]] = {}
+    every: dict[tuple[int, ...], list[np.ndarray]] = {}
     for subject, jobs in zip(models, parts, strict=True):
         labels = zip(*([results.labels(job) for job in jobs[place]] for place in shared), strict=True)
         every[subject.seeds] = [np.concatenate(of_attack, axis=1) for of_attack in labels]
@@ -197,7 +197,7 @@ def _figures(
     return _figure(own, truth), _figure(every, truth)
 
 
-def _figure(models: Mapping[tuple[int, int], Sequence[np.ndarray]], truth: np.ndarray) -> AuditFigure:
+def _figure(models: Mapping[tuple[int, ...], Sequence[np.ndarray]], truth: np.ndarray) -> AuditFigure:
     from robuststack.evidence.figures import measured
 
     figure = measured(models, truth)

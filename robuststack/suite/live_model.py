@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,11 @@ def expanded_points(points: Points) -> list[dict[str, Any]]:
     return [point for index, point in enumerate(expanded) if point not in expanded[:index]]
 
 
+def _layers(model: object) -> Iterable[object]:
+    modules: Any = getattr(model, "modules", None)
+    return modules() if callable(modules) else ()
+
+
 def live_defense(model: object, points: Sequence[Mapping[str, Any]], *, stochastic: bool) -> type[Defense]:
     """The class of a defense whose model is `model`, at any of `points` or, without any, as it is. It is known by the hash
     of all that `model` is made of.
@@ -69,6 +74,8 @@ def live_defense(model: object, points: Sequence[Mapping[str, Any]], *, stochast
         """A model of a running program."""
 
         trains = False
+        # Layers of the user's say by a method `freeze` that they can keep a draw; the rest is tried before any compute.
+        freezable = any(callable(getattr(layer, "freeze", None)) for layer in _layers(model))
         Knobs = knobs  # type: ignore[assignment]
 
         @property

@@ -13,6 +13,7 @@ from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware, cpu_threads, quota_threads, resolve
 from robuststack.plugin.options import Options, option
 from robuststack.selection import LimitRule
+from robuststack.suite.ladder import ADAPTIVE, RUNGS
 from robuststack.suite.part import Part, many
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart, ThreatSpec
 from robuststack.suite.recipe import Recipe
@@ -61,12 +62,30 @@ class Evaluate(Options):
     )
     draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
     protocols: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
-        ["adaptive"], "Scoring protocols; a defense without one of them is scored by `adaptive` alone.", min_length=1
+        ["adaptive"],
+        "Scoring protocols; a defense without one of them is scored by `adaptive` alone. Randomised points also have the"
+        " rungs of the ladder: `off`, `surrogate` and `frozen_known`.",
+        min_length=1,
+    )
+    ladder: bool = option(
+        False,
+        "Score each randomised point by every rung of the ladder too: attackers that know it with its noise off (`off`), by"
+        " frozen draws of their own (`surrogate`), by its distribution (`adaptive`), or by the very frozen draw that is"
+        " deployed (`frozen_known`).",
+    )
+    bakes: int = option(
+        5, "Frozen draws that stand for the model in turn, at the rungs `surrogate` and `frozen_known`.", ge=5
     )
     points: Literal["all", "ends"] = option("all", "Score every operating point, or each defense's first and last.")
     keep_images: bool = option(
         True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts."
     )
+
+    @property
+    def scored_by(self) -> list[str]:
+        """The protocols that are asked for, those of the ladder included, in the order of the table's columns."""
+        rungs = [ADAPTIVE, *RUNGS] if self.ladder else []
+        return list(dict.fromkeys([*self.protocols, *rungs]))
 
 
 class Measure(Options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -17,11 +18,12 @@ from robuststack.engine import models
 from robuststack.engine import train as training
 from robuststack.engine.measure import blueprint
 from robuststack.engine.random_streams import seeded
-from robuststack.errors import PluginError
+from robuststack.errors import ModelError, PluginError
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Point, Scoring, Setting
 from robuststack.plugin.options import Options
+from robuststack.suite.ladder import RUNGS
 from robuststack.suite.recipe import Recipe
 from robuststack.testing.component import ComponentConformance
 from robuststack.testing.network import RUNTIME, THREAT, SmallResNet, TwoSteps, images
@@ -214,10 +216,13 @@ class DefenseConformance(ComponentConformance):
         assert not off, f"after a training step {off[0]} is in eval mode; put back what was changed"
 
     def test_a_frozen_point_owns_a_deterministic_copy(self) -> None:
-        """It stays what it is when the trained model changes."""
+        """It stays what it is when the trained model changes. What is not `freezable` refuses to be frozen."""
         model, (x, _) = self.model(), self.images()
         before = copy.deepcopy(model)
         for point in self.points():
+            if self.defense().setting(point).stochastic and not self.defense().freezable:
+                self._refuses_to_be_frozen(model, point, x)
+                continue
             with seeded("freeze"):
                 frozen = self.defense().deploy(model, point, frozen=True)
             copied, trained = ({id(weight) for weight in whole.parameters()} for whole in (frozen, model))
@@ -233,6 +238,14 @@ class DefenseConformance(ComponentConformance):
                     assert same, f"{point}: the frozen model is another than the deployed one"
                     continue
                 self._is_one_draw(model, point, x, expected)
+
+    def _refuses_to_be_frozen(self, model: nn.Module, point: Point, x: Tensor) -> None:
+        frozen = self.defense().deploy(model, point, frozen=True)
+        with torch.no_grad(), contextlib.suppress(ModelError):
+            frozen(x)
+            raise AssertionError(
+                f"{point}: freezable is False, and the frozen model keeps one draw; leave freezable out"
+            )
 
     def _is_one_draw(self, model: nn.Module, point: Point, x: Tensor, frozen: Tensor) -> None:
         """That freezing keeps the noise: with another seed it is another model, and it is not the quiet one."""
@@ -272,6 +285,10 @@ class DefenseConformance(ComponentConformance):
             scorings = defense.protocols(point)
             wanted = Scoring(setting, setting, setting)
             assert scorings.get("adaptive") == wanted, f"{point}: `adaptive` is not the deployed setting three times"
+            rungs = sorted({*RUNGS} & scorings.keys())
+            assert not rungs, (
+                f"{point}: protocol {rungs[0]!r} has the name of a rung of the ladder, which the host adds"
+            )
             for name, scoring in scorings.items():
                 for role in (scoring.clean, scoring.attacker, scoring.victim):
                     try:

@@ -142,8 +142,9 @@ def test_the_tables_of_these_tests_have_every_option():
     assert set(OTHER_FLOAT) == set(Float.Options.model_fields)
     assert set(OTHER_OAT) == set(OnceForAll.Options.model_fields)
     assert set(OTHER_PGD) == set(PGD.Options.model_fields)
-    # Three change no result: which rows are made, and what is kept. The rule of the limit has a test of its own.
-    assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - {"points", "protocols", "keep_images", "limit_rule"}
+    # These change no result: which rows and protocols are made, and what is kept. The limit's rule has a test of its own.
+    others = {"points", "protocols", "ladder", "bakes", "keep_images", "limit_rule"}
+    assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - others
     assert set(OTHER_MEASURE) == set(Measure.model_fields)
 
 

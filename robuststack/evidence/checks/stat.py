@@ -42,7 +42,7 @@ class Stat(Check):
             "open" if doubts else "holds", told, self.jobs(subject), figure=round(width, 2), threshold=HALF_WIDTH
         )
 
-    def _by_seed(self, subject: Subject) -> dict[tuple[int, int], list[Job]]:
+    def _by_seed(self, subject: Subject) -> dict[tuple[int, ...], list[Job]]:
         """The judge jobs of each attack, for each training seed with the subject's attack seed."""
         scores = subject.row.robust[subject.protocol].values()
         pairs = [pair for pair in next(iter(scores)).jobs if pair[1] == subject.seeds[1]]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from robuststack.errors import JobFailed, ModelError, PluginError, RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
-from robuststack.plan.specs import AttackSpec, MeasureSpec, ModelSpec, ProbeSpec
+from robuststack.plan.specs import AttackSpec, BlocksSpec, MeasureSpec, ModelSpec, ProbeSpec, TrainSpec
+from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import Registry
 from robuststack.running.pipeline import Report
 from robuststack.running.store import Store
@@ -31,6 +32,18 @@ BATCH = {
 def _model_of(job: Job) -> ModelSpec | None:
     """The model that a job makes, or that is brought to it; None for one that scores the model of another job."""
     return None if isinstance(job.spec, MeasureSpec) else job.spec.described
+
+
+def _baked(jobs: Sequence[Job], before: Sequence[Job]) -> dict[str, list[Setting]]:
+    """Model, as JSON -> its settings of which the jobs bake a draw. `before` are the finished train jobs."""
+    trained = {job.id: job.spec.model for job in (*before, *jobs) if isinstance(job.spec, TrainSpec)}
+    settings: dict[str, list[Setting]] = {}
+    for job in jobs:
+        if isinstance(job.spec, BlocksSpec) and job.spec.bake is not None:
+            model = job.spec.foreign or trained[job.spec.model]
+            of_model = settings.setdefault(model.model_dump_json(), [])
+            of_model += [job.spec.setting] if job.spec.setting not in of_model else []
+    return settings
 
 
 class LocalExecutor:
@@ -93,16 +106,18 @@ class LocalExecutor:
                 self.workspace.data(spec.dataset)
         probed: set[str] = set()
         unfit: dict[str, RobustStackError] = {}
-        # Those that need gradients first: they are asked for more.
-        for job in sorted(pending, key=lambda job: not self._needs_gradients(job)):
+        baked = _baked(pending, done)
+        # Those that need gradients first: they are asked for more. Of the finished models, only one of which a draw is to
+        # be baked needs another look.
+        for job in (*sorted(pending, key=lambda job: not self._needs_gradients(job)), *done):
             if spec := _model_of(job):
                 model = spec.model_dump_json()
-                if model not in probed:
+                if model not in probed and (model in baked or job not in done):
                     probed.add(model)
                     try:
-                        self.workspace.probe(job, gradients=self._needs_gradients(job))
+                        self.workspace.probe(job, gradients=self._needs_gradients(job), baked=baked.get(model, ()))
                     except (ModelError, PluginError) as error:
-                        if job.kind != "train":
+                        if job.kind != "train" or job in done:
                             raise
                         unfit[model] = error if isinstance(error, ModelError) else PluginError(f"{job.label}: {error}")
         if unfit and probed == unfit.keys():
