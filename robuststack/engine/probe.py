@@ -155,7 +155,7 @@ def _refuse_batches(view: View, images: Tensor, name: str) -> None:
             message = "%s takes 8-bit scales from the whole batch: its figures depend a little on evaluate.batch_size"
             LOG.warning(message, name)
             return
-        norm = next((path for path, one in view.model.named_modules() if _batch_statistics(one)), None)
+        norm = next((path for path, module in view.model.named_modules() if _batch_statistics(module)), None)
         hint = f" ({norm} uses the statistics of the batch: track_running_stats=False)" if norm else ""
         raise ModelError(
             f"{name} gives an image other logits in a batch of {len(part)} than in one of {IMAGES}{hint}; each image's"

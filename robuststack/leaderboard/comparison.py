@@ -64,8 +64,8 @@ class RowComparison:
 
     def __repr__(self) -> str:
         figure = self.decisive
-        found = f"{figure.figure} {figure.text} points, {figure.verdict} ({figure.scope})"
-        return f"<{self.first} against {self.second}: {found}>"
+        said = f"{figure.figure} {figure.text} points, {figure.verdict} ({figure.scope})"
+        return f"<{self.first} against {self.second}: {said}>"
 
 
 LabelledRows = tuple[Sequence[Row], Mapping[str, Labels]]
@@ -83,11 +83,11 @@ def sources(
     readers = [RowReader(labels, reading) for _, labels in (first, second)]
     if first is second:
         readers[1] = readers[0]
-    found = [
+    pair = [
         RowSource(find_row(rows, name), rows, reader)
         for (rows, _), name, reader in zip((first, second), names, readers, strict=True)
     ]
-    return found[0], found[1]
+    return pair[0], pair[1]
 
 
 def compare_rows(

@@ -14,21 +14,21 @@ from robuststack.leaderboard.entries import entry_cells, make_entries
 
 def test_the_rows_of_one_model_are_one_entry(trained):
     board = read_board(trained.leaderboard / "small.json")
-    found = {entry.defense: entry for entry in board.entries}
+    entries = {entry.defense: entry for entry in board.entries}
     assert list(board.entries) == make_entries(board.rows, board_labels.load(trained.leaderboard / "small.json"))
-    assert {name: entry.settings for name, entry in found.items()} == {"none": 1, "pgd_at": 1, "float": 2, "oat": 2}
-    assert {entry.models for entry in found.values()} == {1}
+    assert {name: entry.settings for name, entry in entries.items()} == {"none": 1, "pgd_at": 1, "float": 2, "oat": 2}
+    assert {entry.models for entry in entries.values()} == {1}
     rows = [row for row in board.rows if row.defense == "float"]
-    assert found["float"].hypervolume == pytest.approx(
+    assert entries["float"].hypervolume == pytest.approx(
         hypervolume(np.array([(row.ca.value, row.worst.value) for row in rows])), abs=0.01
     )
-    assert entry_cells(found["oat"])[:4] == ["tradeoff, resnet8", "oat dim=4", "1", "2"]
+    assert entry_cells(entries["oat"])[:4] == ["tradeoff, resnet8", "oat dim=4", "1", "2"]
 
 
 def test_models_that_are_trained_for_each_setting_are_counted(trained):
     rows = read_board(trained.leaderboard / "small.json").rows
-    one = next(row for row in rows if row.defense == "pgd_at")
-    more = [one, changed(one, point={"lambda": 0.5})]
+    pgd_at = next(row for row in rows if row.defense == "pgd_at")
+    more = [pgd_at, changed(pgd_at, point={"lambda": 0.5})]
     assert [entry.models for entry in make_entries(more, {})] == [2]
 
 
@@ -38,9 +38,9 @@ def test_a_tuned_defense_that_is_trained_several_ways_is_an_entry_each(trained):
     swept = [
         changed(row, retrained=("dim",), point={"dim": dim, **row.point}) for dim in (4, 8) for row in ours
     ]  # fmt: skip
-    found = make_entries(swept, {})
-    assert [(entry.shown["dim"], entry.models, entry.settings) for entry in found] == [(4, 1, 2), (8, 1, 2)]
-    assert {setting for entry in found for setting in entry.dominated} <= {"lambda=0", "lambda=1"}
+    entries = make_entries(swept, {})
+    assert [(entry.shown["dim"], entry.models, entry.settings) for entry in entries] == [(4, 1, 2), (8, 1, 2)]
+    assert {setting for entry in entries for setting in entry.dominated} <= {"lambda=0", "lambda=1"}
 
 
 def test_each_width_is_an_entry(trained):

@@ -102,7 +102,7 @@ class PairCheck(Check):
         jobs = [job for finding in findings for job in finding.pair.jobs]
         largest = max(findings, key=lambda finding: finding.points)
         figure, threshold = round(largest.points, 2), 100 * FALL
-        standing = sorted((one for one in findings if one.stands), key=lambda one: -one.points)
+        standing = sorted((finding for finding in findings if finding.stands), key=lambda finding: -finding.points)
         if standing:
             told = "; ".join(map(str, standing))
             text = f"{self.fall_means}: {told}"
@@ -130,7 +130,7 @@ class PairCheck(Check):
 
     def findings(self, subject: Subject, results: Results) -> list[Finding]:
         """What rule 6 says of each pair, on the check's images and, for those that fire, on others."""
-        found = []
+        said = []
         for pair in self.pairs(subject):
             first = _fall(pair, results)
             finding = Finding(pair, first, _figures(pair, results))
@@ -138,8 +138,8 @@ class PairCheck(Check):
             if first.fires and others.count >= ENOUGH_OTHERS:
                 (same,) = (other for other in self.pairs(others) if other.name == pair.name)
                 finding = replace(finding, second=_fall(same, results), others=others.count)
-            found.append(finding)
-        return found
+            said.append(finding)
+        return said
 
 
 def with_others(subject: Subject, name: str, *jobs: Job) -> Pair:
