@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import PluginError
 from robuststack.layers.condition import View
-from robuststack.layers.folding import Folding
+from robuststack.layers.folding import Folding, on_folded
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.threat import Threat
 
@@ -41,6 +41,9 @@ class Seen:
     gradients_not_finite: int
     folded: bool
     """Whether batch norms were folded into convolutions."""
+    again: bool
+    """Whether the block was attacked on the folded network, some image took a way through the network that folding cannot
+    follow, and the block was attacked again on the plain one."""
 
 
 def checks(blocks: Iterable[Seen]) -> dict[str, float | bool]:
@@ -58,6 +61,7 @@ def checks(blocks: Iterable[Seen]) -> dict[str, float | bool]:
         "calls": sum(block.calls for block in seen),
         "table_draws": sum(block.table_draws for block in seen),
         "folded": sum(block.folded for block in seen),
+        "again": sum(block.again for block in seen),
         **({name: 100 * count / gradients for name, count in failing.items()} if gradients else {}),
     }
 
@@ -86,14 +90,12 @@ def attack_block(
     """
     views = attacker.views if isinstance(attacker, Mixture) else (attacker,)
     view = views[0]  # All of them run one model.
-    with frozen_eval(view):
+
+    def perturbed(seen: Sequence[View]) -> tuple[Tensor, Tally, bool]:
+        """The attack's images, what was counted, and whether it left the model's mode and buffers alone."""
         tally = Tally(x.device)
-        folding = folding or Folding()
-        # Verified for each block, so that its images do not depend on which blocks were made before it.
-        folded = [folding.of(part, x[:2].clone(), verify=True) for part in views]
-        models = [AttackedModel(part, runtime, tally, final=early_stop) for part in folded]
+        models = [AttackedModel(part, runtime, tally, final=early_stop) for part in seen]
         attacked = MixtureModel(models, attacker.weights) if isinstance(attacker, Mixture) else models[0]
-        weights = [parameter._version for parameter in view.parameters()]
         before = [buffer.clone() for buffer in view.buffers()]
         modes = [module.training for module in view.modules()]
         try:
@@ -110,6 +112,14 @@ def attack_block(
         finally:
             for old, new in zip(before, view.buffers(), strict=True):
                 new.copy_(old)
+        return raw, tally, kept
+
+    with frozen_eval(view):
+        folding = folding or Folding()
+        # Verified for each block, so that its images do not depend on which blocks were made before it.
+        folded = [folding.of(part, x[:2].clone(), verify=True) for part in views]
+        weights = [parameter._version for parameter in view.parameters()]
+        (raw, tally, kept), used = on_folded(views, folded, perturbed)
     if weights != [parameter._version for parameter in view.parameters()]:
         raise PluginError(f"attack {attack.name!r} breaks its contract: it changed the model's weights")
     if raw.shape != x.shape:
@@ -129,6 +139,7 @@ def attack_block(
         gradients=gradients,
         gradients_zero=zero,
         gradients_not_finite=broken,
-        folded=folded[0] is not view,
+        folded=used[0] is not view,
+        again=used is not folded,
     )
     return clipped, seen

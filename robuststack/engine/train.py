@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from robuststack.engine.random_streams import generator, seeded, stream_seed
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
-from robuststack.layers.folding import Folding
+from robuststack.layers.folding import Folding, on_folded
 from robuststack.layers.normal import TableUse, quantile_table
 from robuststack.plugin.attack import GradientAttack, Loss
 from robuststack.plugin.dataset import Augmentation
@@ -82,14 +82,18 @@ class Step:
         start: Literal["uniform", "normal", "zero"] | None = None,
     ) -> Tensor:
         self._attacks += 1
-        source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
-        with frozen_eval(view):
-            attacked = AttackedModel(self._folding.of(view, x), self.runtime)
+
+        def perturbed(seen: Sequence[View]) -> Tensor:
+            attacked = AttackedModel(seen[0], self.runtime)
+            source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
             begin = STARTS[start] if start else None
-            adversarial = self._attack.perturb(
+            return self._attack.perturb(
                 attacked, x, y, self._threat, source, loss=loss, start=begin, early_stop=False
-            )
-            return adversarial.detach()
+            ).detach()
+
+        with frozen_eval(view):
+            adversarial, _ = on_folded([view], [self._folding.of(view, x)], perturbed)
+            return adversarial
 
     def backward(self, loss: Tensor) -> None:
         self.loss = self.loss + loss.detach().float()

@@ -4,20 +4,25 @@ With s = gamma / sqrt(var + eps) and t = beta - s * mean, BN(conv(x; w) + b) = c
 network dozens of times between two changes of its weights, and each batch norm costs it two more passes over the
 activations, one forward and one backward. On a card only the backward one is saved: there another kernel adds the bias of
 cuDNN's convolution.
+
+Two things keep a folded network from being another one. Its layers' arithmetic is compared with the plain network's on a
+few images before it is used. And each forward pass is followed (`folded_layers`): if an image takes a way through the
+network on which folding is wrong, the pass ends, and whoever attacks starts again on the plain network.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from robuststack.layers.condition import View
 from robuststack.layers.flow import operations
+from robuststack.layers.folded_layers import FoldedConv2d, FoldedNoisyConv2d
 from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.generators import forked
 from robuststack.layers.noise import NoisyConv2d, WeightNoise
@@ -26,80 +31,24 @@ from robuststack.layers.pointwise import in_order
 AGREEMENT = 1e-3
 """Largest difference of folded and plain logits, relative to the largest logit: far above rounding, far below a layer that
 was folded wrongly."""
-
-
-class FoldedConv2d:
-    """What stands in for a convolution and the batch norm behind it: one convolution, with weights that `fold` computes."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        self.conv, self.norm = conv, norm
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Take over what the weights and the running statistics are now."""
-        conv, norm = self.conv, self.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = torch.rsqrt(norm.running_var + norm.eps)
-        shift = -norm.running_mean * scale
-        if norm.affine:
-            scale, shift = norm.weight * scale, norm.weight * shift + norm.bias
-        if conv.bias is not None:
-            shift = shift + scale * conv.bias[: len(scale)]
-        self.bias = shift
-        self._casts: dict[tuple[str, torch.dtype], Tensor] = {}
-        # A narrow norm of a slimmed network belongs to the first rows of the weight.
-        self._scale(conv.weight[: len(scale)], scale[:, None, None, None])
-
-    def _scale(self, weight: Tensor, scale: Tensor) -> None:
-        self.weight = weight * scale
-
-    def cast(self, name: Literal["weight", "bias"], x: Tensor) -> Tensor:
-        """The weight or bias in the type that autocast would give it beside `x`, cast once a fold and not in every pass."""
-        kind, tensor = x.device.type, getattr(self, name)
-        if not torch.is_autocast_enabled(kind):
-            return tensor  # type: ignore[no-any-return]
-        key = name, torch.get_autocast_dtype(kind)
-        if key not in self._casts:
-            with torch.inference_mode(False):  # What an attack makes in inference mode could take part in no gradient.
-                self._casts[key] = tensor.to(key[1])
-        return self._casts[key]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.conv._conv_forward(x, self.cast("weight", x), self.cast("bias", x))  # type: ignore[no-any-return]
-
-
-class FoldedNoisyConv2d(FoldedConv2d):
-    """The same with weight noise: the noise has the standard deviation of the plain weight, and is scaled with it.
-
-    A naive fold would take the standard deviation of s w, which is another noise.
-    """
-
-    conv: NoisyConv2d
-    sigma: Tensor
-
-    def _scale(self, weight: Tensor, scale: Tensor) -> None:
-        super()._scale(weight, scale)
-        alpha = self.conv.alpha[: len(scale)] if self.conv.alpha.dim() else self.conv.alpha
-        self.sigma = alpha * self.conv.weight_std() * scale
-
-    def __call__(self, x: Tensor) -> Tensor:
-        scale = self.conv.noise_scale
-        if scale == 0.0:
-            return super().__call__(x)
-        weight = torch.addcmul(self.weight, self.conv.eta()[: len(self.weight)], self.sigma, value=scale)
-        return self.conv._conv_forward(x, weight, self.cast("bias", x))  # type: ignore[no-any-return]
+T = TypeVar("T")
 
 
 class FoldedView(View):
-    """A view whose forward passes use folded layers: in eval mode, with frozen weights, it computes what the view does."""
+    """A view whose forward passes use folded layers: in eval mode, with frozen weights, it computes what the view does.
+
+    A pass that the layers cannot follow raises `folded_layers.Strayed`. Use it by `on_folded`, which starts again on the
+    plain view then.
+    """
 
     def __init__(self, view: View, layers: Sequence[FoldedConv2d]) -> None:
         super().__init__(view.model, view.values, stochastic=view.stochastic)
         self.layers = layers
+
+    @property
+    def strayed(self) -> bool:
+        """Whether one of its passes took a way that its layers cannot follow, whatever became of the error."""
+        return any(layer.strayed for layer in self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
         with _standing_in(self.layers):
@@ -111,23 +60,50 @@ class FoldedView(View):
 
 @contextmanager
 def _standing_in(layers: Sequence[FoldedConv2d]) -> Iterator[None]:
-    """For the length of a forward pass the layers are the folded ones, and their norms pass on what they get.
+    """For the length of a forward pass the folded layers do the work of their convolutions and norms.
 
     A folded copy of the model would be simpler, and wrong for one that keeps a state of its own, such as a generator that
     the attack would then see twice.
     """
+    forwards = [(layer.conv, layer.convolved) for layer in layers] + [(layer.norm, layer.normed) for layer in layers]
+    with _forwards(forwards):
+        yield
+
+
+@contextmanager
+def _forwards(given: Sequence[tuple[nn.Module, Callable[[Tensor], Tensor]]]) -> Iterator[None]:
+    """Give modules other forward passes for a while."""
+    before = [(module, module.__dict__.get("forward")) for module, _ in given]
     try:
-        for layer in layers:
-            layer.conv.__dict__["forward"], layer.norm.__dict__["forward"] = layer, _same
+        for module, forward in given:
+            module.__dict__["forward"] = forward
         yield
     finally:
-        for layer in layers:
-            layer.conv.__dict__.pop("forward", None)
-            layer.norm.__dict__.pop("forward", None)
+        for module, own in before:
+            if own is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = own
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
+def on_folded(
+    views: Sequence[View], folded: Sequence[View], attack: Callable[[Sequence[View]], T]
+) -> tuple[T, Sequence[View]]:
+    """What `attack` makes with the folded views, or with the plain ones if an image takes a way through the network that
+    folding cannot follow; and the views that it was made with. `attack` begins anew each time: it seeds what it draws."""
+    stand_ins = [view for view in folded if isinstance(view, FoldedView)]
+    layers = [layer for view in stand_ins for layer in view.layers]
+    try:
+        with _forwards([(layer.conv, layer.outside) for layer in layers]):
+            made = attack(folded)
+        if not any(view.strayed for view in stand_ins):
+            return made, folded
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # Compiled code that reads a folded convolution's output has errors of its own.
+        if not stand_ins:
+            raise
+    return attack(views), views
 
 
 class Folding:
@@ -184,15 +160,21 @@ def _foldable(view: View, images: Tensor, pairs: Pairs) -> tuple[FoldedConv2d, .
         for layer in layers:
             layer.fold()
         few = _for_images(view, len(images))
-        # Otherwise the network reads a layer's weight or output in a way that autograd's graph does not show, or sends
-        # some images another way: dark and bright ones are looked at too.
+        # Arithmetic that goes wrong does so on every image. Dark and bright ones are looked at too: a network that sends
+        # them another way is attacked plain from the start, and not a second time.
         same = all(_same_logits(few, layers, looked) for looked in (images, 0.1 * images, 0.9 + 0.1 * images))
         return layers if same else ()
 
 
 def _same_logits(view: View, layers: Sequence[FoldedConv2d], images: Tensor) -> bool:
-    plain, folded = _logits(view, images), _logits(FoldedView(view, layers), images)
-    return bool((plain - folded).abs().max() <= AGREEMENT * plain.abs().max())
+    plain, stands_in = _logits(view, images), FoldedView(view, layers)
+    try:
+        folded = _logits(stands_in, images)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # It went another way, or cannot do with a stand-in.
+        return False
+    return not stands_in.strayed and bool((plain - folded).abs().max() <= AGREEMENT * plain.abs().max())
 
 
 def _for_images(view: View, count: int) -> View:

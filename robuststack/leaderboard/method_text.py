@@ -43,6 +43,7 @@ def method_text(board: Board) -> str:
         lines += _group(heading, group, rows[0].protocol)
     lines += [f"**Suspicious:** {line}." for line in doubtful_rows(rows)]
     lines += _rungs(rows)
+    lines += [_again(row) for row in rows if row.checks.attacked_again]
     lines.append(_computed_with(board))
     if looked_up := dict.fromkeys(row.defense for row in rows if row.effort.table_draws):
         lines.append(TABLE.format(_listed(looked_up)))
@@ -123,6 +124,14 @@ def _attacks(rows: Sequence[Row], headline: str) -> list[str]:
         for (where, label), texts in ordered
         for text, defenses in texts.items()
     ]
+
+
+def _again(row: Row) -> str:
+    count = row.checks.attacked_again
+    return (
+        f"{row.label}: {count} block{'s were' if count > 1 else ' was'} attacked a second time, without folded batch norms,"
+        " because the network sends some images another way."
+    )
 
 
 def _computed_with(board: Board) -> str:

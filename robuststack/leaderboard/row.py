@@ -176,6 +176,9 @@ class Checks(Record):
     """Whether every attack left the model's mode and buffers as they were."""
     gradients_zero: Percent
     gradients_not_finite: Percent
+    attacked_again: Count = 0
+    """Blocks that were attacked a second time, on the plain network: some image took a way through the network that folded
+    batch norms cannot follow. The figures are those of the plain network."""
 
 
 class Versions(Record):

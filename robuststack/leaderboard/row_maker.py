@@ -105,6 +105,7 @@ def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:
         "gradients_not_finite": round(
             max((check.get("gradients_not_finite", 0.0) for check in checks), default=0.0), 4
         ),
+        "attacked_again": sum(check["again"] for check in checks),
     }
 
 

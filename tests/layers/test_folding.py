@@ -14,7 +14,8 @@ import robuststack as rs
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.build import network
 from robuststack.layers.condition import View
-from robuststack.layers.folding import FoldedConv2d, FoldedNoisyConv2d, FoldedView, Folding
+from robuststack.layers.folded_layers import FoldedConv2d, FoldedNoisyConv2d
+from robuststack.layers.folding import FoldedView, Folding
 from robuststack.layers.noise import noisy_layers
 from robuststack.plugin.registry import Registry
 

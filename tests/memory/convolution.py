@@ -12,7 +12,7 @@ from torch.nn import functional
 from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View
-from robuststack.layers.folding import FoldedConv2d
+from robuststack.layers.folded_layers import FoldedConv2d
 from robuststack.layers.slimmable import SlimConv2d
 
 if TYPE_CHECKING:

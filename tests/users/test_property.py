@@ -15,7 +15,7 @@ import torch
 from grammar import Network, make
 from referee import figures
 from robuststack.engine import fitted, workspace
-from robuststack.layers import folding
+from robuststack.layers import folded_layers, folding
 
 NETWORKS = int(os.environ.get("ROBUSTSTACK_NETWORKS", "8"))
 FIRST = int(os.environ.get("ROBUSTSTACK_FIRST", "0"))
@@ -54,13 +54,13 @@ def test_every_network_is_scored_as_a_plain_loop_scores_it(seed: int, holds: Cal
 
 
 def _wrong_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = folding.FoldedConv2d.fold
+    before = folded_layers.FoldedConv2d.fold
 
-    def fold(self: folding.FoldedConv2d) -> None:
+    def fold(self: folded_layers.FoldedConv2d) -> None:
         before(self)
         self.bias = -self.bias
 
-    monkeypatch.setattr(folding.FoldedConv2d, "fold", fold)
+    monkeypatch.setattr(folded_layers.FoldedConv2d, "fold", fold)
     monkeypatch.setattr(folding, "AGREEMENT", 1e6)
 
 
