@@ -7,7 +7,6 @@ files of them.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,16 +21,14 @@ from torch import Tensor
 from robuststack.engine.attack import Seen, attack_block, checks
 from robuststack.engine.data import Data
 from robuststack.engine.judge import judge_block
+from robuststack.engine.witness import clean_labels
 from robuststack.engine.workspace import Made, Workspace
 from robuststack.errors import StoreError
-from robuststack.plan.job import IMAGES, Job
+from robuststack.plan.job import IMAGES, LABELS, Job
 from robuststack.plan.specs import AttackSpec, BlocksSpec, ImageSelection, JudgeSpec, parse_spec
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.dataset import Dataset
 from robuststack.running.store import Block
-
-LABELS = "labels.safetensors"
-"""The file of a judge job: `labels` [draws, n], -1 for no class, and `truth` [n], signed integers."""
 
 
 def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
@@ -42,23 +39,11 @@ def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
     made = workspace.made(spec, job.digest)
     known: dict[str, str | None] = {"model_sha256": made.weights}
     if job.calls_function:
-        known["witness"] = _witness(spec, made, workspace)
+        known["witness"] = clean_labels(spec, made, workspace)
         known["model_sha256"] = workspace.model_hash
     if isinstance(spec, JudgeSpec) and spec.images:
         known["images_sha256"] = workspace.store.result(spec.images)["images_sha256"]
     return known
-
-
-def _witness(spec: BlocksSpec, made: Made, workspace: Workspace) -> str:
-    """A hash of the labels that the model gives the last block of clean images. Weights and source code do not tell all
-    that a user's model computes: it may read a file, or call code that no digest follows."""
-    defense, model = workspace.model(made)
-    data = workspace.selected(made.spec.dataset, spec.selection)
-    last = (len(data) - 1) // spec.block
-    x, _ = data.batch(slice(last * spec.block, None))
-    draws = 2 if spec.setting.stochastic else 1
-    labels = judge_block(defense.view(model, spec.setting), x, draws, seed=spec.seed, stream="witness", number=last)
-    return hashlib.sha256(labels.cpu().numpy().tobytes()).hexdigest()
 
 
 def block_sizes(job: Job, workspace: Workspace) -> list[int]:

@@ -63,11 +63,12 @@ class FittedForward:
         return logits[:count] if needs.pairs and isinstance(logits, Tensor) else logits
 
 
-def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runtime) -> Needs:
+def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runtime, *, copies: bool = False) -> Needs:
     """Place the model on the device, find out what it needs, and give it that from now on, in eval mode.
 
     `view` is a view of it, without noise if it has such a setting, which takes images of `shape` (C, H, W). What is found
-    depends on the model and on nothing else.
+    depends on the model and on nothing else. With `copies` it gets copies of its input, whatever is found: a network may
+    write into bright images only, say.
     A model that nothing helps is left as the engine likes it, for whoever calls it next to hear why.
     """
     runtime.place(model, channels_last=False)
@@ -89,6 +90,7 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
         needs = seen.needs if seen else Needs()
     if runtime.precision != "float32" and trial.run(needs, autocast=True) is None and trial.run(needs) is not None:
         needs = replace(needs, float32=True)
+    needs = replace(needs, copies=needs.copies or copies)
     trial.model.needs(needs)
     return needs
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 import robuststack
-from robuststack.engine import blocks, models
+from robuststack.engine import blocks, models, witness
 from robuststack.engine import measure as measuring
 from robuststack.engine import train as training
 from robuststack.engine.fitted import fit
@@ -23,6 +23,7 @@ from robuststack.engine.object_hash import object_hash
 from robuststack.engine.probes import probed
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.workspace import Made, Workspace, ready
+from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware, cpu_name
 from robuststack.layers.condition import View
 from robuststack.plan.job import IMAGES, Job
@@ -71,11 +72,14 @@ def _kept(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     result = workspace.store.result(job.id)
     if isinstance(job.spec, BlocksSpec):
         now = blocks.basis(job, workspace)
+        same = all(result.get(name) == value for name, value in now.items()) and (
+            isinstance(job.spec, ProbeSpec) or witness.says_the_same(job, workspace)
+        )
     else:
         assert job.spec.described is not None
         workspace.model(Made(job.id, job.spec.described))
-        now = {"model_sha256": workspace.model_hash}
-    return result if all(result.get(name) == value for name, value in now.items()) else None
+        same = result.get("model_sha256") == workspace.model_hash
+    return result if same else None
 
 
 def _in_blocks(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -115,9 +119,20 @@ def _in_blocks(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[s
         return held.content if held and held.number == number else store.read_block(job.id, number, stamp).content
 
     result, files = blocks.assemble(job, workspace, [facts[number] for number in range(len(sizes))], content)
+    if job.calls_function:
+        if blocks.basis(job, workspace)["witness"] != basis["witness"]:
+            store.discard_blocks(job.id)
+            workspace.forget_model()
+            raise JobFailed(
+                f"{job.function or job.label!r} keeps a state from call to call: after this job it gives the last"
+                f" {sizes[-1]} clean images other labels than before, so its figures would depend on what it saw first"
+            )
+        if isinstance(job.spec, AttackSpec):
+            images = safetensors.torch.load(files[IMAGES])["images"]
+            files[witness.WITNESS] = witness.attacked_labels(job, workspace, images)
     if isinstance(job.spec, AttackSpec):
-        images = hashlib.sha256(files[IMAGES]).hexdigest()
-        return {**result, **basis, "images_sha256": images, "keep_images": job.keep_images}, files
+        hashed = hashlib.sha256(files[IMAGES]).hexdigest()
+        return {**result, **basis, "images_sha256": hashed, "keep_images": job.keep_images}, files
     return {**result, **basis}, files
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.attacks.margins import names_class
 from robuststack.engine.random_streams import seeded
+from robuststack.errors import ModelError
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
 
@@ -22,9 +23,33 @@ def judge_block(
 
     The noise is that of the stream (seed, stream, number): the same for whatever images the block holds. `eight_bit` rounds
     the images to multiples of 1/255 first.
+
+    Raises:
+        ModelError: some of these images change a buffer of the model, and what it says of them afterwards.
     """
-    with seeded(seed, stream, number):
-        return predictions(view, (x * 255).round() / 255 if eight_bit else x, draws)
+    x = (x * 255).round() / 255 if eight_bit else x
+
+    def judged() -> Tensor:
+        with seeded(seed, stream, number):
+            return predictions(view, x, draws)
+
+    before = _state(view)
+    labels = judged()
+    changed = [name for name, state in _state(view).items() if before.get(name) != state]
+    # A counter of calls, say, is no harm.
+    if changed and not view.stochastic and not torch.equal(labels, judged()):
+        raise ModelError(
+            f"a model writes into its buffer {changed[0].removeprefix('model.')} when it is called in eval mode, and gives"
+            " the same images other labels afterwards; its figures would depend on what it saw first"
+        )
+    return labels
+
+
+def _state(view: View) -> dict[str, tuple[int, int]]:
+    """What tells whether a buffer was written or replaced."""
+    return {
+        name: (id(buffer), 0 if buffer.is_inference() else buffer._version) for name, buffer in view.named_buffers()
+    }
 
 
 @torch.no_grad()

@@ -72,6 +72,6 @@ def _leave_inference(model: nn.Module) -> None:
     for layer in model.modules():
         own: list[dict[str, object]] = [vars(layer), layer._parameters, layer._buffers]  # type: ignore[list-item]
         for name, value in list(chain.from_iterable(part.items() for part in own)):
-            if isinstance(value, Tensor) and value.is_inference():
+            if isinstance(value, Tensor) and not nn.parameter.is_lazy(value) and value.is_inference():
                 part = next(part for part in own if part.get(name) is value)
                 part[name] = replaced(value)

@@ -118,12 +118,13 @@ class Workspace:
             defense, model = models.finished(
                 self.store, self.registry, made.job, made.spec, self.data_folder, seed=made.seed
             )
-            # Before its first call: some networks keep what they compute.
             own = made.spec.user_model
-            called = made.spec.is_live or (own is not None and own.python is not None)
-            self.model_hash = object_hash(model) if called else None
             shape = self.component("dataset", made.spec.dataset).shape
-            self._model = (made.job, made.weights), defense, ready(defense, model, shape, self.runtime)
+            called = made.spec.is_live or (own is not None and own.python is not None)
+            # Before its first call: some networks keep what they compute.
+            self.model_hash = object_hash(model) if called else None
+            model = ready(defense, model, shape, self.runtime, copies=called)
+            self._model = (made.job, made.weights), defense, model
             self.folding = Folding()
         return self._model[1], self._model[2]
 
@@ -142,6 +143,10 @@ class Workspace:
             images, _ = self.selected(made.spec.dataset, spec.selection).batch(slice(BAKING_IMAGES))
             self._baked = key, bake(view, spec.bake, images), Folding()
         return self._baked[1], self._baked[2]
+
+    def forget_model(self) -> None:
+        """Load the next job's model anew: the one that was loaded last is not what it was."""
+        self._model = self._baked = None
 
     def images(self, job: str) -> tuple[Tensor, str]:
         """The images of a finished attack job, float32 [N, C, H, W] in host memory, and the hash of their file.
@@ -180,13 +185,16 @@ class Workspace:
             LOG.warning("%r cannot run in bf16: its forward passes are float32", network)
 
 
-def ready(defense: Defense, model: nn.Module, shape: tuple[int, int, int], runtime: Runtime) -> nn.Module:
-    """The model on the device, in eval mode, with what it needs of those who call it."""
+def ready(
+    defense: Defense, model: nn.Module, shape: tuple[int, int, int], runtime: Runtime, *, copies: bool = False
+) -> nn.Module:
+    """The model on the device, in eval mode, with what it needs of those who call it, and with copies of its input if
+    `copies` says so."""
     try:
         setting = defense.reference_setting()
         # Noise is drawn in memory order: with it, no two layouts give the same logits.
         view = defense.view(model, defense.quiet(setting) or setting)
     except Exception:  # No model of this defense: the probe says so.
         return runtime.place(model)
-    fit(model, view, shape, runtime)
+    fit(model, view, shape, runtime, copies=copies)
     return model

@@ -9,6 +9,8 @@ from robuststack.plan.specs import JobSpec, Kind
 
 IMAGES = "images.safetensors"
 """The file of an attack job's images."""
+LABELS = "labels.safetensors"
+"""The file of a judge job: `labels` [draws, n], -1 for no class, and `truth` [n], signed integers."""
 
 
 @dataclass(frozen=True)

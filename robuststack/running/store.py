@@ -224,6 +224,11 @@ class Store:
             raise StoreError(f"{path} was computed with another source code, model or images")
         return Block(number, content, head["facts"])
 
+    def discard_blocks(self, job: str) -> None:
+        """Delete the finished blocks of a job: they turned out to be worth nothing."""
+        with _writing(self.folder(job)), uninterrupted():
+            _remove(self.folder(job) / "blocks")
+
     def _block(self, job: str, number: int) -> Path:
         return self.folder(job) / "blocks" / f"block-{number:05d}"
 

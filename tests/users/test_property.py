@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sources import stored
 
 from grammar import Network, make
 from referee import figures
@@ -29,20 +30,17 @@ def holds(module: Callable[[str], str], score: Callable[..., Any], here: Path) -
         (row,) = score("evaluate.block=29", python=f"{name}:build").rows
         return row.ca.value, row.ra["FGSM"].value
 
-    def times() -> dict[str, int]:
-        return {path.parent.name: path.stat().st_mtime_ns for path in here.glob("store/*/*/result.json")}
-
     def check(seed: int) -> None:
         name = module(f"from grammar import Network, make\ndef build():\n    return make({seed})\n")
         first = scored(name)
         assert first == pytest.approx(figures(make(seed)), abs=1e-3)
-        before = times()
+        before = stored(here)
         assert scored(name) == first
-        assert times() == before
+        assert stored(here) == before
         np.save("scale.npy", np.float32(-1.0))
         changed = scored(name)
         assert changed == pytest.approx(figures(make(seed)), abs=1e-3)
-        assert all(times()[job] != time for job, time in before.items())
+        assert all(stored(here)[job] != time for job, time in before.items())
         (here / "scale.npy").unlink()
 
     return check

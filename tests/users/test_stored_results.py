@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sources import stored
 
 NETWORK = """
 import torch
@@ -23,10 +24,6 @@ class Net(nn.Module):
         BEFORE
         return self.fc(x.flatten(1)) * sign
 """
-
-
-def stored(here: Path) -> dict[str, int]:
-    return {path.parent.name: path.stat().st_mtime_ns for path in here.glob("store/*/*/result.json")}
 
 
 def rescored(here: Path, score: Callable[[], Any], change: Callable[[], Any]) -> bool:
@@ -72,7 +69,8 @@ def test_code_that_no_digest_follows(
 def test_without_the_witness_such_a_change_would_go_unseen(
     module: Callable[[str], str], score: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robuststack.engine.blocks._witness", lambda *_: "the same")
+    monkeypatch.setattr("robuststack.engine.blocks.clean_labels", lambda *_: "the same")
+    monkeypatch.setattr("robuststack.engine.witness.says_the_same", lambda *_: True)
     Path("sign.txt").write_text("1")
     name = module(NETWORK.replace("BEFORE", "sign = float(Path('sign.txt').read_text())"))
     assert not rescored(here, lambda: score(python=f"{name}:Net"), lambda: Path("sign.txt").write_text("-1"))

@@ -10,37 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from sources import HEAD, PLAIN, forward, stored
 
 import robuststack as rs
 from referee import figures
-
-HEAD = """
-import random
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import nn
-from referee import Base, taught
-"""
-
-
-def forward(body: str, init: str = "pass", more: str = "") -> str:
-    """The source of a network that changes the forward pass, or more, of the small one."""
-    return f"""{HEAD}
-class Net(Base):
-    def __init__(self):
-        super().__init__()
-        {init}
-    def forward(self, x):
-        {body}
-{more}
-def make():
-    torch.manual_seed(0)
-    return taught(Net())
-"""
-
-
-PLAIN = "return self.fc(self.features(x).flatten(1))"
 
 
 @dataclass(frozen=True)
@@ -302,21 +275,18 @@ def test_another_value_in_a_file_is_scored_anew(
     after = f"\ndef changed():\n    net = make()\n    {CHANGES[kind]}\n    return net\n"
     name = module(forward(f"x = x * self.scale\n        {PLAIN}", "self.scale = 1.0") + after)
 
-    def stored() -> dict[str, int]:
-        return {path.parent.name: path.stat().st_mtime_ns for path in here.glob("store/*/*/result.json")}
-
     def scored() -> None:
         attacks = ["noise"] if kind == "packed weights" else ["fgsm"]
         score(python=f"{name}:changed", attacks=attacks)
 
     np.save("value.npy", np.float32(1.0))
     scored()
-    first = stored()
+    first = stored(here)
     scored()
-    assert stored() == first
+    assert stored(here) == first
     np.save("value.npy", np.float32(-1.0))
     scored()
-    assert all(stored()[job] != time for job, time in first.items())
+    assert all(stored(here)[job] != time for job, time in first.items())
 
 
 ATTENTION = """

@@ -1,0 +1,91 @@
+"""What a user's model says of the last block of a job: weights and source code do not tell all that it computes.
+
+It may read a file, or call code that no digest follows, and only some images may show it. So a stored result is taken only
+if the model gives the job's last block the labels that it gave it then: clean images, and attacked ones, which an attack
+job keeps for this. And a model that gives other labels after a job than before it keeps a state, and its figures would
+depend on what it saw first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from robuststack.engine.judge import judge_block
+from robuststack.engine.workspace import Made, Workspace
+from robuststack.plan.job import LABELS, Job
+from robuststack.plan.specs import AttackSpec, BlocksSpec, JudgeSpec, parse_spec
+
+WITNESS = "witness.safetensors"
+"""The file of an attack job on a function's model: `images` of its last block, and the `labels` [draws, n] of the model."""
+STREAM = "witness"
+DRAWS = 2
+"""At a randomised point; the noise is that of the stream."""
+
+
+def clean_labels(spec: BlocksSpec, made: Made, workspace: Workspace) -> str:
+    """A hash of the labels that the model gives the last block of clean images."""
+    return hashlib.sha256(_labels(spec, made, workspace, _clean(spec, made, workspace)).numpy().tobytes()).hexdigest()
+
+
+def attacked_labels(job: Job, workspace: Workspace, images: Tensor) -> bytes:
+    """The content of `WITNESS` for an attack job's images [N, C, H, W]."""
+    assert isinstance(job.spec, AttackSpec)
+    last = images[_last(job.spec, len(images)) * job.spec.block :].clone()
+    labels = _labels(job.spec, workspace.made(job.spec, job.digest), workspace, last)
+    return safetensors.torch.save({"images": last, "labels": labels})
+
+
+def says_the_same(job: Job, workspace: Workspace) -> bool:
+    """Whether the model gives the last block of a stored attack or judge job, with the same noise, the labels that it gave
+    it then."""
+    spec, store = job.spec, workspace.store
+    assert isinstance(spec, AttackSpec | JudgeSpec)
+    attack = job.id if isinstance(spec, AttackSpec) else spec.images
+    if attack is not None:
+        result = store.result(attack)
+        if WITNESS not in result["files"]:
+            return False
+        attacked = parse_spec(result)
+        assert isinstance(attacked, AttackSpec)
+        if (attacked.selection, attacked.block) != (spec.selection, spec.block):
+            return (
+                True  # Its last block is of other images, which nobody keeps; the attack job has answered for itself.
+            )
+    made = workspace.made(spec, job.digest)
+    kept = safetensors.torch.load(store.read(attack, WITNESS)) if attack else {}
+    images = kept["images"] if attack else _clean(spec, made, workspace)
+    if isinstance(spec, AttackSpec):
+        return torch.equal(kept["labels"], _labels(spec, made, workspace, images))
+    labels = safetensors.torch.load(store.read(job.id, LABELS))["labels"]
+    number = _last(spec, labels.shape[1])
+    again = judge_block(
+        workspace.view(made, spec)[0], _placed(images, workspace), spec.draws,
+        seed=spec.seed, stream=spec.stream, number=number, eight_bit=spec.eight_bit,
+    )  # fmt: skip
+    return torch.equal(labels[:, number * spec.block :], again.cpu().to(labels.dtype))
+
+
+def _labels(spec: BlocksSpec, made: Made, workspace: Workspace, images: Tensor) -> Tensor:
+    """The labels int64 [draws, n] of the job's setting, in host memory."""
+    draws = DRAWS if spec.draws_noise else 1
+    view, _ = workspace.view(made, spec)
+    return judge_block(view, _placed(images, workspace), draws, seed=spec.seed, stream=STREAM, number=0).cpu()
+
+
+def _placed(images: Tensor, workspace: Workspace) -> Tensor:
+    """Laid out as `Data.batch` does it: another layout is another rounding."""
+    return images.to(workspace.runtime.device).to(memory_format=torch.channels_last, copy=True)
+
+
+def _clean(spec: BlocksSpec, made: Made, workspace: Workspace) -> Tensor:
+    data = workspace.selected(made.spec.dataset, spec.selection)
+    return data.batch(slice(_last(spec, len(data)) * spec.block, None))[0]
+
+
+def _last(spec: BlocksSpec, count: int) -> int:
+    """The number of the last block of `count` images."""
+    return (count - 1) // spec.block
