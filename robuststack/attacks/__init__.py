@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from robuststack.attacks.ascent import ascend
     from robuststack.attacks.attacked_model import AttackedModel
     from robuststack.attacks.ball import Ball, project
-    from robuststack.attacks.eot import loss_gradient, mean_logits, mean_margin
+    from robuststack.attacks.eot import log_mean_probability, loss_gradient, mean_logits, mean_margin
     from robuststack.attacks.losses import cross_entropy, dlr
     from robuststack.attacks.margins import judged_margin, margin, still_open
     from robuststack.attacks.mixture import Mixture, MixtureModel
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from robuststack.attacks.seeding import seeded_from
     from robuststack.attacks.starts import Start, normal_start, surface_start, uniform_start, zero_start
     from robuststack.attacks.state import State
-    from robuststack.plugin.attack import Loss
+    from robuststack.plugin.attack import Average, Loss
 
 _EXPORTS = {
     "robuststack.attacks.ascent": ["ascend"],
     "robuststack.attacks.attacked_model": ["AttackedModel"],
     "robuststack.attacks.ball": ["Ball", "project"],
-    "robuststack.attacks.eot": ["loss_gradient", "mean_logits", "mean_margin"],
+    "robuststack.attacks.eot": ["log_mean_probability", "loss_gradient", "mean_logits", "mean_margin"],
     "robuststack.attacks.seeding": ["seeded_from"],
     "robuststack.attacks.losses": ["cross_entropy", "dlr"],
     "robuststack.attacks.margins": ["judged_margin", "margin", "still_open"],
@@ -36,12 +36,13 @@ _EXPORTS = {
     "robuststack.attacks.restarts": ["Run", "worst"],
     "robuststack.attacks.starts": ["Start", "normal_start", "surface_start", "uniform_start", "zero_start"],
     "robuststack.attacks.state": ["State"],
-    "robuststack.plugin.attack": ["Loss"],
+    "robuststack.plugin.attack": ["Average", "Loss"],
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "AttackedModel",
+    "Average",
     "Ball",
     "Loss",
     "Mixture",
@@ -53,6 +54,7 @@ __all__ = [
     "cross_entropy",
     "dlr",
     "judged_margin",
+    "log_mean_probability",
     "loss_gradient",
     "margin",
     "mean_logits",

@@ -32,10 +32,10 @@ def ascend(
 ) -> Tensor:
     """Climb a loss by projected gradient steps, with the verbs of `attack`: x [N, C, H, W] -> adversarial images.
 
-    Each step averages the loss gradient over `attack.draws` forward passes (EOT). Of several restarts, and of itself, each
-    image keeps what has the largest margin of a wrong class over the right one. `start` and `loss` replace the attack's. If
-    neither `early_stop` nor the attack's own is false, an image that a model `settles` is kept as it is, and costs nothing
-    more, in this restart and in later ones.
+    Each step averages over `attack.draws` forward passes (EOT) what `attack.average` says: the loss, or the probabilities.
+    Of several restarts, and of itself, each image keeps what has the largest margin of a wrong class over the right one.
+    `start` and `loss` replace the attack's. If neither `early_stop` nor the attack's own is false, an image that a model
+    `settles` is kept as it is, and costs nothing more, in this restart and in later ones.
     """
     start, loss = start or attack.start, loss or attack.loss
     draws, step = attack.draws(model.stochastic), attack.step_size(threat)
@@ -46,7 +46,7 @@ def ascend(
         batch = _Batch(model, ball, ball.project(start(x, threat, generator)), y, attack.state(x))
         whole = _Whole(batch.images) if leaves else None
         for number in range(attack.steps):
-            gradient, logits = loss_gradient(batch.model, batch.images, batch.y, loss, draws)
+            gradient, logits = loss_gradient(batch.model, batch.images, batch.y, loss, draws, attack.average)
             # At powers of two: each look waits for the device, and most of what breaks does so early.
             if whole is not None and number & (number - 1) == 0:
                 left = still_open(batch.model, logits, batch.y).nonzero().flatten()

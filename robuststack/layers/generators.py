@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GeneratorState:
+    """Where the default generators of torch, on the processor and on every card in use, of numpy and of Python stand."""
+
+    processor: Tensor
+    cards: Sequence[Tensor]
+    numpy: Mapping[str, Any]
+    python: tuple[Any, ...]
+
+    @classmethod
+    def now(cls) -> GeneratorState:
+        cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return cls(torch.get_rng_state(), cards, np.random.get_state(legacy=False), random.getstate())
+
+    def restore(self) -> None:
+        """From here on they give again the numbers that they gave from there on."""
+        torch.set_rng_state(self.processor)
+        if self.cards:
+            torch.cuda.set_rng_state_all(self.cards)
+        np.random.set_state(self.numpy)
+        random.setstate(self.python)
 
 
 @contextmanager

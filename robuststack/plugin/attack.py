@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from robuststack.plugin.component import Component
 from robuststack.plugin.options import parse
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 """(logits [N, K], targets [N] or [N, K]) -> loss of each sample [N]; attacks climb its sum."""
+Average = Literal["loss", "probabilities"]
+"""What an attack averages over noise draws: the loss of each, or the probabilities, whose loss it then climbs."""
 
 
 class Attack(Component):
     """A way to look for adversarial images. What it returns is clipped to the ball and judged by the host.
 
-    Two options have a fixed meaning in every attack that has them: `draws` (see `draws`) and `early_stop`.
+    Three options have a fixed meaning in every attack that has them: `draws`, `average` and `early_stop`; what they mean is
+    said below, under these names.
     """
 
     kind = "attack"
@@ -51,6 +54,13 @@ class Attack(Component):
         """Whether it attacks an image no further once a model that `settles` gets it wrong: its option `early_stop`, or
         False. Training attacks never do."""
         return bool(getattr(self.options, "early_stop", False))
+
+    @property
+    def average(self) -> Average:
+        """What it averages over draws, its option `average`: the `loss`, by default, or the `probabilities`. Both are EOT,
+        and neither is always the stronger. With one draw they are the same."""
+        average: Average = getattr(self.options, "average", "loss")
+        return average
 
     def draws(self, stochastic: bool) -> int:
         """Forward passes whose gradients or logits are averaged (EOT, expectation over transformation): on a randomised
@@ -160,7 +170,10 @@ class GradientAttack(Attack):
     def image_passes(self, stochastic: bool) -> float:
         # Restarts are compared with each other and with the clean image.
         compared = 1 + self.restarts if self.restarts > 1 else 0
-        return float((2 * self.steps * self.restarts + compared) * self.draws(stochastic))
+        draws = self.draws(stochastic)
+        # A mean probability is known before its gradient is taken.
+        passes = 3 if self.average == "probabilities" and draws > 1 else 2
+        return float((passes * self.steps * self.restarts + compared) * draws)
 
     def perturb(
         self,

@@ -131,7 +131,7 @@ OTHER_DATA = {
 }  # fmt: skip
 OTHER_FLOAT = {"recipe": "code", "alpha_weight_decay": False}
 OTHER_OAT = {"dim": 64, "lambdas": [0, 0.5, 1]}
-OTHER_PGD = {"steps": 6, "step": 0.01, "restarts": 2, "draws": 3, "early_stop": False}
+OTHER_PGD = {"steps": 6, "step": 0.01, "restarts": 2, "draws": 3, "average": "probabilities", "early_stop": False}
 OTHER_EVALUATE = {"split": "validation", "limit": 50, "block": 40, "draws": 3}
 OTHER_MEASURE = {"latency": False, "batch_size": 16, "repeats": 4, "warmup": 1}
 

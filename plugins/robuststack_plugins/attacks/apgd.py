@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
+from robuststack.attacks import Average
 from robuststack_plugins.attacks.apgd_losses import OnBoth, OnCrossEntropy, OnDLR
+from robuststack_plugins.attacks.averaging import average_option
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -36,6 +38,7 @@ class APGD(rs.Attack):
     title: ClassVar[str]
 
     class Options(APGDOptions):
+        average: Average = average_option()
         early_stop: bool = rs.option(
             True,
             "On deterministic points, an image that the model gets wrong is kept and attacked no further; with false every"
@@ -60,7 +63,9 @@ class APGD(rs.Attack):
         # The last iterate needs no gradient. What a run found is compared with the clean image; on a randomised point a run
         # finds two images.
         candidates = 2 if stochastic else 1
-        return float(draws + runs * (2 * self.options.iterations * draws + 1 + candidates * draws))
+        probabilities = self.average == "probabilities" and draws > 1
+        passes, last = (3, draws) if probabilities else (2, 1)
+        return float(draws + runs * (passes * self.options.iterations * draws + last + candidates * draws))
 
     def perturb(
         self,
@@ -82,6 +87,7 @@ class APGD(rs.Attack):
             auto_pgd(
                 LOSSES[loss], threat, lambda images: first(images, threat, generator),
                 iterations=self.options.iterations, draws=draws, rho=self.options.rho, early_stop=self.early_stop,
+                average=self.average,
             )
             for loss in self.losses
             for _ in range(self.options.restarts)

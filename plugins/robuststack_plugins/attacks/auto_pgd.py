@@ -10,12 +10,14 @@ from torch import Tensor
 
 from robuststack.attacks import (
     AttackedModel,
+    Average,
     Ball,
     Loss,
     Run,
     cross_entropy,
     dlr,
     judged_margin,
+    log_mean_probability,
     loss_gradient,
     still_open,
 )
@@ -47,13 +49,22 @@ def windows(iterations: int) -> dict[int, int]:
 
 
 def auto_pgd(
-    loss: Loss, threat: Threat, start: Start, *, iterations: int, draws: int, rho: float, early_stop: bool
+    loss: Loss,
+    threat: Threat,
+    start: Start,
+    *,
+    iterations: int,
+    draws: int,
+    rho: float,
+    early_stop: bool,
+    average: Average = "loss",
 ) -> Run:
-    """A run of Auto-PGD that averages each gradient over `draws` forward passes.
+    """A run of Auto-PGD that averages the loss of each gradient, or the probabilities, over `draws` forward passes.
 
     Of a deterministic model it finds for each image the iterate of largest margin. Of a randomised one it finds the iterate
-    of highest loss and the last that was misclassified, each by a single draw, as pyautoattack does: which of them is worse
-    takes more draws to tell. With `early_stop` an image that a model `settles` is attacked no further.
+    of highest loss and the last that was misclassified, each by a single draw, as pyautoattack does, or by the mean
+    probabilities of all draws if those are averaged: which of the two is worse takes more draws to tell. With `early_stop`
+    an image that a model `settles` is attacked no further.
     """
     checks = windows(iterations)
 
@@ -65,8 +76,8 @@ def auto_pgd(
         for number in range(iterations + 1):
             if number:
                 climb.step(1.0 if number == 1 else MOMENTUM)
-            # Nothing follows the last iterate, so it needs no gradient, and one draw of it is looked at.
-            climb.look(loss, draws if number < iterations else 0)
+            # Nothing follows the last iterate, so it needs no gradient.
+            climb.look(loss, draws, average, last=number == iterations)
             if number == 0:
                 # As in pyautoattack, the first step counts as a rise if its loss is above 0, not above the start's.
                 climb.previous.zero_()
@@ -145,10 +156,12 @@ class _Climb:
             step = self.ball.project(step)
         self.before, self.now = self.now, step
 
-    def look(self, loss: Loss, draws: int) -> None:
-        """The loss and, with `draws` of them, the gradient at the iterate, and what it is worth keeping for."""
-        if draws:
-            self.gradient, logits = loss_gradient(self.model, self.now, self.y, loss, draws)
+    def look(self, loss: Loss, draws: int, average: Average, *, last: bool) -> None:
+        """The loss and, but for the `last` iterate, the gradient, and what the iterate is worth keeping for."""
+        if not last:
+            self.gradient, logits = loss_gradient(self.model, self.now, self.y, loss, draws, average)
+        elif average == "probabilities" and draws > 1:
+            logits = log_mean_probability(self.model, self.now, self.model.passes(draws))
         else:
             logits = self.model(self.now)
         risen, margins = loss(logits, self.y), judged_margin(logits, self.y)

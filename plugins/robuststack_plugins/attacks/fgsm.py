@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import robuststack as rs
+from robuststack.attacks import Average
+from robuststack_plugins.attacks.averaging import average_option
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -25,6 +27,7 @@ class FGSM(rs.GradientAttack):
             ge=1,
             smoke=2,
         )
+        average: Average = average_option()
 
     @property
     def label(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import robuststack as rs
+from robuststack.attacks import Average
+from robuststack_plugins.attacks.averaging import average_option
 
 SMALL_EPS = 4 / 255
 
@@ -31,6 +33,7 @@ class PGD(rs.GradientAttack):
             smoke=2,
         )
 
+        average: Average = average_option()
         early_stop: bool = rs.option(
             True,
             "On deterministic points, an image that the model gets wrong is kept and attacked no further; with false every"
