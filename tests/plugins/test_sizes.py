@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import pytest
@@ -21,6 +22,7 @@ DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
     "pgd_at": ("pgd_at", {}),
     "pni": ("pni", {}),
+    "random_resize": ("random_resize", {}),
     "advprop": ("advprop", {}),
     "adapter_soup": ("adapter_soup", {}),
     "float": ("float", {}),
@@ -38,7 +40,7 @@ TEN_CLASSES = {
     "wrn16_8": (10_961_370, 10_961_387, 10_968_570, 10_968_586, 15_444_570, 16_228_922),
     "resnet20": (269_722, 269_742, 271_098, 271_117, 405_274, 580_026),
 }
-SAME = {"none": "pgd_at", "adapter_soup": "advprop", "floats_sparse": "float"}
+SAME = {"none": "pgd_at", "random_resize": "pgd_at", "adapter_soup": "advprop", "floats_sparse": "float"}
 """Defenses with as many parameters as another: a soup's second affine set, masks that are no parameters."""
 SLIM_RESNET34 = {"floats": 21_316_206, "oats 1": 31_438_026, "oats 128": 33_372_490}
 """At widths 0.5 and 1."""
@@ -173,6 +175,7 @@ def test_defenses_rewrite_an_architecture_they_have_never_seen(layers, classes, 
         "none": (plain, multiplications),
         "pgd_at": (plain, multiplications),
         "pni": (plain + len(layers) + 1, multiplications),
+        "random_resize": (plain, convolutions * math.ceil(9 / 8 * size) ** 2 + inputs[-1] * classes),
         "advprop": (plain + norms, multiplications),
         "adapter_soup": (plain + norms, multiplications),
         "float": (floating, multiplications),

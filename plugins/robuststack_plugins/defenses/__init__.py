@@ -11,6 +11,7 @@ def register_defense(register: Register) -> None:
     register("none", f"{HERE}.undefended:Undefended")
     register("pgd_at", f"{HERE}.pgd_at:PGDAdversarialTraining")
     register("pni", f"{HERE}.pni:ParametricNoise")
+    register("random_resize", f"{HERE}.random_resize:RandomResize")
     register("advprop", f"{HERE}.advprop:AdvProp")
     register("adapter_soup", f"{HERE}.adapter_soup:AdapterSoup")
     register("float", f"{HERE}.float:Float")

@@ -1,0 +1,86 @@
+"""Random resizing and padding of the image: noise that sits on no weight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+import robuststack as rs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RandomResize(rs.Defense):
+    """Each forward pass resizes the images to a random size and pads them with zeros at a random place.
+
+    The published defense wraps a network that was trained without it. `resized` trains through it too, and `lambda` trains
+    on adversarial images as `pgd_at` does. The network has to take images of other sizes, which those that end in a global
+    pooling do.
+    """
+
+    paper = (
+        "Xie et al., Mitigating Adversarial Effects Through Randomization, ICLR 2018, arXiv 1711.01991; code:"
+        " cihangxie/NIPS2017_adv_challenge_defense"
+    )
+
+    class Options(rs.Options):
+        lambda_: float = Field(
+            0.0, alias="lambda", ge=0, le=1, description="Weight of the adversarial loss; 0 is plain training.",
+            json_schema_extra={"shown": True},
+        )  # fmt: skip
+        resized: bool = rs.option(
+            False, "Train through the random resizing; false trains the network alone, as published.", shown=True
+        )
+
+    class Knobs(rs.Options):
+        largest: float = rs.option(
+            1.125, "The largest size, as a multiple of the image's; 1 leaves the image alone.", ge=1, le=2
+        )  # fmt: skip
+
+    def operating_points(self) -> list[rs.Point]:
+        return [{"largest": 1.0}, {"largest": 1.125}]
+
+    def image_passes(self, steps: int) -> float:
+        clean = 1.0 if self.options.lambda_ == 1 else 3.0
+        return clean + (0.0 if self.options.lambda_ == 0 else 3.0 + 2.0 * steps)
+
+    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        from robuststack.layers.condition import Condition, attach
+        from robuststack_plugins.defenses.resizing import RandomResize as Resizing
+
+        condition = Condition("largest")
+        return attach(Resizing(architecture.build(shape, num_classes), condition), condition)
+
+    def training_step(self, step: rs.TrainStep) -> None:
+        """L = (1 - lambda) CE(clean) + lambda CE(adversarial), over the whole batch."""
+        import torch
+        from torch.nn import functional
+
+        view = self.view(step.model, self.setting({"largest": 1.125 if self.options.resized else 1.0}))
+        weight = self.options.lambda_
+        # The clean images are forwarded even where their loss weighs nothing: they move the batch norm statistics.
+        with torch.set_grad_enabled(weight < 1):
+            clean = view(step.x)
+        step.observe("ca", clean, step.y)
+        if weight < 1:
+            step.backward((1 - weight) * functional.cross_entropy(clean, step.y))
+        if weight > 0:
+            adversarial = view(step.attack(view, step.x, step.y))
+            step.observe("ra", adversarial, step.y)
+            step.backward(weight * functional.cross_entropy(adversarial, step.y))
+
+    def setting(self, point: rs.Point) -> rs.Setting:
+        return rs.Setting({"largest": point["largest"]}, stochastic=point["largest"] > 1)
+
+    def quiet(self, setting: rs.Setting) -> rs.Setting | None:
+        """The network alone, which is the attacker of the paper's headline."""
+        return rs.Setting({"largest": 1.0}) if setting.stochastic else None
+
+    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
+        """`published` is the paper's headline, its vanilla attack: the attacker knows the network and nothing of the random
+        layers before it. It is the rung `off` of the ladder."""
+        deployed = self.setting(point)
+        published = rs.Scoring(clean=deployed, attacker=self.quiet(deployed) or deployed, victim=deployed)
+        return {**super().protocols(point), "published": published}
