@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class GeneratorState:
 
     processor: Tensor
     cards: Sequence[Tensor]
-    numpy: Mapping[str, Any]
+    numpy: dict[str, Any]
     python: tuple[Any, ...]
 
     @classmethod
