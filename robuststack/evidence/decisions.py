@@ -144,12 +144,12 @@ def difference(first: RowReading, second: RowReading, *, same_models: bool = Fal
 
 
 def _limits(estimate: Estimate, n: int) -> tuple[float, float]:
-    """The two-sided limits of a difference; if no image differs from another, what n images cannot exclude."""
-    if estimate.variance > 0:
-        low, high = estimate.interval(LEVEL)
-    else:
-        half = 1 - ((1 - LEVEL) / 2) ** (1 / n)
-        low, high = estimate.value - half, estimate.value + half
+    """The two-sided limits of a difference. An interval that holds 0 is never narrower than what n images cannot exclude:
+    rows that are alike on all of them, or nearly, may still differ on others."""
+    low, high = estimate.interval(LEVEL)
+    if low <= 0 <= high or estimate.variance == 0:
+        unseen = 1 - ((1 - LEVEL) / 2) ** (1 / n)
+        low, high = min(low, estimate.value - unseen), max(high, estimate.value + unseen)
     return max(low, -1.0), min(high, 1.0)
 
 

@@ -282,7 +282,7 @@ is that of a deterministic model whose crafting settings hurt the same setting m
 
 def tables(repeats: int, workers: int) -> str:
     """The whole page."""
-    few = repeats // 10
+    few = max(500, repeats // 10)
     trained = {(accuracy, sd, count): Case(World(accuracy, sd), 200, count)
                for accuracy in ACCURACIES for sd in SEED_SD for count in SEEDS}  # fmt: skip
     large = [Case(World(accuracy, sd), 1000, 3) for accuracy in ACCURACIES for sd in (0.0, 0.03)]
