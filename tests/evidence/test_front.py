@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robuststack.evidence.front import dominated, hypervolume, knee
-from robuststack.evidence.redrawn_front import SettingLabels, front
+from robuststack.evidence.front import dominated, hypervolume, knee, robust_at
+from robuststack.evidence.redrawn_front import SettingLabels, SettingReading, compare_fronts, front, front_of
+from robuststack.evidence.row_reading import RowReading
 from simulation import World, truth
 
 
@@ -90,3 +91,53 @@ def test_the_knee_bulges_most():
     assert knee(np.array([[100.0, 0.0], [40.0, 40.0], [0.0, 100.0]])) == -1  # Neither has a dent.
     assert knee(np.array([[100.0, 0.0], [0.0, 100.0]])) == -1
     assert knee(np.array([[100.0, 0.0]])) == -1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=6), st.integers(0, 20))
+def test_between_settings_a_front_is_a_line(pairs, ca):
+    points = np.array(pairs, dtype=float)
+    line = np.unique(points[~dominated(points)], axis=0)
+    assert robust_at(line, np.asarray(float(ca))) == pytest.approx(np.interp(ca, line[:, 0], line[:, 1]))
+
+
+def readings(ca: float, ra: float, n: int = 400, seeds: int = 1) -> SettingReading:
+    """A setting that is right on the first images, the same in every seed."""
+
+    def right(share: float) -> RowReading:
+        return RowReading((np.arange(n) < round(share * n)).astype(float), (share,) * seeds)
+
+    return SettingReading(right(ca), right(ra))
+
+
+def test_two_defenses_are_compared_at_equal_clean_accuracy():
+    line = [readings(0.95, 0.2), readings(0.75, 0.6)]
+    middle = [readings(0.85, 0.5), readings(0.5, 0.55)]
+    pair = compare_fronts(middle, line, (0, 1))
+    # Half way between the settings of the line it has 40 %; the middle is 10 points above.
+    assert pair.at_first_ca.value == pytest.approx(10, abs=1e-6)
+    assert pair.at_first_ca.low < 10 < pair.at_first_ca.high
+    # At 75 %: the other defense has 50 and a bit at no less, the line's own setting 60.
+    assert pair.at_second_ca.value == pytest.approx(50 + 5 * 10 / 35 - 60, abs=1e-6)
+    assert pair.hypervolume.value == pytest.approx(100 * (0.85 * 0.5 + 0.5 * 0.05 - 0.95 * 0.2 - 0.75 * 0.4))
+    turned = compare_fronts(line, middle, (1, 0))
+    assert turned.at_second_ca.value == pytest.approx(-10, abs=1e-6)
+    # No setting of the middle is as accurate as the line's first.
+    assert compare_fronts(middle, line, (0, 0)).at_second_ca is None
+
+
+def test_seeds_move_the_settings_of_a_defense_together():
+    """Seeds that shift all settings alike leave the knee where it is and widen the hypervolume."""
+
+    def moving(ca: float, ra: float, spread: float) -> SettingReading:
+        reading = readings(ca, ra, seeds=3)
+        moved = RowReading(reading.robust.per_image, tuple(ra + spread * shift for shift in (-1, 0, 1)))
+        return SettingReading(reading.clean, moved)
+
+    still, shifted = (
+        front_of([moving(0.99, 0.05, spread), moving(0.9, 0.5, spread), moving(0.6, 0.55, spread)])
+        for spread in (0.0, 0.04)
+    )
+    assert shifted.knee == still.knee == 1
+    assert shifted.knee_share > 0.9
+    assert shifted.high - shifted.low > 1.5 * (still.high - still.low)
