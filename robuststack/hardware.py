@@ -127,18 +127,24 @@ def cpu_bf16() -> tuple[str, ...]:
     return tuple(flag for flag in wanted if flag in flags)
 
 
+INSTRUCTION_BOUNDS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
+"""Variables of the environment that keep torch's libraries from using all that the processor has."""
+
+
 @cache
 def cpu_name() -> str:
-    """The processor: its model name, family, model and stepping, and the widest of its instruction sets that matters here.
+    """The processor: its model name, family, model and stepping, the widest of its instruction sets that matters here, and
+    what the environment forbids of them.
 
-    A virtual machine may show one name for processors that round differently.
+    A virtual machine may show one name for processors that round differently; so does one processor under a bound.
     """
     name, flags = _cpu_facts("model name"), _cpu_facts("flags").split()
     if not name:
         return "unknown processor"
     widest = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags), "")
     kind = "/".join(_cpu_facts(key) for key in ("cpu family", "model", "stepping"))
-    return f"{name} ({kind}{f', {widest}' if widest else ''})"
+    bounds = [f"{variable}={os.environ[variable]}" for variable in INSTRUCTION_BOUNDS if os.environ.get(variable)]
+    return f"{name} ({', '.join([kind, *([widest] if widest else []), *bounds])})"
 
 
 def _cpu_facts(key: str) -> str:

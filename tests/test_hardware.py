@@ -69,3 +69,13 @@ def test_without_a_quota_torch_decides(box, small_suite):
 def test_the_environment_wins_over_the_quota(box, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert (cpu_threads(), quota_threads()) == (5, None)
+
+
+def test_a_processor_under_a_bound_has_another_name(monkeypatch):
+    # It rounds as another one does: a comparison bit by bit would call every figure changed.
+    for variable in hardware.INSTRUCTION_BOUNDS:
+        monkeypatch.delenv(variable, raising=False)
+    name = hardware.cpu_name.__wrapped__
+    whole = name()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert name() == whole.removesuffix(")") + ", ONEDNN_MAX_CPU_ISA=AVX2)"
