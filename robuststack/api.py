@@ -73,6 +73,8 @@ class Result:
     files: list[Path] = field(default_factory=list)
     labels: Mapping[str, Labels] = field(default_factory=dict, repr=False)
     """The labels behind the rows, by judge job."""
+    registry: Registry | None = field(default=None, repr=False)
+    """What is registered where it ran: a model of the program too."""
 
     @property
     def failed(self) -> dict[str, str]:
@@ -285,8 +287,8 @@ def audit(
     """Ask whether the figures of a suite, a leaderboard or a model can be believed: the checks of the standard.
 
     `target` is a suite or its file, the JSON file of a leaderboard or the name that it has in the folder `leaderboard`, or
-    what `run` or `evaluate` gave back: `audit(evaluate(python="mymodels:make", dataset="digits"))` audits a model of your
-    own. A leaderboard is audited on its suite with the overrides that it was made with. `only` is a pattern of row labels,
+    what `run` or `evaluate` gave back: `audit(evaluate(model, data=(images, labels)))` audits a model of your own. A
+    leaderboard is audited on its suite with the overrides that it was made with. `only` is a pattern of row labels,
     `checks` names of checks, by default all that apply; each looks at a seeded sample of `images` images of the row.
     What the store has is taken from there; models and attacks of the suite that it lacks are made first.
 
@@ -299,7 +301,7 @@ def audit(
     asked = chosen(checks)
     if images < 1:
         raise RobustStackError(f"images {images}: at least one image is needed")
-    registry = registry or Registry()
+    registry = registry or (target.registry if isinstance(target, Result) else None) or Registry()
     folder = None if leaderboard is None else absolute(leaderboard)
     if isinstance(target, Result):
         plan, rows = target.plan, list(target.plan.rows)
@@ -346,7 +348,7 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
         written = write_board(plan, rows, labels, leaderboard, curves)
-    return Result(plan, outcome, rows, written, labels)
+    return Result(plan, outcome, rows, written, labels, registry)
 
 
 @dataclass

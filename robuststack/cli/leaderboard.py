@@ -26,15 +26,18 @@ def command() -> None:
               help="How it is written.")  # fmt: skip
 @folder_option
 def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
-    """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there."""
-    from robuststack.leaderboard.board_lookup import open_board
+    """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there.
+
+    If an audit lies beside it, a column says what it found of each row.
+    """
+    from robuststack.leaderboard.board_lookup import audits_beside, open_board
     from robuststack.leaderboard.formats import written
     from robuststack.leaderboard.ranking import ranked
 
     board, _ = open_board(suite, expanded(leaderboard))
     if sort:
         board = board.model_copy(update={"rows": tuple(ranked(board.rows, sort))})
-    click.echo(written(board, style))
+    click.echo(written(board, style, audits_beside(suite, expanded(leaderboard), board.rows)))
     if style in DATA:
         print_suspicions(board.rows)
 

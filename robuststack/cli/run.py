@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from robuststack.cli.audit import print_audit
 from robuststack.cli.common import planned, print_result, registry_with_warnings, suite_arguments, workers_option
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
@@ -25,10 +26,11 @@ from robuststack.running.process_memory import keep_memory
 @click.option(
     "--track", metavar="DIR", help="Write how the run goes for TensorBoard, or for another installed tracker."
 )
+@click.option("--audit", "audited", is_flag=True, help="Audit the rows afterwards, as `robuststack audit` does.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 def command(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, leaderboard: str,
-    wait: float, workers: int | None, track: str | None, dry_run: bool,
+    wait: float, workers: int | None, track: str | None, audited: bool, dry_run: bool,
 ) -> int:  # fmt: skip
     """Train, attack and measure what SUITE declares, and write its leaderboard.
 
@@ -38,7 +40,7 @@ def command(
     if dry_run:
         show(planned(suite, overrides, device, only, smoke, registry), store, as_json=False)
         return 0
-    from robuststack.api import run
+    from robuststack.api import audit, run
 
     keep_memory()
     progress = make_progress()
@@ -48,4 +50,9 @@ def command(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,
             wait=wait, workers=workers, track=track, registry=registry,
         )  # fmt: skip
-    return print_result(result)
+    code = print_result(result)
+    if not audited:
+        return code
+    with progress:
+        checked = audit(result, store=store, leaderboard=leaderboard, wait=wait, track=track, registry=registry)
+    return max(code, print_audit(checked, strict=False))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from robuststack.errors import LeaderboardError, did_you_mean
 from robuststack.leaderboard import board_labels
-from robuststack.leaderboard.audit import board_files
+from robuststack.leaderboard.audit import RowAudit, board_files, find_audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.row import Row
 from robuststack.paths import LEADERBOARD, expanded
 
 
@@ -78,6 +80,18 @@ def open_board(name: str, folder: Path) -> tuple[Board, dict[str, Labels]]:
             board_labels.path_of(path).unlink(missing_ok=True)
         board = read_board(path, name)
         return board, board_labels.load(path)
+
+
+def audits_beside(name: str, folder: Path, rows: Sequence[Row]) -> dict[str, RowAudit]:
+    """The audits of the rows of a leaderboard, by label: those of the file beside it. A leaderboard of another revision has
+    none.
+
+    Raises:
+        LeaderboardError: the file is there and cannot be read.
+    """
+    places = (expanded(name), folder / f"{name}.json")
+    path = next((place for place in places if place.is_file()), None)
+    return find_audit(path, rows) if path else {}
 
 
 def _at_revision(revision: str, path: str) -> bytes:

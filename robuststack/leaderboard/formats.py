@@ -8,7 +8,7 @@ import io
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.row import WORST
 from robuststack.leaderboard.suspicion import doubtful_rows
-from robuststack.leaderboard.table import tables
+from robuststack.leaderboard.table import NO_AUDITS, Audits, tables
 from robuststack.wording import options_text
 
 FORMATS = {"text": "simple", "markdown": "github", "latex": "latex_booktabs", "csv": "", "json": ""}
@@ -17,22 +17,31 @@ DATA = ("csv", "json")
 """Formats that have no room for a sentence."""
 
 
-def written(board: Board, style: str) -> str:
-    """The whole leaderboard in one of `FORMATS`: tables, then what is suspicious in their rows; in `DATA` rows alone."""
+def written(board: Board, style: str, audits: Audits = NO_AUDITS) -> str:
+    """The whole leaderboard in one of `FORMATS`: tables, then what is suspicious in their rows; in `DATA` rows alone.
+    Tables have a column for the `audits` of rows if there are any."""
     if style == "json":
         return board_json(board)
     if style == "csv":
         return _csv(board)
     if style == "latex":
-        titled = [f"% {heading}\n{table}" for heading, table in tables(board, FORMATS[style])]
+        titled = [f"% {heading}\n{table}" for heading, table in tables(board, FORMATS[style], audits)]
         return "\n\n".join([*titled, *(f"% Suspicious: {line}" for line in doubtful_rows(board.rows))])
-    return as_text(board, FORMATS[style], *(("## ", "**Suspicious:** ") if style == "markdown" else ()))
+    marks = ("## ", "**Suspicious:** ") if style == "markdown" else ("", "Suspicious: ")
+    return as_text(board, FORMATS[style], *marks, audits=audits)
 
 
-def as_text(board: Board, style: str, heading_mark: str = "", doubt_mark: str = "Suspicious: ") -> str:
+def as_text(
+    board: Board,
+    style: str,
+    heading_mark: str = "",
+    doubt_mark: str = "Suspicious: ",
+    *,
+    audits: Audits = NO_AUDITS,
+) -> str:
     """The tables of a leaderboard in one of tabulate's formats, each below its heading, then a paragraph for each row in
     which something is suspicious."""
-    titled = [f"{heading_mark}{heading}\n\n{table}" for heading, table in tables(board, style)]
+    titled = [f"{heading_mark}{heading}\n\n{table}" for heading, table in tables(board, style, audits)]
     return "\n\n".join([*titled, *(f"{doubt_mark}{line}" for line in doubtful_rows(board.rows))])
 
 

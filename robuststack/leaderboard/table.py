@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from tabulate import tabulate
 
+from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.claims import claim_cells, reference_cells
 from robuststack.leaderboard.entries import entry_cells
 from robuststack.leaderboard.row import WORST, ExtraValue, Figure, Latency, Row, Scores
 from robuststack.wording import options_text
 
+Audits = Mapping[str, RowAudit]
+"""Row label -> its audit."""
+NO_AUDITS: Audits = {}
 
-def tables(board: Board, style: str) -> list[tuple[str, str]]:
+
+def tables(board: Board, style: str, audits: Audits = NO_AUDITS) -> list[tuple[str, str]]:
     """(heading, table) for each group of a leaderboard's rows, then for what was published; `style` is one of tabulate's
-    formats."""
+    formats. With `audits` (row label -> its audit) the rows say what their audit found."""
     attacks = [attack.label for attack in board.attacks]
     titled = [
-        (heading, _table(list(group), attacks, style))
+        (heading, _table(list(group), attacks, style, audits))
         for heading, group in groupby(board.rows, lambda row: row.heading)
     ]
     if seeded := [row for row in board.rows if row.ca.seeds or row.worst.seeds]:
@@ -41,12 +46,13 @@ def _plain(cells: Iterable[list[str]], header: list[str], style: str) -> str:
     return tabulate(list(cells), header, tablefmt=style, disable_numparse=True)
 
 
-def _table(rows: list[Row], attacks: Sequence[str], style: str) -> str:
+def _table(rows: list[Row], attacks: Sequence[str], style: str, audits: Audits) -> str:
     batches = list(dict.fromkeys(batch for row in rows for batch in row.latency_ms))
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     protocols = list(dict.fromkeys(name for row in rows for name in row.protocols))
     sparse = any(row.nonzero_parameters != row.parameters for row in rows)
     header = ["defense", "point", "CA %", *[f"RA {name} %" for name in attacks], "RA worst %"]
+    header += ["audit", "RA worst % audited"] if audits else []
     header += [f"{figure} {name} %" for name in protocols for figure in ("CA", "RA worst")]
     header += ["parameters", *(["non-zero"] if sparse else []), "MACs"]
     header += [f"ms, batch {batch}" for batch in batches] + ["train s/epoch", *extra]
@@ -56,6 +62,7 @@ def _table(rows: list[Row], attacks: Sequence[str], style: str) -> str:
             options_text(row.point) or "-",
             row.ca.text,
             *[_accuracy(row.ra.get(name)) for name in (*attacks, WORST)],
+            *(_audited(audits.get(row.label)) if audits else ()),
             *[cell for name in protocols for cell in _by_protocol(row.protocols.get(name))],
             f"{row.parameters:,}",
             *([f"{row.nonzero_parameters:,}"] if sparse else []),
@@ -84,6 +91,13 @@ def _seed_cells(row: Row) -> list[str]:
 def _by_protocol(scores: Scores | None) -> tuple[str, str]:
     """CA and RA by another protocol than the headline's."""
     return (scores.ca.text, scores.worst.text) if scores else ("-", "-")
+
+
+def _audited(audit: RowAudit | None) -> tuple[str, str]:
+    """What the audit of a row found, and RA worst with the stronger attacks that it found."""
+    if audit is None:
+        return "-", "-"
+    return audit.badge, audit.ra_worst.text if audit.ra_worst else "-"
 
 
 def _accuracy(figure: Figure | None) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 import robuststack as rs
@@ -91,6 +92,44 @@ def test_the_audit_beside_a_leaderboard_is_of_its_rows_or_none(run):
     label, row = next(iter(board.by_label.items()))
     retrained = row.model_copy(update={"jobs": row.jobs.model_copy(update={"scores": {}})})
     assert label not in find_audit(path, [retrained])
+
+
+def test_a_leaderboard_shows_what_its_audit_found(run, capsys):
+    rs.audit("small.yaml", checks=["STAT"], store="store", leaderboard="leaderboard", device="cpu")
+    (run / "leaderboard" / "small.partial.audit.json").rename(run / "leaderboard" / "small.audit.json")
+    assert call(["leaderboard", "show", "small", "--leaderboard", "leaderboard"]) == 0
+    header, _, first = capsys.readouterr().out.splitlines()[2:5]
+    assert "RA worst %" in header
+    assert "audit" in header
+    assert "RA worst % audited" in header
+    assert "open" in first
+
+
+def test_a_model_of_a_running_program_is_audited(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+    images = torch.rand(40, 3, 8, 8, generator=generator)
+    data = images, model(images).argmax(1).detach()
+    scored = rs.evaluate(model, data=data, eps=0.02, attacks=["pgd steps=3"], store="store", device="cpu",
+                         overrides=["measure.latency=false"])  # fmt: skip
+    (row,) = rs.audit(scored, checks=["LOGITS", "STEPS"], store="store", leaderboard=None).audit.rows
+    assert row.by_check["LOGITS"].verdict == "holds"
+    assert row.by_check["STEPS"].verdict in ("holds", "open", "weak")
+    assert row.ra.n == 40
+
+
+def test_run_audits_what_it_has_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(
+        "datasets: {name: tradeoff, options: {images: 60, test_images: 30, size: 8, classes: 4}}\n"
+        "architectures: {name: resnet8, options: {width: 4}}\ntrain: {epochs: 1, batch_size: 30}\n"
+        "defenses: none\nattacks: fgsm\nmeasure: {latency: false}\nprecision: float32\n"
+    )
+    assert call(["run", "tiny.yaml", "--audit", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert told.index("wrote leaderboard/tiny.json") < told.index("wrote leaderboard/tiny.audit.json")
+    assert "STRONGER" in told
 
 
 @pytest.mark.parametrize(

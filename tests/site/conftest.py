@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pages import COMMITTED, FLAGS, chromium, full_board, without_browser
+from pages import COMMITTED, FLAGS, audit_of, chromium, full_board, without_browser
 from robuststack.leaderboard import site
+from robuststack.leaderboard.audit import audit_json
 from robuststack.leaderboard.board import board_json
 
 if TYPE_CHECKING:
@@ -37,5 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for suffix in (".json", ".labels.safetensors"):
         shutil.copy(COMMITTED / f"float_vs_oat{suffix}", folder)
-    (folder / "full.json").write_text(board_json(full_board()))
+    board = full_board()
+    (folder / "full.json").write_text(board_json(board))
+    (folder / "full.audit.json").write_text(audit_json(audit_of(board)))
     return site.build_page(folder, folder).index

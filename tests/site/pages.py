@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from robuststack.evidence.checks.verdict import Verdict
+from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, AuditFigure, CheckQuestion, RowAudit
 from robuststack.leaderboard.board import Board
 
 if TYPE_CHECKING:
@@ -98,6 +100,24 @@ def full_board() -> Board:
     metrics = {"loss": [2.0, 1.0, 0.5], "clean": [30.0, 60.0, 90.0], "adversarial": [10.0, 20.0, 40.0]}
     board["training"] |= {job: {"kept_epoch": 3, "metrics": metrics} for job in first["jobs"]["train"].values()}
     return Board.model_validate_json(json.dumps(board))
+
+
+def audit_of(board: Board) -> Audit:
+    """An audit of the first two rows: one with a stronger attack, one without a doubt."""
+    figures = [AuditFigure(value=value, low=value, high=value + 2, n=400) for value in (60.0, 40.0)]
+    weak = Verdict(check="STRONGER", verdict="weak", figure=20.0, threshold=1.0, text=f"APGD-CE finds more {UNSAFE}",
+                   jobs=("judge-0", "judge-1"))  # fmt: skip
+    holds = Verdict(check="STRONGER", verdict="holds", text="nothing finds more")
+    rows = [
+        RowAudit(label=row.label, images=200, others=200, jobs=tuple(row.jobs.scored()[1:]), ra=figures[0],
+                 ra_worst=worst, verdicts=(verdict,))
+        for row, worst, verdict in zip(board.rows, reversed(figures), (weak, holds), strict=False)
+    ]  # fmt: skip
+    return Audit(
+        schema_=AUDIT_SCHEMA, suite=board.suite, suite_file=board.suite_file, overrides=board.overrides, complete=True,
+        device="cpu", precision="float32", checks=(CheckQuestion(name="STRONGER", question="Is there more?"),),
+        rows=tuple(rows),
+    )  # fmt: skip
 
 
 def _score_again(row: dict[str, Any]) -> None:

@@ -199,6 +199,17 @@ def test_training_curves_order_of_layers_doubts_and_published_rows_are_shown(ope
     assert layers.first.text_content() == "stem"
 
 
+def test_what_the_audit_found_stands_in_the_table_and_opens_its_reason(opened: Page) -> None:
+    go(opened, "#/full")
+    assert column(opened, "audit")[:3] == ["weak: STRONGER", "holds", "–"]
+    opened.locator(".tabulator a").first.click()
+    audit = opened.locator("section", has=opened.get_by_role("heading", name="Audit", exact=True))
+    assert "40.0" in audit.inner_text()
+    audit.locator("summary").click()
+    assert "judge-0\njudge-1" in audit.inner_text()
+    assert opened.get_by_text("audit: weak: STRONGER").is_visible()
+
+
 def test_names_are_never_read_as_html(opened: Page) -> None:
     go(opened, "#/full")
     assert UNSAFE in opened.locator("main").inner_text()

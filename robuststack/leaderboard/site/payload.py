@@ -11,6 +11,7 @@ import numpy as np
 
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.front import dominated
+from robuststack.leaderboard.audit import RowAudit, find_audit
 from robuststack.leaderboard.board import Board, Entry
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
 from robuststack.leaderboard.row import Row
@@ -31,6 +32,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
     headings = list(dict.fromkeys(row.heading for row in rows))
     fronts = {heading: _front([accuracies(row) for row in rows if row.heading == heading]) for heading in headings}
     beside = _standing(board)
+    audits = find_audit(folder / f"{name}.json", rows)
     taken: set[str] = set()
     shown = [
         {
@@ -42,6 +44,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
                 "tuned": is_tuned(row),
                 "front": accuracies(row) in fronts[row.heading],
                 "suspicions": suspicions(row),
+                "audit": _audit(audits.get(row.label)),
                 "command": command_line(board, folder, row),
                 **beside[row.label],
                 **_texts(row),
@@ -63,6 +66,14 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         "comparing": comparing(name, folder),
         "rows": shown,
     }
+
+
+def _audit(audit: RowAudit | None) -> dict[str, Any] | None:
+    """What the audit of a row found; None without one."""
+    if audit is None:
+        return None
+    shown = audit.model_dump(mode="json", include={"images", "others", "ra", "ra_worst", "verdicts"})
+    return {**shown, "badge": audit.badge, "grave": bool(audit.broken or audit.weak)}
 
 
 def _entry(entry: Entry, rows: Sequence[Row]) -> dict[str, Any]:

@@ -106,6 +106,21 @@
     ];
   };
 
+  /** What the audit says of the row: each verdict opens its reason, with figure and threshold, and its jobs. */
+  const audited = (row) => {
+    const { audit } = row.site;
+    const grave = { broken: "tag bad", weak: "tag bad", holds: "tag good" };
+    return [
+      audit.ra && listed({ "RA worst of the row's attacks": `${figure(audit.ra)} on ${count(audit.ra.n)} images`,
+        "with the stronger attacks of the audit": `${figure(audit.ra_worst)} on ${count(audit.ra_worst.n)} images` }),
+      plainTable("Verdicts", ["Check", "Verdict", "Reason"], audit.verdicts.map((one) => [one.check,
+        h("span", { class: grave[one.verdict] ?? "tag" }, one.verdict),
+        h("details", {}, h("summary", {}, one.text),
+          listed({ figure: one.figure === null ? "none" : value(one.figure), threshold: one.threshold === null ? "none" : value(one.threshold) }),
+          h("pre", { tabindex: "0" }, one.jobs.join("\n") || "no job"))])),
+    ];
+  };
+
   const cost = (row) => listed({
     parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
     ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
@@ -141,7 +156,8 @@
             row.site.front && h("span", { class: "tag good" }, "on the Pareto front"),
             row.site.knee && h("span", { class: "tag good" }, "knee"),
             row.site.dominated && h("span", { class: "tag" }, "dominated by another setting"),
-            row.site.suspicions.length > 0 && h("span", { class: "tag bad" }, "doubtful"))),
+            row.site.suspicions.length > 0 && h("span", { class: "tag bad" }, "doubtful"),
+            row.site.audit && h("span", { class: row.site.audit.grave ? "tag bad" : "tag" }, `audit: ${row.site.audit.badge}`))),
         h("div", { class: "headline" },
           ...[["Clean accuracy", row.ca], ["Robust accuracy, worst case", row.ra.worst]].map(([name, one]) =>
             h("div", { class: "panel" }, h("div", { class: "name" }, name), h("div", { class: "big" }, fixed(one.value), h("small", {}, " %")), h("div", { class: "interval" }, `95 %: ${fixed(one.low)} to ${fixed(one.high)}`))),
@@ -152,6 +168,7 @@
         section("Training curves", training(board, row, width)),
         shown.length ? section("Inside the model", h("div", { class: "charts" }, shown), row.seeds.train.length > 1 && h("p", { class: "note" }, "Means over training seeds.")) : "",
         section("Flags", flags(board, row)),
+        row.site.audit ? section("Audit", audited(row)) : "",
         section("Cost", cost(row)),
         section("How it was obtained", how(row)),
         section("Run it again", command(row.site.command)));

@@ -57,6 +57,9 @@
       { field: "flags", title: "Flags", shown: !narrow && rows.some((row) => row.site.suspicions.length), meaning: "What makes a figure doubtful",
         sorter: (a, b, one, other) => one.getData().row.site.suspicions.length - other.getData().row.site.suspicions.length,
         formatter: (cell) => flags(cell.getData().row) },
+      { field: "audit", title: "Audit", shown: rows.some((row) => row.site.audit), meaning: "What the audit's checks found, and the checks that found it",
+        sorter: (a, b, one, other) => verdict(one.getData().row).localeCompare(verdict(other.getData().row), "en"),
+        formatter: (cell) => auditBadge(cell.getData().row) },
       { field: "dataset", title: "Dataset", shown: false },
       { field: "architecture", title: "Architecture", shown: false },
       ...extra.map((name) => ({ field: `extra ${name}`, title: name, shown: true, formatter: (cell) => h("span", {}, value(cell.getData().row.extra[name])) })),
@@ -74,6 +77,10 @@
 
   const flags = (row) =>
     row.site.suspicions.length ? h("span", { class: "tag bad", title: row.site.suspicions.join("; ") }, `⚑ ${row.site.suspicions.length}`) : h("span", {}, "–");
+
+  const verdict = (row) => row.site.audit?.badge ?? "–";
+
+  const auditBadge = (row) => h("span", { class: row.site.audit?.grave ? "tag bad" : "" }, verdict(row));
 
   /** A comparison of rows within their table; whichever way they are sorted, the tables keep their order. */
   const within = (board, compare) => (a, b, one, other, column, direction) => {
