@@ -24,6 +24,8 @@ IMAGES = 200
 """Images that a check looks at, and at most as many others that confirm what it finds."""
 UNDEFENDED = "none"
 """The defense whose network is trained for transfer."""
+CHOSEN = "auto"
+"""The option of an attack whose draws a run chooses."""
 LENGTHS = ("steps", "iterations")
 """Options that say how long an attack climbs, the first that one of the row's attacks has."""
 
@@ -121,6 +123,14 @@ class Subject:
                 return max(lengths, key=lambda label: lengths[label]), option
         return None
 
+    @cached_property
+    def draws(self) -> Mapping[str, int]:
+        """The option `draws` that other attacks of the audit take from the row's own: as many noise draws as its main
+        attack averages over. Empty at a deterministic point, and if a run chooses them: then they take their default."""
+        attack = self.attacks[self.main[0]] if self.main else next(iter(self.attacks.values()))
+        number = attack.options.resolved().get(attack.draws_option)
+        return {"draws": number} if self.stochastic and isinstance(number, int) else {}
+
     def others(self, count: int = IMAGES) -> Subject:
         """The same model on up to `count` other images of the row."""
         sample = self.images.sample
@@ -133,9 +143,11 @@ class Subject:
         return attack
 
     def changed(self, label: str, **options: Any) -> Attack:
-        """One of the row's attacks with some of its options changed."""
-        spec = self.own_attack(label).attack
-        return self.attack(spec.name, **{**spec.options, **spec.places, **options})
+        """One of the row's attacks with some of its options changed. If it leaves its draws to a run, it takes its default
+        number."""
+        spec, draws = self.own_attack(label).attack, self.attacks[label].draws_option
+        own = {key: value for key, value in spec.options.items() if (key, value) != (draws, CHOSEN)}
+        return self.attack(spec.name, **{**own, **spec.places, **options})
 
     def misfit(self, attack: Attack) -> str:
         """Why an attack cannot run on this row; empty if it can."""
@@ -162,14 +174,13 @@ class Subject:
         default as the row's attacker does; images lie in the ball of `threat`, by default the row's."""
         like = self.own_attack(next(iter(self.judges)))
         setting = setting or like.setting
-        spec = like.model_copy(
-            update={
-                "attack": ComponentSpec.of(attack),
-                "threat": threat or like.threat,
-                "setting": setting,
-                "selection": self.images,
-                "early_stop": effective_early_stop(attack.early_stop, setting, self.victim),
-            }
+        spec = AttackSpec(
+            **{name: getattr(like, name) for name in ("model", "foreign", "seed", "block", "device", "precision")},
+            attack=ComponentSpec.of(attack),
+            threat=threat or like.threat,
+            setting=setting,
+            selection=self.images,
+            early_stop=effective_early_stop(attack.early_stop, setting, self.victim),
         )
         name = attack.label if threat is None else f"{attack.label} eps={threat.eps:g}"
         return self.judged(self.jobs.attack(spec, self._label(name)), name)

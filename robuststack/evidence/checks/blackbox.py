@@ -47,7 +47,7 @@ class Blackbox(Check):
 
     def _without_gradients(self, subject: Subject) -> dict[str, Job]:
         """Judge jobs of images that were made without a gradient of this model, by what made them."""
-        square = subject.attack("square", queries=QUERIES)
+        square = subject.attack("square", queries=QUERIES, **subject.draws)
         made = {} if subject.misfit(square) else {square.label: subject.crafted(square)}
         return made | _transferred(subject)
 

@@ -23,7 +23,7 @@ class Eot(PairCheck):
             return "the point is deterministic"
         if subject.main is None:
             return "no attack of the row has both steps and restarts"
-        return "" if self._draws(subject) else f"{subject.main[0]} has no number of draws to raise"
+        return "" if self._draws(subject) else f"{subject.main[0]} has no fixed number of draws to raise"
 
     def pairs(self, subject: Subject) -> Sequence[Pair]:
         assert subject.main

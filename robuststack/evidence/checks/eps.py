@@ -62,22 +62,13 @@ class Eps(PairCheck):
     def _at_radii(self, subject: Subject) -> list[tuple[float, Job]]:
         """The radii in order, and the images that PGD makes there."""
         threat = subject.threat
-        options = {} if not subject.stochastic else {"draws": _draws(subject)}
-        attack = subject.attack("pgd", steps=STEPS, step="relative", restarts=RESTARTS, **options)
+        attack = subject.attack("pgd", steps=STEPS, step="relative", restarts=RESTARTS, **subject.draws)
         pixels = math.prod(subject.jobs.dataset(subject.clean).shape)
         whole = HALF if threat.norm == "linf" else HALF * math.sqrt(pixels)
         radii = sorted({*(times * threat.eps for times in TIMES), whole})
         if threat.norm == "linf":
             radii = sorted({min(radius, 1.0) for radius in radii})
         return [(radius, subject.crafted(attack, threat=threat.model_copy(update={"eps": radius}))) for radius in radii]
-
-
-def _draws(subject: Subject) -> int:
-    """The draws of the row's own attack, if it says a number, else PGD's default."""
-    label = subject.main[0] if subject.main else next(iter(subject.attacks))
-    attack = subject.attacks[label]
-    draws = attack.options.resolved().get(attack.draws_option)
-    return draws if isinstance(draws, int) else subject.attack("pgd").draws(True)
 
 
 def _lower_limit(results: Results, job: Job) -> tuple[float, float]:
