@@ -15,8 +15,9 @@ from robuststack.plan.planner import make_plan
 from robuststack.plan.specs import AttackSpec, ComponentSpec, ImageSelection, JudgeSpec, ProbeSpec, effective_early_stop
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.defense import Defense
-from robuststack.plugin.operating_point import Setting
+from robuststack.plugin.operating_point import Scoring, Setting
 from robuststack.plugin.threat import Threat
+from robuststack.suite.ladder import Ladder, ladder
 from robuststack.suite.parts import DefensePart
 from robuststack.suite.suite import Suite
 
@@ -131,6 +132,14 @@ class Subject:
         number = attack.options.resolved().get(attack.draws_option)
         return {"draws": number} if self.stochastic and isinstance(number, int) else {}
 
+    def rungs(self, bakes: int) -> Ladder:
+        """What the ladder has for this randomised point, with so many baked draws, and why the rest does not apply."""
+        user_model = self.jobs.model(self.clean).user_model
+        scoring = Scoring(clean=self.victim, attacker=self.victim, victim=self.victim)
+        rungs = ladder(self.defense, scoring, bakes, users_noise=user_model is not None and user_model.stochastic)
+        assert rungs is not None, "the point draws no noise"
+        return rungs
+
     def others(self, count: int = IMAGES) -> Subject:
         """The same model on up to `count` other images of the row."""
         sample = self.images.sample
@@ -169,9 +178,18 @@ class Subject:
         """The clean images, judged as the row does."""
         return self._judge(self.clean, "clean")
 
-    def crafted(self, attack: Attack, *, threat: Threat | None = None, setting: Setting | None = None) -> Job:
+    def crafted(
+        self,
+        attack: Attack,
+        *,
+        threat: Threat | None = None,
+        setting: Setting | None = None,
+        bake: int | None = None,
+        baked_victim: bool = False,
+    ) -> Job:
         """The images that another attack makes, judged as the row judges. The attacker sees the model under `setting`, by
-        default as the row's attacker does; images lie in the ball of `threat`, by default the row's."""
+        default as the row's attacker does; images lie in the ball of `threat`, by default the row's. `bake` names a baked
+        draw that the attacker sees in place of the model, and with `baked_victim` that draw is judged too."""
         like = self.own_attack(next(iter(self.judges)))
         setting = setting or like.setting
         spec = AttackSpec(
@@ -180,15 +198,19 @@ class Subject:
             threat=threat or like.threat,
             setting=setting,
             selection=self.images,
-            early_stop=effective_early_stop(attack.early_stop, setting, self.victim),
+            early_stop=effective_early_stop(attack.early_stop, setting, self.victim, baked=baked_victim),
+            bake=bake,
         )
         name = attack.label if threat is None else f"{attack.label} eps={threat.eps:g}"
-        return self.judged(self.jobs.attack(spec, self._label(name)), name)
+        name += "" if bake is None else f" bake {bake}"
+        images = self.jobs.attack(spec, self._label(name))
+        return self.judged(images, name, bake=bake if baked_victim else None)
 
-    def judged(self, images: Job, name: str) -> Job:
-        """The images of an attack job, of whichever model, judged as the row judges."""
+    def judged(self, images: Job, name: str, *, bake: int | None = None) -> Job:
+        """The images of an attack job, of whichever model, judged as the row judges, or on a baked draw of the model."""
         like = self.own_judge(next(iter(self.judges)))
-        return self._judge(like.model_copy(update={"images": images.id}), name)
+        baked = {"bake": bake, "draws": 1, "seed": 0} if bake is not None else {}
+        return self._judge(like.model_copy(update={"images": images.id, **baked}), name)
 
     def rejudged(self, label: str, draws: int) -> Job:
         """The images of one of the row's attacks, judged on draws that no other job uses."""

@@ -147,14 +147,37 @@ class Switched(Templates):
         return self.logits(x) * (1e4 if self.condition.read("sharp") else 1.0)
 
 
+class Veiled(rs.Defense):
+    """A model whose noise hides the gradient; without it the gradient is plain."""
+
+    trains = False
+    freezable = False
+
+    def load(self, folder: Path, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        return attach(Veil(), Condition("noise"))
+
+    def setting(self, point: rs.Point) -> rs.Setting:
+        return rs.Setting({"noise": 1.0}, stochastic=True)
+
+
+class Veil(Templates):
+    condition: Condition
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = (x - x.detach()) * torch.randn_like(x)
+        hiding = self.condition.read("noise") * HIDING * noise.flatten(1).sum(1, keepdim=True) * torch.randn(4)
+        return self.logits(x) + hiding
+
+
 class Plugin:
     @rs.hookimpl
     def register_defense(self, register: Any) -> None:
+        register("veiled", f"{__name__}:Veiled")
         register("sharpened", f"{__name__}:Sharpened")
 
 
 def registry() -> Registry:
-    """The installed plugins and the defense `sharpened`."""
+    """The installed plugins and the defenses of this module."""
     return Registry([*installed_sources(), PluginSource("defects", "defects", "1", Plugin)])
 
 

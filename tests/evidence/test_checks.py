@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import defects
 import pytest
 
 import robuststack as rs
+from robuststack.evidence.checks.ladder import BAKES
 from robuststack.leaderboard.audit import RowAudit
+from robuststack.plan.specs import parse_spec
+from robuststack.running.store import Store
 from robuststack.suite.single_model import single_suite
 
 Ask = Callable[..., RowAudit]
@@ -102,6 +107,34 @@ def test_images_of_another_setting_that_fool_better_are_found(tmp_path):
     plain, sharp = result.audit.rows
     assert (plain.badge, sharp.badge) == ("holds", "weak: CROSS")
     assert "PGD-20 for tradeoff/own network/sharpened sharp=False" in sharp.by_check["CROSS"].text
+
+
+def test_an_attacker_who_ignores_the_noise_and_finds_more_is_found(tmp_path):
+    suite = single_suite(
+        dataset=defects.DATASET, defense="veiled", attacks=["pgd steps=5 draws=1"], eps=defects.EPS,
+        overrides=["evaluate.block=60", "precision=float32"],
+    )  # fmt: skip
+    result = rs.audit(suite, checks=["LADDER"], images=60, store=tmp_path, leaderboard=None, device="cpu",
+                      registry=defects.registry())  # fmt: skip
+    (row,) = result.audit.rows
+    verdict = row.by_check["LADDER"]
+    assert verdict.verdict == "weak", verdict.text
+    assert "noise off" in verdict.text
+    assert "no surrogate: defense 'veiled' draws noise of which no single draw can be kept" in verdict.text
+
+
+def test_what_secrecy_of_the_draw_is_worth_is_told(trained, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(trained.store, store)
+    label = "tradeoff/resnet8/float lambda_n=1 lambda_th=0"
+    result = rs.audit(
+        trained.suite, checks=["LADDER"], only=label, images=40, store=store, leaderboard=None, device="cpu"
+    )
+    verdict = result.audit.by_label[label].by_check["LADDER"]
+    assert verdict.verdict in ("holds", "open", "weak")
+    assert re.search(r"RA [\d.]+ % if the attacker knows the draw, [\d.]+ % if it is secret: secrecy is", verdict.text)
+    judged = [parse_spec(Store(store).result(job)) for job in verdict.jobs]
+    assert sorted(spec.bake for spec in judged if spec.bake is not None) == list(range(BAKES))
 
 
 def test_few_images_a_wide_interval_and_one_seed_are_each_told(ask):

@@ -11,6 +11,7 @@ from robuststack.evidence.checks.cross import Cross
 from robuststack.evidence.checks.eot import Eot
 from robuststack.evidence.checks.eps import Eps
 from robuststack.evidence.checks.fresh import Fresh
+from robuststack.evidence.checks.ladder import Ladder
 from robuststack.evidence.checks.logits import Logits
 from robuststack.evidence.checks.order import Order
 from robuststack.evidence.checks.stat import Stat
@@ -21,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     Logits(),
     Fresh(),
     Eot(),
+    Ladder(),
     Steps(),
     Stronger(),
     Cross(),

@@ -31,6 +31,8 @@ class Pair:
     """What is tried, as the verdict names it: `PGD-40x5`."""
     before: tuple[Job, ...]
     after: tuple[Job, ...]
+    pooled: bool = False
+    """Whether the second reading is the mean over its jobs in place of their worst: one job for each baked draw."""
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -149,7 +151,7 @@ def with_others(subject: Subject, name: str, *jobs: Job) -> Pair:
 
 
 def _fall(pair: Pair, results: Results) -> Fall:
-    return fall(_labels(pair.before, results), _labels(pair.after, results), results.truth(pair.after[0]))
+    return fall(_labels(pair.before, results), _after(pair, results), results.truth(pair.after[0]))
 
 
 def _figures(pair: Pair, results: Results) -> tuple[float, float]:
@@ -157,9 +159,18 @@ def _figures(pair: Pair, results: Results) -> tuple[float, float]:
 
     truth = results.truth(pair.after[0])
     before, after = (
-        float(worst_over_attacks(EXPECTED, _labels(jobs, results), truth).mean()) for jobs in (pair.before, pair.after)
+        float(worst_over_attacks(EXPECTED, labels, truth).mean())
+        for labels in (_labels(pair.before, results), _after(pair, results))
     )
     return 100 * before, 100 * after
+
+
+def _after(pair: Pair, results: Results) -> list[np.ndarray]:
+    """The labels [M, n] of the second reading. Pooled jobs take the judging draws in turn."""
+    labels = _labels(pair.after, results)
+    if not pair.pooled:
+        return labels
+    return [np.stack([labels[draw % len(labels)][draw] for draw in range(len(labels[0]))])]
 
 
 def _labels(jobs: Sequence[Job], results: Results) -> list[np.ndarray]:
