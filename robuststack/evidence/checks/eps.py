@@ -57,7 +57,12 @@ class Eps(PairCheck):
         jobs = self.jobs(subject)
         if low > allowed:
             return self.says("broken", f"{told}: gradients do not lead out", jobs, figure=low, threshold=allowed)
-        return rising.model_copy(update={"text": f"{rising.text}; {told}", "jobs": self.says("holds", "", jobs).jobs})
+        return rising.model_copy(
+            update={
+                "text": f"{rising.text}; {told}",
+                "jobs": tuple(dict.fromkeys([*rising.jobs, *(job.id for job in jobs)])),
+            }
+        )
 
     def _at_radii(self, subject: Subject) -> list[tuple[float, Job]]:
         """The radii in order, and the images that PGD makes there."""

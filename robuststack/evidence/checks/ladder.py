@@ -48,6 +48,7 @@ class Ladder(PairCheck):
 
     def verdict(self, subject: Subject, results: Results) -> Verdict:
         verdict = super().verdict(subject, results)
+        jobs = dict.fromkeys([*verdict.jobs, *(job.id for job in self._known(subject))])
         known = self._known(subject)
         missing = "; ".join(f"no {rung}: {reason}" for rung, reason in subject.rungs(BAKES).inapplicable.items())
         if not known:
@@ -58,7 +59,7 @@ class Ladder(PairCheck):
             f"{verdict.text}; RA {fixed:.1f} % if the attacker knows the draw, {adaptive:.1f} % if it is secret:"
             f" secrecy is worth {adaptive - fixed:.1f} points"
         )
-        return verdict.model_copy(update={"text": f"{text}; {missing}" if missing else text})
+        return verdict.model_copy(update={"text": f"{text}; {missing}" if missing else text, "jobs": tuple(jobs)})
 
     def _known(self, subject: Subject) -> list[Job]:
         """The very baked draws attacked and judged, if the model's noise can be kept."""

@@ -50,6 +50,8 @@ class Finding:
     second: Fall | None = None
     """On other images, if the first fires and there are enough."""
     others: int = 0
+    confirming: tuple[Job, ...] = ()
+    """The jobs of the second."""
 
     @property
     def stands(self) -> bool:
@@ -101,7 +103,7 @@ class PairCheck(Check):
 
     def judge(self, findings: Sequence[Finding]) -> Verdict:
         """The verdict of what rule 6 says of each pair."""
-        jobs = [job for finding in findings for job in finding.pair.jobs]
+        jobs = [job for finding in findings for job in (*finding.pair.jobs, *finding.confirming)]
         largest = max(findings, key=lambda finding: finding.points)
         figure, threshold = round(largest.points, 2), 100 * FALL
         standing = sorted((finding for finding in findings if finding.stands), key=lambda finding: -finding.points)
@@ -139,7 +141,7 @@ class PairCheck(Check):
             others = subject.others()
             if first.fires and others.count >= ENOUGH_OTHERS:
                 (same,) = (other for other in self.pairs(others) if other.name == pair.name)
-                finding = replace(finding, second=_fall(same, results), others=others.count)
+                finding = replace(finding, second=_fall(same, results), others=others.count, confirming=same.jobs)
             said.append(finding)
         return said
 
