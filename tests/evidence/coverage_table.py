@@ -253,11 +253,11 @@ points.
 
 {images}
 
-**What to learn from it.** Comparisons keep their promise: with two to five seeds hardly more than one in twenty
-pairs of equal methods is told apart. Intervals of a figure do so where seeds vary less than images do, and with
-five seeds. With two seeds that vary by 6 points they hold the true figure about nine times in ten, since two seeds
-cannot tell how much seeds vary; the same holds near 0 and 100 % where seeds vary by 3 points and more. Train three
-seeds at least, and five where the spread is large.
+**What to learn from it.** Comparisons keep their promise: of pairs of equal methods about one in twenty at most is told
+apart, whatever their seeds. Intervals of a figure keep theirs as long as seeds vary by 3 points or less and the figure
+is not near 0 or 100 %. With two seeds that vary by 6 points they hold the true figure nine times in ten, since two
+seeds cannot tell how much seeds vary. Near 0 and 100 % the seeds' figures are skewed, and more images do not help.
+Train three seeds at least, and five if their spread is large.
 
 ## One model
 
