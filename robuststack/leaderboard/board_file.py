@@ -16,6 +16,8 @@ from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import BOARD_SCHEMA, Board, TrainingCurve, board_json
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.ladder_drawing import TITLE as LADDER_TITLE
+from robuststack.leaderboard.ladder_drawing import draw_ladder, ladder_file
 from robuststack.leaderboard.markdown import markdown
 from robuststack.leaderboard.row import Row
 from robuststack.plan.plan import Plan
@@ -124,6 +126,9 @@ def write_board(
     drawings = {file_name(stem, drawing): draw(drawing, rows) for drawing in plan.suite.figures}
     pictures = {name: content for name, content in drawings.items() if content is not None}
     titles = {file_name(stem, drawing): drawing.title for drawing in plan.suite.figures}
+    ladder = draw_ladder(rows)
+    if ladder is not None:
+        pictures[ladder_file(stem)], titles[ladder_file(stem)] = ladder, LADDER_TITLE
     labels_path = board_labels.path_of(json_path)
     board_labels.save(labels_path, per_sample)
     write_text(json_path, board_json(board) + "\n")

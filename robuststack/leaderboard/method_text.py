@@ -28,6 +28,7 @@ RUNG_TEXTS = {
     SURROGATE: "the attacker sees frozen draws of its own, and fresh draws judge; the mean over the frozen draws",
     FROZEN_KNOWN: "the attacker sees the very frozen draw that is deployed, and that draw judges; the mean over the draws",
 }
+GAP_TEXTS = {FROZEN_KNOWN: ", which is what the secrecy of the draw is worth"}
 JSON_FILE = "Job ids, resolved options and per-seed figures stand in the JSON file of the same name."
 
 
@@ -92,6 +93,11 @@ def _rungs(rows: Sequence[Row]) -> Iterator[str]:
     """What the rungs of the ladder are, if there are any, and where one does not apply."""
     asked = {name for row in rows for name in (*row.scores, *row.inapplicable)}
     yield from (f"Protocol `{rung}`: {text}." for rung, text in RUNG_TEXTS.items() if rung in asked)
+    yield from (
+        f"{row.label}: `adaptive` minus `{rung}`, RA worst in points: {gap.text}{GAP_TEXTS.get(rung, '')}."
+        for row in rows
+        for rung, gap in row.gaps.items()
+    )
     missing: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
         for rung, reason in row.inapplicable.items():

@@ -99,6 +99,20 @@ class Scores(Record):
         return self
 
 
+class LadderGap(Record):
+    """Robust accuracy by `adaptive` minus that by another rung of the ladder, worst case, in points, with its 95 %
+    interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """`+2.2 [-0.9, +5.3]`."""
+        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
 class ComponentRecord(Record):
     """A component as jobs write it down."""
 
@@ -272,6 +286,9 @@ class Row(Scores):
     """The same row by other protocols."""
     inapplicable: dict[str, str]
     """Rung of the ladder that the suite asks for -> why this point does not have it."""
+    gaps: dict[str, LadderGap]
+    """Rung of the ladder -> how far robust accuracy by `adaptive` lies above that by the rung. For `frozen_known` that is
+    what the secrecy of the draw is worth; for `off` and `surrogate`, above 0 means that `adaptive` is too weak."""
     n: Count
     """Images."""
     draws: Count

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.leaderboard.figures import Jobs, figures
+from robuststack.leaderboard.ladder import ladder_gaps
 from robuststack.leaderboard.row import CLEAN, Row, RowJobs, RowSeeds, Scores
 from robuststack.leaderboard.row_labels import run_text
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
@@ -53,6 +54,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         "ra": headline.ra,
         "attacks": headline.attacks,
         "protocols": scores,
+        "gaps": ladder_gaps(jobs, lambda job: read_labels(store, job, results[job])),
         "n": first["n"],
         "draws": first["spec"]["draws"],
         "seeds": RowSeeds(

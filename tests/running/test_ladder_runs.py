@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from robuststack.engine.workspace import Workspace
 from robuststack.errors import ModelError
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board_labels import read_labels
+from robuststack.leaderboard.ladder_drawing import draw_ladder
 from robuststack.plan.job import Job
 from robuststack.plan.rejudge import plan_rejudging
 from robuststack.plan.specs import parse_spec
@@ -71,6 +73,30 @@ def test_every_rung_has_its_figures(row):
         assert scores.worst.value == pytest.approx(np.mean(list((scores.worst.seeds or {}).values())), abs=1e-3)
     assert row.protocols["surrogate"].ca == row.protocols["off"].ca == row.ca
     assert set(row.jobs.scores["off"]["FGSM"]) == {"0/0"}
+
+
+def test_the_gaps_are_those_of_the_figures(row):
+    assert list(row.gaps) == ["off", "surrogate", "frozen_known"]
+    for rung, gap in row.gaps.items():
+        # A worst case over one attack is that attack's figure.
+        assert gap.value == pytest.approx(row.worst.value - row.protocols[rung].worst.value, abs=1e-3)
+        assert gap.low <= gap.value <= gap.high
+
+
+def test_a_bar_is_drawn_for_each_rung(row):
+    content = draw_ladder([row, row.model_copy(update={"protocols": {}, "label": "without a ladder"})])
+    assert content is not None
+    texts = [
+        "".join(part.itertext()).strip()
+        for part in ElementTree.fromstring(content).iter()
+        if part.tag.endswith("}text")
+    ]
+    assert {"off", "surrogate", "adaptive", "frozen_known", row.label} <= set(texts)
+    assert "without a ladder" not in texts
+    values = [f"{row.scores[rung].worst.value:.1f}" for rung in ("off", "surrogate", "adaptive", "frozen_known")]
+    assert all(value in texts for value in values)
+    assert draw_ladder([row]) == draw_ladder([row])
+    assert draw_ladder([row.model_copy(update={"protocols": {}})]) is None
 
 
 def test_the_baked_clean_accuracy_is_that_of_models_baked_by_hand(row, folder):

@@ -37,6 +37,31 @@
        ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
   };
 
+  const RUNGS = ["off", "surrogate", "adaptive", "frozen_known"];  // From the attacker who knows least.
+
+  /** Robust accuracy by what the attacker knows, and what each piece of knowledge is worth. Null without a ladder. */
+  const ladder = (board, row, width) => {
+    const scored = { [row.protocol]: row, ...row.protocols };
+    const shown = RUNGS.filter((name) => scored[name]).map((name) => ({ name, ...scored[name].ra.worst }));
+    const missing = Object.entries(row.inapplicable).map(([rung, reason]) => h("p", { class: "note" }, `${rung} does not apply: ${reason}.`));
+    if (!shown.some((one) => one.name !== "adaptive")) return missing.length ? missing : null;
+    const ink = colour(board, row.defense);
+    return [
+      h("div", { class: "charts" },
+        chart("Robust accuracy, worst case, by what the attacker knows (%)", width, {
+          height: 50 + 34 * shown.length, marginLeft: 110, marginRight: 30, marginBottom: 30,
+          x: { domain: [0, 100], label: null, grid: true, ticks: 5 }, y: { domain: shown.map((one) => one.name), label: null, tickSize: 0 },
+          marks: [Plot.barX(shown, { x: "value", y: "name", fill: ink, fillOpacity: 0.55, insetTop: 5, insetBottom: 5, title: (one) => `${one.name} ${figure(one)}` }),
+                  Plot.ruleY(shown, { y: "name", x1: "low", x2: "high", stroke: ink, strokeWidth: 3 })],
+          ariaDescription: shown.map((one) => `${one.name} ${figure(one)}`).join("; "),
+        }),
+        h("div", { class: "panel" }, plainTable("adaptive minus another rung, in points", ["Rung", "Points", "95 %"],
+          Object.entries(row.gaps).map(([rung, gap]) => [rung, fixed(gap.value), `${fixed(gap.low)} to ${fixed(gap.high)}`]), [1, 2]))),
+      h("p", { class: "note" }, "off: the noise is off; surrogate: frozen draws of the attacker's own; adaptive: the distribution; frozen_known: the very draw that is deployed. adaptive minus frozen_known is what the secrecy of the draw is worth. If adaptive lies above off or surrogate, the adaptive attack is too weak."),
+      ...missing,
+    ];
+  };
+
   const seeds = (board, row) => {
     const figures = [["CA", row.ca], ...board.attacks.map((one) => [`RA ${one.label}`, row.ra[one.label]]), ["RA worst", row.ra.worst]].filter(([, one]) => one?.seeds);
     const head = listed({ "training seeds": row.seeds.train.join(", "), "attack seeds": row.seeds.attack.join(", "), images: count(row.n),
@@ -164,6 +189,7 @@
           h("div", { class: "panel" }, robuststack.comparedWith(board, row), h("div", { class: "name" }, "Settings of this defense"),
             h("ul", { class: "settings" }, neighbours.map((one) => h("li", {}, one === row ? h("b", { "aria-current": "page" }, one.site.setting) : h("a", { href: `#/${board.name}/${one.site.id}` }, one.site.setting)))))),
         h("div", { class: "charts" }, accuracies(board, row, width), h("div", { class: "panel" }, h("h2", {}, "Figures"), scores(board, row))),
+        ...[ladder(board, row, width)].filter(Boolean).map((found) => section("Ladder", found)),
         section("Seeds and intervals", seeds(board, row)),
         section("Training curves", training(board, row, width)),
         shown.length ? section("Inside the model", h("div", { class: "charts" }, shown), row.seeds.train.length > 1 && h("p", { class: "note" }, "Means over training seeds.")) : "",

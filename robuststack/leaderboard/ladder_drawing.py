@@ -1,0 +1,48 @@
+"""The ladder drawn: a bar chart for each randomised point."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from robuststack.leaderboard.drawing import SVG_SALT
+from robuststack.leaderboard.ladder import ORDER, rungs
+from robuststack.leaderboard.row import Row
+
+TITLE = "Robust accuracy by what the attacker knows"
+
+
+def ladder_file(suite: str) -> str:
+    """The name of the picture beside a leaderboard."""
+    return f"{suite}.ladder.svg"
+
+
+def draw_ladder(rows: Sequence[Row]) -> bytes | None:
+    """A bar chart for each row that has a ladder, as the content of an SVG file, the same for the same rows; None without
+    one."""
+    import matplotlib.figure
+
+    shown = [row for row in rows if rungs(row)]
+    if not shown:
+        return None
+    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
+        picture = matplotlib.figure.Figure(figsize=(4.8, 0.8 + 1.9 * len(shown)), layout="constrained")
+        picture.suptitle(TITLE)
+        for position, row in enumerate(shown):
+            axes = picture.add_subplot(len(shown), 1, position + 1)
+            found = rungs(row)
+            values = [figure.value for figure in found.values()]
+            spread = [
+                [max(figure.value - figure.low, 0.0) for figure in found.values()],
+                [max(figure.high - figure.value, 0.0) for figure in found.values()],
+            ]
+            bars = axes.barh(list(found), values, xerr=spread, color=[f"C{ORDER.index(rung)}" for rung in found])
+            axes.bar_label(bars, fmt="%.1f", fontsize=7, label_type="center")
+            axes.invert_yaxis()
+            axes.set_xlim(0, 100)
+            axes.set_title(row.label, fontsize=8)
+            axes.spines[["top", "right"]].set_visible(False)
+        picture.axes[-1].set_xlabel("robust accuracy, worst case (%)")
+        buffer = io.BytesIO()
+        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
+    return buffer.getvalue()
