@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,20 +19,25 @@ def avoid_fault(model: nn.Module) -> None:
     In channels-last the gradients of such a convolution are written past the end of memory, and can be wrong (oneDNN's
     `jit_1x1` and `brgconv_strided`, torch 2.15; `tests/memory/search_convolutions.py` shows where). A shortcut of a slim
     network can be as narrow as that. A module that calls the function with a weight of its own, and a program of
-    TorchScript, cannot be seen into: one that could hold such a convolution computes in the default layout throughout.
+    TorchScript, cannot be seen into: a model with one that could hold such a convolution computes in the default layout
+    throughout. In a traced or exported program, the module that holds a weight is not the one that is called.
     """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            if module.kernel_size != (1, 1) or max(module.stride) == 1:
-                continue
-        elif not _opaque(module):
-            continue
-        for parameter in module.parameters():  # Those of parametrisations, too.
-            if parameter.dim() == 4:
-                parameter.data = _in_order(parameter.data)
-        hook = in_order if isinstance(module, nn.Conv2d) else all_in_order
-        if hook not in module._forward_pre_hooks.values():
-            nn.Module.register_forward_pre_hook(module, hook)  # A program of TorchScript hides its own.
+    modules = list(model.modules())
+    opaque = [module for module in modules if not isinstance(module, nn.Conv2d) and _opaque(module)]
+    for module in [model, *opaque] if opaque else []:
+        _lay_out(module, all_in_order)
+    for module in modules:
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and max(module.stride) > 1:
+            _lay_out(module, in_order)
+
+
+def _lay_out(module: nn.Module, hook: Callable[..., object]) -> None:
+    """Its weights in the default layout, and the hook before it."""
+    for parameter in module.parameters():  # Those of parametrisations, too.
+        if parameter.dim() == 4:
+            parameter.data = _in_order(parameter.data)
+    if hook not in module._forward_pre_hooks.values():
+        nn.Module.register_forward_pre_hook(module, hook)  # A program of TorchScript hides its own.
 
 
 def in_order(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:

@@ -109,6 +109,8 @@ def test_what_cannot_be_seen_into_leaves_it_as_a_whole(channels: int, kept: bool
         nn.Sequential(Functional(channels)),
         torch.jit.script(Functional(channels)),
         torch.jit.trace(Functional(channels), images()),
+        # Here the module that holds the weight is never called.
+        torch.fx.symbolic_trace(nn.Sequential(Functional(channels))),
     ):
         RUNTIME.place(model)
         assert model(images()).is_contiguous(memory_format=torch.channels_last) == kept

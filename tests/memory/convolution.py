@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
+from cases import Case, Shape
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,36 +15,63 @@ from robuststack.layers.condition import Condition, View
 from robuststack.layers.folded_layers import FoldedConv2d
 from robuststack.layers.slimmable import SlimConv2d
 
-if TYPE_CHECKING:
-    from search_convolutions import Case
-
 RUNTIME = Runtime(Hardware("cpu", "float32"))
+Layer = nn.Conv2d | nn.ConvTranspose2d
 
 
 class FunctionalConv2d(nn.Module):
     """A convolution of a user who calls the function."""
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: Layer) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
-        self.stride, self.padding, self.dilation, self.groups = (
-            conv.stride, conv.padding, conv.dilation, conv.groups,
-        )  # fmt: skip
+        self.options = {name: getattr(conv, name) for name in ("stride", "padding", "dilation", "groups")}
+        self.function = functional.conv_transpose2d if conv.transposed else functional.conv2d
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return self.function(x, self.weight, self.bias, **self.options)  # type: ignore[no-any-return, operator]
 
 
-def convolution(case: Case, guarded: bool) -> tuple[nn.Module, nn.Module]:
-    """The case's convolution, placed as the host does it or without its guard, and the same in double precision."""
-    wide = 2 if case.path == "slim" else 1
-    groups = wide * case.groups if case.groups > 1 else 1
-    conv = nn.Conv2d(
-        wide * case.inputs, wide * case.outputs, case.kernel, case.stride, case.padding, case.dilation, groups, case.bias
-    )  # fmt: skip
-    if case.precision == "bf16":
-        conv.bfloat16().float()
-    module, exact = _module(case, conv), _module(case, copy.deepcopy(conv).double())
+@dataclass(frozen=True)
+class Exact:
+    """A convolution in double precision: its image, weight and bias, numbers that bf16 has; its result; and the gradients
+    of `<cotangent, result>` for each of the three. No bias is an empty tensor."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    cotangent: Tensor
+    result: Tensor
+    x_gradient: Tensor
+    weight_gradient: Tensor
+    bias_gradient: Tensor
+
+
+def exact(shape: Shape) -> Exact:
+    """The values that the shape's cases have to give."""
+    torch.manual_seed(shape.inputs * 1000 + shape.outputs)
+    conv = _layer(shape, 1).bfloat16().double()
+    x = torch.randn(shape.batch, shape.inputs, *shape.size).bfloat16().double().requires_grad_()
+    result = conv(x)
+    cotangent = torch.randn(result.shape).bfloat16().double()
+    bias = torch.empty(0) if conv.bias is None else conv.bias
+    gradients = torch.autograd.grad(result, [x, *conv.parameters()], cotangent)
+    no_bias = torch.empty(0)
+    return Exact(
+        x.detach(), conv.weight.detach(), bias.detach(), cotangent, result.detach(), *(*gradients, no_bias)[:3]
+    )
+
+
+def convolution(case: Case, right: Exact, guarded: bool) -> nn.Module:
+    """The case's convolution, placed as the host does it or without its guard. Its parameters are the weight and the bias;
+    a slim one uses the part of them that is as large as those of `right`."""
+    layer = _layer(case.shape, 2 if case.path == "slim" else 1)
+    rows, columns = right.weight.shape[:2]
+    with torch.no_grad():
+        layer.weight[:rows, :columns] = right.weight
+        if layer.bias is not None:
+            layer.bias[: len(right.bias)] = right.bias
+    module = _module(case, layer)
     if guarded:
         RUNTIME.place(module)
     else:
@@ -53,23 +80,28 @@ def convolution(case: Case, guarded: bool) -> tuple[nn.Module, nn.Module]:
             for parameter in module.parameters():
                 parameter.data = parameter.data.contiguous()
     if case.path == "folded":
-        for layers in (module, exact):
-            assert isinstance(layers, nn.Sequential)
-            folded = FoldedConv2d(layers[0], layers[1])  # type: ignore[arg-type]
-            folded.fold()
-            # As a folded view does it for the length of a forward pass, with frozen weights.
-            layers[0].__dict__["forward"], layers[1].__dict__["forward"] = folded, nn.Identity()
-            layers.requires_grad_(False)
-    return module, exact
+        assert isinstance(module, nn.Sequential)
+        folded = FoldedConv2d(module[0], module[1])  # type: ignore[arg-type]
+        folded.fold()
+        # As a folded view does it for the length of a forward pass, with frozen weights.
+        module[0].__dict__["forward"], module[1].__dict__["forward"] = folded, nn.Identity()
+        module.requires_grad_(False)
+    return module
 
 
-def _module(case: Case, conv: nn.Conv2d) -> nn.Module:
+def _layer(shape: Shape, wide: int) -> Layer:
+    kind = nn.ConvTranspose2d if shape.transposed else nn.Conv2d
+    return kind(
+        wide * shape.inputs, wide * shape.outputs, shape.kernel, shape.stride, shape.padding, bias=shape.bias,
+        groups=wide * shape.groups if shape.groups > 1 else 1, dilation=shape.dilation,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _module(case: Case, conv: Layer) -> nn.Module:
     if case.path == "slim":
-        condition = Condition("width")
-        return View(SlimConv2d(conv, (0.5, 1.0), condition), {"width": 0.5}).eval()
+        return View(SlimConv2d(conv, (0.5, 1.0), Condition("width")), {"width": 0.5}).eval()  # type: ignore[arg-type]
     if case.path == "folded":
-        norm = nn.BatchNorm2d(conv.out_channels, dtype=conv.weight.dtype)
-        return nn.Sequential(conv, norm).eval()
+        return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels, eps=0.0)).eval()
     if case.path == "functional":
         return FunctionalConv2d(conv).eval()
     if case.path == "scripted":
@@ -77,23 +109,17 @@ def _module(case: Case, conv: nn.Conv2d) -> nn.Module:
     return conv.eval()
 
 
-def images(case: Case) -> Tensor:
-    """The case's images, which want a gradient."""
-    x = torch.randn(case.batch, case.inputs, *case.size)
-    if case.precision == "bf16":
-        x = x.bfloat16().float()
-    if case.layout == "last":
-        x = x.contiguous(memory_format=torch.channels_last)
-    return x.requires_grad_()
+def in_layout(x: Tensor, layout: str) -> Tensor:
+    """A float32 copy in a layout, `default` or `last`."""
+    return x.float().contiguous(memory_format=torch.channels_last if layout == "last" else torch.contiguous_format)
 
 
-@torch.no_grad()
-def warm(case: Case) -> None:
-    """Load what torch loads with the first convolution, once for all the processes that are forked later. No gradient: the
-    threads of a backward pass do not survive a fork."""
-    module, exact = convolution(case, guarded=True)
-    x = torch.zeros(case.batch, case.inputs, *case.size)
-    with torch.autocast("cpu", torch.bfloat16):
-        module(x)
-    exact(x.double())
+def warm(shape: Shape) -> None:
+    """Load what torch loads with the first convolution and the first gradient, once for all the processes that are forked
+    later. No gradient: the threads of a backward pass do not survive a fork."""
+    import torch.fx.experimental.symbolic_shapes
+
+    x = torch.zeros(shape.batch, shape.inputs, *shape.size)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        _layer(shape, 1)(x)
     torch.jit.script(nn.Sequential(nn.Conv2d(1, 1, 1)))

@@ -5,75 +5,83 @@
    not asked for by posix_memalign, as torch and oneDNN do it, are the C library's as ever. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-enum { PAGE = 4096, SMALLEST = 256, LINE = 64, SLOTS = 1 << 16, NOISE = 0xA5 };
+#define REGION ((size_t)1 << 42) /* Addresses, not memory, for all blocks of a process. */
+enum { PAGE = 4096, SMALLEST = 256, LINE = 64, NOISE = 0xA5, KEPT = 2048 };
+enum { NOBODYS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
 
-static struct slot { char *block, *base; size_t length, size; } table[SLOTS]; /* By address, open addressing. */
-static char *const GONE = (char *)1;
-static volatile int lock;
+static char *region; /* NULL if there is none: then no block is watched. */
+static size_t used;
+static size_t *sizes;     /* By page: what was asked for of the block that begins there. */
+static char *idle[KEPT];  /* By how many pages: places of blocks that ended, each with the next one's address at its start. */
+static volatile int lock; /* Of `idle`. */
+static int (*plain_memalign)(void **, size_t, size_t);
+static void (*plain_free)(void *);
+
+__attribute__((constructor)) static void begin(void) {
+    if (plain_free) return;
+    plain_memalign = (int (*)(void **, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
+    plain_free = (void (*)(void *))dlsym(RTLD_NEXT, "free");
+    sizes = mmap(NULL, REGION / PAGE * sizeof *sizes, PROT_READ | PROT_WRITE, NOBODYS, -1, 0);
+    char *all = mmap(NULL, REGION, PROT_NONE, NOBODYS, -1, 0);
+    if (sizes != MAP_FAILED && all != MAP_FAILED) region = all;
+}
 
 static void enter(void) { while (__sync_lock_test_and_set(&lock, 1)); }
 static void leave(void) { __sync_lock_release(&lock); }
 
-static struct slot *find(char *block) { /* Its slot, or none. */
-    unsigned position = ((uintptr_t)block / LINE) * 2654435761u % SLOTS;
-    for (unsigned tried = 0; tried < SLOTS && table[position].block; tried++, position = (position + 1) % SLOTS)
-        if (table[position].block == block) return &table[position];
-    return NULL;
-}
+static size_t rounded(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
 
-static struct slot *take(char *block) { /* A slot for it, or none if all are taken. */
-    unsigned position = ((uintptr_t)block / LINE) * 2654435761u % SLOTS;
-    for (unsigned tried = 0; tried < SLOTS; tried++, position = (position + 1) % SLOTS)
-        if (!table[position].block || table[position].block == GONE) return &table[position];
-    return NULL;
+static char *place(size_t pages) { /* So many pages with one behind them that nobody may touch, or NULL. */
+    char *base = NULL;
+    if (pages < KEPT) {
+        enter();
+        base = idle[pages];
+        if (base) idle[pages] = *(char **)base;
+        leave();
+    }
+    if (base) return base;
+    size_t start = __atomic_fetch_add(&used, (pages + 1) * PAGE, __ATOMIC_RELAXED);
+    if (start + (pages + 1) * PAGE > REGION) return NULL;
+    return mprotect(region + start, pages * PAGE, PROT_READ | PROT_WRITE) ? NULL : region + start;
 }
 
 int posix_memalign(void **result, size_t alignment, size_t size) {
-    static int (*plain)(void **, size_t, size_t);
-    if (!plain) plain = (int (*)(void **, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
-    if (size < SMALLEST || alignment > PAGE) return plain(result, alignment, size);
-    size_t room = (size + LINE - 1) / LINE * LINE;
-    if (alignment > LINE) room = (size + alignment - 1) / alignment * alignment;
-    size_t body = (room + PAGE - 1) / PAGE * PAGE;
-    char *base = mmap(NULL, body + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) return plain(result, alignment, size); /* Out of mappings: unwatched. */
-    mprotect(base + body, PAGE, PROT_NONE);
-    char *block = base + body - room;
+    if (!plain_memalign) begin(); /* Another library's constructor came first. */
+    if (!region || size < SMALLEST || alignment > PAGE) return plain_memalign(result, alignment, size);
+    size_t room = rounded(size, alignment > LINE ? alignment : LINE), pages = (room + PAGE - 1) / PAGE;
+    char *base = place(pages);
+    if (!base) return plain_memalign(result, alignment, size); /* Out of places or mappings: unwatched. */
+    char *block = base + pages * PAGE - room;
     memset(block, NOISE, room);
-    enter();
-    struct slot *slot = take(block);
-    if (slot) *slot = (struct slot){block, base, body + PAGE, size};
-    leave();
-    if (!slot) {
-        munmap(base, body + PAGE);
-        return plain(result, alignment, size);
-    }
+    sizes[(block - region) / PAGE] = size;
     *result = block;
     return 0;
 }
 
-void free(void *block) {
-    static void (*plain)(void *);
-    if (!plain) plain = (void (*)(void *))dlsym(RTLD_NEXT, "free");
-    if (!block) return;
-    enter();
-    struct slot *slot = find(block);
-    struct slot ended = slot ? *slot : (struct slot){0};
-    if (slot) slot->block = GONE;
-    leave();
-    if (!slot) {
-        plain(block);
+void free(void *pointer) {
+    char *block = pointer;
+    if (!region || block < region || block >= region + REGION) {
+        if (!plain_free) begin();
+        plain_free(block);
         return;
     }
+    size_t size = sizes[(block - region) / PAGE];
+    char *base = region + (block - region) / PAGE * PAGE;
+    size_t pages = (block - base + size + PAGE - 1) / PAGE;
     /* The few bytes between the block's end and the page. */
-    for (char *byte = ended.block + ended.size; byte < ended.base + ended.length - PAGE; byte++)
+    for (char *byte = block + size; byte < base + pages * PAGE; byte++)
         if (*(unsigned char *)byte != NOISE) abort();
-    munmap(ended.base, ended.length);
+    if (pages >= KEPT) {
+        mmap(base, pages * PAGE, PROT_NONE, NOBODYS | MAP_FIXED, -1, 0);
+        return;
+    }
+    enter();
+    *(char **)base = idle[pages];
+    idle[pages] = base;
+    leave();
 }

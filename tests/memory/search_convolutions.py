@@ -11,67 +11,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from checked import environment, instruction_sets, watched
+from cases import Case, Shape, all_cases, placed
+from checked import UNLIMITED, environment, instruction_sets, watched
+from forks import Task, ended
 
-BATCH = 32
-STEPS = ("forward", "input gradient", "weight gradient", "both gradients")
+if TYPE_CHECKING:
+    import torch
+    from convolution import Exact
+
+BATCH = 64
+STEPS = ("forward", "input gradient", "weight gradient")
 TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-5}
 """How far a value may be off, relative to the largest one of its tensor."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A convolution, and the layouts of what it gets.
-
-    `layout`, `weight_layout` and `gradient_layout`: `default` or `last`. `path`: `plain`, `slim` (the first half of the
-    weights of a layer that is twice as wide), `folded` (with a batch norm merged into it), `functional` (a module that
-    calls the function), or `scripted`.
-    """
-
-    inputs: int
-    outputs: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-    batch: int
-    size: tuple[int, int]
-    layout: str
-    weight_layout: str
-    gradient_layout: str
-    precision: str
-    path: str
-    bias: bool
-
-    @property
-    def kind(self) -> str:
-        """What it is called in the table."""
-        sort = "depthwise" if 1 < self.groups == self.inputs else "grouped" if self.groups > 1 else "plain"
-        window = "1 x 1" if self.kernel == (1, 1) else "wider"
-        step = "stride 1" if max(self.stride) == 1 else "strided"
-        return f"{sort}, {window}, {step}, {self.precision}"
-
-    @property
-    def valid(self) -> bool:
-        """Whether there is such a convolution."""
-        spans = zip(self.size, self.padding, self.dilation, self.kernel, strict=True)
-        whole = all(size + 2 * padding > dilation * (kernel - 1) for size, padding, dilation, kernel in spans)
-        sliced = self.path != "slim" or self.groups in (1, self.inputs)
-        work = self.batch * self.size[0] * self.size[1] * self.outputs * (self.inputs // self.groups)
-        # Double precision is slow, and large images are for the convolutions whose memory is laid out by pages.
-        quick = work * self.kernel[0] * self.kernel[1] / (self.stride[0] * self.stride[1]) < 5e6
-        return quick and whole and sliced and self.inputs % self.groups == 0 == self.outputs % self.groups
 
 
 @dataclass(frozen=True)
@@ -82,119 +44,73 @@ class Fault:
     step: str
     how: str
 
-
-def lattice(full: bool) -> Iterator[Case]:
-    """Each number of channels, in the convolutions that networks have; the fault shows on large images."""
-    for inputs in range(1, 41 if full else 18):
-        for kernel in (1, 3) if full else (1,):
-            for stride in (1, 2) if full else (2,):
-                for size in ((7, 9), (96, 96)) if full else ((96, 96),):
-                    for precision in ("float32", "bf16"):
-                        yield Case(
-                            inputs, 8, (kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1), 1, 4, size,
-                            "last", "last", "last", precision, "plain", False,
-                        )  # fmt: skip
+    @classmethod
+    def read(cls, line: str) -> tuple[str, Fault]:
+        """The instruction set and the fault of a line that a worker wrote."""
+        fields = json.loads(line)
+        case = fields["case"]
+        shape = {key: tuple(value) if isinstance(value, list) else value for key, value in case["shape"].items()}
+        return fields["instruction_set"], cls(Case(**case | {"shape": Shape(**shape)}), fields["step"], fields["how"])
 
 
-def drawn(count: int, seed: int) -> Iterator[Case]:
-    """Convolutions drawn at random from all there are, half of them strided 1 x 1."""
-    source = random.Random(seed)
-    found = 0
-    while found < count:
-        inputs = source.randint(1, 40)
-        pointwise = source.random() < 0.5
-        kernel = (
-            (1, 1) if pointwise else source.choice([(1, 1), (1, 3), (3, 1), (2, 2), (3, 3), (3, 3), (5, 5), (7, 7)])
-        )
-        groups = source.choice([1, 1, 1, inputs, source.choice([d for d in range(1, 41) if inputs % d == 0])])
-        case = Case(
-            inputs,
-            source.choice([groups, 2 * groups, groups * source.randint(1, max(1, 40 // groups))]),
-            kernel,
-            source.choice([(4, 4) if pointwise else (1, 1), (2, 2), (3, 3), (1, 2), (2, 1)]),
-            source.choice([(0, 0), (0, 0), (kernel[0] // 2, kernel[1] // 2), (1, 1)]),
-            source.choice([(1, 1), (1, 1), (2, 2), (3, 3), (1, 2)]),
-            groups,
-            source.choice([1, 2, 4, 5]),
-            source.choice([(source.randint(1, 40), source.randint(1, 40)), (32, 32), (96, 96), (17, 64)]),
-            source.choice(["last", "last", "default"]),
-            source.choice(["last", "last", "default"]),
-            source.choice(["last", "default"]),
-            source.choice(["float32", "float32", "bf16"]),
-            source.choice(["plain", "plain", "slim", "folded", "functional", "scripted"]),
-            source.random() < 0.5,
-        )  # fmt: skip
-        if case.valid:
-            found += 1
-            yield case
-
-
-def all_cases(full: bool, count: int | None, seed: int) -> list[Case]:
-    """The lattice and the draws, of which the full search has more."""
-    return [*lattice(full), *drawn(count if count is not None else 1500 if full else 200, seed)]
-
-
-def run(case: Case, guarded: bool, tell: int) -> list[tuple[str, str]]:
+def run(case: Case, right: Exact, guarded: bool, tell: int) -> list[tuple[str, str]]:
     """The steps of a case that give wrong values, and how far they are off. Writes each step to `tell` before it."""
     import torch
-    from convolution import convolution, images
+    from convolution import convolution, in_layout
 
-    torch.manual_seed(case.inputs * 1000 + case.outputs)
-    module, exact = convolution(case, guarded)
-    x = images(case)
-    wide = x.detach().double().requires_grad_()
-    expected = exact(wide)
-    weights, exact_weights = (
-        [p for p in module.parameters() if p.requires_grad],
-        [p for p in exact.parameters() if p.requires_grad],
-    )
-    cotangent = torch.randn(expected.shape)
-    if case.precision == "bf16":
-        cotangent = cotangent.bfloat16().float()
-    if case.gradient_layout == "last":
-        cotangent = cotangent.contiguous(memory_format=torch.channels_last)
+    torch.set_num_threads(case.threads)
     wrong: list[tuple[str, str]] = []
-
-    def compare(step: str, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> None:
-        for mine, right in zip(ours, theirs, strict=True):
-            off = float(
-                (mine.detach().double() - right.detach()).abs().max() / right.detach().abs().max().clamp_min(1e-12)
-            )
-            if not off <= TOLERANCE[case.precision]:
-                wrong.append((step, f"wrong by {off:.2g}"))
 
     def begin(step: str) -> None:
         os.write(tell, f"{STEPS.index(step)}".encode())
 
+    def compare(step: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+        part = ours.detach()[tuple(slice(size) for size in theirs.shape)]
+        off = float((part.double() - theirs).abs().max() / theirs.abs().max().clamp_min(1e-12))
+        # What a slim layer does not use gets no gradient.
+        rest = ours.numel() > part.numel() and bool(ours.count_nonzero() > part.count_nonzero())
+        if rest or not off <= TOLERANCE[case.precision]:
+            wrong.append((step, f"wrong by {off:.2g}"))
+
+    module = convolution(case, right, guarded)
+    x = in_layout(right.x, case.layout).requires_grad_()
+    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
     begin("forward")
     with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bf16"):
         result = module(x)
-    compare("forward", [result], [expected])
-    cotangent = cotangent.to(result.dtype)
-    for step, asked, right in (
-        ("input gradient", [x], [wide]),
-        ("weight gradient", weights, exact_weights),
-        ("both gradients", [x, *weights], [wide, *exact_weights]),
+    compare("forward", result, right.result)
+    cotangent = in_layout(right.cotangent, case.gradient_layout).to(result.dtype)
+    for step, asked, theirs in (
+        ("input gradient", [x], [right.x_gradient]),
+        ("weight gradient", weights, [right.weight_gradient, right.bias_gradient]),
     ):
         if not asked:
             continue  # The weights are frozen.
         begin(step)
-        ours = torch.autograd.grad(result, asked, cotangent, retain_graph=True)
-        compare(step, ours, torch.autograd.grad(expected, right, cotangent.double(), retain_graph=True))
-        del ours
+        for gradient, expected in zip(
+            torch.autograd.grad(result, asked, cotangent, retain_graph=True), theirs, strict=False
+        ):
+            compare(step, gradient, expected)
     return wrong
 
 
 def batch(cases: Sequence[Case], guarded: bool) -> tuple[list[Fault], int | None, str, str]:
     """Run cases in a forked process: the wrong ones, and if it died the number of the case, the step, and how."""
+    from convolution import exact
+
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # The allocator's last words.
-        for case in cases:
-            wrong = run(case, guarded, writing)
-            os.write(writing, (json.dumps(wrong) + "\n").encode())
+        for shape, ways in groupby(cases, key=lambda case: case.shape):
+            right = exact(shape)
+            for case in ways:
+                try:
+                    wrong = run(case, right, guarded, writing)
+                except Exception as error:
+                    wrong = [("any step", f"raised {error!r}")]
+                os.write(writing, (json.dumps(wrong) + "\n").encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
@@ -244,16 +160,16 @@ def table(faults: Sequence[tuple[str, Fault]]) -> str:
     """The faults by instruction set and kind: how many died and were wrong, and their numbers of channels."""
     rows: dict[tuple[str, str, str, str, str], list[Case]] = {}
     for instruction_set, fault in faults:
-        how = "wrong value" if fault.how.startswith("wrong") else "crash"
-        layout = fault.case.layout, fault.case.weight_layout
-        last = "channels-last" if "last" in layout else "default"
-        rows.setdefault((instruction_set, fault.case.kind, last, fault.step, how), []).append(fault.case)
+        how = fault.how.partition(" ")[0] if fault.how.startswith(("wrong", "raised")) else "crash"
+        layout = "channels-last" if "last" in (fault.case.layout, fault.case.weight_layout) else "default"
+        kind = f"{fault.case.shape.kind}, {fault.case.precision}"
+        rows.setdefault((instruction_set, kind, layout, fault.step, how), []).append(fault.case)
     lines = [
-        "| instructions | convolution | layout | step | fault | cases | channels in | ways in |",
+        "| instructions | convolution | layout | step | fault | cases | channels in a group | ways in |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for key, cases in sorted(rows.items()):
-        channels = sorted({case.inputs // case.groups for case in cases})
+        channels = sorted({case.shape.inputs // case.shape.groups for case in cases})
         paths = ", ".join(f"{path} {count}" for path, count in Counter(case.path for case in cases).most_common())
         lines.append(f"| {' | '.join(key)} | {len(cases)} | {ranges(channels)} | {paths} |")
     return "\n".join(lines)
@@ -270,32 +186,33 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{first}-{last}" if first < last else f"{first}" for first, last in parts)
 
 
-def searched(instruction_set: str, arguments: argparse.Namespace) -> tuple[list[Fault], str]:
-    """The search in a process of its own, on one instruction set: the faults, and what the process said if it failed."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--worker", "--seed", str(arguments.seed)]
-    command += ["--full"] if arguments.full else []
-    command += ["--unguarded"] if arguments.unguarded else []
-    command += ["--count", str(arguments.count)] if arguments.count is not None else []
-    done = subprocess.run(
-        command,
-        env=environment(instruction_set, pages=not arguments.glibc),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        return [], done.stderr or f"exit code {done.returncode}"
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    pairs = {"kernel", "stride", "padding", "dilation", "size"}
-    cases = [
-        Case(**{key: tuple(value) if key in pairs else value for key, value in line["case"].items()}) for line in lines
+def searched(instruction_set: str, cases: Sequence[Case], guarded: bool) -> None:
+    """Print what is at fault among the cases, in a process that is limited to the instruction set."""
+    from convolution import warm
+
+    warm(cases[0].shape)
+    for fault in search(cases, guarded):
+        print(json.dumps({"instruction_set": instruction_set, **asdict(fault)}), flush=True)
+
+
+def worked(arguments: argparse.Namespace, cases: Sequence[Case]) -> int:
+    """The search in a process of its own, whose allocator is watched."""
+    import convolution  # noqa: F401  # Loads torch, once for all that are forked.
+
+    tasks = [
+        Task("search", name, partial(searched, name, cases, not arguments.unguarded))
+        for name in arguments.isa or instruction_sets()
     ]
-    return [Fault(case, line["step"], line["how"]) for case, line in zip(cases, lines, strict=True)], ""
+    codes = []
+    for task in ended(tasks, arguments.processes):
+        print(task, file=sys.stderr, flush=True)
+        codes.append(task.code)
+    return int(any(codes))
 
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="2,140 cases instead of 234")
+    parser.add_argument("--full", action="store_true", help="some 7,000 cases instead of 234")
     parser.add_argument("--unguarded", action="store_true", help="as torch computes them by itself")
     parser.add_argument("--count", type=int, help="how many cases are drawn beside the lattice")
     parser.add_argument("--seed", type=int, default=0)
@@ -306,32 +223,29 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="print each case at fault, too")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    given = sys.argv[1:] if given is None else given
     arguments = parser.parse_args(given)
     cases = all_cases(arguments.full, arguments.count, arguments.seed)
+    if not arguments.unguarded:
+        cases = list(dict.fromkeys(placed(case) for case in cases))
     if arguments.worker:
-        from convolution import warm
-
-        warm(cases[0])
-
-        for fault in search(cases, not arguments.unguarded):
-            print(json.dumps(asdict(fault)), flush=True)
-        return 0
+        return worked(arguments, cases)
     if not watched(pages=not arguments.glibc):
         print("this system's C library does not watch over memory: only wrong values and hard crashes are seen")
     sets = arguments.isa or instruction_sets()
-    with ThreadPoolExecutor(arguments.processes) as pool:
-        results = list(pool.map(lambda name: searched(name, arguments), sets))
-    found = [(name, fault) for name, (faults, _) in zip(sets, results, strict=True) for fault in faults]
-    failed = [(name, said) for name, (_, said) in zip(sets, results, strict=True) if said]
-    for name, said in failed:
-        print(f"{name}: the search itself failed: {said}", file=sys.stderr)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve()), *given, "--worker"],
+        env=environment(UNLIMITED, pages=not arguments.glibc), stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    faults = [Fault.read(line) for line in done.stdout.splitlines()]
     if arguments.list:
-        for name, fault in found:
+        for name, fault in faults:
             print(name, fault.step, fault.how, fault.case)
-    if found:
-        print(table(found))
-    print(f"{len(cases)} cases on each of {', '.join(sets)}: {len({(name, f.case) for name, f in found})} at fault")
-    return 1 if found or failed else 0
+    if faults:
+        print(table(faults))
+    at_fault = len({(name, fault.case) for name, fault in faults})
+    print(f"{len(cases)} cases on each of {', '.join(sets)}: {at_fault} at fault")
+    return 1 if faults or done.returncode else 0
 
 
 if __name__ == "__main__":

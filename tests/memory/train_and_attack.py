@@ -1,72 +1,142 @@
-"""Every defense and network trained for three steps and attacked, in this process.
+"""Every defense and network trained for three steps and attacked, on each instruction set that the processor has.
 
-    train_and_attack.py [--unguarded] [PART ...]
-
-The parts are `large` (a slim network with narrow shortcuts on large images, where the fault of torch shows), `defenses` and
-`networks`; all of them unless some are named.
+The parts are `slim` (a defense whose narrow shortcuts see images as large as the fault of torch needs), `defenses` (each on
+one small network) and `networks` (each undefended); all of them unless some are named. This process loads what all need,
+makes the plans and computes nothing; it is started with the variables of `checked.environment`.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
 import tempfile
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import robuststack as rs
-from robuststack.engine import runtime
+from checked import instruction_sets
+from forks import Task, ended
+
+from robuststack.errors import JobFailed
+from robuststack.hardware import Hardware
+from robuststack.paths import data_folder
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
+from robuststack.running.executors.local import LocalExecutor
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
 
 SUITE = """
 name: {name}
 precision: {precision}
 device: cpu
 threads: 1
-datasets: {{name: tradeoff, options: {{images: 27, test_images: 10, size: {size}, classes: 3}}}}
+datasets: {{name: tradeoff, options: {{images: 13, test_images: 10, size: {size}, classes: 3}}}}
 architectures: [{networks}]
-train: {{epochs: 1, batch_size: 8, attack: {{name: pgd, options: {{steps: 2, step: relative}}}}}}
+train: {{epochs: 1, batch_size: 4, attack: {{name: pgd, options: {{steps: 1, step: relative}}}}}}
 defenses: [{defenses}]
 attacks: [{{name: pgd, options: {{steps: 2}}}}]
-evaluate: {{block: 8, draws: 2, keep_images: false, points: ends}}
-measure: {{latency: false}}
+evaluate: {{block: 2, limit: 2, draws: 2, keep_images: false, points: ends}}
 """
-# Half the width of a slim one is 12 channels, which the shortcuts of its second stage get.
+# Half the width of a slim one is 12 channels, which the shortcuts of its second stage get; a quarter is 6.
 NARROW = "{name: wrn-10-1, options: {width: 24}}"
-LIBRARIES = "'torchvision:resnet18'"
+SLIM = "{name: floats, options: {widths: [0.25, 0.5, 1.0]}}"
 
 
-def suites(registry: Registry) -> list[tuple[str, str, int, str, str]]:
-    """Name, precision, size of the images, networks and defenses of what is run: every defense, and every network."""
+@dataclass(frozen=True)
+class Part:
+    """A suite of which every model is trained and attacked, on images of `size` x `size`."""
+
+    name: str
+    networks: str
+    defenses: str
+    size: int
+    precision: str = "float32"
+
+    def plan(self, registry: Registry) -> Plan:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "suite.yaml")
+            path.write_text(
+                SUITE.format(
+                    name=self.name,
+                    precision=self.precision,
+                    size=self.size,
+                    networks=self.networks,
+                    defenses=self.defenses,
+                )
+            )
+            return make_plan(load_suite(path), registry, Hardware("cpu", self.precision, threads=1))
+
+
+def parts(registry: Registry) -> list[Part]:
+    """Every defense and every network, and what is run on larger images."""
     single = (name for name in registry.names("defense") if ":" not in name)
     defenses = [name for name in single if registry.create("defense", name).trains]
     networks = [name for name in registry.names("architecture") if ":" not in name and "-" not in name]
-    narrow = ", ".join(f"{{name: {name}, options: {{width: 12}}}}" for name in networks)
+    narrow = ", ".join(f"{{name: {name}, options: {{width: 4}}}}" for name in networks)
     return [
-        ("large", "float32", 96, NARROW, "floats"),
-        ("defenses", "float32", 8, NARROW, ", ".join(defenses)),
-        ("networks", "float32", 8, f"{narrow}, {LIBRARIES}", "none"),
+        Part("slim", NARROW, SLIM, 96),
+        Part("defenses", "{name: wrn-10-1, options: {width: 8}}", ", ".join(defenses), 8),
+        Part("networks", narrow, "none", 8),
     ]
 
 
-def main() -> int:
-    if "--unguarded" in sys.argv:
+def load_all() -> None:
+    """Import what the first gradient, the first optimizer and the first job import, in seconds."""
+    for name in ("torch._dynamo", "torch.fx.experimental.symbolic_shapes", "robuststack.engine.jobs"):
+        importlib.import_module(name)
+
+
+def work(plan: Plan, registry: Registry, guarded: bool) -> None:
+    """The train and attack jobs of a plan, in this process.
+
+    Raises:
+        JobFailed: one of them failed.
+    """
+    from robuststack.engine import runtime
+
+    if not guarded:
         runtime.avoid_fault = lambda model: None
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalExecutor(registry, Store(Path(folder, "store")), data_folder(), plan.hardware) as executor,
+    ):
+        for job in plan.jobs:
+            if job.kind in ("train", "attack"):
+                executor.start(job)
+                _, result = executor.finished(lambda event, **facts: None)
+                if isinstance(result, JobFailed):
+                    raise JobFailed(f"{job.label}: {result}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--planted", action="store_true", help="`slim` once more, without the guard")
+    parser.add_argument("--isa", action="append", help="only this instruction set; repeatable")
+    parser.add_argument("--processes", type=int, default=1, help="parts at a time")
+    arguments = parser.parse_args()
     registry = Registry()
-    wanted = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    for name, precision, size, networks, defenses in suites(registry):
-        if wanted and name not in wanted:
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, "suite.yaml")
-            path.write_text(
-                SUITE.format(name=name, precision=precision, size=size, networks=networks, defenses=defenses)
-            )
-            result = rs.run(path, store=Path(scratch, "store"), leaderboard=None, device="cpu", registry=registry)
-        for label, reason in result.failed.items():
-            print(f"{label}: {reason}", file=sys.stderr)
-        if result.failed:
-            return 1
-        print(f"{name}: {len(result.plan.jobs)} jobs", flush=True)
-    return 0
+    plans = [
+        (part.name, part.plan(registry), True)
+        for part in parts(registry)
+        if part.name in arguments.parts or not arguments.parts
+    ]
+    if arguments.planted:
+        plans.append(("planted", parts(registry)[0].plan(registry), False))
+    load_all()
+    tasks = [
+        Task(name, instruction_set, partial(work, plan, registry, guarded))
+        for instruction_set in arguments.isa or instruction_sets()
+        for name, plan, guarded in plans
+    ]
+    codes = []
+    for task in ended(tasks, arguments.processes):
+        print(task, flush=True)
+        codes.append(task.code)
+    return int(any(codes))
 
 
 if __name__ == "__main__":
