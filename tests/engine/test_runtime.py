@@ -74,6 +74,7 @@ def test_a_stream_is_a_function_of_its_name_and_leaves_the_default_generator_alo
 def test_the_generators_of_all_cards_in_use_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     fork = torch.random.fork_rng
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: (seen.append(devices), fork(devices=[]))[1])

@@ -24,7 +24,7 @@ def test_a_write_past_the_end_is_seen_where_the_system_can_see_it() -> None:
 
 
 def test_convolutions_as_the_host_places_them() -> None:
-    command = [sys.executable, str(HERE / "search_convolutions.py"), "--count", "40", "--processes", "2"]
+    command = [sys.executable, str(HERE / "search_convolutions.py"), "--count", "10", "--processes", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
