@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.evidence.checks.catalogue import chosen
+from robuststack.evidence.readings import Reading
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, CheckQuestion, write_audit
 from robuststack.leaderboard.audit_table import audit_table
@@ -415,7 +416,7 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
 
 @overload
 def compare(
-    first: Row, second: Row, /, *, protocol: str | None = None, attack: str | None = None,
+    first: Row, second: Row, /, *, protocol: str | None = None, attack: str | None = None, reading: str = "expected",
     labels: Mapping[str, Labels] | None = None, store: str | Path = STORE,
 ) -> RowComparison: ...  # fmt: skip
 
@@ -423,7 +424,8 @@ def compare(
 @overload
 def compare(
     board: Board | Result | str | Path, first: Row | str, second: Row | str, /, *, protocol: str | None = None,
-    attack: str | None = None, labels: Mapping[str, Labels] | None = None, store: str | Path = STORE,
+    attack: str | None = None, reading: str = "expected", labels: Mapping[str, Labels] | None = None,
+    store: str | Path = STORE,
 ) -> RowComparison: ...  # fmt: skip
 
 
@@ -431,6 +433,7 @@ def compare(
     *given: Board | Result | Row | str | Path,
     protocol: str | None = None,
     attack: str | None = None,
+    reading: str = "expected",
     labels: Mapping[str, Labels] | None = None,
     store: str | Path = STORE,
 ) -> RowComparison:
@@ -441,6 +444,7 @@ def compare(
     of it: labels, or words that no other label has together. Both defenses' whole curves are compared too.
     `compare(row, row)` takes two rows of a run, whose labels are read from `store`. `labels` are used in place of
     either. `protocol` is that of the headline unless it is given; with an `attack` the question is that attack alone.
+    `reading` is how judging draws are read: `expected`, `majority 5` or `any 10`.
 
     Raises:
         RobustStackError: the rows are of other images, threat models, protocols or attacks, or their labels are missing.
@@ -449,15 +453,16 @@ def compare(
     if len(given) not in (2, 3):
         raise RobustStackError(usage)
     *boards, first, second = given
+    asked = Reading.parse(reading)
     if boards:
         labelled = _labelled(boards[0], labels)
         names = tuple(row.label if isinstance(row, Row) else str(row) for row in (first, second))
-        pair = sources(labelled, labelled, (names[0], names[1]))
+        pair = sources(labelled, labelled, (names[0], names[1]), asked)
     else:
         if not isinstance(first, Row) or not isinstance(second, Row):
             raise RobustStackError(usage)
         kept = board_labels.collect([first, second], Store(store, create=False)) if labels is None else labels
-        reader = RowReader(kept)
+        reader = RowReader(kept, asked)
         pair = RowSource(first, [first], reader), RowSource(second, [second], reader)
     return compare_rows(*pair, protocol=protocol, attack=attack)
 

@@ -14,6 +14,7 @@ from robuststack.errors import RobustStackError
 from robuststack.paths import LEADERBOARD, expanded
 
 if TYPE_CHECKING:
+    from robuststack.evidence.readings import Reading
     from robuststack.evidence.redrawn_front import FrontPair, Gap
     from robuststack.leaderboard.comparison import RowComparison
     from robuststack.leaderboard.difference import Difference
@@ -31,12 +32,15 @@ COLUMNS = ["figure", "difference", "p", "verdict", "about"]
     "--protocol", metavar="NAME", help="Of two rows, the figures by this protocol.  [default: the headline's]"
 )
 @click.option("--attack", metavar="LABEL", help="Of two rows, robust accuracy against this attack alone, or `worst`.")
+@click.option("--reading", default="expected", show_default=True, metavar="READING",
+              help="How the judging draws are read: `expected`, `majority R` (a vote of R draws) or `any N` (robust only if"
+              " all of N tries are right).")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Of two leaderboards, print also the undecided figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie.")
 def command(
     board: str, other: str | None, rows: tuple[str, str] | None, protocol: str | None, attack: str | None,
-    everything: bool, as_json: bool, leaderboard: str,
+    reading: str, everything: bool, as_json: bool, leaderboard: str,
 ) -> None:  # fmt: skip
     """Compare two rows of BOARD (--rows A B), a row of BOARD with one of OTHER, or the whole leaderboard OTHER, the new
     one, with BOARD, the old one. Each is a JSON file, a suite's name, or REVISION:FILE as git has it there.
@@ -45,15 +49,17 @@ def command(
     training seed tells of its model and not of its method. Figures that are asked together are corrected for it (Holm).
     Without labels beside the leaderboards there is an interval, and no verdict.
     """
+    from robuststack.evidence.readings import Reading
+
     if rows:
-        _rows(board, other or board, rows, protocol, attack, as_json, leaderboard)
+        _rows(board, other or board, rows, protocol, attack, Reading.parse(reading), as_json, leaderboard)
         return
     for name, value in (("--protocol", protocol), ("--attack", attack)):
         if value is not None:
             raise RobustStackError(f"{name} is for two rows: name them with --rows A B")
     if other is None:
         raise RobustStackError("compare needs two leaderboards, or two rows of one: --rows A B")
-    _boards(board, other, everything, as_json, leaderboard)
+    _boards(board, other, Reading.parse(reading), everything, as_json, leaderboard)
 
 
 def _rows(
@@ -62,6 +68,7 @@ def _rows(
     rows: tuple[str, str],
     protocol: str | None,
     attack: str | None,
+    reading: Reading,
     as_json: bool,
     leaderboard: str,
 ) -> None:
@@ -71,7 +78,7 @@ def _rows(
     folder = expanded(leaderboard)
     opened = [open_board(name, folder) for name in dict.fromkeys((board, other))]
     labelled = [(each.rows, labels) for each, labels in opened]
-    result = compare_rows(*sources(labelled[0], labelled[-1], rows), protocol=protocol, attack=attack)
+    result = compare_rows(*sources(labelled[0], labelled[-1], rows, reading), protocol=protocol, attack=attack)
     click.echo(json.dumps(asdict(result), indent=1) if as_json else _rows_text(result))
 
 
@@ -116,13 +123,13 @@ def _p(difference: Difference) -> str:
     return "-" if difference.p is None else f"{difference.p:.2g}"
 
 
-def _boards(old: str, new: str, everything: bool, as_json: bool, leaderboard: str) -> None:
+def _boards(old: str, new: str, reading: Reading, everything: bool, as_json: bool, leaderboard: str) -> None:
     from robuststack.leaderboard.board_comparison import compare_boards
     from robuststack.leaderboard.board_lookup import open_board
 
     folder = expanded(leaderboard)
     (before, before_labels), (after, after_labels) = open_board(old, folder), open_board(new, folder)
-    result = compare_boards(before, after, before_labels, after_labels)
+    result = compare_boards(before, after, before_labels, after_labels, reading)
     if as_json:
         click.echo(json.dumps(asdict(result), indent=1))
         return

@@ -21,6 +21,10 @@ Counts = tuple[int, tuple[int, ...]]
 """How often an image's draws named its true class, and how often each wrong class that they named, sorted."""
 
 
+class UnknownReading(RobustStackError, ValueError):
+    """A text that names no reading."""
+
+
 class TooFewDraws(RobustStackError):
     """A reading of more draws than were kept."""
 
@@ -38,7 +42,26 @@ class Reading:
     size: int = field(default=1)
 
     def __str__(self) -> str:
-        return {"expected": "expected", "majority": f"majority of {self.size}", "any": f"any of {self.size}"}[self.kind]
+        return self.kind if self.kind == "expected" else f"{self.kind} {self.size}"
+
+    @classmethod
+    def parse(cls, text: str) -> Reading:
+        """`expected`, `majority 5` or `any 10`: what suites, commands and rows call a reading.
+
+        Raises:
+            UnknownReading: it is none of them.
+        """
+        kind, _, size = " ".join(text.split()).partition(" ")
+        if kind == "expected" and not size:
+            return cls()
+        if kind not in ("majority", "any") or not size.isascii() or not size.isdigit() or int(size) < 1:
+            raise UnknownReading(f"{text!r} is no reading; write expected, majority R or any N, such as 'majority 5'")
+        return cls("majority" if kind == "majority" else "any", int(size))
+
+    @property
+    def draws_wanted(self) -> int:
+        """How many judging draws would do, with room for an interval."""
+        return default_draws([self])
 
     def check(self, draws: int) -> None:
         """Refuse a reading of more draws than there are.
@@ -47,8 +70,8 @@ class Reading:
             TooFewDraws: with the number of draws that would do.
         """
         if self.size > draws:
-            wanted = f"set evaluate.draws to {4 * self.size}"
-            raise TooFewDraws(f"{self} needs {self.size} judging draws, {draws} were kept; {wanted}")
+            wanted = f"set evaluate.draws to {self.draws_wanted}"
+            raise TooFewDraws(f"{self} needs {self.size} judging draws, not {draws}; {wanted}")
 
     def has_interval(self, draws: int) -> bool:
         """Whether `draws` kept draws are enough for an interval: twice as many as the reading takes."""
@@ -115,16 +138,20 @@ IMAGES_AT_A_TIME = 4096
 def class_counts(labels: np.ndarray, truth: np.ndarray) -> tuple[list[Counts], np.ndarray, np.ndarray]:
     """The distinct counts, which of them each image has [n], and how many draws named the class of each draw [M, n]."""
     draws, n = labels.shape
-    sizes = np.empty((draws, n), dtype=np.int64)
+    sizes = np.empty((draws, n), dtype=np.int16)
     for start in range(0, n, IMAGES_AT_A_TIME):
         block = labels[:, start : start + IMAGES_AT_A_TIME]
         for draw in range(draws):
-            sizes[draw, start : start + IMAGES_AT_A_TIME] = (block == block[draw]).sum(0)
-    right = labels == truth
-    # A class that s draws named stands s times in the sorted sizes of the wrong draws: they tell the counts whole.
-    keys = np.concatenate([right.sum(0)[None], np.sort(np.where(right, 0, sizes), axis=0)]).T
-    distinct, place = np.unique(keys, axis=0, return_inverse=True)
-    return [_counts(row) for row in distinct.tolist()], place.reshape(-1), sizes
+            sizes[draw, start : start + IMAGES_AT_A_TIME] = (block == block[draw]).sum(0, dtype=np.int16)
+    # A class that s draws named stands s times in the sizes of the wrong draws: they tell the counts whole, and all that
+    # are not wrong are right. Images are told apart by a sum of 64 random bits for each wrong draw's size: that two counts
+    # share a sum has a chance of about 1 in 10^12.
+    bits = np.random.default_rng(0).integers(1 << 63, size=draws + 1, dtype=np.uint64)
+    keys = np.where(labels == truth, np.uint64(0), bits[sizes]).sum(0, dtype=np.uint64)
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    right = labels[:, first] == truth[first]
+    distinct = np.concatenate([right.sum(0)[None], np.sort(np.where(right, 0, sizes[:, first]), axis=0)]).T
+    return [_counts(key) for key in distinct.tolist()], place.reshape(-1), sizes
 
 
 def _counts(key: Sequence[int]) -> Counts:

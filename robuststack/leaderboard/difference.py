@@ -67,7 +67,10 @@ class RowReader:
         key = row.label, protocol, figure
         if key not in self._kept:
             behind = figure_labels(row, protocol, figure, self._labels)
-            self._kept[key] = read_row(behind.models, behind.truth, self.reading), behind.selection
+            # All draws of a deterministic point are the one that was kept: every reading of it is the same.
+            alike = len(behind.models[0][0][0]) == 1 and not (row.stochastic and protocol == row.protocol)
+            reading = EXPECTED if alike else self.reading
+            self._kept[key] = read_row(behind.models, behind.truth, reading), behind.selection
         return self._kept[key]
 
 

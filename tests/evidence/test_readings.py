@@ -93,7 +93,7 @@ def test_a_label_of_no_class_is_never_right_and_votes_for_nothing_of_use():
 
 @pytest.mark.parametrize("reading", [Reading("majority", 5), Reading("any", 9)])
 def test_more_draws_than_were_kept_are_refused_with_what_would_do(reading):
-    with pytest.raises(TooFewDraws, match=rf"needs {reading.size} judging draws, 4 were kept; set evaluate.draws to"):
+    with pytest.raises(TooFewDraws, match=rf"needs {reading.size} judging draws, not 4; set evaluate.draws to"):
         reading.per_image(np.zeros((4, 2), dtype=int), np.zeros(2, dtype=int))
 
 

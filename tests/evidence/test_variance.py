@@ -106,7 +106,7 @@ def test_the_jackknife_of_a_mean_is_its_variance():
 
 def test_a_reading_of_more_than_half_of_the_draws_has_no_interval():
     labels = np.random.default_rng(6).integers(2, size=(8, 20))
-    with pytest.raises(TooFewDraws, match=r"any of 5 of 8 draws has no interval; set evaluate.draws to 20"):
+    with pytest.raises(TooFewDraws, match=r"any 5 of 8 draws has no interval; set evaluate.draws to 20"):
         of_model([labels], truth(20), Reading("any", 5))
 
 

@@ -157,6 +157,8 @@ def test_two_rows_of_a_leaderboard_are_compared(trained, capsys, tmp_path):
     (figure,) = result["figures"]
     rows = {row.label: row for row in trained.result.rows}
     assert figure["second"] == pytest.approx(rows[result["second"]].worst.value, abs=1e-3)
+    assert call(["leaderboard", "compare", path, "--rows", FLOAT, OAT, "--reading", "any 2"]) == 0
+    assert "reading any 2" in capsys.readouterr().out
     # A row of another leaderboard.
     other = tmp_path / "other.json"
     for suffix in (".json", ".labels.safetensors"):
@@ -172,6 +174,8 @@ def test_two_rows_of_a_leaderboard_are_compared(trained, capsys, tmp_path):
         ([], "compare needs two leaderboards, or two rows of one: --rows A B"),
         (["--attack", "FGSM"], "--attack is for two rows: name them with --rows A B"),
         (["--rows", "oat", "none"], "'oat' fits 2 rows"),
+        (["--rows", FLOAT, "none", "--reading", "any 9"], "any 9 needs 9 judging draws"),
+        (["--rows", FLOAT, "none", "--reading", "all 9"], "'all 9' is no reading; write expected, majority R or any N"),
         (["--rows", "none", "none"], "tradeoff/resnet8/none is compared with itself: name two rows"),
     ],
 )
@@ -194,6 +198,7 @@ def test_python_compares_rows_of_a_board_and_of_a_result(trained):
     assert alone.figures == by_name.figures
     assert alone.fronts is None, "two rows alone have no curves"
     assert alone == rs.compare(*rows, labels=rs.load_labels(board))
+    assert rs.compare(path, FLOAT, OAT, reading="any 2").decisive.first < by_name.decisive.first
     with pytest.raises(LeaderboardError, match="the labels of CA are missing"):
         rs.compare(*rows, labels={})
     for given in (rows[:1], (path, *rows, rows[0]), ("a", "b")):
