@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from robuststack.plugin.download import Download
     from robuststack.plugin.hookspecs import hookimpl
     from robuststack.plugin.operating_point import Point, Scoring, Setting
-    from robuststack.plugin.options import Number, Options, PixelLength, option
+    from robuststack.plugin.options import Draws, Number, Options, PixelLength, option
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
     from robuststack.selection import stratified
@@ -57,7 +57,7 @@ _EXPORTS = {
     "robuststack.plugin.defense": ["Defense"],
     "robuststack.plugin.hookspecs": ["hookimpl"],
     "robuststack.plugin.operating_point": ["Point", "Scoring", "Setting"],
-    "robuststack.plugin.options": ["Number", "Options", "PixelLength", "option"],
+    "robuststack.plugin.options": ["Draws", "Number", "Options", "PixelLength", "option"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
     "robuststack.selection": ["stratified"],
@@ -75,6 +75,7 @@ __all__ = [
     "Defense",
     "Difference",
     "Download",
+    "Draws",
     "GradientAttack",
     "Images",
     "Labels",

@@ -25,6 +25,8 @@ from robuststack.leaderboard.comparison import LabelledRows, RowComparison, RowS
 from robuststack.leaderboard.difference import RowReader
 from robuststack.leaderboard.extra import check_extra
 from robuststack.leaderboard.formats import as_text
+from robuststack.leaderboard.game import Game
+from robuststack.leaderboard.game_maker import make_games
 from robuststack.leaderboard.notebook import as_dataframe, as_html, plane, summary
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.row_maker import make_rows
@@ -35,7 +37,7 @@ from robuststack.plan.audit import IMAGES as AUDITED_IMAGES
 from robuststack.plan.components import component
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
-from robuststack.plan.specs import AttackSpec, JudgeSpec, TrainSpec, parse_spec
+from robuststack.plan.specs import BlocksSpec, TrainSpec, parse_spec
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
@@ -71,6 +73,8 @@ class Result:
     plan: Plan
     outcome: Outcome
     rows: list[Row]
+    games: list[Game] = field(default_factory=list)
+    """The knobs of tunable defenses as games, if the suite asks for them."""
     files: list[Path] = field(default_factory=list)
     labels: Mapping[str, Labels] = field(default_factory=dict, repr=False)
     """The labels behind the rows, by judge job."""
@@ -118,7 +122,7 @@ class Result:
 
     @property
     def _board(self) -> Board:
-        return make_board(self.plan, self.rows, self.labels, complete=True)
+        return make_board(self.plan, self.rows, self.labels, complete=True, games=self.games)
 
 
 def run(
@@ -342,14 +346,15 @@ def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: fl
     with executor(registry, storage, data_folder(), plan.hardware) as running:
         outcome = run_plan(plan, storage, running, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
+    games = make_games(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
     check_extra(rows)
     labels = board_labels.collect(rows, storage, outcome.results)
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
-        written = write_board(plan, rows, labels, leaderboard, curves)
-    return Result(plan, outcome, rows, written, labels, registry)
+        written = write_board(plan, rows, labels, leaderboard, curves, games)
+    return Result(plan, outcome, rows, games, written, labels, registry)
 
 
 @dataclass
@@ -404,7 +409,7 @@ def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None
     result = storage.result(full)
     spec = parse_spec(result)
     if not isinstance(spec, TrainSpec):
-        scored = isinstance(spec, AttackSpec | JudgeSpec) and spec.foreign is None
+        scored = isinstance(spec, BlocksSpec) and spec.foreign is None
         hint = f", such as {spec.model}, whose model it scores" if scored else ""
         raise RobustStackError(f"{full} is a job of kind {result['kind']}; name a train job{hint}")
     registry = registry or Registry()

@@ -23,7 +23,9 @@ def threat_text(norm: str, eps: float) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value of an option or knob, without spaces, so that a suite or `evaluate` understands what a table prints."""
+    """A value of an option or knob, as a suite or `evaluate` understands it; only a text keeps its spaces."""
+    if isinstance(value, str):
+        return value
     return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
 
 

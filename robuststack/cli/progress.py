@@ -12,7 +12,7 @@ import click
 
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
-from robuststack.plan.specs import JudgeSpec
+from robuststack.plan.specs import DrawsSpec, GameSpec, JudgeSpec
 from robuststack.plugin.hookspecs import hookimpl
 
 PLAIN_SECONDS = 5.0
@@ -79,6 +79,10 @@ class Progress:
         outcome = ""
         if isinstance(job.spec, JudgeSpec):
             outcome = f": {'RA' if job.spec.images else 'CA'} {result['accuracy']:.1f} %"
+        elif isinstance(job.spec, DrawsSpec):
+            outcome = f": {result['draws']} draws{', the cap' if result['cap_reached'] else ''}"
+        elif isinstance(job.spec, GameSpec):
+            outcome = f": hidden {100 * result['values'][-1]:.1f} % after {len(result['rounds'])} rounds"
         elif result.get("history"):
             outcome = f": loss {result['history'][-1]['loss']:.3f}"
         self.say(f"{self._head(job)}{outcome} in {seconds:.1f} s{self._remaining()}", done=True)

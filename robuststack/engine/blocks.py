@@ -25,30 +25,44 @@ from robuststack.engine.witness import clean_labels
 from robuststack.engine.workspace import Made, Workspace
 from robuststack.errors import StoreError
 from robuststack.plan.job import IMAGES, LABELS, Job
-from robuststack.plan.specs import AttackSpec, BlocksSpec, ImageSelection, JudgeSpec, parse_spec
+from robuststack.plan.specs import AttackSpec, BlocksSpec, GameSpec, ImageSelection, JudgeSpec, parse_spec
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.dataset import Dataset
 from robuststack.running.store import Block
 
 
-def basis(job: Job, workspace: Workspace) -> dict[str, str | None]:
+def basis(job: Job, workspace: Workspace) -> dict[str, Any]:
     """What, beside its specification and source code, decides what a job comes to: the hashes of the weights that it scores
-    and of the images that it judges and, of a model that a function returned, what it says of the last block."""
+    and of the images that it judges, of the labels that a game reads, the draws that were chosen for its attacks and, of a
+    model that a function returned, what it says of the last block."""
     spec = job.spec
     assert isinstance(spec, BlocksSpec)
     made = workspace.made(spec, job.digest)
-    known: dict[str, str | None] = {"model_sha256": made.weights}
+    known: dict[str, Any] = {"model_sha256": made.weights}
     if job.calls_function:
         known["witness"] = clean_labels(spec, made, workspace)
         known["model_sha256"] = workspace.model_hash
     if isinstance(spec, JudgeSpec) and spec.images:
         known["images_sha256"] = workspace.store.result(spec.images)["images_sha256"]
+    chosen = _draws_from(spec)
+    if chosen:
+        known["draws_from"] = {probe: workspace.store.result(probe)["draws"] for probe in chosen}
+    if isinstance(spec, GameSpec):
+        known["labels_sha256"] = {judge: workspace.store.result(judge)["files"][LABELS] for judge in spec.judged}
     return known
+
+
+def _draws_from(spec: BlocksSpec) -> list[str]:
+    """The jobs that choose how many draws its attacks average over, each once."""
+    if isinstance(spec, GameSpec):
+        return list(dict.fromkeys(row.draws_from for row in spec.rows if row.draws_from))
+    return [spec.draws_from] if isinstance(spec, AttackSpec) and spec.draws_from else []
 
 
 def block_sizes(job: Job, workspace: Workspace) -> list[int]:
     """How many images each block of the job has."""
-    spec = _spec(job)
+    spec = job.spec
+    assert isinstance(spec, BlocksSpec)
     count = len(workspace.selected(workspace.made(spec).spec.dataset, spec.selection))
     return [min(spec.block, count - start) for start in range(0, count, spec.block)]
 
@@ -69,6 +83,8 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
     if isinstance(spec, AttackSpec):
         x, y = data.batch(rows)
         attack: Attack = workspace.component("attack", spec.attack)
+        if spec.draws_from:
+            attack = attack.with_draws(workspace.store.result(spec.draws_from)["draws"])
         images, seen = attack_block(
             view, x, y, attack, spec.threat, workspace.runtime,
             seed=spec.seed, number=number, early_stop=spec.early_stop, folding=folding,
@@ -83,7 +99,7 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
             view, x, spec.draws, seed=spec.seed, stream=spec.stream, number=number, eight_bit=spec.eight_bit
         )
         right = int((labels == y).sum())
-        kept = labels.cpu().numpy().astype(_label_type(workspace, made.spec.dataset))
+        kept = labels.cpu().numpy().astype(label_type(workspace, made.spec.dataset))
         content = safetensors.numpy.save({"labels": kept})
         facts = {"right": right, "judged": labels.numel()}
     return Block(number, content, {**facts, "seconds": time.perf_counter() - started})
@@ -131,7 +147,7 @@ def _images(content: bytes) -> Tensor:
     return safetensors.torch.load(content)["images"]
 
 
-def _label_type(workspace: Workspace, dataset: Any) -> np.dtype[Any]:
+def label_type(workspace: Workspace, dataset: Any) -> np.dtype[Any]:
     """The smallest signed integers that hold every class."""
     described: Dataset = workspace.component("dataset", dataset)
     return np.min_scalar_type(-described.num_classes)

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 import robuststack
-from robuststack.engine import blocks, models, witness
+from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
 from robuststack.engine import train as training
 from robuststack.engine.fitted import fit
@@ -27,7 +27,16 @@ from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware, cpu_name
 from robuststack.layers.condition import View
 from robuststack.plan.job import IMAGES, Job
-from robuststack.plan.specs import AttackSpec, BlocksSpec, JudgeSpec, MeasureSpec, ProbeSpec, TrainSpec
+from robuststack.plan.specs import (
+    AttackSpec,
+    BlocksSpec,
+    DrawsSpec,
+    GameSpec,
+    JudgeSpec,
+    MeasureSpec,
+    ProbeSpec,
+    TrainSpec,
+)
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Dataset
@@ -56,6 +65,10 @@ def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
         result, files = _measure(job, job.spec, workspace)
     elif isinstance(job.spec, ProbeSpec):
         result, files = {**blocks.basis(job, workspace), **probed.probe(job.spec, job.digest, workspace)}, {}
+    elif isinstance(job.spec, DrawsSpec):
+        result, files = draws.choose(job, job.spec, workspace, report)
+    elif isinstance(job.spec, GameSpec):
+        result, files = game.play(job, job.spec, workspace, report)
     else:
         result, files = _in_blocks(job, workspace, report)
     head = {"id": job.id, "kind": job.kind, "label": job.label, "digest": job.digest, "spec": job.spec.plain()}
@@ -73,7 +86,7 @@ def _kept(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     if isinstance(job.spec, BlocksSpec):
         now = blocks.basis(job, workspace)
         same = all(result.get(name) == value for name, value in now.items()) and (
-            isinstance(job.spec, ProbeSpec) or witness.says_the_same(job, workspace)
+            not isinstance(job.spec, AttackSpec | JudgeSpec) or witness.says_the_same(job, workspace)
         )
     else:
         assert job.spec.described is not None

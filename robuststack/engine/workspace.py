@@ -98,7 +98,7 @@ class Workspace:
         return data.at(selection.rows(data.labels.cpu().numpy()))
 
     def made(self, spec: BlocksSpec, digest: str | None = None) -> Made:
-        """What the model of an attack, judge or probe job is, for a job of that digest.
+        """What the model of a job that attacks, judges or looks at one is, for a job of that digest.
 
         Raises:
             StoreError: another run has retrained it with other source code.

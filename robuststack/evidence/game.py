@@ -6,14 +6,14 @@ for each image, or one for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from robuststack.evidence.mixture import solve, solve_set
-from robuststack.evidence.variance import Estimate, of_readings
+from robuststack.evidence.variance import Estimate, RunReading, of_runs
 
 ENOUGH = 0.005
 """Another round of attacks on the mixture follows as long as the last one lowered the value by half a point."""
@@ -32,13 +32,20 @@ Mixtures = tuple[np.ndarray, np.ndarray]
 class ModelGame:
     """The game of one model, from what its judge jobs keep."""
 
-    right: tuple[np.ndarray, ...]
-    """For each setting j: whether the prediction is right, bool [I, M_j, n]; M_j = 1 if the setting draws no noise.
-    Settings that do share their number of draws, and the noise of each."""
+    labels: tuple[np.ndarray, ...]
+    """For each setting j the labels that it predicted, integers [I, M_j, n]; M_j = 1 if it draws no noise. Settings that do
+    share their number of draws, and the noise of each."""
+    truth: np.ndarray
+    """The right labels [n]."""
     clean: tuple[float, ...]
     """Each setting's clean accuracy, 0 to 1."""
     least_clean: float | None = None
     """What the mixture's clean accuracy must be at least."""
+
+    @cached_property
+    def right(self) -> tuple[np.ndarray, ...]:
+        """For each setting whether the prediction is right, bool [I, M_j, n]."""
+        return tuple(labels == self.truth for labels in self.labels)
 
     @cached_property
     def outcomes(self) -> np.ndarray:
@@ -50,11 +57,10 @@ class ModelGame:
         """The judging draws of a randomised setting; 1 if there is none."""
         return max(len(right[0]) for right in self.right)
 
-    def with_rows(self, rows: Sequence[np.ndarray]) -> ModelGame:
-        """The game with another way of crafting: for each setting bool [M_j, n]."""
-        return replace(
-            self, right=tuple(np.concatenate([old, new[None]]) for old, new in zip(self.right, rows, strict=True))
-        )
+    def with_row(self, labels: Sequence[np.ndarray]) -> ModelGame:
+        """The game with another way of crafting: for each setting the labels [M_j, n]."""
+        both = zip(self.labels, labels, strict=True)
+        return replace(self, labels=tuple(np.concatenate([before, row[None]]) for before, row in both))
 
     def mixture(self) -> np.ndarray:
         """The best mixture q [J], chosen on all images.
@@ -92,7 +98,7 @@ class ModelGame:
         draw to leave out."""
 
         def score(choosing: np.ndarray, scoring: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-            rows = (choosing @ mixture).argmin(1)
+            rows = _worst_rows(choosing @ mixture)
             return np.asarray((scoring @ mixture)[np.arange(len(rows)), rows])
 
         return self._by_halves(mixtures, score, without)
@@ -101,7 +107,7 @@ class ModelGame:
         """The same if the attacker sees the setting before picking a row."""
 
         def score(choosing: np.ndarray, scoring: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-            rows = choosing.argmin(1)
+            rows = _worst_rows(choosing)
             return np.asarray(np.take_along_axis(scoring, rows[:, None], 1)[:, 0] @ mixture)
 
         return self._by_halves(mixtures, score, without)
@@ -118,7 +124,7 @@ class ModelGame:
         """Each setting's accuracy [J] against an attacker who sees it and picks a row for each image."""
         even, odd = self._draw_halves(None)
         scored = [
-            np.take_along_axis(scoring, choosing.argmin(1)[:, None], 1)[:, 0].mean(0)
+            np.take_along_axis(scoring, _worst_rows(choosing)[:, None], 1)[:, 0].mean(0)
             for choosing, scoring in ((even, odd), (odd, even))
         ]
         return np.asarray(np.mean(scored, axis=0))
@@ -137,6 +143,13 @@ class ModelGame:
         return per_image
 
 
+def _worst_rows(readings: np.ndarray) -> np.ndarray:
+    """The row that hurts each image most: readings [n, I] or [n, I, J] -> [n] or [n, J]. Of rows that hurt an image alike,
+    the one that hurts all images most: readings of few draws tie often."""
+    # Below what two different readings of that many draws can differ by.
+    return np.asarray((readings + 1e-9 * readings.mean(0)).argmin(1))
+
+
 def _draws(right: np.ndarray, half: slice, without: int | None) -> np.ndarray:
     """Some of the draws of bool [I, M, n]; all of them if there is only one."""
     if right.shape[1] == 1:
@@ -152,7 +165,7 @@ def _means(right: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Worth:
-    """What hiding the knob is worth, over the models of all training seeds, 0 to 1."""
+    """What hiding the knob is worth, over training and attack seeds, 0 to 1."""
 
     hidden: Estimate
     """The mixture's accuracy if the attacker does not know which setting runs."""
@@ -164,37 +177,51 @@ class Worth:
     """The accuracy of the best mixture against an attacker who picks one row for the whole data set."""
 
 
-def worth(models: Sequence[ModelGame]) -> Worth:
-    """The figures of a game: each model's mixture is chosen on one half of the images and scored on the other, both ways.
+def worth(models: Sequence[Sequence[ModelGame]]) -> Worth:
+    """The figures over training seeds, each with the games of its attack seeds, all on the same images.
 
-    The variance is that of `variance.over_seeds`; the mixtures are held fixed where images and draws are left out.
+    Each game's mixture is chosen on one half of the images and scored on the other, both ways. The variance is that of
+    `variance.of_runs`; the mixtures are held fixed while images and draws are left out.
 
     Raises:
         ValueError: no mixture has the clean accuracy that is asked for.
     """
-    chosen = [model.mixtures() for model in models]
-    whole = [model.set_mixtures() for model in models]
+    played = [[_Played(game, game.mixtures(), game.set_mixtures()) for game in games] for games in models]
 
-    def readings(without: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for model, mixtures, set_mixtures in zip(models, chosen, whole, strict=True):
-            yield (
-                model.hidden(mixtures, without), model.seen(mixtures, without), model.set_hidden(set_mixtures, without)
-            )  # fmt: skip
+    def figure(read: Callable[[_Played, int | None], np.ndarray]) -> Estimate:
+        return of_runs([[game.run(read) for game in games] for games in played])
 
-    hidden, seen, one_row = (np.array(part) for part in zip(*readings(), strict=True))
-    left_out: list[np.ndarray] = []
-    # A half of one draw leaves nothing if that draw is left out.
-    if models[0].draws >= 4:
-        by_draw = [list(readings(draw)) for draw in range(models[0].draws)]
-        left_out = [
-            np.array([[figure.mean() for figure in draw[model]] for draw in by_draw]) for model in range(len(models))
-        ]
     return Worth(
-        hidden=of_readings(list(hidden), [figures[:, 0] for figures in left_out]),
-        seen=of_readings(list(seen), [figures[:, 1] for figures in left_out]),
-        hiding=of_readings(list(hidden - seen), [figures[:, 0] - figures[:, 1] for figures in left_out]),
-        set_hidden=of_readings(list(one_row), [figures[:, 2] for figures in left_out]),
+        hidden=figure(_Played.hidden),
+        seen=figure(_Played.seen),
+        hiding=figure(lambda game, without: game.hidden(without) - game.seen(without)),
+        set_hidden=figure(_Played.set_hidden),
     )
+
+
+@dataclass(frozen=True)
+class _Played:
+    """A game with the mixtures that its halves of the images are scored on."""
+
+    game: ModelGame
+    mixtures: Mixtures
+    set_mixtures: Mixtures
+
+    def hidden(self, without: int | None) -> np.ndarray:
+        return self.game.hidden(self.mixtures, without)
+
+    def seen(self, without: int | None) -> np.ndarray:
+        return self.game.seen(self.mixtures, without)
+
+    def set_hidden(self, without: int | None) -> np.ndarray:
+        return self.game.set_hidden(self.set_mixtures, without)
+
+    def run(self, read: Callable[[_Played, int | None], np.ndarray]) -> RunReading:
+        """What a figure reads of this game: of each image, and of all of them with each draw left out."""
+        draws = self.game.draws
+        # A half of one draw leaves nothing if that draw is left out.
+        left_out = np.array([read(self, draw).mean() for draw in range(draws)]) if draws >= 4 else None
+        return RunReading(read(self, None), left_out)
 
 
 def settled(values: Sequence[float]) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 
@@ -124,12 +123,6 @@ def of_runs(models: Sequence[Sequence[RunReading]]) -> Estimate:
     if any(draws):
         parts.append(mean_of_parts([jackknife(np.mean(runs, axis=0)) for runs in draws if runs]))
     return Estimate(float(images.mean()), tuple(parts))
-
-
-def of_readings(per_image: Sequence[np.ndarray], left_out: Sequence[np.ndarray] = ()) -> Estimate:
-    """A figure from its readings: `per_image` [n] of each training seed's model on the same images; `left_out` [M], of each
-    randomised model, the figure with each draw left out."""
-    return of_runs([[RunReading(readings, drawn)] for readings, drawn in zip_longest(per_image, left_out)])
 
 
 def of_model(attacks: Attacks, truth: np.ndarray, reading: Reading = EXPECTED) -> Estimate:

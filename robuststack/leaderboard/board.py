@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from robuststack.leaderboard.game import Game
 from robuststack.leaderboard.row import Percent, Record, Row, Values
 from robuststack.plugin.threat import Threat
 from robuststack.suite.report import Claim, Reference
@@ -105,6 +106,8 @@ class Board(Record):
     claims: tuple[ComparedClaim, ...]
     training: dict[str, TrainingCurve]
     """Train job -> its curve. The settings of a tunable defense share one model."""
+    games: tuple[Game, ...] = ()
+    """The knobs of tunable defenses as games, if the suite asks for them; a file leaves the key out if there are none."""
     _file: Path | None = PrivateAttr(None)
 
     @property
@@ -118,6 +121,11 @@ class Board(Record):
     @property
     def by_label(self) -> dict[str, Row]:
         return {row.label: row for row in self.rows}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_games(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.games else {key: value for key, value in data.items() if key != "games"}
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Board:

@@ -15,7 +15,10 @@ from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import BOARD_SCHEMA, Board, TrainingCurve, board_json
 from robuststack.leaderboard.board_maker import make_board
+from robuststack.leaderboard.chosen_draws import draw_chosen
 from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.game import Game
+from robuststack.leaderboard.game_drawing import draw_game
 from robuststack.leaderboard.ladder_drawing import TITLE as LADDER_TITLE
 from robuststack.leaderboard.ladder_drawing import draw_ladder, ladder_file
 from robuststack.leaderboard.markdown import markdown
@@ -108,9 +111,10 @@ def write_board(
     per_sample: Mapping[str, board_labels.Labels],
     folder: Path,
     training: Mapping[str, TrainingCurve] | None = None,
+    games: Sequence[Game] = (),
 ) -> list[Path]:
     """Write the JSON and Markdown files, the figures, and the labels (`board_labels.collect`); `training` are the
-    curves of the train jobs (`training_curves`).
+    curves of the train jobs (`training_curves`), `games` the knobs that were played (`make_games`).
 
     A plan of which rows are missing goes to `<suite>.partial.*`, so that a full leaderboard stays; a full one replaces it.
 
@@ -120,7 +124,13 @@ def write_board(
     complete = plan.complete and len(rows) == len(plan.rows)
     stem = plan.suite.name if complete else f"{plan.suite.name}.partial"
     board = make_board(
-        plan, rows, per_sample, complete=complete, training=training, suite_file=suite_place(plan, folder)
+        plan,
+        rows,
+        per_sample,
+        complete=complete,
+        training=training,
+        suite_file=suite_place(plan, folder),
+        games=games,
     )
     json_path, markdown_path = folder / f"{stem}.json", folder / f"{stem}.md"
     drawings = {file_name(stem, drawing): draw(drawing, rows) for drawing in plan.suite.figures}
@@ -129,6 +139,15 @@ def write_board(
     ladder = draw_ladder(rows)
     if ladder is not None:
         pictures[ladder_file(stem)], titles[ladder_file(stem)] = ladder, LADDER_TITLE
+    for number, game in enumerate(games, 1):
+        picture = f"{stem}.game-{number}.svg"
+        pictures[picture], titles[picture] = draw_game(game), f"The knob of {game.title} as a game"
+    chosen = draw_chosen(rows)
+    if chosen is not None:
+        pictures[f"{stem}.draws.svg"], titles[f"{stem}.draws.svg"] = (
+            chosen,
+            "The draws that were chosen for the attacks",
+        )
     labels_path = board_labels.path_of(json_path)
     board_labels.save(labels_path, per_sample)
     write_text(json_path, board_json(board) + "\n")

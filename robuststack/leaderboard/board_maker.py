@@ -8,6 +8,7 @@ from robuststack.leaderboard.board import BOARD_SCHEMA, Board, BoardAttack, Trai
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.claims import compared
 from robuststack.leaderboard.entries import make_entries
+from robuststack.leaderboard.game import Game
 from robuststack.leaderboard.row import Row
 from robuststack.plan.plan import Plan
 
@@ -20,6 +21,7 @@ def make_board(
     complete: bool,
     training: Mapping[str, TrainingCurve] | None = None,
     suite_file: str | None = None,
+    games: Sequence[Game] = (),
 ) -> Board:
     """The leaderboard of the rows of a plan; `labels` are those behind the rows, as far as they are there; `suite_file` is
     where the suite lies, seen from the leaderboard's folder."""
@@ -41,4 +43,5 @@ def make_board(
         reference=tuple(plan.suite.reference),
         claims=tuple(compared(claim, rows) for claim in plan.suite.claims),
         training=dict(training or {}),
+        games=tuple(games),
     )

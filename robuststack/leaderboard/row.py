@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from robuststack.plugin.threat import Threat
 from robuststack.selection import LimitRule
@@ -72,6 +81,38 @@ class Figure(Record):
         return percent_text(self.value, self.low, self.high, self.lowest, self.highest)
 
 
+class DrawsPoint(Record):
+    """What an attack that averages over some number of draws left of the probe."""
+
+    draws: Annotated[int, Field(ge=1)]
+    accuracy: Percent
+    """Robust accuracy of the probe's images, judged on draws that no attack has seen."""
+    low: Percent
+    high: Percent
+    """Its 95 % interval."""
+    passes: Annotated[float, Field(ge=0)]
+    """Forward passes of the attack for each image; a gradient counts one more."""
+
+
+class DrawsChoice(Record):
+    """How the number of draws that an attack averages over was chosen (`draws: auto`)."""
+
+    draws: Annotated[int, Field(ge=1)]
+    cap_reached: bool
+    """Whether more draws could still lower the figure by over a point, as far as the probe tells."""
+    n: Count
+    """Images of the probe."""
+    curve: tuple[DrawsPoint, ...]
+    """Every number of draws that was tried."""
+    job: str
+    """The job that chose."""
+
+    @property
+    def text(self) -> str:
+        """`8 (auto)` or `64 (auto, cap reached)`."""
+        return f"{self.draws} (auto{', cap reached' if self.cap_reached else ''})"
+
+
 class Scores(Record):
     """A row by one protocol."""
 
@@ -81,6 +122,9 @@ class Scores(Record):
     """Robust accuracy by attack, and `worst`: image by image the lowest of all attacks."""
     attacks: dict[str, Values]
     """Attack -> its options as they were resolved at this row's point."""
+    draws_chosen: dict[str, dict[str, DrawsChoice]] = {}
+    """Attack with `draws: auto` -> "training seed/attack seed" -> the draws that it averages over, and why. A file leaves
+    the key out if no attack has it."""
 
     @property
     def worst(self) -> Figure:
@@ -91,6 +135,11 @@ class Scores(Record):
     def single_attacks(self) -> list[str]:
         """The labels of the attacks, without `worst`."""
         return [label for label in self.ra if label != WORST]
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.draws_chosen else {key: value for key, value in data.items() if key != "draws_chosen"}
 
     @model_validator(mode="after")
     def _has_the_worst_case(self) -> Scores:

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.board_labels import Labels, read_labels
+from robuststack.leaderboard.chosen_draws import draws_chosen, draws_text
 from robuststack.leaderboard.figures import Jobs, figures
 from robuststack.leaderboard.ladder import ladder_gaps
-from robuststack.leaderboard.row import CLEAN, Row, RowJobs, RowSeeds, Scores
+from robuststack.leaderboard.row import CLEAN, DrawsChoice, Row, RowJobs, RowSeeds, Scores
 from robuststack.leaderboard.row_labels import run_text
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.plugin.options import first_problem
@@ -36,7 +37,13 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         for name in row.clean
     }
     scores = {
-        name: _scores(jobs[name], row.attacks[name], lambda job: read_labels(store, job, results[job])) for name in jobs
+        name: _scores(
+            jobs[name],
+            row.attacks[name],
+            draws_chosen(jobs[name], row.images, results),
+            lambda job: read_labels(store, job, results[job]),
+        )
+        for name in jobs
     }
     protocol = HEADLINE if HEADLINE in scores else next(iter(scores))
     headline = scores.pop(protocol)
@@ -53,6 +60,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         "ca": headline.ca,
         "ra": headline.ra,
         "attacks": headline.attacks,
+        "draws_chosen": headline.draws_chosen,
         "protocols": scores,
         "gaps": ladder_gaps(jobs, lambda job: read_labels(store, job, results[job])),
         "n": first["n"],
@@ -90,11 +98,22 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         raise LeaderboardError(f"{row.label}: {first_problem(Row, error, content)}") from None
 
 
-def _scores(jobs: Jobs, attacks: Mapping[str, Mapping[str, Any]], labels: Callable[[str], Labels]) -> Scores:
-    """A row by one protocol; `attacks` are the options of each, resolved."""
+def _scores(
+    jobs: Jobs,
+    attacks: Mapping[str, Mapping[str, Any]],
+    chosen: Mapping[str, Mapping[str, DrawsChoice]],
+    labels: Callable[[str], Labels],
+) -> Scores:
+    """A row by one protocol; `attacks` are the options of each, resolved, and `chosen` the draws that a run chose."""
     robust = figures(jobs, labels)
     clean = robust.pop(CLEAN)
-    return Scores(ca=clean, ra=robust, attacks={label: dict(options) for label, options in attacks.items()})
+    options = {
+        label: {**of_attack, **({"draws": draws_text(chosen[label].values())} if label in chosen else {})}
+        for label, of_attack in attacks.items()
+    }
+    return Scores(
+        ca=clean, ra=robust, attacks=options, draws_chosen={label: dict(choices) for label, choices in chosen.items()}
+    )
 
 
 def _checks(checks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.claims import claim_cells, reference_cells
 from robuststack.leaderboard.entries import entry_cells
+from robuststack.leaderboard.game import GAME_HEADER, game_cells
 from robuststack.leaderboard.row import WORST, ExtraValue, Figure, Latency, Row, Scores
 from robuststack.wording import options_text
 
@@ -33,6 +34,8 @@ def tables(board: Board, style: str, audits: Audits = NO_AUDITS) -> list[tuple[s
     if any(entry.settings > 1 for entry in board.entries):
         header = ["data, network", "defense", "models", "settings", "hypervolume %", "knee", "dominated settings"]
         titled.append(("Each defense as one entry", _plain(map(entry_cells, board.entries), header, style)))
+    if board.games:
+        titled.append(("The knob as a game", _plain(map(game_cells, board.games), GAME_HEADER, style)))
     if board.claims:
         header = ["source", "claim", "published", "ours", "between"]
         titled.append(("Published comparisons beside ours", _plain(map(claim_cells, board.claims), header, style)))

@@ -9,6 +9,7 @@ from robuststack.plan.components import component, model_components
 from robuststack.plan.job import Job
 from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
+from robuststack.plan.passes import attack_passes
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import AttackSpec, BlocksSpec, ComponentSpec, JudgeSpec, ModelSpec, ProbeSpec, TrainSpec
 from robuststack.plugin.component import Component
@@ -54,13 +55,17 @@ class DerivedJobs:
         return spec.selection.count(self.dataset(spec).size(spec.selection.split))
 
     def attack(self, spec: AttackSpec, label: str) -> Job:
-        """The attack job of a specification."""
+        """The attack job of a specification; an attack that leaves its draws to a run takes those of `draws_from`."""
         attack = self.component("attack", spec.attack)
-        work = self._passes(spec) * attack.image_passes(spec.draws_noise)
-        before = self._trained(spec)
+        if not attack.chooses_draws:
+            spec = spec.model_copy(update={"draws_from": None})
+        work = self._passes(spec) * attack_passes(attack, spec.draws_noise)
+        trained = self._trained(spec)
+        draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), attack]
-        digest = job_digest("attack", components, before, baked=spec.bake is not None)
-        return self._job(spec, label, digest, before, work, keep=self.keep_images)
+        # The digest of the draws ends with that of their model.
+        digest = job_digest("attack", components, draws or trained, baked=spec.bake is not None)
+        return self._job(spec, label, digest, [*draws, *trained], work, keep=self.keep_images)
 
     def judge(self, spec: JudgeSpec, label: str) -> Job:
         """The judge job of a specification; the images may be those of an attack on another model."""

@@ -10,7 +10,8 @@ from robuststack.plan.specs import JobSpec, Kind
 IMAGES = "images.safetensors"
 """The file of an attack job's images."""
 LABELS = "labels.safetensors"
-"""The file of a judge job: `labels` [draws, n], -1 for no class, and `truth` [n], signed integers."""
+"""The file of a judge job: `labels` [draws, n], -1 for no class, and `truth` [n], signed integers. That of a game job holds
+`truth` too and, for its rounds from 1 and its settings from 0, `<round>/<setting>` [draws, n]."""
 
 
 @dataclass(frozen=True)

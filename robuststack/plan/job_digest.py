@@ -11,13 +11,15 @@ from robuststack.plugin.component import Component
 
 MODULES: dict[Kind, str] = {
     "train": "train",
+    "draws": "draws",
     "attack": "attack",
     "judge": "judge",
+    "game": "game",
     "measure": "measure",
     "probe": "probes.probed",
 }
 """The engine's module behind each kind of job."""
-ALONE = ("jobs", "blocks", "workspace", "models")
+ALONE = ("jobs", "blocks", "stages", "workspace", "models")
 """Modules of the engine that serve all kinds: what they import belongs to one kind or another."""
 BAKING = "robuststack.engine.bake"
 """What makes a baked draw of a model, beside the layers."""
@@ -45,4 +47,4 @@ def job_digest(
         *([BAKING] if baked else []),
     ]
     own = source_digest(modules, alone=[f"robuststack.engine.{name}" for name in ALONE])
-    return ".".join([own, *(job.digest for job in before)])
+    return ".".join([own, *dict.fromkeys(job.digest for job in before)])

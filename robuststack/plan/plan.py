@@ -1,7 +1,8 @@
 """A plan: the jobs of a suite in the order they run, and the rows that their results make.
 
 Train jobs make models, attack jobs make images, judge jobs keep what a setting of a model says of those or of the clean
-ones, measure jobs time and count. Rows say which jobs they are made of. Jobs that come to the same work are one job.
+ones, game jobs attack mixtures of settings, measure jobs time and count. Rows say which jobs they are made of. Jobs that
+come to the same work are one job.
 """
 
 from __future__ import annotations
@@ -59,6 +60,23 @@ class RowPlan:
 
 
 @dataclass(frozen=True)
+class GamePlan:
+    """The knob of one tunable defense as a game: what it is about, and the jobs its figures come from."""
+
+    variant: tuple[str, ...]
+    defense: str
+    shown: Mapping[str, Any]
+    threat: Mapping[str, Any]
+    settings: tuple[str, ...]
+    """Each setting's operating point, as tables print it."""
+    rows: tuple[tuple[str, ...], ...]
+    """The labels of the leaderboard's rows that come to each setting."""
+    attacks: tuple[str, ...]
+    jobs: Mapping[tuple[int, int], str]
+    """(training seed, attack seed) -> game job."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """The jobs of a suite in the order they run, and the rows they make."""
 
@@ -71,6 +89,7 @@ class Plan:
     complete: bool = True
     """False when `only` left rows out."""
     by_id: Mapping[str, Job] = field(default_factory=dict, compare=False)
+    games: tuple[GamePlan, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -87,7 +106,7 @@ class Plan:
 
     def only(self, pattern: str) -> Plan:
         """The row of this label; else the rows whose label matches a shell pattern or has a word that begins with the text
-        (`oat` is not in `float`); and the jobs they need.
+        (`oat` is not in `float`); the games all of whose rows are among them; and the jobs they need.
 
         Raises:
             RobustStackError: no row matches.
@@ -99,6 +118,23 @@ class Plan:
         if not rows:
             labels = ", ".join(repr(row.label) for row in self.rows[:3])
             raise RobustStackError(f"--only {pattern}: no row matches; rows are named like {labels}")
-        wanted = set[str]().union(*(row.jobs() for row in rows))
+        kept = {row.label for row in rows}
+        games = tuple(
+            game for game in self.games if kept.issuperset(label for of_setting in game.rows for label in of_setting)
+        )
+        asked = [*(row.jobs() for row in rows), *(set(game.jobs.values()) for game in games)]
+        wanted = self._needed(set[str]().union(*asked))
         jobs = tuple(job for job in self.jobs if job.id in wanted)
-        return replace(self, jobs=jobs, rows=rows, complete=self.complete and len(rows) == len(self.rows))
+        complete = self.complete and len(rows) == len(self.rows)
+        return replace(self, jobs=jobs, rows=rows, games=games, complete=complete)
+
+    def _needed(self, jobs: set[str]) -> set[str]:
+        """The jobs, and all that they need."""
+        wanted: set[str] = set()
+        left = list(jobs)
+        while left:
+            job = left.pop()
+            if job not in wanted:
+                wanted.add(job)
+                left += self.by_id[job].needs
+        return wanted

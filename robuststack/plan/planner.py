@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from robuststack.evidence.draws import CAP, IMAGES, levels
 from robuststack.hardware import Hardware
+from robuststack.plan.games import ScoredModel, plan_games
 from robuststack.plan.job import Job
 from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
-from robuststack.plan.plan import Plan, RowPlan, RunKey, Score
+from robuststack.plan.passes import GUESSED_DRAWS, attack_passes
+from robuststack.plan.plan import GamePlan, Plan, RowPlan, RunKey, Score
 from robuststack.plan.protocols import Protocols
 from robuststack.plan.specs import (
     AttackSpec,
     BlocksSpec,
     ComponentSpec,
+    DrawsSpec,
     ImageSelection,
     JobSpec,
     JudgeSpec,
@@ -37,6 +40,8 @@ from robuststack.suite.variant import Variant, differing, shown_recipe
 from robuststack.wording import options_text
 
 OWN_NETWORK = "own network"
+SMOKE_CAP = 4
+"""The most draws that are tried on made-up images."""
 
 
 def make_plan(suite: Suite, registry: Registry, hardware: Hardware) -> Plan:
@@ -46,16 +51,6 @@ def make_plan(suite: Suite, registry: Registry, hardware: Hardware) -> Plan:
         SuiteError: with file and line, for anything that could not run: it is found before any compute.
     """
     return _Planner(suite, registry, hardware).plan()
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What is attacked and judged: the model of a train job or, where a defense does not train, the one it loads."""
-
-    id: str
-    spec: ModelSpec
-    job: Job | None
-    components: tuple[Component, ...]
 
 
 class _Planner:
@@ -70,7 +65,17 @@ class _Planner:
     def plan(self) -> Plan:
         resolver = Resolver(self.suite, self.registry)
         attacks = resolver.attacks()
-        rows = [row for cell in resolver.cells(attacks) for row in self._rows(cell, attacks)]
+        rows: list[RowPlan] = []
+        games: list[GamePlan] = []
+        for cell in resolver.cells(attacks):
+            models = self._models(cell)
+            of_cell = list(self._rows(cell, models, attacks))
+            rows += of_cell
+            if self.suite.evaluate.game:
+                games += plan_games(cell, of_cell, models, attacks, self)
+        if self.suite.evaluate.game and not games:
+            message = "game: no defense here has two settings of one model; give a tunable one several `points:`"
+            raise self.suite.error(message, "evaluate", "game")
         self.protocols.refuse()
         duplicate = next((one for one in rows if sum(other.label == one.label for other in rows) > 1), None)
         if duplicate:
@@ -83,13 +88,14 @@ class _Planner:
             for label, one in attacks.items()
         }
         by_id = {job.id: job for job in jobs}
-        return Plan(self.suite, self.hardware, tuple(jobs), tuple(rows), printed, by_id=by_id)
+        return Plan(self.suite, self.hardware, tuple(jobs), tuple(rows), printed, by_id=by_id, games=tuple(games))
 
-    def _rows(self, cell: Cell, attacks: Mapping[str, Variant]) -> Iterator[RowPlan]:
+    def _models(self, cell: Cell) -> dict[int, ScoredModel]:
+        """The model of each training seed; a model that is not trained has one."""
+        return {seed: self._model(cell, seed) for seed in (self.suite.seeds.train if cell.trains else [0])}
+
+    def _rows(self, cell: Cell, models: Mapping[int, ScoredModel], attacks: Mapping[str, Variant]) -> Iterator[RowPlan]:
         suite, defense, network = self.suite, cell.defense, cell.architecture
-        # A model that is not trained has no training seeds.
-        seeds = suite.seeds.train if cell.trains else [0]
-        models = {seed: self._model(cell, seed) for seed in seeds}
         variant = [
             cell.dataset.named(suite.datasets),
             network.named(_siblings(cell, suite)) if network else OWN_NETWORK,
@@ -139,7 +145,7 @@ class _Planner:
         facts: Mapping[str, Any],
         cell: Cell,
         point: Point,
-        models: Mapping[int, _Model],
+        models: Mapping[int, ScoredModel],
         attacks: Mapping[str, Variant],
     ) -> RowPlan:
         scored = self.protocols.of(cell, point)
@@ -174,12 +180,12 @@ class _Planner:
         images = {job: self.images[job] for job in judged}
         return RowPlan(label, facts, train, measured.id, clean, robust, figures, images)
 
-    def _model(self, cell: Cell, seed: int) -> _Model:
+    def _model(self, cell: Cell, seed: int) -> ScoredModel:
         suite, dataset, defense = self.suite, cell.dataset.component, cell.defense.component
         model = _model_spec(cell)
         network = [cell.architecture.component] if cell.architecture else []
         if not cell.trains:
-            return _Model(job_id("model", model), model, None, (dataset, defense, *network))
+            return ScoredModel(job_id("model", model), model, None, (dataset, defense, *network))
         recipe = cell.training.recipe
         spec = TrainSpec(
             model=model,
@@ -200,11 +206,11 @@ class _Planner:
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
         work = images * defense.image_passes(cell.attack.steps) * _pixels(dataset)
-        job = self._job(label, spec, [dataset, *network, defense, cell.attack], work=work)
-        return _Model(job.id, model, job, ())
+        job = self.job(label, spec, [dataset, *network, defense, cell.attack], work=work)
+        return ScoredModel(job.id, model, job, ())
 
     def _score(
-        self, label: str, attack: Attack | None, cell: Cell, scoring: Scoring, models: Mapping[int, _Model]
+        self, label: str, attack: Attack | None, cell: Cell, scoring: Scoring, models: Mapping[int, ScoredModel]
     ) -> Score:
         victim = scoring.victim if attack else scoring.clean
         baked = scoring.victim_baked
@@ -217,24 +223,25 @@ class _Planner:
                     images = None
                     if attack:
                         early_stop = effective_early_stop(attack.early_stop, scoring.attacker, victim, baked=baked)
-                        images = self._attack_job(run, attack, cell, scoring.attacker, model, seed, early_stop, bake)
-                    judged = self._judge_job(run, images, cell, victim, model, seed, bake if baked else None)
+                        images = self.attack_job(run, attack, cell, scoring.attacker, model, seed, early_stop, bake)
+                    judged = self.judge_job(run, images, cell, victim, model, seed, bake if baked else None)
                     jobs[(train_seed, seed) if bake is None else (train_seed, seed, bake)] = judged.id
         return Score(jobs, victim.stochastic and not baked)
 
-    def _attack_job(
+    def attack_job(
         self,
         label: str,
         attack: Attack,
         cell: Cell,
         attacker: Setting,
-        model: _Model,
+        model: ScoredModel,
         seed: int,
         early_stop: bool,
         bake: int | None = None,
     ) -> Job:
+        draws = self.draws_job(label, attack, cell, attacker, model, seed, bake)
         spec = AttackSpec(
-            **self._scored(cell, model),
+            **self.scored(cell, model),
             setting=attacker,
             bake=bake,
             seed=seed,
@@ -242,26 +249,55 @@ class _Planner:
             threat=cell.threat,
             precision=self.hardware.precision,
             early_stop=early_stop,
+            draws_from=draws.id if draws else None,
         )
-        work = self._images(cell) * attack.image_passes(spec.draws_noise) * _pixels(cell.dataset.component)
-        before = [model.job] if model.job else []
+        work = self.work(cell, attack_passes(attack, spec.draws_noise))
+        trained = [model.job] if model.job else []
+        # The digest of the draws ends with that of their model.
+        needs, before = ([draws, *trained], [draws]) if draws else (trained, trained)
         keep = self.suite.evaluate.keep_images
-        return self._job(label, spec, [*model.components, attack], before, before, work, keep)
+        return self.job(label, spec, [*model.components, attack], needs, before, work, keep)
 
-    def _judge_job(
+    def draws_job(
+        self, label: str, attack: Attack, cell: Cell, attacker: Setting, model: ScoredModel, seed: int, bake: int | None
+    ) -> Job | None:
+        """The job that chooses the attack's draws at a randomised setting; None if they are known."""
+        if not (attack.chooses_draws and attacker.stochastic and bake is None):
+            return None
+        evaluate = self.suite.evaluate
+        scored = self.scored(cell, model)
+        selection: ImageSelection = scored["selection"]
+        images = selection.count(cell.dataset.component.size(evaluate.split))
+        cap = SMOKE_CAP if cell.dataset.made_up else CAP
+        spec = DrawsSpec(
+            **{**scored, "selection": selection.sampled(IMAGES) if images > IMAGES else selection},
+            setting=attacker,
+            seed=seed,
+            attack=ComponentSpec.of(attack),
+            threat=cell.threat,
+            precision=self.hardware.precision,
+            judged=evaluate.draws,
+            cap=cap,
+        )
+        passes = sum(attack.with_draws(draws).image_passes(True) for draws in levels(4 * GUESSED_DRAWS))
+        work = self.work(cell, passes) * min(images, IMAGES) / images
+        trained = [model.job] if model.job else []
+        return self.job(f"{label} draws", spec, [*model.components, attack], trained, trained, work)
+
+    def judge_job(
         self,
         label: str,
         images: Job | None,
         cell: Cell,
         victim: Setting,
-        model: _Model,
+        model: ScoredModel,
         seed: int,
         bake: int | None = None,
     ) -> Job:
         draws_noise = victim.stochastic and bake is None
         draws = self.suite.evaluate.draws if draws_noise else 1
         spec = JudgeSpec(
-            **self._scored(cell, model),
+            **self.scored(cell, model),
             setting=victim,
             bake=bake,
             # What draws no noise depends on no seed.
@@ -273,13 +309,13 @@ class _Planner:
         needs = [*([images] if images else []), *trained]
         # The digest of the images ends with that of their model.
         before = [images] if images else trained
-        work = self._images(cell) * float(draws) * _pixels(cell.dataset.component)
-        job = self._job(label, spec, model.components, needs, before, work)
+        work = self.work(cell, float(draws))
+        job = self.job(label, spec, model.components, needs, before, work)
         if images:
             self.images[job.id] = images.id
         return job
 
-    def _scored(self, cell: Cell, model: _Model) -> dict[str, Any]:
+    def scored(self, cell: Cell, model: ScoredModel) -> dict[str, Any]:
         """What attack and judge specifications share."""
         evaluate = self.suite.evaluate
         return {
@@ -290,9 +326,10 @@ class _Planner:
             "device": self.hardware.kind,
         }
 
-    def _images(self, cell: Cell) -> int:
-        evaluate = self.suite.evaluate
-        return ImageSelection.of(evaluate).count(cell.dataset.component.size(evaluate.split))
+    def work(self, cell: Cell, passes: float) -> float:
+        """The work of so many forward passes of each image that is scored."""
+        evaluate, dataset = self.suite.evaluate, cell.dataset.component
+        return ImageSelection.of(evaluate).count(dataset.size(evaluate.split)) * passes * _pixels(dataset)
 
     def _measure_job(self, label: str, cell: Cell, setting: Setting) -> Job:
         data, measure = cell.dataset.component, self.suite.measure
@@ -306,9 +343,9 @@ class _Planner:
             device=self.hardware.kind,
         )
         passes = (measure.repeats + measure.warmup) * (1 + measure.batch_size) if measure.latency else 1
-        return self._job(label, spec, [*network, cell.defense.component], work=passes * _pixels(data))
+        return self.job(label, spec, [*network, cell.defense.component], work=passes * _pixels(data))
 
-    def _job(
+    def job(
         self,
         label: str,
         spec: JobSpec,

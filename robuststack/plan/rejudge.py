@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,12 @@ def plan_rejudging(
     scored = model_components(registry, spec.foreign) if spec.foreign else []
     components = [*scored, component(registry, "attack", spec.attack)]
     before = [trained] if trained else []
-    needs = tuple(need.id for need in before)
+    needed = before
+    if spec.draws_from:
+        # The digest of the draws ends with that of their model.
+        before = [_draws_job(store, spec.draws_from, needed)]
+        needed = [*needed, *before]
+    needs = tuple(need.id for need in needed)
     # Images that are there are those of the code that made them.
     now = job_digest("attack", components, before, baked=spec.bake is not None)
     attack = Job(attack_id, result["label"], spec, result["digest"] if IMAGES in result["files"] else now, needs,
@@ -109,10 +114,12 @@ def plan_rejudging(
             draws=draws,
         )
         digest = job_digest("judge", scored, [crafted], baked=bake is not None)
-        return Job(job_id("judge", judge), result["label"], judge, digest, (crafted.id, *needs))
+        return Job(
+            job_id("judge", judge), result["label"], judge, digest, (crafted.id, *([trained.id] if trained else []))
+        )
 
     judged, unrounded = judging(eight_bit), judging(False) if eight_bit else None
-    jobs = (*before, crafted, *([unrounded] if unrounded else []), judged)
+    jobs = (*needed, crafted, *([unrounded] if unrounded else []), judged)
     suite = Suite(
         name="rejudge",
         datasets=[DatasetPart(name=model.dataset.name)],
@@ -154,3 +161,9 @@ def _trained(store: Store, spec: AttackSpec, result: Mapping[str, Any]) -> tuple
     trained = parse_spec(made)
     assert isinstance(trained, TrainSpec)
     return Job(spec.model, made["label"], trained, made["digest"]), trained.model
+
+
+def _draws_job(store: Store, job: str, needs: Sequence[Job]) -> Job:
+    """The stored job that chose an attack's draws."""
+    result = store.result(job)
+    return Job(job, result["label"], parse_spec(result), result["digest"], tuple(need.id for need in needs))

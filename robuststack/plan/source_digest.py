@@ -24,6 +24,7 @@ CONTRACTS = (
 ENGINE = (
     "robuststack.attacks",
     "robuststack.engine",
+    "robuststack.evidence",
     "robuststack.layers",
     *(f"robuststack.plugin.{contract}" for contract in CONTRACTS),
 )

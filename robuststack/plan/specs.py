@@ -32,7 +32,7 @@ from robuststack.suite.recipe import Recipe
 from robuststack.suite.suite import Evaluate, Measure
 from robuststack.suite.user_model import UserModel
 
-Kind = Literal["train", "attack", "judge", "measure", "probe"]
+Kind = Literal["train", "draws", "attack", "judge", "game", "measure", "probe"]
 
 
 class Spec(BaseModel):
@@ -188,7 +188,7 @@ class TrainSpec(Spec):
 
 
 class BlocksSpec(Spec):
-    """What attack, judge and probe jobs share: a model under a setting, and images in blocks."""
+    """What jobs that score a model share: a model under a setting, and images in blocks."""
 
     model: str
     """The id of its train job, or one of its own where no job here trains it."""
@@ -205,11 +205,10 @@ class BlocksSpec(Spec):
     and process. None: the model draws its noise afresh, and the specification does not mention bakes."""
 
     @model_serializer(mode="wrap")
-    def _without_no_bake(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        if data["bake"] is None:
-            del data["bake"]
-        return data
+        # One for all classes: that of a subclass would replace it.
+        return {key: value for key, value in data.items() if key not in ("bake", "draws_from") or value is not None}
 
     @property
     def described(self) -> ModelSpec | None:
@@ -231,6 +230,22 @@ class AttackSpec(BlocksSpec):
     precision: str
     early_stop: bool
     """Whether an image that the model gets wrong is done. Such images may be judged at this setting only, unrounded."""
+    draws_from: str | None = None
+    """The job that chooses how many draws the attack averages over, if its options leave that to a run."""
+
+
+class DrawsSpec(BlocksSpec):
+    """Choose how many draws an attack averages over on a randomised setting: attack a probe of images with 1, 2, 4, ...
+    draws, and judge them on noise of a stream that nothing else uses."""
+
+    kind: ClassVar[Kind] = "draws"
+    attack: ComponentSpec
+    threat: Threat
+    precision: str
+    judged: int
+    """Noise draws that judge the probe."""
+    cap: int
+    """The most draws that are tried."""
 
 
 class JudgeSpec(BlocksSpec):
@@ -262,6 +277,48 @@ class ProbeSpec(BlocksSpec):
     """Noise draws that judge an image; 1 at a deterministic point."""
 
 
+class GameRow(Spec):
+    """A way of crafting images: an attack on a setting, and the jobs that judged its images."""
+
+    attack: int
+    """Position among the game's attacks."""
+    setting: int
+    """Position among the game's settings."""
+    judged: tuple[str, ...]
+    """The judge job of each setting."""
+    draws_from: str | None = None
+    """The job that chose the attack's draws at the setting, if a run chooses them."""
+
+
+class GameSpec(BlocksSpec):
+    """Attack the mixture of one model's settings that is worth most, and judge the images at every setting, until the worth
+    no longer falls. `setting` is the first of `settings`, and `seed` the attack's."""
+
+    kind: ClassVar[Kind] = "game"
+    others: tuple[Setting, ...]
+    """The settings after the first."""
+    attacks: tuple[ComponentSpec, ...]
+    rows: tuple[GameRow, ...]
+    clean: tuple[str, ...]
+    """The judge job of the clean images at each setting."""
+    least_clean: float | None
+    """The mixture's clean accuracy in percent must be at least this."""
+    threat: Threat
+    precision: str
+    draws: int
+    """Noise draws that judge a randomised setting."""
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All settings, in the order of the suite's points."""
+        return (self.setting, *self.others)
+
+    @property
+    def judged(self) -> list[str]:
+        """Every judge job that the game reads, each once."""
+        return list(dict.fromkeys([*self.clean, *(job for row in self.rows for job in row.judged)]))
+
+
 class MeasureSpec(Spec):
     """Count and time a model."""
 
@@ -279,9 +336,18 @@ class MeasureSpec(Spec):
         return self.model
 
 
-JobSpec = TrainSpec | AttackSpec | JudgeSpec | ProbeSpec | MeasureSpec
-SPECS: dict[str, type[TrainSpec] | type[AttackSpec] | type[JudgeSpec] | type[ProbeSpec] | type[MeasureSpec]] = {
-    spec.kind: spec for spec in (TrainSpec, AttackSpec, JudgeSpec, ProbeSpec, MeasureSpec)
+JobSpec = TrainSpec | DrawsSpec | AttackSpec | JudgeSpec | GameSpec | ProbeSpec | MeasureSpec
+JobSpecType = (
+    type[TrainSpec]
+    | type[DrawsSpec]
+    | type[AttackSpec]
+    | type[JudgeSpec]
+    | type[GameSpec]
+    | type[ProbeSpec]
+    | type[MeasureSpec]
+)
+SPECS: dict[str, JobSpecType] = {
+    spec.kind: spec for spec in (TrainSpec, DrawsSpec, AttackSpec, JudgeSpec, GameSpec, ProbeSpec, MeasureSpec)
 }
 
 

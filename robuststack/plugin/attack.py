@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from robuststack.errors import PluginError
 from robuststack.plugin.component import Component
-from robuststack.plugin.options import parse
+from robuststack.plugin.options import AUTO, parse
 from robuststack.plugin.threat import Norm, Threat
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Attack(Component):
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     """The norms that it knows; a suite with another is refused before any compute."""
     draws_option: ClassVar[str] = "draws"
-    """The option that says how many noise draws it averages over, which a scoring protocol may set."""
+    """The option that says how many noise draws it averages over, which a scoring protocol may set. Of type
+    `robuststack.Draws` it may be `auto`: a run then chooses the number for each randomised point."""
 
     @property
     def label(self) -> str:
@@ -62,9 +64,23 @@ class Attack(Component):
         average: Average = getattr(self.options, "average", "loss")
         return average
 
+    @property
+    def chooses_draws(self) -> bool:
+        """Whether a run is to choose how many draws it averages over on randomised points: `draws: auto`."""
+        return bool(getattr(self.options, self.draws_option, 1) == AUTO)
+
     def draws(self, stochastic: bool) -> int:
         """Forward passes whose gradients or logits are averaged (EOT, expectation over transformation): on a randomised
-        model what the option `draws_option` says, if there is one; otherwise 1."""
+        model what the option `draws_option` says, if there is one; otherwise 1.
+
+        Raises:
+            PluginError: the option is `auto`, and no run has chosen a number.
+        """
+        if stochastic and self.chooses_draws:
+            raise PluginError(
+                f"attack {self.name!r}: {self.draws_option}: auto is a choice that a run of a suite makes; here, give a"
+                " number, or call with_draws(NUMBER)"
+            )
         return int(getattr(self.options, self.draws_option, 1)) if stochastic else 1
 
     def check_threat(self, threat: Threat) -> None:
@@ -76,7 +92,8 @@ class Attack(Component):
 
     def figures(self, threat: Threat, stochastic: bool) -> dict[str, Any]:
         """The options as they come out for this threat and this kind of point, as they are printed: eps, step, draws."""
-        return {**self.options.resolved(), "draws": self.draws(stochastic), "eps": threat.eps}
+        draws = AUTO if stochastic and self.chooses_draws else self.draws(stochastic)
+        return {**self.options.resolved(), "draws": draws, "eps": threat.eps}
 
     def with_draws(self, draws: int) -> Self:
         """This attack, averaging over `draws` noise draws; itself if it has no option for them.

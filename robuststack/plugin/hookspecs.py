@@ -50,7 +50,7 @@ def start_tracking(folder: Path) -> object | None:
 @hookspec
 def run_started(plan: Plan, cached: frozenset[str]) -> None:
     """Called before the first job with the whole plan and the ids of the jobs whose results are in the store. A job's kind
-    is `train`, `attack`, `judge` or `measure`."""
+    is `train`, `draws`, `attack`, `judge`, `game` or `measure`."""
 
 
 @hookspec
@@ -65,8 +65,9 @@ def epoch_finished(job: Job, epoch: int, epochs: int, metrics: Mapping[str, floa
 
 @hookspec
 def block_finished(job: Job, done: int, total: int, metrics: Mapping[str, float]) -> None:
-    """Called after each block of an attack or judge job: images done and images in all, and, of a judge job, the accuracy
-    so far in percent: `ca` of clean images, `ra` of adversarial ones."""
+    """Called after each block of a job that attacks or judges: images done and images in all and, of a judge job, the
+    accuracy so far in percent: `ca` of clean images, `ra` of adversarial ones. A job that chooses draws, and a game, goes
+    over its images several times."""
 
 
 @hookspec

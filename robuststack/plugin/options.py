@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, to_jsonable_python
@@ -60,6 +60,13 @@ def _fraction(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]
 """A float that may also be written as a fraction: `8/255`."""
+
+
+AUTO = "auto"
+"""In place of a number of draws: a run chooses it."""
+Draws = Annotated[int, Field(ge=1)] | Literal["auto"]
+"""How many noise draws an attack averages over: a number from 1, or `auto`. A run replaces `auto` by the smallest number
+that more draws do not improve on (`robuststack.evidence.draws`)."""
 
 
 def in_pixel_range(value: float) -> float:

@@ -358,6 +358,12 @@ class Resolver:
             raise self.suite.error(f"train.attack: {error}", *place, *path) from None
         if recipe.attack.sweep:
             raise self.suite.error("the training attack has no sweep; list recipes under train", *place)
+        if attack.chooses_draws:
+            option = attack.draws_option
+            message = (
+                f"train.attack: {option}: auto is chosen by attacks on a finished model, and training has none yet"
+            )
+            raise self.suite.error(f"{message}; give a number (the papers train with 1)", *place, "options", option)
         if not isinstance(attack, GradientAttack):
             message = f"train.attack: {name!r} is no gradient attack, so it cannot train; use pgd or fgsm"
             raise self.suite.error(message, *place)

@@ -9,7 +9,7 @@ from typing import Any
 from robuststack.errors import PluginError
 from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
 from robuststack.plugin.download import Download
-from robuststack.plugin.options import marked
+from robuststack.plugin.options import AUTO, marked
 from robuststack.plugin.registry import Registry
 from robuststack.suite.part import Part
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart
@@ -128,7 +128,8 @@ def _cheap(kind: str, name: str, registry: Registry) -> Mapping[str, Any]:
 
 
 def _part(part: Part, kind: str, registry: Registry) -> Any:
-    cheap = _cheap(kind, part.name, registry)
+    # What a run is to choose, it chooses in a smoke run too.
+    cheap = {key: value for key, value in _cheap(kind, part.name, registry).items() if part.options.get(key) != AUTO}
     sweep = _ends({key: values for key, values in part.sweep.items() if key not in cheap})
     return part.model_copy(update={"options": {**part.options, **cheap}, "sweep": sweep})
 

@@ -45,6 +45,18 @@ class Seeds(Options):
         return seeds
 
 
+class GameOptions(Options):
+    """How the knob of a tunable defense is played as a game."""
+
+    ca: float | None = option(
+        None, "The clean accuracy, in percent, that the mixture of settings must have at least.", ge=0, le=100
+    )
+
+
+def _game(value: object) -> object:
+    return GameOptions() if value is True else None if value is False else value
+
+
 class Evaluate(Options):
     """How models are scored."""
 
@@ -77,6 +89,13 @@ class Evaluate(Options):
         5, "Frozen draws that stand for the model in turn, at the rungs `surrogate` and `frozen_known`.", ge=5
     )
     points: Literal["all", "ends"] = option("all", "Score every operating point, or each defense's first and last.")
+    game: Annotated[GameOptions | None, BeforeValidator(_game, json_schema_input_type=bool | GameOptions | None)] = (
+        option(
+            None,
+            "Play the knob of each tunable defense as a game: what it is worth to hide which setting runs. Every attack"
+            " runs at every setting and is judged at every setting. `true`, or a mapping.",
+        )
+    )
     keep_images: bool = option(
         True, "Keep the adversarial images in the store, as float32: 8 bits would change verdicts."
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_games import make_game
 
 from robuststack.evidence.checks.verdict import Verdict
 from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, AuditFigure, CheckQuestion, RowAudit
@@ -76,6 +77,17 @@ def full_board() -> Board:
         "suite": "full", "suite_file": "../suites/cpu/full.yaml", "complete": False, "overrides": ["train.epochs=3"],
         "description": f"All of it {UNSAFE}",
     }  # fmt: skip
+    point = {"low": 40.0, "high": 60.0}
+    board["rows"][0]["draws_chosen"] = {
+        attack: {
+            "0/0": {
+                "draws": 2, "cap_reached": True, "n": 500, "job": "draws-0123456789abcdef",
+                "curve": [{"draws": draws, "accuracy": 52.0 - draws, "passes": 40.0 * draws, **point} for draws in (1, 2)],
+            }
+        }
+        for attack in list(board["rows"][0]["attacks"])[:1]
+    }  # fmt: skip
+    board["games"] = [json.loads(make_game().model_dump_json())]
     board["reference"] = [
         {
             "source": "Somebody 2020",

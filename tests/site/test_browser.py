@@ -210,6 +210,27 @@ def test_what_the_audit_found_stands_in_the_table_and_opens_its_reason(opened: P
     assert opened.get_by_text("audit: weak: STRONGER").is_visible()
 
 
+def test_a_game_shows_its_matrix_and_what_hiding_is_worth(opened: Page) -> None:
+    go(opened, "#/full")
+    game = opened.locator(".game")
+    assert game.locator("svg [aria-label='cell'] rect").count() == 4 * 2
+    assert "at most 42.0 [37.0, 47.0]" in game.inner_text()
+    assert "Best mixture: lambda=0 25 %, lambda=1 75 %, with a clean accuracy of at least 90 %." in game.inner_text()
+    assert "Another round could still lower it, so it is an upper bound." in game.inner_text()
+    go(opened, "#/float_vs_oat")
+    assert opened.locator(".game").count() == 0
+
+
+def test_a_row_shows_how_its_draws_were_chosen(opened: Page) -> None:
+    go(opened, "#/full")
+    row = opened.evaluate("robuststack.boards.find((board) => board.name === 'full').rows[0].site.id")
+    go(opened, f"#/full/{row}")
+    draws = opened.locator(".draws")
+    assert draws.locator("svg [aria-label='dot'] circle").count() == 2
+    assert "2 draws, cap reached, on 500 images." in draws.inner_text()
+    assert "2, chosen" in draws.inner_text()
+
+
 def test_names_are_never_read_as_html(opened: Page) -> None:
     go(opened, "#/full")
     assert UNSAFE in opened.locator("main").inner_text()

@@ -23,8 +23,10 @@ class APGDOptions(rs.Options):
 
     iterations: int = rs.option(100, "Gradient steps of a run.", ge=1, smoke=2)
     restarts: int = rs.option(1, "Runs from random starts, for each loss.", ge=1, smoke=1)
-    draws: int = rs.option(
-        20, "EOT: forward passes whose gradients are averaged, on randomised points; others use one.", ge=1, smoke=2
+    draws: rs.Draws = rs.option(
+        20,
+        "EOT: forward passes whose gradients are averaged, on randomised points; others use one; or `auto`.",
+        smoke=2,
     )
     rho: float = rs.option(0.75, RHO, gt=0, le=1)
 

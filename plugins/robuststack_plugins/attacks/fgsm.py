@@ -21,10 +21,9 @@ class FGSM(rs.GradientAttack):
     paper = "Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015"
 
     class Options(rs.Options):
-        draws: int = rs.option(
+        draws: rs.Draws = rs.option(
             20,
-            "EOT: forward passes whose gradients are averaged, on randomised points; others use one.",
-            ge=1,
+            "EOT: forward passes whose gradients are averaged, on randomised points; others use one; or `auto`.",
             smoke=2,
         )
         average: Average = average_option()

@@ -27,10 +27,9 @@ class Noise(rs.Attack):
             ge=1,
             smoke=2,
         )
-        draws: int = rs.option(
+        draws: rs.Draws = rs.option(
             20,
-            "Forward passes a sample's margin is averaged over, on randomised points; others use one.",
-            ge=1,
+            "Forward passes a sample's margin is averaged over, on randomised points; others use one; or `auto`.",
             smoke=2,
         )
 

@@ -26,10 +26,9 @@ class PGD(rs.GradientAttack):
             " above eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
         )
         restarts: int = rs.option(1, "Random starts; for each image the one that hurts most is kept.", ge=1, smoke=1)
-        draws: int = rs.option(
+        draws: rs.Draws = rs.option(
             20,
-            "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one.",
-            ge=1,
+            "EOT: forward passes a step whose gradients are averaged, on randomised points; others use one; or `auto`.",
             smoke=2,
         )
 

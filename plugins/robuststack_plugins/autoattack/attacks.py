@@ -119,10 +119,9 @@ class Square(Official):
     class Options(rs.Options):
         queries: int = rs.option(5000, "Queries of a run.", ge=1, smoke=2)
         restarts: int = rs.option(1, "Runs from random starts.", ge=1, smoke=1)
-        draws: int = rs.option(
+        draws: rs.Draws = rs.option(
             20,
-            "EOT: forward passes whose logits are averaged in each query, on randomised points; others use one.",
-            ge=1,
+            "EOT: forward passes whose logits are averaged in each query, on randomised points; others use one; or `auto`.",
             smoke=2,
         )
 

@@ -23,8 +23,8 @@ ASSETS = "site"
 STYLES = ("vendor/tabulator.min.css", "static/style.css", "static/table.css")
 SCRIPTS = (
     "vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js", "static/words.js", "static/series.js",
-    "static/charts.js", "static/table.js", "static/filters.js", "static/compare.js", "static/suite.js", "static/row.js",
-    "static/home.js", "static/app.js",
+    "static/charts.js", "static/table.js", "static/filters.js", "static/compare.js", "static/games.js", "static/draws.js",
+    "static/suite.js", "static/row.js", "static/home.js", "static/app.js",
 )  # fmt: skip
 NOTICES = ("vendor/README.md", "vendor/d3.LICENSE", "vendor/plot.LICENSE", "vendor/tabulator.LICENSE")
 

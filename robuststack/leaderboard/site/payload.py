@@ -53,7 +53,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         for row in rows
     ]
     return {
-        **board.model_dump(mode="json", by_alias=True, exclude={"rows", "entries", "attacks", "suite_file"}),
+        **board.model_dump(mode="json", by_alias=True, exclude={"rows", "entries", "games", "attacks", "suite_file"}),
         "name": name,
         "colours": list(colours),
         "thresholds": {"gradients_zero": SUSPICIOUS_ZERO_GRADIENTS, "clipped": SUSPICIOUS_CLIPPING},
@@ -62,6 +62,9 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
             {"label": attack.label, "text": component_text(attack.name, attack.options)} for attack in board.attacks
         ],
         "entries": [_entry(entry, group) for entry, group in zip(board.entries, grouped(rows), strict=True)],
+        "games": [
+            {**game.model_dump(mode="json"), "title": game.title, "heading": game.heading} for game in board.games
+        ],
         "command": command_line(board, folder),
         "comparing": comparing(name, folder),
         "rows": shown,

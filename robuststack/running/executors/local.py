@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 BATCH = {
     "train": "train.batch_size",
+    "draws": "evaluate.block",
     "attack": "evaluate.block",
     "judge": "evaluate.block",
     "probe": "evaluate.block",
+    "game": "evaluate.block",
     "measure": "measure.batch_size",
 }
 """What the memory that a job needs grows with."""

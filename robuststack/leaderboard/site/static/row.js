@@ -191,6 +191,7 @@
         h("div", { class: "charts" }, accuracies(board, row, width), h("div", { class: "panel" }, h("h2", {}, "Figures"), scores(board, row))),
         ...[ladder(board, row, width)].filter(Boolean).map((found) => section("Ladder", found)),
         section("Seeds and intervals", seeds(board, row)),
+        robuststack.drawsOf(board, row, width),
         section("Training curves", training(board, row, width)),
         shown.length ? section("Inside the model", h("div", { class: "charts" }, shown), row.seeds.train.length > 1 && h("p", { class: "note" }, "Means over training seeds.")) : "",
         section("Flags", flags(board, row)),

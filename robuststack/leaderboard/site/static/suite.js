@@ -115,6 +115,7 @@
         h("p", { class: "note" }, "CA is clean accuracy and RA robust accuracy, in percent with 95 % intervals; RA worst is, image by image, the worst of all attacks. Rows are sorted within their data set, network and threat model.")),
       section("Each defense as one entry", entriesOf(board), h("p", { class: "note" },
         "The hypervolume is the share of the plane of clean and robust accuracy that a defense's settings dominate together; the knee is the setting farthest beyond the line between the ends of its front. Brackets hold the 95 % interval, and the share of fronts, drawn again with the variance of images, seeds and draws, that have the same knee or in which the setting is dominated.")),
+      h("div", { class: "games" }, robuststack.gamesOf(board, gameWidth(main))),
       board.claims.length ? section("Published comparisons beside ours", claimsOf(board)) : "",
       board.reference.length ? h("section", { class: "reference" }, h("h2", {}, "Published figures, not ours"),
         h("p", { class: "note" }, "Quoted from publications, obtained on other data, networks or budgets. They are not ranked and not drawn."), referencesOf(board)) : "",
@@ -125,6 +126,11 @@
     bar.append(columnMenu(table, columns));
     table.on("tableBuilt", () => table.setFilter(filters.accepts));
     return { redraw: draw, leave: () => table.destroy() };
+  };
+
+  const gameWidth = (place) => {
+    const room = place.clientWidth - 64 || Math.min(window.innerWidth - 32, 1180);
+    return Math.max(260, room >= 840 ? Math.floor(room / 2) - 48 : room - 38);
   };
 
   const panelWidth = (place, panels) => {
