@@ -36,10 +36,14 @@ def draw_ladder(rows: Sequence[Row]) -> bytes | None:
                 [max(figure.value - figure.low, 0.0) for figure in found.values()],
                 [max(figure.high - figure.value, 0.0) for figure in found.values()],
             ]
-            bars = axes.barh(list(found), values, xerr=spread, color=[f"C{ORDER.index(rung)}" for rung in found])
-            axes.bar_label(bars, fmt="%.1f", fontsize=7, label_type="center")
+            colours = [f"C{ORDER.index(rung)}" for rung in found]
+            axes.barh(list(found), values, xerr=spread, color=colours, alpha=0.6, error_kw={"elinewidth": 1.2})
+            for rung, figure in found.items():
+                axes.annotate(
+                    f"{figure.value:.1f}", (figure.high, rung), xytext=(4, 0), textcoords="offset points", va="center"
+                )
             axes.invert_yaxis()
-            axes.set_xlim(0, 100)
+            axes.set_xlim(0, 110)  # Room for the number behind a bar of 100.
             axes.set_title(row.label, fontsize=8)
             axes.spines[["top", "right"]].set_visible(False)
         picture.axes[-1].set_xlabel("robust accuracy, worst case (%)")

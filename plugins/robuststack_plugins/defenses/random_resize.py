@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class RandomResize(rs.Defense):
     """Each forward pass resizes the images to a random size and pads them with zeros at a random place.
 
-    The published defense wraps a network that was trained without it. `resized` trains through it too, and `lambda` trains
-    on adversarial images as `pgd_at` does. The network has to take images of other sizes, which those that end in a global
-    pooling do.
+    The published defense wraps a network that was trained without it, on images of 299 x 299 pixels. A network for small
+    images needs `resized`, which trains through it: on 8 x 8 digits a network that was not loses nearly all of its clean
+    accuracy. `lambda` trains on adversarial images as `pgd_at` does. The network has to take images of other sizes, which
+    those that end in a global pooling do.
     """
 
     paper = (

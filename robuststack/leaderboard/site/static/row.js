@@ -55,8 +55,8 @@
                   Plot.ruleY(shown, { y: "name", x1: "low", x2: "high", stroke: ink, strokeWidth: 3 })],
           ariaDescription: shown.map((one) => `${one.name} ${figure(one)}`).join("; "),
         }),
-        h("div", { class: "panel" }, plainTable("adaptive minus another rung, in points", ["Rung", "Points", "95 %"],
-          Object.entries(row.gaps).map(([rung, gap]) => [rung, fixed(gap.value), `${fixed(gap.low)} to ${fixed(gap.high)}`]), [1, 2]))),
+        h("div", { class: "panel" }, plainTable("Gaps between the rungs", ["Gap", "Points", "95 %"],
+          RUNGS.filter((rung) => row.gaps[rung]).map((rung) => [`adaptive minus ${rung}`, fixed(row.gaps[rung].value), `${fixed(row.gaps[rung].low)} to ${fixed(row.gaps[rung].high)}`]), [1, 2]))),
       h("p", { class: "note" }, "off: the noise is off; surrogate: frozen draws of the attacker's own; adaptive: the distribution; frozen_known: the very draw that is deployed. adaptive minus frozen_known is what the secrecy of the draw is worth. If adaptive lies above off or surrogate, the adaptive attack is too weak."),
       ...missing,
     ];
