@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from convolution import Exact
 
 BATCH = 64
+LONGEST = 60
+"""CPU seconds of a batch; one that takes longer is killed."""
 STEPS = ("forward", "input gradient", "weight gradient")
 TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-5}
 """How far a value may be off, relative to the largest one of its tensor."""
@@ -103,6 +106,7 @@ def batch(cases: Sequence[Case], guarded: bool) -> tuple[list[Fault], int | None
     if child == 0:
         os.close(reading)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # The allocator's last words.
+        resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))  # Threads can wait for each other for ever.
         for shape, ways in groupby(cases, key=lambda case: case.shape):
             right = exact(shape)
             for case in ways:
