@@ -234,6 +234,12 @@ def evaluate(
                 name=name, overrides=overrides,
             )  # fmt: skip
             return _score(suite, store, leaderboard, device, wait, registry)
+    own = {"data": data, "data_options": data_options, "name": name}
+    if taken := [key for key, value in own.items() if value is not None]:
+        raise RobustStackError(
+            f"evaluate: {taken[0]}= is for a model that is given itself: evaluate(model, data=(images, labels)); other"
+            " models take dataset="
+        )
     if dataset is None:
         raise RobustStackError("evaluate: dataset= is missing, such as dataset='digits'")
     texts = expanded_points(points) if isinstance(points, Mapping) else points
@@ -241,7 +247,7 @@ def evaluate(
         dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,
         load=None if load is None else str(load), python=python,
         points=[point if isinstance(point, str) else options_text(point) for point in texts],
-        eps=eps, draws=draws, limit=limit, overrides=overrides,
+        eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit, overrides=overrides,
     )  # fmt: skip
     (part,) = suite.defenses
     with contextlib.suppress(PluginError):  # The plan says what is wrong with it.

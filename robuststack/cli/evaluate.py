@@ -28,6 +28,9 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--attack", "attacks", default=["pgd"], show_default=True, multiple=True, metavar="SPEC",
               help="An attack; repeatable.")  # fmt: skip
 @click.option("--eps", metavar="E", help="Radius in the [0, 1] pixel range, such as 8/255.  [default: the dataset's]")
+@click.option("--norm", metavar="NORM", help="Norm of the radius: linf or l2, which needs --eps.  [default: linf]")
+@click.option("--stochastic", is_flag=True,
+              help="Two forward passes of the model differ: judge it on several draws of its noise.")  # fmt: skip
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="An operating point: its knobs, with spaces between; repeatable.  [default: the defense's own]"
 )  # fmt: skip
@@ -41,7 +44,8 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON; progress goes to standard error.")
 def command(
     load: str | None, python: str | None, architecture: str | None, defense: str, dataset: str, attacks: Sequence[str],
-    eps: str | None, points: Sequence[str], draws: int | None, limit: int | None, overrides: Sequence[str], device: str,
+    eps: str | None, norm: str | None, stochastic: bool, points: Sequence[str], draws: int | None, limit: int | None,
+    overrides: Sequence[str], device: str,
     store: str, leaderboard: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Attack and measure one finished model, without a suite.
@@ -66,8 +70,8 @@ def command(
         with progress:
             result = evaluate(
                 dataset=dataset, load=load, python=python, architecture=architecture, defense=defense, attacks=attacks,
-                points=points, eps=eps, draws=draws, limit=limit, overrides=overrides, store=store,
-                leaderboard=leaderboard, device=device, registry=registry,
+                points=points, eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit,
+                overrides=overrides, store=store, leaderboard=leaderboard, device=device, registry=registry,
             )  # fmt: skip
     if not as_json:
         return print_result(result)

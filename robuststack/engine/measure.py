@@ -65,9 +65,17 @@ def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
     """
     image = torch.zeros(1, *shape, device=device_of(view))
     counter = FlopCounterMode(display=False, custom_mapping=FURTHER)
+    # By default it tells modules apart, with hooks that fail in networks that take a gradient in their forward pass.
+    counter.mod_tracker = _Whole()  # type: ignore[assignment]
     with frozen_eval(view), _layer_by_layer(), counter:
         view(image)
     return int(counter.get_total_flops()) // 2
+
+
+class _Whole(contextlib.nullcontext[None]):
+    """Stands in for torch's `ModuleTracker`: all operations are the whole model's."""
+
+    parents = frozenset({"Global"})
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def _refuse_noise(view: View, images: Tensor, name: str) -> None:
         raise ModelError(
             f"{name} gives other logits when it is called again with the same images, in eval mode: it draws noise"
             " (dropout, randn) or keeps a state; remove that, or declare it with `stochastic: true` in the suite's"
-            " `model:` (evaluate: --set defenses.0.model.stochastic=true; in Python: stochastic=True)"
+            " `model:` (evaluate: --stochastic; in Python: stochastic=True)"
         )
 
 

@@ -35,6 +35,12 @@ def call_function(target: str, fingerprint: str) -> nn.Module:
         raise ModelError(f"model {target!r} cannot be made: {reason}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {target!r} gives {type(model).__name__}; valid: a torch.nn.Module that returns logits")
+    unmade = next((path for path, value in model.named_parameters() if nn.parameter.is_lazy(value)), None)
+    if unmade is not None:
+        raise ModelError(
+            f"model {target!r} has no weights yet: {unmade} is of a lazy layer, which makes them when it is first called;"
+            " call the model once in the function, and load its weights"
+        )
     _leave_inference(model)
     return model
 
@@ -72,6 +78,6 @@ def _leave_inference(model: nn.Module) -> None:
     for layer in model.modules():
         own: list[dict[str, object]] = [vars(layer), layer._parameters, layer._buffers]  # type: ignore[list-item]
         for name, value in list(chain.from_iterable(part.items() for part in own)):
-            if isinstance(value, Tensor) and not nn.parameter.is_lazy(value) and value.is_inference():
+            if isinstance(value, Tensor) and value.is_inference():
                 part = next(part for part in own if part.get(name) is value)
                 part[name] = replaced(value)

@@ -30,11 +30,14 @@ def single_suite(
     python: str | None = None,
     points: Sequence[str] = (),
     eps: str | float | None = None,
+    norm: str | None = None,
+    stochastic: bool = False,
     draws: int | None = None,
     limit: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Suite:
-    """A suite with one defense, whose model is loaded or made by a function, or is the defense's own.
+    """A suite with one defense, whose model is loaded or made by a function, or is the defense's own. `stochastic` says
+    that two forward passes of such a model differ.
 
     Raises:
         SuiteError: with the option that is wrong, as the command line writes it.
@@ -58,18 +61,23 @@ def single_suite(
     if load is not None or python is not None:
         entry["model"] = {"load": load} if load is not None else {"python": python}
         marks["defenses", 0, "model"] = f"--load {load}" if load is not None else f"--python {python}"
+        if stochastic:
+            entry["model"]["stochastic"] = True
+    elif stochastic:
+        raise SuiteError("--stochastic: only a model that is made by --python or loaded can be declared to draw noise")
     entry["points"] = [_values(_words(point), f"--point {point}") for point in points]
     marks |= {("defenses", 0, "points", index): f"--point {point}" for index, point in enumerate(points)}
     data["attacks"] = [component_of("--attack", attack) for attack in attacks]
     marks |= {("attacks", index): f"--attack {attack}" for index, attack in enumerate(attacks)}
-    if eps is not None:
-        data["threat"] = {"eps": eps}
-        marks["threat", "eps"] = f"--eps {eps}"
+    if threat := {key: value for key, value in (("norm", norm), ("eps", eps)) if value is not None}:
+        data["threat"] = threat
+        marks |= {("threat", key): f"--{key} {value}" for key, value in threat.items()}
     data["evaluate"] = {key: value for key, value in (("draws", draws), ("limit", limit)) if value is not None}
     marks |= {("evaluate", key): f"--{key} {value}" for key, value in data["evaluate"].items()}
     model = load or python or defense
     # Every option that was given, as the command line would have it.
     told = [word for mark in marks.values() if mark != COMMAND for word in mark.split(" ", 1)]
+    told += ["--stochastic"] if stochastic else []
     told += [word for assignment in overrides for word in ("--set", assignment)]
     data |= {
         "name": board_name(Path(load).stem if load else model),
