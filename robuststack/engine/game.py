@@ -112,8 +112,8 @@ class _Round:
                 continue
             attacked[left] = True
             index = torch.from_numpy(left).to(x.device)
-            found, facts = self._craft(views, mixture, x[index], y[index], number)
-            images[index] = found
+            crafted, facts = self._craft(views, mixture, x[index], y[index], number)
+            images[index] = crafted
             seen.append(asdict(facts))
         kept = self._best_rows(rows)
         content = {}

@@ -54,7 +54,7 @@ class RowPlan:
     """Judge job -> the attack job whose images it judges."""
 
     def jobs(self) -> set[str]:
-        scores = [*self.clean.values(), *(one for some in self.robust.values() for one in some.values())]
+        scores = [*self.clean.values(), *(score for by_label in self.robust.values() for score in by_label.values())]
         judged = {job for score in scores for job in score.jobs.values()}
         return {*self.train.values(), self.measure, *judged, *self.images.values()}
 

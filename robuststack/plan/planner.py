@@ -77,15 +77,15 @@ class _Planner:
             message = "game: no defense here has two settings of one model; give a tunable one several `points:`"
             raise self.suite.error(message, "evaluate", "game")
         self.protocols.refuse()
-        duplicate = next((one for one in rows if sum(other.label == one.label for other in rows) > 1), None)
+        duplicate = next((row for row in rows if sum(other.label == row.label for other in rows) > 1), None)
         if duplicate:
             raise self.suite.error(f"two rows would be the same: {duplicate.label}")
         # Models are trained and attacked one after another, so that each is loaded once; timings come last, when
         # nothing else is going on.
         jobs = sorted(self.jobs.values(), key=lambda job: job.kind == "measure")
         printed = {
-            label: {"name": one.component.name, "options": one.component.options.resolved()}
-            for label, one in attacks.items()
+            label: {"name": attack.component.name, "options": attack.component.options.resolved()}
+            for label, attack in attacks.items()
         }
         by_id = {job.id: job for job in jobs}
         return Plan(self.suite, self.hardware, tuple(jobs), tuple(rows), printed, by_id=by_id, games=tuple(games))

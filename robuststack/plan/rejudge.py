@@ -126,7 +126,7 @@ def plan_rejudging(
         defenses=[DefensePart(name=model.defense.name)],
         attacks=[AttackPart(name=spec.attack.name)],
     )
-    plan = Plan(suite, computing, jobs, (), {}, by_id={one.id: one for one in jobs})
+    plan = Plan(suite, computing, jobs, (), {}, by_id={planned.id: planned for planned in jobs})
     to_the_end = crafted if crafted is not attack else None
     return Rejudging(plan, attack, reference[0] if reference else None, judged, unrounded, to_the_end,
                      dict(point) if point is not None else None)  # fmt: skip
