@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robuststack.leaderboard.board_lookup import load_board, load_labels
     from robuststack.leaderboard.comparison import RowComparison
     from robuststack.leaderboard.difference import Difference
+    from robuststack.leaderboard.rereading import with_reading
     from robuststack.leaderboard.row import Row
     from robuststack.plugin.architecture import Architecture
     from robuststack.plugin.attack import Attack, GradientAttack
@@ -49,6 +50,7 @@ _EXPORTS = {
     "robuststack.leaderboard.board_lookup": ["load_board", "load_labels"],
     "robuststack.leaderboard.comparison": ["RowComparison"],
     "robuststack.leaderboard.difference": ["Difference"],
+    "robuststack.leaderboard.rereading": ["with_reading"],
     "robuststack.leaderboard.row": ["Row"],
     "robuststack.plugin.architecture": ["Architecture"],
     "robuststack.plugin.attack": ["Attack", "GradientAttack"],
@@ -106,6 +108,7 @@ __all__ = [
     "option",
     "run",
     "stratified",
+    "with_reading",
 ]
 
 

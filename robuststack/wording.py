@@ -45,8 +45,9 @@ def component_text(name: str, values: Mapping[str, Any]) -> str:
 
 
 def percent_text(
-    value: float, low: float, high: float, lowest: float | None = None, highest: float | None = None
+    value: float, low: float | None, high: float | None, lowest: float | None = None, highest: float | None = None
 ) -> str:
     """`98.4 [97.0, 99.2]`: percent with its 95 % interval; `98.4 [97.0, 99.2] (97.9-98.8)`: and the ends of its seeds'."""
+    interval = "" if low is None else f" [{low:.1f}, {high:.1f}]"
     ends = "" if lowest is None else f" ({lowest:.1f}-{highest:.1f})"
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]{ends}"
+    return f"{value:.1f}{interval}{ends}"

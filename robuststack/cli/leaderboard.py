@@ -24,20 +24,28 @@ def command() -> None:
 @click.option("--sort", metavar="KEY", help="Best first by CA, RA, or a key of the rows, such as ra.PGD-20 or macs.")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True,
               help="How it is written.")  # fmt: skip
+@click.option("--reading", default="expected", show_default=True, metavar="READING",
+              help="How the judging draws are read: `expected`, `majority R` (a vote of R draws) or `any N` (robust only if"
+              " all of N tries are right); from the labels beside the leaderboard.")  # fmt: skip
 @folder_option
-def show(suite: str, sort: str | None, style: str, leaderboard: str) -> None:
+def show(suite: str, sort: str | None, style: str, reading: str, leaderboard: str) -> None:
     """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there.
 
-    If an audit lies beside it, a column says what it found of each row.
+    If an audit lies beside it, a column says what it found of each row, by the expected reading.
     """
+    from robuststack.evidence.readings import Reading
     from robuststack.leaderboard.board_lookup import audits_beside, open_board
     from robuststack.leaderboard.formats import written
     from robuststack.leaderboard.ranking import ranked
+    from robuststack.leaderboard.rereading import with_reading
 
-    board, _ = open_board(suite, expanded(leaderboard))
+    name = str(Reading.parse(reading))
+    board, labels = open_board(suite, expanded(leaderboard))
+    board = with_reading(board, name, labels)
     if sort:
-        board = board.model_copy(update={"rows": tuple(ranked(board.rows, sort))})
-    click.echo(written(board, style, audits_beside(suite, expanded(leaderboard), board.rows)))
+        ranks = {row.label: rank for rank, row in enumerate(ranked([row.under(name) for row in board.rows], sort))}
+        board = board.model_copy(update={"rows": tuple(sorted(board.rows, key=lambda row: ranks[row.label]))})
+    click.echo(written(board, style, audits_beside(suite, expanded(leaderboard), board.rows), reading=name))
     if style in DATA:
         print_suspicions(board.rows)
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from robuststack.evidence.proportions import LEVEL, wilson
-from robuststack.evidence.readings import EXPECTED, Reading
+from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks
 from robuststack.evidence.variance import Attacks, RunReading, of_runs, read_run
 
 Run = tuple[int, ...]
@@ -21,13 +21,10 @@ FEW_SEEDS = 4
 
 
 @dataclass(frozen=True)
-class SeedFigure:
-    """An accuracy, 0 to 1, with its 95 % interval, and the figure of every run."""
+class SeedValue:
+    """An accuracy, 0 to 1, without an interval, and the figure of every run."""
 
     value: float
-    low: float
-    high: float
-    interval: Literal["wilson", "t"]
     seeds: Mapping[Run, float]
 
     @property
@@ -38,6 +35,15 @@ class SeedFigure:
     def spread(self) -> float | None:
         """The standard deviation over `units`; None for one run."""
         return float(np.std(self.units, ddof=1)) if len(self.units) > 1 else None
+
+
+@dataclass(frozen=True)
+class SeedFigure(SeedValue):
+    """An accuracy with its 95 % interval."""
+
+    low: float
+    high: float
+    interval: Literal["wilson", "t"]
 
 
 def seed_units(seeds: Mapping[Run, float]) -> list[float]:
@@ -55,25 +61,44 @@ def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = 
     One deterministic model has Wilson's interval. Otherwise the interval is Student's, on the variance over seeds, images
     and judging draws (`variance.of_runs`), within 0 and 1. It is never narrower than what n images cannot exclude: a
     limit lies no nearer to the value than z^2 more images, all of them wrong or all of them right, would move it, which for
-    a value of 0 or 1 is Wilson's limit. Of two to four seeds it holds every figure.
+    a value of 0 or 1 is Wilson's limit. Of two to four seeds it holds every figure. At a deterministic point every reading
+    is the expected one: all answers are alike.
 
     Raises:
         TooFewDraws: there are too few draws for the reading, or for its interval.
     """
-    readings = {run: read_run(reading, attacks, truth) for run, attacks in runs.items()}
+    draws = _draws(runs)
+    asked = reading if draws > 1 else EXPECTED
+    readings = {run: read_run(asked, attacks, truth) for run, attacks in runs.items()}
     seeds = {run: float(of_run.per_image.mean()) for run, of_run in readings.items()}
     estimate = of_runs(nested(readings))
     value, n = estimate.value, len(truth)
-    deterministic = all(run.left_out is None for run in readings.values())
-    if estimate.variance == 0 or (deterministic and len(runs) == 1):
+    if estimate.variance == 0 or (draws == 1 and len(runs) == 1):
         # If all outcomes are alike there is no variance to see, and n images still cannot exclude others.
-        return SeedFigure(value, *wilson(round(value * n), n), "wilson", seeds)
+        return SeedFigure(value, seeds, *wilson(round(value * n), n), "wilson")
     low, high = estimate.interval(LEVEL)
     kept = n / (n + Z**2)
     low, high = min(low, value * kept), max(high, 1 - (1 - value) * kept)
     if 1 < len(units := seed_units(seeds)) <= FEW_SEEDS:
         low, high = min(low, *units), max(high, *units)
-    return SeedFigure(value, max(low, 0.0), min(high, 1.0), "t", seeds)
+    return SeedFigure(value, seeds, max(low, 0.0), min(high, 1.0), "t")
+
+
+def read(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading) -> SeedValue:
+    """As `measured`, but a reading of more than half of the draws is a value without an interval.
+
+    Raises:
+        TooFewDraws: there are fewer draws than the reading takes.
+    """
+    draws = _draws(runs)
+    if draws == 1 or reading.has_interval(draws):
+        return measured(runs, truth, reading)
+    seeds = {run: float(worst_over_attacks(reading, attacks, truth).mean()) for run, attacks in runs.items()}
+    return SeedValue(float(np.mean(seed_units(seeds))), seeds)
+
+
+def _draws(runs: Mapping[Run, Attacks]) -> int:
+    return len(next(iter(runs.values()))[0])
 
 
 def nested(readings: Mapping[Run, RunReading]) -> Sequence[Sequence[RunReading]]:

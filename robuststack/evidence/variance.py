@@ -98,7 +98,7 @@ def read_run(reading: Reading, attacks: Attacks, truth: np.ndarray) -> RunReadin
     draws = len(attacks[0])
     if draws > 1 and not reading.has_interval(draws):
         reading.check(draws)
-        wanted = f"set evaluate.draws to {4 * reading.size}"
+        wanted = f"set evaluate.draws to {reading.draws_wanted}"
         raise TooFewDraws(f"{reading} of {draws} draws has no interval; {wanted}")
     per_image = worst_over_attacks(reading, attacks, truth)
     left_out = worst_without_each_draw(reading, attacks, truth).mean(1) if draws > 1 else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robuststack.leaderboard.entries import is_tuned
 from robuststack.leaderboard.keys import has, look_up, number
-from robuststack.leaderboard.row import Figure, Row
+from robuststack.leaderboard.row import ReadFigure, Row
 from robuststack.suite.report import Drawing
 from robuststack.wording import component_text, value_text
 
@@ -132,11 +132,11 @@ def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any
 def _spread(rows: Sequence[Row], key: str) -> list[list[float]] | None:
     """How far the intervals reach below and above the figures."""
     figures = [look_up(row, key) for row in rows]
-    if not all(isinstance(figure, Figure) for figure in figures):
+    if not all(isinstance(figure, ReadFigure) for figure in figures):
         return None
     return [
-        [max(figure.value - figure.low, 0.0) for figure in figures],
-        [max(figure.high - figure.value, 0.0) for figure in figures],
+        [0.0 if figure.low is None else max(figure.value - figure.low, 0.0) for figure in figures],
+        [0.0 if figure.high is None else max(figure.high - figure.value, 0.0) for figure in figures],
     ]
 
 
@@ -158,6 +158,9 @@ def _axis(key: str) -> str:
         return AXES[key]
     if key.startswith("ra."):
         return f"RA {key.removeprefix('ra.')} (%)"
+    if key.startswith("readings."):
+        reading, _, figure = key.removeprefix("readings.").partition(".")
+        return f"{_axis(figure)}, {reading}"
     if key.startswith("protocols."):
         return " ".join(reversed(key.split(".")[1:]))
     return key.rpartition(".")[2]

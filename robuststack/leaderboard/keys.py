@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from robuststack.leaderboard.row import WORST, Figure, Row
+from robuststack.leaderboard.row import WORST, ReadFigure, Row
 
 
 def look_up(row: Row, key: str) -> Any:
@@ -31,7 +31,7 @@ def look_up(row: Row, key: str) -> Any:
 def number(row: Row, key: str) -> float | None:
     """A figure's value, or any other number; None if there is none."""
     value = look_up(row, key)
-    if isinstance(value, Figure):
+    if isinstance(value, ReadFigure):
         return value.value
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 

@@ -23,6 +23,8 @@ from robuststack.wording import component_text, percent_text, threat_text
 
 WORST = "worst"
 """The key of `ra` that stands for all attacks together."""
+EXPECTED = "expected"
+"""The reading that `ca` and `ra` of a row are: the chance that one judging draw is right."""
 CLEAN = "ca"
 """The key of a row, and of its jobs, that stands for clean accuracy."""
 
@@ -56,14 +58,15 @@ Count = Annotated[int, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class Figure(Record):
-    """An accuracy in percent with its 95 % interval."""
+class ReadFigure(Record):
+    """An accuracy in percent by some reading, with its 95 % interval if it has one."""
 
     value: Percent
-    low: Percent
-    high: Percent
+    low: Percent | None
+    high: Percent | None
     interval: str
-    """How the interval was made: `wilson`, or `t` for Student's on the variance over seeds, images and judging draws."""
+    """How the interval was made: `wilson`, or `t` for Student's on the variance over seeds, images and judging draws;
+    `none` for a reading of more than half of the draws."""
     seeds: dict[str, Percent] | None = None
     """With several runs: "training seed/attack seed", or "training seed/attack seed/bake" if a baked draw stands for the
     model -> the accuracy of that run."""
@@ -113,6 +116,50 @@ class DrawsChoice(Record):
         return f"{self.draws} (auto{', cap reached' if self.cap_reached else ''})"
 
 
+class Figure(ReadFigure):
+    """An accuracy in percent with its 95 % interval."""
+
+    low: Percent
+    high: Percent
+
+
+class Latency(Record):
+    """The time of one float32 forward pass, in milliseconds."""
+
+    median: Annotated[float, Field(ge=0)]
+    low: Annotated[float, Field(ge=0)]
+    """The lower quartile."""
+    high: Annotated[float, Field(ge=0)]
+    """The upper quartile."""
+    relative: float | None = None
+    """Times the median of the same architecture undefended, measured in turn with it."""
+
+    def __mul__(self, passes: int) -> Latency:
+        """The time of so many passes."""
+        relative = None if self.relative is None else passes * self.relative
+        return Latency(median=passes * self.median, low=passes * self.low, high=passes * self.high, relative=relative)
+
+
+class ReadScores(Record):
+    """A row by one protocol and one reading of its labels: what a vote, or an attacker who may try again, makes of it."""
+
+    ca: ReadFigure
+    """Clean accuracy."""
+    ra: dict[str, ReadFigure]
+    """Robust accuracy by attack, and `worst`."""
+    passes: Count
+    """Forward passes of one answer: R for a majority of R at a randomised point, else 1."""
+    macs: Count
+    """Multiply-accumulates of one answer for one image."""
+    latency_ms: dict[int, Latency]
+    """Batch size -> time of one answer."""
+
+    @property
+    def worst(self) -> ReadFigure:
+        """Robust accuracy against all attacks together."""
+        return self.ra[WORST]
+
+
 class Scores(Record):
     """A row by one protocol."""
 
@@ -125,6 +172,8 @@ class Scores(Record):
     draws_chosen: dict[str, dict[str, DrawsChoice]] = {}
     """Attack with `draws: auto` -> "training seed/attack seed" -> the draws that it averages over, and why. A file leaves
     the key out if no attack has it."""
+    readings: dict[str, ReadScores] = {}
+    """The readings beside the expected one that the suite asks for: `majority 5` -> its figures."""
 
     @property
     def worst(self) -> Figure:
@@ -200,18 +249,6 @@ class RowSeeds(Record):
 
     train: tuple[int, ...]
     attack: tuple[int, ...]
-
-
-class Latency(Record):
-    """The time of one float32 forward pass, in milliseconds."""
-
-    median: Annotated[float, Field(ge=0)]
-    low: Annotated[float, Field(ge=0)]
-    """The lower quartile."""
-    high: Annotated[float, Field(ge=0)]
-    """The upper quartile."""
-    relative: float | None = None
-    """Times the median of the same architecture undefended, measured in turn with it."""
 
 
 class Effort(Record):
@@ -377,6 +414,22 @@ class Row(Scores):
     def scores(self) -> dict[str, Scores]:
         """Every protocol with its scores, the headline's first."""
         return {self.protocol: self, **self.protocols}
+
+    def under(self, reading: str) -> Row:
+        """The row with the figures and the costs by one of its readings, such as `majority 5`.
+
+        Raises:
+            KeyError: it has no such reading.
+        """
+        if reading == EXPECTED:
+            return self
+        read = self.readings[reading]
+        protocols = {
+            name: scores.model_copy(update={"ca": scores.readings[reading].ca, "ra": scores.readings[reading].ra})
+            for name, scores in self.protocols.items()
+        }
+        changes = {"ca": read.ca, "ra": read.ra, "macs": read.macs, "latency_ms": read.latency_ms}
+        return self.model_copy(update={**changes, "protocols": protocols})
 
     @model_validator(mode="after")
     def _every_figure_has_jobs(self) -> Row:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.leaderboard.chosen_draws import draws_chosen, draws_text
-from robuststack.leaderboard.figures import Jobs, figures
+from robuststack.leaderboard.figures import Jobs, LabelsOf, figures, read_scores
 from robuststack.leaderboard.ladder import ladder_gaps
-from robuststack.leaderboard.row import CLEAN, DrawsChoice, Row, RowJobs, RowSeeds, Scores
+from robuststack.leaderboard.row import CLEAN, DrawsChoice, Latency, ReadScores, Row, RowJobs, RowSeeds, Scores
 from robuststack.leaderboard.row_labels import run_text
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.plugin.options import first_problem
@@ -28,10 +30,21 @@ def make_rows(plan: Plan, outcome: Outcome, store: Store) -> list[Row]:
         LeaderboardError: a plugin or a job gave what no row can hold, such as a number that is not finite.
     """
     done = [row for row in plan.rows if row.jobs() <= set(outcome.results)]
-    return [_row(row, outcome.results, store) for row in done]
+    readings = [reading for reading in plan.suite.evaluate.parsed_readings if reading != EXPECTED]
+    return [_row(row, outcome.results, store, readings) for row in done]
 
 
-def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> Row:
+def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store, readings: Sequence[Reading]) -> Row:
+    measured = results[row.measure]
+    latency = {
+        int(batch): Latency.model_validate({key: round(value, 4) for key, value in timed.items()})
+        for batch, timed in measured["latency_ms"].items()
+    }
+
+    @cache
+    def labels(job: str) -> Labels:
+        return read_labels(store, job, results[job])
+
     jobs = {
         name: {CLEAN: _ids(row.clean[name]), **{label: _ids(score) for label, score in row.robust[name].items()}}
         for name in row.clean
@@ -41,7 +54,11 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
             jobs[name],
             row.attacks[name],
             draws_chosen(jobs[name], row.images, results),
-            lambda job: read_labels(store, job, results[job]),
+            labels,
+            {
+                str(reading): read_scores(jobs[name], labels, reading, macs=measured["macs"], latency_ms=latency)
+                for reading in readings
+            },
         )
         for name in jobs
     }
@@ -49,7 +66,6 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
     headline = scores.pop(protocol)
     clean = row.clean[protocol]
     first = results[next(iter(clean.jobs.values()))]
-    measured = results[row.measure]
     models = [results[job] for job in row.train.values() if job in results]
     epoch_seconds = [model["seconds_per_epoch"] for model in models]
     checks = [results[job]["checks"] for job in dict.fromkeys(row.images.values())]
@@ -61,8 +77,9 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         "ra": headline.ra,
         "attacks": headline.attacks,
         "draws_chosen": headline.draws_chosen,
+        "readings": headline.readings,
         "protocols": scores,
-        "gaps": ladder_gaps(jobs, lambda job: read_labels(store, job, results[job])),
+        "gaps": ladder_gaps(jobs, labels),
         "n": first["n"],
         "draws": first["spec"]["draws"],
         "seeds": RowSeeds(
@@ -72,10 +89,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store) -> R
         "parameters": measured["parameters"],
         "nonzero_parameters": measured["nonzero_parameters"],
         "macs": measured["macs"],
-        "latency_ms": {
-            batch: {key: round(value, 4) for key, value in timed.items()}
-            for batch, timed in measured["latency_ms"].items()
-        },
+        "latency_ms": latency,
         "train_seconds_per_epoch": round(float(np.mean(epoch_seconds)), 4) if epoch_seconds else None,
         "effort": _effort(models, row, protocol, results),
         "inspected": _inspected([model["inspected"] for model in models]),
@@ -102,7 +116,8 @@ def _scores(
     jobs: Jobs,
     attacks: Mapping[str, Mapping[str, Any]],
     chosen: Mapping[str, Mapping[str, DrawsChoice]],
-    labels: Callable[[str], Labels],
+    labels: LabelsOf,
+    readings: dict[str, ReadScores],
 ) -> Scores:
     """A row by one protocol; `attacks` are the options of each, resolved, and `chosen` the draws that a run chose."""
     robust = figures(jobs, labels)
@@ -112,7 +127,11 @@ def _scores(
         for label, of_attack in attacks.items()
     }
     return Scores(
-        ca=clean, ra=robust, attacks=options, draws_chosen={label: dict(choices) for label, choices in chosen.items()}
+        ca=clean,
+        ra=robust,
+        attacks=options,
+        draws_chosen={label: dict(choices) for label, choices in chosen.items()},
+        readings=readings,
     )
 
 

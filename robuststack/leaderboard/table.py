@@ -12,7 +12,7 @@ from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.claims import claim_cells, reference_cells
 from robuststack.leaderboard.entries import entry_cells
 from robuststack.leaderboard.game import GAME_HEADER, game_cells
-from robuststack.leaderboard.row import WORST, ExtraValue, Figure, Latency, Row, Scores
+from robuststack.leaderboard.row import EXPECTED, WORST, ExtraValue, Latency, ReadFigure, Row, Scores
 from robuststack.wording import options_text
 
 Audits = Mapping[str, RowAudit]
@@ -20,14 +20,25 @@ Audits = Mapping[str, RowAudit]
 NO_AUDITS: Audits = {}
 
 
-def tables(board: Board, style: str, audits: Audits = NO_AUDITS) -> list[tuple[str, str]]:
+def tables(board: Board, style: str, audits: Audits = NO_AUDITS, *, reading: str = EXPECTED) -> list[tuple[str, str]]:
     """(heading, table) for each group of a leaderboard's rows, then for what was published; `style` is one of tabulate's
-    formats. With `audits` (row label -> its audit) the rows say what their audit found."""
+    formats. With `audits` (row label -> its audit) the rows say what their audit found.
+
+    By the expected reading the others that rows have follow each table; another one, which all rows must have, stands in its
+    place, without what audits and publications say of the expected one.
+    """
     attacks = [attack.label for attack in board.attacks]
-    titled = [
-        (heading, _table(list(group), attacks, style, audits))
-        for heading, group in groupby(board.rows, lambda row: row.heading)
-    ]
+    titled = []
+    for heading, group in groupby(board.rows, lambda row: row.heading):
+        rows = list(group)
+        if reading != EXPECTED:
+            read = [row.under(reading) for row in rows]
+            titled.append((f"{heading}, {reading}", _table(read, attacks, style, NO_AUDITS)))
+            continue
+        titled.append((heading, _table(rows, attacks, style, audits)))
+        titled += [(f"{heading}, {name}", _reading_table(rows, name, attacks, style)) for name in rows[0].readings]
+    if reading != EXPECTED:
+        return titled
     if seeded := [row for row in board.rows if row.ca.seeds or row.worst.seeds]:
         header = ["data, network", "defense", "point", "CA % by seed", "RA worst % by seed"]
         titled.append(("Each seed", _plain(map(_seed_cells, seeded), header, style)))
@@ -80,6 +91,25 @@ def _table(rows: list[Row], attacks: Sequence[str], style: str, audits: Audits) 
     return tabulate(body, header, tablefmt=style, disable_numparse=True, colalign=aligned)
 
 
+def _reading_table(rows: Sequence[Row], reading: str, attacks: Sequence[str], style: str) -> str:
+    """What a reading says of rows, beside the table that has everything else."""
+    header = ["defense", "point", "CA %", *[f"RA {name} %" for name in attacks], "RA worst %", "passes", "MACs"]
+    body = [
+        [
+            row.title,
+            options_text(row.point) or "-",
+            scores.ca.text,
+            *[_accuracy(scores.ra.get(name)) for name in (*attacks, WORST)],
+            str(scores.passes),
+            f"{scores.macs:,}",
+        ]
+        for row in rows
+        if (scores := row.readings.get(reading))
+    ]
+    aligned = ["left", "left", *["right"] * (len(header) - 2)]
+    return tabulate(body, header, tablefmt=style, disable_numparse=True, colalign=aligned)
+
+
 def _seed_cells(row: Row) -> list[str]:
     """data and network, defense, point, clean accuracy and the worst case of each pair of seeds."""
     return [
@@ -103,7 +133,7 @@ def _audited(audit: RowAudit | None) -> tuple[str, str]:
     return audit.badge, audit.ra_worst.text if audit.ra_worst else "-"
 
 
-def _accuracy(figure: Figure | None) -> str:
+def _accuracy(figure: ReadFigure | None) -> str:
     return figure.text if figure else "-"
 
 

@@ -295,7 +295,7 @@ class _Planner:
         bake: int | None = None,
     ) -> Job:
         draws_noise = victim.stochastic and bake is None
-        draws = self.suite.evaluate.draws if draws_noise else 1
+        draws = self.suite.evaluate.judging_draws if draws_noise else 1
         spec = JudgeSpec(
             **self.scored(cell, model),
             setting=victim,

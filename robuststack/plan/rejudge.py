@@ -76,7 +76,7 @@ def plan_rejudging(
     if not draws_noise:
         draws = 1
     elif draws is None:
-        draws = reference[1].draws if reference and reference[1].draws_noise else Evaluate().draws
+        draws = reference[1].draws if reference and reference[1].draws_noise else Evaluate().judging_draws
 
     scored = model_components(registry, spec.foreign) if spec.foreign else []
     components = [*scored, component(registry, "attack", spec.attack)]

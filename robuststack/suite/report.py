@@ -21,7 +21,7 @@ Keys = Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str |
 class Drawing(Options):
     """A figure drawn beside the table, one panel for each data set, network and threat model. Axes name keys of a row in
     the leaderboard's JSON file: `ca`, `ra` (the worst case), `ra.PGD-20`, `point.lambda_n`, `protocols.published.ra`,
-    `train_seconds_per_epoch`, `parameters`, `inspected.alpha` (one value for each of its names)."""
+    `readings.any 10.ra`, `train_seconds_per_epoch`, `parameters`, `inspected.alpha` (one value for each of its names)."""
 
     title: str = Field(description="What the figure shows; with the suite's name, the name of its file.", min_length=1)
     x: str | None = option(None, "The horizontal axis; none: bars, one for each row.")

@@ -95,11 +95,16 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
             "attacks": _attacks(suite.attacks, registry),
             "seeds": Seeds(train=suite.seeds.train[:1], attack=suite.seeds.attack[:1]),
             "evaluate": suite.evaluate.model_copy(
-                update={"limit": None, "block": IMAGES, "draws": 2, "keep_images": False, "points": "ends"}
+                update={"limit": None, "block": IMAGES, "draws": _draws(suite), "keep_images": False, "points": "ends"}
             ),
             "measure": suite.measure.model_copy(update={"batch_size": 1, "repeats": 3, "warmup": 0}),
         }
     )
+
+
+def _draws(suite: Suite) -> int:
+    """As few as the suite's readings take, with an interval."""
+    return max(2 * reading.size for reading in suite.evaluate.parsed_readings)
 
 
 def ends(values: Sequence[Any]) -> list[Any]:

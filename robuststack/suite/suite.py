@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
 from robuststack.errors import SuiteError
+from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws, default_draws
 from robuststack.hardware import Hardware, cpu_threads, quota_threads, resolve
 from robuststack.plugin.options import Options, option
 from robuststack.selection import LimitRule
@@ -72,7 +73,17 @@ class Evaluate(Options):
         " is killed goes on at the next one.",
         ge=1,
     )
-    draws: int = option(20, "Fresh noise draws that judge a randomised point; deterministic points use one.", ge=2)
+    draws: int | None = option(
+        None,
+        "Fresh noise draws that judge a randomised point; deterministic points use one. Default: 20, or 4 times the largest"
+        " of `readings`.",
+        ge=2,
+    )
+    readings: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
+        [str(EXPECTED)],
+        "How the draws are read: `expected` (one query; always there), `majority R` (a vote of R draws) and `any N` (robust"
+        " only if all of N tries are right). Readings of more than half of the draws have no interval.",
+    )
     protocols: Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])] = option(
         ["adaptive"],
         "Scoring protocols; a defense without one of them is scored by `adaptive` alone. Randomised points also have the"
@@ -105,6 +116,28 @@ class Evaluate(Options):
         """The protocols that are asked for, those of the ladder included, in the order of the table's columns."""
         rungs = [ADAPTIVE, *RUNGS] if self.ladder else []
         return list(dict.fromkeys([*self.protocols, *rungs]))
+
+    @property
+    def parsed_readings(self) -> list[Reading]:
+        """The expected reading, and the others that are asked for."""
+        return list(dict.fromkeys([EXPECTED, *map(Reading.parse, self.readings)]))
+
+    @property
+    def judging_draws(self) -> int:
+        """How many draws judge a randomised point."""
+        return default_draws(self.parsed_readings) if self.draws is None else self.draws
+
+    @field_validator("readings")
+    @classmethod
+    def _have_draws(cls, readings: list[str], info: ValidationInfo) -> list[str]:
+        draws = info.data.get("draws")
+        for reading in map(Reading.parse, readings):
+            if draws is not None:
+                try:
+                    reading.check(draws)
+                except TooFewDraws as error:
+                    raise ValueError(f"{error} or leave it out") from None
+        return readings
 
 
 class Measure(Options):

@@ -103,6 +103,7 @@ def full_board() -> Board:
     for row in board["rows"]:
         if row["defense"] == "float":
             _score_again(row)
+            _read_again(row)
             _repeat(row, seeds=3)
             board["training"] |= dict.fromkeys(row["jobs"]["train"].values(), curve)
     first["checks"]["gradients_zero"] = 50.0
@@ -142,6 +143,19 @@ def _score_again(row: dict[str, Any]) -> None:
     row["jobs"]["scores"]["published"] = copy.deepcopy(row["jobs"]["scores"]["adaptive"])
 
 
+def _read_again(row: dict[str, Any]) -> None:
+    """A vote of five, which is right a little oftener; without an interval."""
+    for scores in (row, *row["protocols"].values()):
+        figures = copy.deepcopy({"ca": scores["ca"], "ra": scores["ra"]})
+        for figure in (figures["ca"], *figures["ra"].values()):
+            figure |= {"value": min(figure["value"] + 3, 100.0), "low": None, "high": None, "interval": "none"}
+        latency = {
+            batch: {key: None if value is None else 5 * value for key, value in timed.items()}
+            for batch, timed in row["latency_ms"].items()
+        }
+        scores["readings"] = {"majority 5": {**figures, "passes": 5, "macs": 5 * row["macs"], "latency_ms": latency}}
+
+
 def _repeat(row: dict[str, Any], seeds: int) -> None:
     """A row of several training seeds, whose figures are all the same."""
     row["seeds"]["train"] = list(range(seeds))
@@ -149,3 +163,4 @@ def _repeat(row: dict[str, Any], seeds: int) -> None:
     for scores in (row, *row["protocols"].values()):
         for figure in (scores["ca"], *scores["ra"].values()):
             figure |= {"seeds": {f"{seed}/0": figure["value"] for seed in range(seeds)}, "spread": 0.0}
+            figure |= {"lowest": figure["value"], "highest": figure["value"]}

@@ -320,3 +320,21 @@ def test_the_watch_sees_errors_requests_and_wide_pages(browser: Browser, tmp_pat
     assert watched_page.elsewhere == ["http://robuststack.invalid/a.png"]
     assert overflow(watched_page.page) > 0
     context.close()
+
+
+def test_another_reading_changes_the_table_and_the_planes(opened: Page) -> None:
+    assert opened.get_by_role("combobox", name="Reading").count() == 0  # Its suite asks for none.
+    go(opened, "#/full")
+    expected, macs = values(column(opened, "ra worst")), column(opened, "macs")
+    floats = [cell.startswith("float") for cell in column(opened, "defense")]
+    opened.get_by_role("combobox", name="Reading").select_option("majority 5")
+    vote = column(opened, "ra worst")
+    assert values(vote) == pytest.approx(
+        [min(value + 3, 100) for value, is_float in zip(expected, floats, strict=True) if is_float], abs=0.11
+    )
+    assert all("[" not in text for text in vote), "a reading without an interval"
+    assert column(opened, "macs") != [text for text, is_float in zip(macs, floats, strict=True) if is_float]
+    assert opened.locator(".plane").count() == 2
+    opened.get_by_role("link", name="Details of").first.click()
+    opened.wait_for_selector("text=adaptive, majority 5")
+    assert "5 forward passes" in opened.locator("main").inner_text()

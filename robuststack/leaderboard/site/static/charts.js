@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, short, figure, colour, symbol, curves, curveKey, plural } = robuststack;
+  const { h, fixed, short, figure, colour, symbol, curves, curveKey, plural, scoresOf, EXPECTED } = robuststack;
 
   /** What lies on the horizontal axis; `of` is null where a row has no such number. */
   const axes = (board) => {
@@ -11,10 +11,10 @@
       { key: "ca", label: "Clean accuracy", axis: "Clean accuracy (%)", of: (row, p) => p.ca.value, span: (row, p) => p.ca, text: fixed },
       ...batches.map((batch) => ({
         key: `latency-${batch}`, label: `Latency, batch ${batch}`, axis: `Latency at batch ${batch} (ms)`,
-        of: (row) => row.latency_ms[batch]?.median ?? null, span: (row) => row.latency_ms[batch],
+        of: (row, p) => p.latency_ms[batch]?.median ?? null, span: (row, p) => p.latency_ms[batch],
         text: (one) => `${fixed(one, 2)} ms`, fromZero: true,
       })),
-      { key: "macs", label: "MACs", axis: "Multiply-accumulates", of: (row) => row.macs, text: short, fromZero: true },
+      { key: "macs", label: "MACs", axis: "Multiply-accumulates", of: (row, p) => p.macs, text: short, fromZero: true },
       { key: "parameters", label: "Parameters", axis: "Parameters", of: (row) => row.parameters, text: short, fromZero: true },
       { key: "train", label: "Training", axis: "Training (s / epoch)", of: (row) => row.train_seconds_per_epoch,
         text: (one) => `${fixed(one, 2)} s`, fromZero: true },
@@ -22,9 +22,10 @@
   };
 
   /** A record for each row that has the two accuracies: what is drawn, and what is said of it. */
-  const points = (board, rows, x, attack, protocol) =>
+  const points = (board, rows, x, attack, protocol, reading) =>
     rows.flatMap((row) => {
-      const scores = protocol === row.protocol ? row : row.protocols[protocol];
+      const scores = scoresOf(row, protocol, reading);
+      const headline = reading === EXPECTED && protocol === row.protocol;
       const ra = scores?.ra[attack];
       const across = scores ? x.of(row, scores) : null;
       if (!ra || across === null) return [];
@@ -33,9 +34,9 @@
         `${row.site.title} ${row.site.point}`.trim(),
         `${x.key === "ca" ? "CA" : x.label} ${x.key === "ca" ? figure(scores.ca) : x.text(across)}`,
         `RA ${attack} ${figure(ra)}`,
-        row.site.front && x.key === "ca" ? "on the Pareto front" : row.site.dominated ? "dominated by another setting of this defense" : null,
+        headline && row.site.front && x.key === "ca" ? "on the Pareto front" : headline && row.site.dominated ? "dominated by another setting of this defense" : null,
       ].filter(Boolean);
-      return [{ row, x: across, y: ra.value, low: ra.low, high: ra.high, left: span?.low ?? across, right: span?.high ?? across,
+      return [{ row, x: across, y: ra.value, low: ra.low ?? ra.value, high: ra.high ?? ra.value, left: span?.low ?? across, right: span?.high ?? across,
                 text: said.join("\n"), href: `#/${board.name}/${row.site.id}` }];
     });
 
@@ -68,8 +69,8 @@
   };
 
   /** One panel: intervals, curves, marks, front, names, and a tip that follows the pointer. Null where nothing is to be drawn. */
-  const plane = (board, heading, rows, x, attack, protocol, width) => {
-    const found = points(board, rows, x, attack, protocol);
+  const plane = (board, heading, rows, x, attack, protocol, reading, width) => {
+    const found = points(board, rows, x, attack, protocol, reading);
     if (!found.length) return null;
     const of = new Map(found.map((one) => [one.row, one]));
     const lines = curves(found.map((one) => one.row)).map((one) => ({ ...one, shown: one.rows.map((row) => of.get(row)) }));

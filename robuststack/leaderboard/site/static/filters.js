@@ -14,7 +14,8 @@
   const makeFilters = (board, changed) => {
     const all = robuststack.records(board);
     const protocols = unique(all.map((one) => one.protocol));
-    const state = { dataset: ALL, architecture: ALL, attack: "worst", protocol: protocols[0], off: new Set() };
+    const readings = robuststack.readingsOf(board);
+    const state = { dataset: ALL, architecture: ALL, attack: "worst", protocol: protocols[0], reading: robuststack.EXPECTED, off: new Set() };
     const set = (key) => (one) => { state[key] = one; changed(key); };
     const of = (label, key, word) => {
       const values = unique(all.map((one) => one[key]));
@@ -34,10 +35,11 @@
       of("Architecture", "architecture", "architectures"),
       choice("Attack", ["worst", ...attacks], ["worst case of all", ...attacks], set("attack")),
       choice("Protocol", [...protocols, ALL], [...protocols, "all protocols"], set("protocol")),
+      readings.length > 1 && choice("Reading", readings, readings, set("reading")),
       h("div", { class: "chips", role: "group", "aria-label": "Defenses shown" }, chips));
     const accepts = (one) =>
       (!state.dataset || one.dataset === state.dataset) && (!state.architecture || one.architecture === state.architecture) &&
-      (!state.protocol || one.protocol === state.protocol) && !state.off.has(one.defense);
+      (!state.protocol || one.protocol === state.protocol) && one.reading === state.reading && !state.off.has(one.defense);
     return { element, state, accepts };
   };
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, count, figure, figureElement, value, section, plainTable, command, colour, swatch, unique } = robuststack;
+  const { h, fixed, count, figure, figureElement, value, section, plainTable, command, colour, swatch, unique, scoresOf, protocolsOf, readingsOf, EXPECTED } = robuststack;
 
   /** A list of names and values. */
   const listed = (pairs) =>
@@ -30,9 +30,10 @@
   };
 
   const scores = (board, row) => {
-    const protocols = [[row.protocol, row], ...Object.entries(row.protocols)];
+    const protocols = protocolsOf(row).flatMap((protocol) => readingsOf(board).map((reading) =>
+      [[protocol, reading !== EXPECTED && reading].filter(Boolean).join(", "), scoresOf(row, protocol, reading)])).filter(([, one]) => one);
     const attacks = [...board.attacks.map((one) => one.label), "worst"];
-    return plainTable("Accuracy by protocol", ["", ...protocols.map(([name]) => name)],
+    return plainTable("Accuracy by protocol and reading", ["", ...protocols.map(([name]) => name)],
       [["clean", ...protocols.map(([, one]) => figureElement(one.ca))],
        ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
   };
@@ -68,9 +69,9 @@
       "noise draws that an image is judged on": String(row.draws), intervals: unique([row.ca, ...Object.values(row.ra)].map((one) => one.interval)).join(" and ") + ", 95 %" });
     if (!figures.length) return [head, h("p", { class: "note" }, "One training seed and one attack seed: there is no spread over seeds to show.")];
     const pairs = unique(figures.flatMap(([, one]) => Object.keys(one.seeds)));
-    return [head, plainTable("Accuracy of each pair of seeds", ["Figure", ...pairs.map((one) => `seeds ${one}`), "Mean", "Spread"],
-      figures.map(([name, one]) => [name, ...pairs.map((pair) => fixed(one.seeds[pair])), fixed(one.value), fixed(one.spread, 2)]), [...pairs, 0, 0].map((_, i) => i + 1)),
-      h("p", { class: "note" }, "Seeds are written training/attack; the spread is the standard deviation over training seeds, or over attack seeds where there is one training seed.")];
+    return [head, plainTable("Accuracy of each pair of seeds", ["Figure", ...pairs.map((one) => `seeds ${one}`), "Mean", "Lowest", "Highest", "Spread"],
+      figures.map(([name, one]) => [name, ...pairs.map((pair) => fixed(one.seeds[pair])), fixed(one.value), fixed(one.lowest), fixed(one.highest), fixed(one.spread, 2)]), [...pairs, 0, 0, 0, 0].map((_, i) => i + 1)),
+      h("p", { class: "note" }, "Seeds are written training/attack; lowest, highest and spread (the standard deviation) are over training seeds, each the mean of its attack seeds, or over attack seeds if there is one training seed.")];
   };
 
   const PANELS = ["loss", "seen", "validation_ra"];  // The file sorts its keys.
@@ -149,6 +150,8 @@
   const cost = (row) => listed({
     parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
     ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
+    ...Object.fromEntries(Object.entries(row.readings ?? {}).filter(([, read]) => read.passes > 1).map(([reading, read]) => [`one answer by ${reading}`,
+      [`${read.passes} forward passes`, `${count(read.macs)} multiply-accumulates`, ...Object.entries(read.latency_ms).map(([batch, timed]) => `${fixed(timed.median, 2)} ms at batch ${batch}`)].join(", ")])),
     training: row.train_seconds_per_epoch === null ? "–" : `${fixed(row.train_seconds_per_epoch, 2)} s an epoch`,
     ...row.site.effort,
     ...row.extra,

@@ -78,10 +78,10 @@
       const { state } = filters;
       const protocol = state.protocol || board.rows[0]?.protocol;
       const rows = board.rows.filter((row) => filters.accepts({
-        ...row, dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), protocol }));
+        ...row, dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), protocol, reading: state.reading }));
       const headings = board.headings.filter((heading) => rows.some((row) => row.site.heading === heading));
       const width = panelWidth(planes, headings.length);
-      const panels = headings.map((heading) => robuststack.plane(board, heading, rows.filter((row) => row.site.heading === heading), x, state.attack, protocol, width));
+      const panels = headings.map((heading) => robuststack.plane(board, heading, rows.filter((row) => row.site.heading === heading), x, state.attack, protocol, state.reading, width));
       const drawn = panels.filter(Boolean);
       planes.classList.toggle("single", drawn.length === 1);
       planes.replaceChildren(...(drawn.length ? drawn : [h("p", { class: "note" }, "No row matches these filters.")]));

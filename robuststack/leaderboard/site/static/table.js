@@ -1,15 +1,14 @@
-// The table of a suite's rows: Tabulator with our columns. A record is a row under one protocol.
+// The table of a suite's rows: Tabulator with our columns. A record is a row under one protocol and one reading.
 "use strict";
 
 (() => {
-  const { h, fixed, count, short, figureElement, swatch, value, unique } = robuststack;
+  const { h, fixed, count, short, figureElement, swatch, value, unique, scoresOf, protocolsOf, readingsOf, EXPECTED } = robuststack;
 
   const records = (board) =>
-    board.rows.flatMap((row) =>
-      [[row.protocol, row], ...Object.entries(row.protocols)].map(([protocol, scores]) => ({
-        id: `${row.site.id}/${protocol}`, row, protocol, ca: scores.ca, ra: scores.ra, heading: row.site.heading,
-        dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), defense: row.defense,
-      })));
+    board.rows.flatMap((row) => protocolsOf(row).flatMap((protocol) => readingsOf(board).map((reading) => ({
+      id: `${row.site.id}/${protocol}/${reading}`, row, protocol, reading, ...scoresOf(row, protocol, reading), heading: row.site.heading,
+      dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), defense: row.defense,
+    })).filter((record) => record.ca)));
 
   const byValue = (a, b) => (a?.value ?? -1) - (b?.value ?? -1);
   const byNumber = (a, b) => (a ?? -1) - (b ?? -1);
@@ -19,7 +18,7 @@
   const columns = (board, narrow, picker) => {
     const rows = board.rows;
     const attacks = board.attacks.map((one) => one.label);
-    const several = unique(rows.flatMap((row) => [row.protocol, ...Object.keys(row.protocols)])).length > 1;
+    const several = unique(rows.flatMap(protocolsOf)).length > 1;
     const batches = unique(rows.flatMap((row) => Object.keys(row.latency_ms)));
     const extra = unique(rows.flatMap((row) => Object.keys(row.extra ?? {})));
     const sparse = rows.some((row) => row.nonzero_parameters !== row.parameters);
@@ -30,15 +29,15 @@
     });
     const number = (field, title, get, text, shown, meaning) => ({
       ...numeric, field, title, shown, meaning,
-      sorter: (a, b, one, other) => byNumber(get(one.getData().row), get(other.getData().row)),
-      formatter: (cell) => h("span", { title: value(get(cell.getData().row)) }, text(get(cell.getData().row))),
+      sorter: (a, b, one, other) => byNumber(get(one.getData()), get(other.getData())),
+      formatter: (cell) => h("span", { title: value(get(cell.getData())) }, text(get(cell.getData()))),
     });
     return [
       { field: "defense", title: narrow ? "" : "Defense", name: "Defense", shown: true, ...(narrow ? { width: 34 } : { minWidth: 110 }),
         formatter: (cell) => named(board, cell.getData()) },
       { field: "setting", title: "Setting", shown: true, ...(narrow ? { width: 118 } : { minWidth: 150 }),
         sorter: (a, b, one, other) => one.getData().row.site.point.localeCompare(other.getData().row.site.point, "en", { numeric: true }),
-        formatter: (cell) => link(board, cell.getData().row) },
+        formatter: (cell) => link(board, cell.getData()) },
       { field: "protocol", title: "Protocol", shown: several },
       { field: "compare", title: "Compare", shown: !narrow, headerSort: false, meaning: "Choose two rows of a table to compare them",
         formatter: (cell) => picker(cell.getData().row) },
@@ -46,14 +45,14 @@
       ...attacks.map((name) => accuracy(`ra ${name}`, `RA ${name} %`, (one) => one.ra[name], !narrow && attacks.length <= 3,
         `Robust accuracy against ${name} with its 95 % interval`)),
       accuracy("ra worst", "RA worst %", (one) => one.ra.worst, true, "Robust accuracy, image by image the worst of all attacks"),
-      number("parameters", "Parameters", (row) => row.parameters, short, !narrow),
-      number("nonzero", "Non-zero", (row) => row.nonzero_parameters, short, !narrow && sparse, "Parameters that are not zero"),
-      number("macs", "MACs", (row) => row.macs, short, !narrow, "Multiply-accumulates of one forward pass"),
-      ...batches.map((batch, position) => number(`ms ${batch}`, `ms, batch ${batch}`, (row) => row.latency_ms[batch]?.median ?? null,
-        (one) => fixed(one, 2), !narrow && position === 0, `Latency of one forward pass at batch ${batch}, median`)),
-      number("train", "Train s/epoch", (row) => row.train_seconds_per_epoch, (one) => fixed(one, 2), !narrow),
-      number("n", "Images", (row) => row.n, count, false),
-      number("draws", "Draws", (row) => row.draws, count, false, "Noise draws that each image is judged on"),
+      number("parameters", "Parameters", ({ row }) => row.parameters, short, !narrow),
+      number("nonzero", "Non-zero", ({ row }) => row.nonzero_parameters, short, !narrow && sparse, "Parameters that are not zero"),
+      number("macs", "MACs", (record) => record.macs, short, !narrow, "Multiply-accumulates of one answer: one forward pass, or those of a vote"),
+      ...batches.map((batch, position) => number(`ms ${batch}`, `ms, batch ${batch}`, (record) => record.latency_ms[batch]?.median ?? null,
+        (one) => fixed(one, 2), !narrow && position === 0, `Latency of one answer at batch ${batch}, median`)),
+      number("train", "Train s/epoch", ({ row }) => row.train_seconds_per_epoch, (one) => fixed(one, 2), !narrow),
+      number("n", "Images", ({ row }) => row.n, count, false),
+      number("draws", "Draws", ({ row }) => row.draws, count, false, "Noise draws that each image is judged on"),
       { field: "flags", title: "Flags", shown: !narrow && rows.some((row) => row.site.suspicions.length), meaning: "What makes a figure doubtful",
         sorter: (a, b, one, other) => one.getData().row.site.suspicions.length - other.getData().row.site.suspicions.length,
         formatter: (cell) => flags(cell.getData().row) },
@@ -68,12 +67,12 @@
 
   const named = (board, record) => h("span", { class: "named" }, swatch(board, record.row.defense), h("span", { class: "text" }, record.row.site.title));
 
-  const link = (board, row) =>
+  const link = (board, { row, reading }) =>
     h("span", { class: "setting" },
       h("a", { href: `#/${board.name}/${row.site.id}`, "aria-label": `Details of ${row.label}` }, row.site.point || "details"),
       row.stochastic && h("span", { class: "tag", title: "Randomised at this point" }, "random"),
-      row.site.front && h("span", { class: "tag good", title: "No other row of this table is at least as good in both accuracies" }, "front"),
-      row.site.knee && h("span", { class: "tag", title: "Farthest beyond the line between the ends of this defense's front" }, "knee"));
+      reading === EXPECTED && row.site.front && h("span", { class: "tag good", title: "No other row of this table is at least as good in both accuracies" }, "front"),
+      reading === EXPECTED && row.site.knee && h("span", { class: "tag", title: "Farthest beyond the line between the ends of this defense's front" }, "knee"));
 
   const flags = (row) =>
     row.site.suspicions.length ? h("span", { class: "tag bad", title: row.site.suspicions.join("; ") }, `⚑ ${row.site.suspicions.length}`) : h("span", {}, "–");

@@ -27,13 +27,17 @@ const robuststack = { boards: [] };
   };
 
   /** `98.4 [97.0, 99.2]` as text, for titles and screen readers. */
-  const figure = (one) => (one ? `${fixed(one.value)} [${fixed(one.low)}, ${fixed(one.high)}]` : "–");
+  const figure = (one) => (one ? [fixed(one.value), interval(one)].filter(Boolean).join(" ") : "–");
+
+  /** Its interval, if it has one, and of several seeds the lowest and the highest. */
+  const interval = (one) =>
+    [one.low !== null && `[${fixed(one.low)}, ${fixed(one.high)}]`, one.lowest != null && `(${fixed(one.lowest)}–${fixed(one.highest)})`].filter(Boolean).join(" ");
 
   /** The same as an element: the interval beside the value, in a quieter tone. */
   const figureElement = (one) =>
     one
       ? h("span", { class: "figure" }, h("b", {}, fixed(one.value)), " ",
-          h("span", { class: "interval" }, `[${fixed(one.low)}, ${fixed(one.high)}]`))
+          h("span", { class: "interval" }, interval(one)))
       : h("span", { class: "absent" }, "–");
 
   /** A measured number, or a cell of a plugin. Options, knobs and radii come as text. */
