@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Labels = Mapping[tuple[int, int], np.ndarray]
-"""(training seed, attack seed) -> labels [M, n], all on the same images."""
+Outcomes = Mapping[tuple[int, ...], np.ndarray]
+"""(training seed, attack seed) -> which draw got which image right, bool [M, n], all on the same images."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,13 @@ class Component:
         return f"{self.name}: {self.sd:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def components(labels: Labels, truth: np.ndarray, level: float = 0.95) -> list[Component]:
+def components(right: Outcomes, level: float = 0.95) -> list[Component]:
     """The four parts, by the method of moments: draws are nested in attack runs, those in models; images cross all.
 
     A negative estimate is 0. With one seed its part is not separable, with one draw (a deterministic point) the draw's part
     is 0. Intervals are those of the mean squares (chi-squared), shifted by what the parts below them contribute.
     """
-    models = sorted({train for train, _ in labels})
-    right = {pair: drawn == truth for pair, drawn in labels.items()}
+    models = sorted({train for train, *_ in right})
     figures = {pair: outcome.mean(1) for pair, outcome in right.items()}  # one for each draw [M]
     draws = len(next(iter(figures.values())))
     draw, draw_freedom = _pooled(list(figures.values()))

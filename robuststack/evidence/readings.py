@@ -261,6 +261,22 @@ def worst_without_each_draw(reading: Reading, attacks: Sequence[np.ndarray], tru
     return result
 
 
+def worst_outcomes(attacks: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
+    """Which draw got which image right under the image's worst attack, bool [M, n]: `worst_over_attacks` of the expected
+    reading, draw by draw."""
+    right = np.array([labels == truth for labels in attacks])
+    if right.shape[1] == 1:
+        return np.asarray(right.all(0))
+    alone = deciding(EXPECTED, attacks, truth)
+    if alone is not None:
+        return np.asarray(right[alone])
+    outcomes = np.empty(right.shape[1:], dtype=bool)
+    for half, other in (HALVES, HALVES[::-1]):
+        worst = right[:, other].mean(1).argmin(0)
+        outcomes[half] = np.take_along_axis(right[:, half], worst[None, None], 0)[0]
+    return outcomes
+
+
 def default_draws(readings: Sequence[Reading]) -> int:
     """How many judging draws a suite with these readings takes unless it says otherwise: max(20, 4 times the largest)."""
     return max([20, *(4 * reading.size for reading in readings)])

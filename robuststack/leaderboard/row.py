@@ -160,6 +160,25 @@ class ReadScores(Record):
         return self.ra[WORST]
 
 
+class VariancePart(Record):
+    """How far a figure would move, as a standard deviation in points, if one thing alone were drawn again, once."""
+
+    sd: Annotated[float, Field(ge=0)] | None
+    """None where the row's runs cannot tell it apart: a single seed."""
+    low: Annotated[float, Field(ge=0)] | None
+    """The 95 % interval."""
+    high: Annotated[float, Field(ge=0)] | None
+
+
+class Predictions(Record):
+    """What the clean images say of the predicted labels themselves."""
+
+    chance: Percent
+    """How often the most frequent class is the true one: what a model has that always names it."""
+    most_named: Percent
+    """How often the class that is named most is named."""
+
+
 class Scores(Record):
     """A row by one protocol."""
 
@@ -394,6 +413,11 @@ class Row(Scores):
     layers: dict[str, tuple[str, ...]]
     """Title -> the layers of `inspected` from the input on."""
     checks: Checks
+    predictions: Predictions | None = None
+    """Of the clean images by the headline's protocol; None in a row that was not made from labels."""
+    variance: dict[str, dict[str, VariancePart]] = {}
+    """`ca` and `worst` -> where their variance comes from (`training seed`, `attack seed`, `inference draw`, `test images`)
+    -> how much."""
     versions: Versions
     machine: Machine
     jobs: RowJobs

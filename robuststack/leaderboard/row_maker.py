@@ -17,6 +17,8 @@ from robuststack.leaderboard.figures import Jobs, LabelsOf, figures, read_scores
 from robuststack.leaderboard.ladder import ladder_gaps
 from robuststack.leaderboard.row import CLEAN, DrawsChoice, Latency, ReadScores, Row, RowJobs, RowSeeds, Scores
 from robuststack.leaderboard.row_labels import run_text
+from robuststack.leaderboard.row_predictions import predictions
+from robuststack.leaderboard.row_variance import variance
 from robuststack.plan.plan import HEADLINE, Plan, RowPlan, Score
 from robuststack.plugin.options import first_problem
 from robuststack.running.pipeline import Outcome
@@ -95,6 +97,8 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store, read
         "inspected": _inspected([model["inspected"] for model in models]),
         "layers": models[0].get("layers", {}) if models else {},
         "checks": _checks(checks),
+        "predictions": predictions(jobs[protocol], labels),
+        "variance": variance(jobs[protocol], labels),
         "versions": _together([results[job]["versions"] for job in row.jobs()]),
         "machine": _together([results[job]["machine"] for job in row.jobs()]),
         "jobs": RowJobs(

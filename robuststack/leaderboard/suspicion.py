@@ -1,12 +1,16 @@
-"""What the host saw in a row's attacks that makes its robust accuracy doubtful."""
+"""What makes figures doubtful: what the host saw in a row's attacks, what a model predicts, rows that are all alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from robuststack.leaderboard.row import Row
 
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
+CONSTANT = 99.0
+"""Percent of clean images that one class is named for: above, the model hardly looks at them."""
 SUSPICIOUS_CLIPPING = 1e-5  # Rounding in float32 stays below.
 
 
@@ -20,9 +24,42 @@ def suspicions(row: Row) -> list[str]:
         f"{checks.gradients_not_finite:.3g} % of gradients are not finite": checks.gradients_not_finite > 0,
         f"{checks.gradients_zero:.3g} % of gradients are zero": checks.gradients_zero > SUSPICIOUS_ZERO_GRADIENTS,
     }
-    return [text for text, suspicious in doubts.items() if suspicious]
+    return [*(text for text, suspicious in doubts.items() if suspicious), *_of_predictions(row)]
+
+
+def _of_predictions(row: Row) -> list[str]:
+    seen = row.predictions
+    if seen is None:
+        return []
+    if seen.most_named >= CONSTANT:
+        return [f"{seen.most_named:.1f} % of clean images are given the same class"]
+    if (row.ca.low or 0.0) <= seen.chance:
+        return [f"clean accuracy {row.ca.text} is no better than always naming one class ({seen.chance:.1f})"]
+    return []
 
 
 def doubtful_rows(rows: Iterable[Row]) -> list[str]:
-    """A line for each row that has doubts: its label and all of them. Whatever prints figures prints these lines too."""
-    return [f"{row.label}: {'; '.join(doubts)}" for row in rows if (doubts := suspicions(row))]
+    """A line for each row that has doubts, its label and all of them, then a line for each saturated comparison. Whatever
+    prints figures prints these lines too."""
+    rows = list(rows)
+    return [f"{row.label}: {'; '.join(doubts)}" for row in rows if (doubts := suspicions(row))] + saturated(rows)
+
+
+def saturated(rows: Iterable[Row]) -> list[str]:
+    """A line for each table in which the most robust rows of all defenses are alike, clean and attacked, to within one
+    image: its data or its attacks cannot tell methods apart."""
+    tables: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        if not row.undefended:
+            tables.setdefault(row.heading, {}).setdefault(row.title, []).append(row)
+    lines = []
+    for heading, by_defense in tables.items():
+        best = [max(group, key=lambda row: (row.worst.value, row.ca.value)) for group in by_defense.values()]
+        one_image = 100 / min(row.n for row in best)
+        apart = max(np.ptp([(row.worst.value, row.ca.value) for row in best], axis=0))
+        if len(best) > 1 and apart < one_image:
+            lines.append(
+                f"{heading}: the most robust rows of {', '.join(by_defense)} are alike (CA {best[0].ca.value:.1f}, RA"
+                f" {best[0].worst.value:.1f}); this comparison is saturated and cannot tell them apart"
+            )
+    return lines

@@ -24,8 +24,8 @@ def tables(board: Board, style: str, audits: Audits = NO_AUDITS, *, reading: str
     """(heading, table) for each group of a leaderboard's rows, then for what was published; `style` is one of tabulate's
     formats. With `audits` (row label -> its audit) the rows say what their audit found.
 
-    By the expected reading the others that rows have follow each table; another one, which all rows must have, stands in its
-    place, without what audits and publications say of the expected one.
+    By the expected reading the others that rows have follow each table; another one, which all rows must have, stands in
+    its place, without what audits and publications say of the expected one.
     """
     attacks = [attack.label for attack in board.attacks]
     titled = []

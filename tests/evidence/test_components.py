@@ -24,7 +24,7 @@ def made(seed_sd: float, attack_sd: float, draw_sd: float, *, seeds: int, attack
 
 
 def named(labels):
-    return {part.name: part for part in components(labels, TRUTH)}
+    return {part.name: part for part in components({pair: drawn == TRUTH for pair, drawn in labels.items()})}
 
 
 def test_what_was_put_in_comes_out():

@@ -17,6 +17,7 @@ from robuststack.evidence.readings import (
     Reading,
     TooFewDraws,
     deciding,
+    worst_outcomes,
     worst_over_attacks,
     worst_without_each_draw,
 )
@@ -117,6 +118,16 @@ def test_the_worst_is_never_above_what_one_attack_leaves(reading, seed, draws, a
     truth = drawn(0.6, draws, 60, seed, classes=3)[1]
     worst = worst_over_attacks(reading, labels, truth).mean()
     assert worst <= min(reading.per_image(attack, truth).mean() for attack in labels) + 1e-12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([1, 2, 8, 20]), st.integers(1, 4))
+def test_the_worst_draw_by_draw_has_the_same_mean(seed, draws, attacks):
+    labels = [drawn(0.6, draws, 40, seed + number, classes=3)[0] for number in range(attacks)]
+    truth = drawn(0.6, draws, 40, seed, classes=3)[1]
+    outcomes = worst_outcomes(labels, truth)
+    assert outcomes.shape == (draws, 40)
+    np.testing.assert_allclose(outcomes.mean(0), worst_over_attacks(EXPECTED, labels, truth))
 
 
 def test_the_worst_of_deterministic_points_is_the_minimum():

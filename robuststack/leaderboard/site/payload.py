@@ -16,7 +16,7 @@ from robuststack.leaderboard.board import Board, Entry
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.site.command_line import command_line, comparing
-from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, suspicions
+from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, saturated, suspicions
 from robuststack.wording import component_text, options_text, pair_text, threat_text, value_text
 
 
@@ -58,6 +58,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         "colours": list(colours),
         "thresholds": {"gradients_zero": SUSPICIOUS_ZERO_GRADIENTS, "clipped": SUSPICIOUS_CLIPPING},
         "headings": headings,
+        "saturated": saturated(rows),
         "attacks": [
             {"label": attack.label, "text": component_text(attack.name, attack.options)} for attack in board.attacks
         ],

@@ -74,6 +74,27 @@
       h("p", { class: "note" }, "Seeds are written training/attack; lowest, highest and spread (the standard deviation) are over training seeds, each the mean of its attack seeds, or over attack seeds if there is one training seed.")];
   };
 
+  /** Where the variance of clean accuracy and of the worst case comes from. */
+  const sources = (row, width) => {
+    const parts = Object.entries(row.variance ?? {}).flatMap(([figure, found]) => ["training seed", "attack seed", "inference draw", "test images"].map((name) =>
+      ({ name, figure: figure === "ca" ? "clean" : "worst case", ...found[name] })));
+    if (!parts.length) return "";
+    const text = (one) => (one.sd === null ? "not separable" : `${fixed(one.sd, 2)} [${fixed(one.low, 2)}, ${fixed(one.high, 2)}]`);
+    const names = unique(parts.map((one) => one.name));
+    const seen = parts.filter((one) => one.sd !== null);
+    return [
+      chart("Where the variance of the worst case comes from (standard deviation, points)", width, {
+        height: 50 + 30 * names.length, marginLeft: 110, marginRight: 30, marginBottom: 30,
+        x: { zero: true, label: null, grid: true, ticks: 5 }, y: { domain: names, label: null, tickSize: 0 },
+        marks: [Plot.ruleY(seen.filter((one) => one.figure === "worst case"), { y: "name", x1: "low", x2: "high", strokeWidth: 3, strokeOpacity: 0.4 }),
+                Plot.dot(seen.filter((one) => one.figure === "worst case"), { x: "sd", y: "name", r: 5, fill: "currentColor", title: text })],
+      }),
+      plainTable("Where the variance comes from", ["Source", "Clean, points", "Worst case, points"],
+        names.map((name) => [name, ...["clean", "worst case"].map((figure) => text(parts.find((one) => one.name === name && one.figure === figure)))]), [1, 2]),
+      h("p", { class: "note" }, "How far the figure would move if that one thing were drawn again, once: the largest says what to buy, seeds, draws or images. With one seed its part is not separable from the others."),
+    ];
+  };
+
   const PANELS = ["loss", "seen", "validation_ra"];  // The file sorts its keys.
   const TRAINING = { loss: "Training loss", validation_ra: "Robust accuracy on the validation split (%)" };
 
@@ -195,6 +216,7 @@
         ...[ladder(board, row, width)].filter(Boolean).map((found) => section("Ladder", found)),
         section("Seeds and intervals", seeds(board, row)),
         robuststack.drawsOf(board, row, width),
+        Object.keys(row.variance ?? {}).length ? section("Where the variance comes from", sources(row, width)) : "",
         section("Training curves", training(board, row, width)),
         shown.length ? section("Inside the model", h("div", { class: "charts" }, shown), row.seeds.train.length > 1 && h("p", { class: "note" }, "Means over training seeds.")) : "",
         section("Flags", flags(board, row)),
