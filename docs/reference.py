@@ -1,5 +1,5 @@
-"""What is made when the site is built: the reference from the code (hooks, suite keys, options, contracts, commands), and
-the page of the leaderboards.
+"""What is made when the site is built: the reference from the code (hooks, suite keys, options, contracts, commands),
+the page of the leaderboards, and CITATION.cff.
 
 mkdocs calls `on_files`. What has no description ends the build with its name.
 """
@@ -32,6 +32,7 @@ from robuststack.suite.suite import Suite
 
 ROOT = Path(__file__).parent.parent
 LEADERBOARD = ROOT / "leaderboard"
+CITATION = ROOT / "CITATION.cff"
 OURS = "robuststack"
 PLACEHOLDER = "<!-- a row -->"
 CHECKS_PLACEHOLDER = "<!-- checks -->"
@@ -50,6 +51,7 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, path, content=text))
     for name, content in contents(read_boards(LEADERBOARD), LEADERBOARD):
         files.append(File.generated(config, f"leaderboard/{name}", content=content))
+    files.append(File.generated(config, CITATION.name, content=CITATION.read_text(encoding="utf-8")))
     return files
 
 
