@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.row import Figure, Record, Row
+from robuststack.leaderboard.record import Record
+from robuststack.leaderboard.row import Figure, Row
 
 
 def make_figure(value: float) -> Figure:

@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.checks.verdict import Verdict
-from robuststack.leaderboard.row import Percent, Record, Row
+from robuststack.leaderboard.record import Percent, Record
+from robuststack.leaderboard.row import Row
 from robuststack.plugin.options import first_problem
 from robuststack.running.atomic_files import make_folder, write_text
 from robuststack.wording import percent_text

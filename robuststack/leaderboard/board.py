@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from robuststack.leaderboard.game import Game
-from robuststack.leaderboard.row import Percent, Record, Row, Values
+from robuststack.leaderboard.record import Percent, Record, Values
+from robuststack.leaderboard.row import Row
 from robuststack.plugin.threat import Threat
 from robuststack.suite.report import Claim, Reference
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from robuststack.leaderboard.row import Percent, Record, Values
+from robuststack.leaderboard.record import Percent, Record, Values
 from robuststack.plugin.threat import Threat
 from robuststack.wording import component_text, percent_text, threat_text
 

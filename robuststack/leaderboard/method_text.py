@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.row import ResolvedRecipe, Row
+from robuststack.leaderboard.provenance import ResolvedRecipe
+from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.suite.ladder import FROZEN_KNOWN, OFF, SURROGATE
 from robuststack.wording import component_text, options_text

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    JsonValue,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from robuststack.leaderboard.provenance import (
+    Checks,
+    Effort,
+    Machine,
+    ResolvedRecipe,
+    RowJobs,
+    RowSeeds,
+    UserModelRecord,
+    Versions,
+)
+from robuststack.leaderboard.record import Count, Percent, Record, Values
 from robuststack.plugin.threat import Threat
 from robuststack.selection import LimitRule
-from robuststack.suite.recipe import Recipe
 from robuststack.wording import component_text, percent_text, threat_text
 
 WORST = "worst"
@@ -27,35 +32,6 @@ EXPECTED = "expected"
 """The reading that `ca` and `ra` of a row are: the chance that one judging draw is right."""
 CLEAN = "ca"
 """The key of a row, and of its jobs, that stands for clean accuracy."""
-
-
-class Record(BaseModel):
-    """The base of what a leaderboard file holds: unknown keys are errors, types are not coerced, numbers are finite."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        populate_by_name=True,
-        protected_namespaces=(),
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-def _finite(value: JsonValue) -> JsonValue:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in inner:
-        _finite(part)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"must be a finite number, not {value}")
-    return value
-
-
-Values = dict[str, Annotated[JsonValue, AfterValidator(_finite)]]
-"""Options or knobs by name, as JSON data."""
-Count = Annotated[int, Field(ge=0)]
-Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class ReadFigure(Record):
@@ -188,10 +164,10 @@ class Scores(Record):
     """Robust accuracy by attack, and `worst`: image by image the lowest of all attacks."""
     attacks: dict[str, Values]
     """Attack -> its options as they were resolved at this row's point."""
-    draws_chosen: dict[str, dict[str, DrawsChoice]] = {}
+    draws_chosen: dict[str, dict[str, DrawsChoice]] = Field(default_factory=dict)
     """Attack with `draws: auto` -> "training seed/attack seed" -> the draws that it averages over, and why. A file leaves
     the key out if no attack has it."""
-    readings: dict[str, ReadScores] = {}
+    readings: dict[str, ReadScores] = Field(default_factory=dict)
     """The readings beside the expected one that the suite asks for: `majority 5` -> its figures."""
 
     @property
@@ -228,113 +204,6 @@ class LadderGap(Record):
     def text(self) -> str:
         """`+2.2 [-0.9, +5.3]`."""
         return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
-
-
-class ComponentRecord(Record):
-    """A component as jobs write it down."""
-
-    name: str
-    plugin: str
-    revision: int
-    options: Values
-    places: Values | None = None
-    """Where its files are, if it has any. They enter no job id."""
-    fingerprint: str | None = None
-    """What lies at its places."""
-
-
-class ResolvedRecipe(Recipe):
-    """How a model was trained, with the training attack as it was resolved."""
-
-    attack: ComponentRecord  # type: ignore[assignment]
-
-
-class UserModelRecord(Record):
-    """A model that the user brought: a file of weights, or what a Python function returned."""
-
-    fingerprint: str
-    python: str | None = None
-    """`module:function`."""
-    key: str | None = None
-    """Which of several state dicts in the file."""
-    stochastic: bool = False
-    """Whether the user says that two forward passes differ."""
-    places: Values | None = None
-    """Where the file lies."""
-
-
-class RowSeeds(Record):
-    """The seeds that a row's figures are the mean over."""
-
-    train: tuple[int, ...]
-    attack: tuple[int, ...]
-
-
-class Effort(Record):
-    """What was really done."""
-
-    epochs: tuple[Count, ...]
-    """Of each training seed."""
-    steps: tuple[Count, ...]
-    """Optimiser steps of each training seed."""
-    calls: dict[str, Count]
-    """Attack -> how often it called the model, over all seeds."""
-    table_draws: Count
-    """Noise draws of training and attacks from the table of 65,536 normal quantiles, over all seeds. Large draws on a
-    processor come from it; judging draws from torch."""
-
-
-class Checks(Record):
-    """The worst of what the host saw in the row's attacks."""
-
-    clipped: float
-    """By how much an image lay outside of the ball or of [0, 1]."""
-    not_finite: float
-    """Pixels that were not finite."""
-    state_kept: bool
-    """Whether every attack left the model's mode and buffers as they were."""
-    gradients_zero: Percent
-    gradients_not_finite: Percent
-    attacked_again: Count = 0
-    """Blocks that were attacked a second time, on the plain network: some image took a way through the network that folded
-    batch norms cannot follow. The figures are those of the plain network."""
-
-
-class Versions(Record):
-    """The software that a row was computed with."""
-
-    robuststack: str
-    python: str
-    torch: str
-    numpy: str
-
-
-class Machine(Record):
-    """The hardware that a row was computed with."""
-
-    device: str
-    threads: str
-    """Threads of a job."""
-    workers: str
-    """How many jobs ran at a time."""
-
-
-class RowJobs(Record):
-    """The ids of the jobs behind a row."""
-
-    train: dict[int, str]
-    """Training seed -> job; empty for a model that was not trained here."""
-    measure: str
-    attacks: dict[str, str]
-    """Job that judged adversarial images -> the attack job that made them."""
-    scores: dict[str, dict[str, dict[str, str]]]
-    """Protocol -> `ca` or the attack's label -> "training seed/attack seed", with "/bake" behind it if a baked draw stands
-    for the model -> job."""
-
-    def scored(self) -> list[str]:
-        """The jobs that figures come from, clean accuracy included, each once."""
-        figures = (figure for protocol in self.scores.values() for figure in protocol.values())
-        return list(dict.fromkeys(job for figure in figures for job in figure.values()))
 
 
 ExtraValue = bool | int | float | str | None
@@ -415,7 +284,7 @@ class Row(Scores):
     checks: Checks
     predictions: Predictions | None = None
     """Of the clean images by the headline's protocol; None in a row that was not made from labels."""
-    variance: dict[str, dict[str, VariancePart]] = {}
+    variance: dict[str, dict[str, VariancePart]] = Field(default_factory=dict)
     """`ca` and `worst` -> where their variance comes from (`training seed`, `attack seed`, `inference draw`, `test images`)
     -> how much."""
     versions: Versions

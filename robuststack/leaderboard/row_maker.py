@@ -15,7 +15,8 @@ from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.leaderboard.chosen_draws import draws_chosen, draws_text
 from robuststack.leaderboard.figures import Jobs, LabelsOf, figures, read_scores
 from robuststack.leaderboard.ladder import ladder_gaps
-from robuststack.leaderboard.row import CLEAN, DrawsChoice, Latency, ReadScores, Row, RowJobs, RowSeeds, Scores
+from robuststack.leaderboard.provenance import RowJobs, RowSeeds
+from robuststack.leaderboard.row import CLEAN, DrawsChoice, Latency, ReadScores, Row, Scores
 from robuststack.leaderboard.row_labels import run_text
 from robuststack.leaderboard.row_predictions import predictions
 from robuststack.leaderboard.row_variance import variance

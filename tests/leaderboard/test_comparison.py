@@ -15,7 +15,8 @@ from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.comparison import RowSource, compare_rows
 from robuststack.leaderboard.difference import RowReader
-from robuststack.leaderboard.row import Row, RowJobs, RowSeeds
+from robuststack.leaderboard.provenance import RowJobs, RowSeeds
+from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.row_lookup import find_row
 
 N = 500

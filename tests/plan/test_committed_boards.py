@@ -14,7 +14,7 @@ from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_maker import make_board
-from robuststack.leaderboard.row import RowJobs
+from robuststack.leaderboard.provenance import RowJobs
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite

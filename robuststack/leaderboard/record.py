@@ -1,0 +1,43 @@
+"""The base of what leaderboard files hold, and the types that they share."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+)
+
+
+class Record(BaseModel):
+    """The base of what a leaderboard file holds: unknown keys are errors, types are not coerced, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        _finite(part)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {value}")
+    return value
+
+
+Values = dict[str, Annotated[JsonValue, AfterValidator(_finite)]]
+"""Options or knobs by name, as JSON data."""
+Count = Annotated[int, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
