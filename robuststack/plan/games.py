@@ -166,7 +166,7 @@ def _game_job(
         threat=cell.threat,
         precision=planner.hardware.precision,
         seed=seed,
-        draws=suite.evaluate.draws,
+        draws=suite.evaluate.judging_draws,
     )
     stochastic = any(victim.stochastic for victim in victims)
     # A guess: one round of attacks that looks at two settings and at every image.

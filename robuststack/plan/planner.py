@@ -276,7 +276,7 @@ class _Planner:
             attack=ComponentSpec.of(attack),
             threat=cell.threat,
             precision=self.hardware.precision,
-            judged=evaluate.draws,
+            judged=evaluate.judging_draws,
             cap=cap,
         )
         passes = sum(attack.with_draws(draws).image_passes(True) for draws in levels(4 * GUESSED_DRAWS))
