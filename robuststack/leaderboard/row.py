@@ -155,6 +155,10 @@ class Predictions(Record):
     """How often the class that is named most is named."""
 
 
+LEFT_OUT = ("draws_chosen", "readings", "variance", "predictions")
+"""Keys that a file leaves out if a row has nothing there."""
+
+
 class Scores(Record):
     """A row by one protocol."""
 
@@ -181,9 +185,9 @@ class Scores(Record):
         return [label for label in self.ra if label != WORST]
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        return data if self.draws_chosen else {key: value for key, value in data.items() if key != "draws_chosen"}
+        return {key: value for key, value in data.items() if value or key not in LEFT_OUT}
 
     @model_validator(mode="after")
     def _has_the_worst_case(self) -> Scores:
