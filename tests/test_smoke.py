@@ -72,7 +72,7 @@ def test_two_points_two_steps_two_draws(plan: Plan) -> None:
     assert points == [{"lambda_n": 0.0, "lambda_th": 0.0}, {"lambda_n": 1.0, "lambda_th": 0.5}]
     assert set(plan.attacks) == {"PGD-2"}  # Attacks that differ in their steps alone are one.
     assert plan.attacks["PGD-2"]["options"] == {
-        "steps": 2, "step": "relative", "restarts": 1, "draws": 2, "early_stop": True,
+        "steps": 2, "step": "relative", "restarts": 1, "draws": 2, "average": "loss", "early_stop": True,
     }  # fmt: skip
     assert {spec.draws for spec in specs(plan, "judge")} <= {1, 2}
     assert {spec.block for spec in [*specs(plan, "attack"), *specs(plan, "judge")]} == {IMAGES}

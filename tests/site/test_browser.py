@@ -176,7 +176,7 @@ def test_a_row_says_how_it_was_obtained(opened: Page) -> None:
     go(opened, f"#/full/{ROW}")
     text = opened.locator("main").inner_text()
     for wanted in ("training seeds\n0, 1, 2", "Accuracy of each pair of seeds", "threat model\nLinf eps 0.25", "step=0.03125",
-                   "alpha of each layer", "One line for each training seed", "Nothing that the host checks", "attack\npgd draws=1",
+                   "alpha of each layer", "One line for each training seed", "Nothing that the host checks", "attack\npgd average=loss draws=1",
                    "robuststack run suites/cpu/full.yaml --set train.epochs=3 --set precision=float32 --device cpu --only 'digits/resnet8/float lambda_n=0.2 lambda_th=0'"):  # fmt: skip
         assert wanted in text or wanted in opened.locator("main").text_content(), wanted
     assert opened.title().startswith("digits/resnet8/float lambda_n=0.2 lambda_th=0")
