@@ -20,7 +20,7 @@ def test_every_public_name_is_there_and_says_what_it_is():
     for name in attacks.__all__:
         value = getattr(attacks, name)
         assert not isinstance(value, type(attacks)), f"{name} is a module"
-        assert name in ("Loss", "Run", "Start") or value.__doc__, f"{name} has no docstring"
+        assert name in ("Average", "Loss", "Run", "Start") or value.__doc__, f"{name} has no docstring"
     assert dir(attacks) == attacks.__all__
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         attacks.nothing  # noqa: B018

@@ -80,7 +80,7 @@ def test_what_a_defense_observes_becomes_an_epochs_accuracy():
     run(defense, fresh(defense, recipe_of(epochs=2)), recipe_of(epochs=2), epoch_done=lambda *_: seen.append(_))
     assert [epoch for epoch, _ in seen] == [1, 2]
     for _, metrics in seen:
-        assert metrics.keys() == {"loss", "steps", "seconds", "all", "half", "few"}
+        assert metrics.keys() == {"loss", "steps", "table_draws", "seconds", "all", "half", "few"}
         assert metrics["all"] == metrics["few"] == 100
         assert metrics["half"] == 50
 
@@ -89,7 +89,7 @@ def test_what_a_defense_observes_becomes_an_epochs_accuracy():
 def test_every_defense_reports_its_accuracies(name):
     defense = defense_of(name)
     state = run(defense, fresh(defense, recipe_of(epochs=1)), recipe_of(epochs=1))
-    expected = {"loss", "steps", "seconds", "ca"} | ({"ra"} if name != "none" else set())
+    expected = {"loss", "steps", "table_draws", "seconds", "ca"} | ({"ra"} if name != "none" else set())
     assert state.history[0].keys() == expected
 
 

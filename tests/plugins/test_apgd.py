@@ -277,7 +277,8 @@ def test_the_work_is_what_the_attack_says():
 
 def test_figures_and_labels():
     expected = {
-        "iterations": 100, "restarts": 1, "draws": 20, "rho": 0.75, "early_stop": True, "eps": 0.06, "step": 0.12
+        "iterations": 100, "restarts": 1, "draws": 20, "rho": 0.75, "average": "loss", "early_stop": True, "eps": 0.06,
+        "step": 0.12,
     }  # fmt: skip
     for name, label in zip(NAMES, ("APGD-CE", "APGD-DLR", "AutoAttack-rand"), strict=True):
         assert create(name).figures(THREAT, stochastic=True) == expected

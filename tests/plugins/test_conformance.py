@@ -89,7 +89,9 @@ def test_no_two_points_of_a_built_in_defense_are_one_setting(kit):
 def test_the_work_of_a_training_step_grows_with_its_attack(kit):
     passes = [kit.defense().image_passes(steps) for steps in (0, 1, 7)]
     assert all(forward >= 3 for forward in passes)
-    assert kit.defense().undefended or passes == sorted(set(passes))
+    # At lambda 0 no image is attacked in training.
+    unattacked = kit.defense().undefended or getattr(kit.defense().options, "lambda_", None) == 0
+    assert unattacked or passes == sorted(set(passes))
 
 
 def test_no_method_of_a_component_takes_a_name_it_should_dispatch_on():

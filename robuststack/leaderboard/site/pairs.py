@@ -63,4 +63,4 @@ def _chosen(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
 def _numbers(difference: Difference) -> list[float | str | None]:
     """Rounded as far as anyone reads; a p that is not 0 does not become 0."""
     p = difference.p if difference.p is None else float(f"{difference.p:.2g}")
-    return [*(round(value, 2) for value in (difference.value, difference.low, difference.high)), p, difference.verdict]
+    return [*(round(value, 4) for value in (difference.value, difference.low, difference.high)), p, difference.verdict]
