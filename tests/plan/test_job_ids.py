@@ -77,7 +77,8 @@ def test_the_tables_of_these_tests_have_every_option():
     assert set(OTHER_FLOAT) == set(Float.Options.model_fields)
     assert set(OTHER_OAT) == set(OnceForAll.Options.model_fields)
     assert set(OTHER_PGD) == set(PGD.Options.model_fields)
-    # These change no result: which rows, protocols, readings and games are made, and what is kept. The limit's rule has its own test.
+    # These change no result: which rows, protocols, readings and games are made, and what is kept. The limit's rule has
+    # a test of its own.
     others = {"points", "protocols", "ladder", "bakes", "keep_images", "limit_rule", "game", "readings"}
     assert set(OTHER_EVALUATE) == set(Evaluate.model_fields) - others
     assert set(OTHER_MEASURE) == set(Measure.model_fields)

@@ -85,7 +85,8 @@ def test_it_has_the_options_of_pgd_and_its_labels():
     assert create("cw_inf", steps=30, kappa=50.0, restarts=2).label == "CW-30x2 kappa=50"
     figures = create("cw_inf").figures(THREAT, stochastic=True)
     assert figures == {
-        "steps": 20, "step": 0.0125, "restarts": 1, "draws": 20, "average": "loss", "kappa": 0.0, "eps": 0.1, "early_stop": True,
+        "steps": 20, "step": 0.0125, "restarts": 1, "draws": 20, "average": "loss", "kappa": 0.0, "eps": 0.1,
+        "early_stop": True,
     }  # fmt: skip
 
 
