@@ -275,6 +275,18 @@ def test_a_phone_never_scrolls_sideways(opened: Page, address: str) -> None:
         assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, "the first columns fit"
 
 
+@pytest.mark.parametrize("address", ["#/", "#/float_vs_oat", "#/full", f"#/full/{ROW}"])
+def test_no_value_is_shown_as_a_program_names_it(opened: Page, address: str) -> None:
+    go(opened, address)
+    text = opened.locator("body").inner_text()
+    for word in ("[object", "undefined", "NaN"):
+        assert word not in text, text[max(text.index(word) - 80, 0) : text.index(word) + 40]
+
+
+def test_a_saturated_comparison_is_said_above_the_planes(opened: Page) -> None:
+    assert "this comparison is saturated and cannot tell them apart" in opened.locator(".bad-note").first.inner_text()
+
+
 def test_an_address_that_is_not_there_is_said_to_be_none(opened: Page) -> None:
     for address in ("float_vs_oat/nothing", "nothing", "%"):
         go(opened, f"#/{address}")

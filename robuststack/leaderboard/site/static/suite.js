@@ -109,7 +109,7 @@
     const bar = h("div", { class: "bar" }, h("h2", {}, "Rows"));
     main.replaceChildren(
       h("div", { class: "title" }, h("h1", {}, board.name), h("p", { class: "lead" }, board.description), facts(board)),
-      board.saturated.map((line) => h("p", { class: "note bad-note" }, h("b", {}, "Doubtful: "), line, ".")),
+      ...board.saturated.map((line) => h("p", { class: "note bad-note" }, h("b", {}, "Doubtful: "), line, ".")),
       filters.element, status,
       h("section", { class: "tradeoff" }, h("div", { class: "bar" }, h("h2", {}, "Robust accuracy over"), segmented("Horizontal axis", choices, (one) => { x = one; draw(); })), planes, key()),
       h("section", { class: "rows" }, bar, place,
