@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pages import COMMITTED, FLAGS, audit_of, chromium, full_board, without_browser
+from chromium import COMMITTED, FLAGS, chromium
+from pages import audit_of, full_board, without_browser
 from robuststack.leaderboard import site
 from robuststack.leaderboard.audit import audit_json
 from robuststack.leaderboard.board import board_json

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from made_games import make_game
 
+from chromium import COMMITTED
 from robuststack.evidence.checks.verdict import Verdict
 from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, AuditFigure, CheckQuestion, RowAudit
 from robuststack.leaderboard.board import Board
@@ -20,19 +19,8 @@ from robuststack.leaderboard.board import Board
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-COMMITTED = Path(__file__).parents[2] / "leaderboard"
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run",
-    "--hide-scrollbars",
-]  # fmt: skip
 UNSAFE = "<img src=x onerror=alert(1)>"
 """What no page may read as HTML."""
-
-
-def chromium() -> str | None:
-    """The browser: $ROBUSTSTACK_CHROMIUM, or Debian's."""
-    names = [os.environ.get("ROBUSTSTACK_CHROMIUM", ""), "chromium", "chromium-browser"]
-    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 def without_browser(reason: str) -> None:

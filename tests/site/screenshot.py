@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import sync_playwright
 
-from pages import COMMITTED, FLAGS, chromium
+from chromium import COMMITTED, FLAGS, chromium
 
 if __name__ == "__main__":
     with sync_playwright() as playwright:

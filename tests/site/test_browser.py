@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pages import COMMITTED, UNSAFE, Watched, watched
+from chromium import COMMITTED
+from pages import UNSAFE, Watched, watched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

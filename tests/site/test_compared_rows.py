@@ -11,7 +11,8 @@ import pytest
 from made_rows import changed, make_row
 
 import robuststack as rs
-from pages import COMMITTED, Watched, watched
+from chromium import COMMITTED
+from pages import Watched, watched
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import load
 from robuststack.leaderboard.site.pairs import MOST_ROWS, row_pairs

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pages import COMMITTED, full_board
+from chromium import COMMITTED
+from pages import full_board
 from robuststack.cli import call
 from robuststack.leaderboard import site
 from robuststack.leaderboard.board import board_json

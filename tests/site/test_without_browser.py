@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pages
+from chromium import chromium
 
 
 def test_the_reason_is_said_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,8 +24,8 @@ def test_in_ci_nothing_is_skipped(monkeypatch: pytest.MonkeyPatch, value: str) -
 def test_chromium_is_looked_for_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("ROBUSTSTACK_CHROMIUM", "")
-    assert pages.chromium() is None
+    assert chromium() is None
     (tmp_path / "mine").write_text("#!/bin/sh\n")
     (tmp_path / "mine").chmod(0o755)
     monkeypatch.setenv("ROBUSTSTACK_CHROMIUM", "mine")
-    assert pages.chromium() == str(tmp_path / "mine")
+    assert chromium() == str(tmp_path / "mine")
