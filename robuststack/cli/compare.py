@@ -47,7 +47,7 @@ def command(
 
     Images are paired. Training seeds are paired if both rows judge the same models, and independent otherwise. A row of one
     training seed tells of its model and not of its method. Figures that are asked together are corrected for it (Holm).
-    Without labels beside the leaderboards there is an interval, and no verdict.
+    A leaderboard without labels beside it gives an interval and no verdict; two rows, or another reading, need them.
     """
     from robuststack.evidence.readings import Reading
 

@@ -59,10 +59,12 @@ def compare_boards(
     reading: Reading = EXPECTED,
 ) -> BoardComparison:
     """The new leaderboard against the old one. All figures are asked together (Holm). A figure whose labels are missing has
-    an interval from both printed ones, and no verdict.
+    an interval from both printed ones, and no verdict. So has the worst of other attacks.
+
+    Printed figures are of the expected reading: another one needs the labels, and leaves out the worst of other attacks.
 
     Raises:
-        LeaderboardError: they are of different suites, or of different data.
+        LeaderboardError: they are of different suites, or of different data, or another reading lacks labels.
         TooFewDraws: a row has too few draws for the reading.
     """
     if old.suite != new.suite:
@@ -88,6 +90,7 @@ def compare_boards(
 def _figures(new: Row, old: Row, readers: tuple[RowReader, RowReader]) -> Iterator[tuple[str, Comparison | Difference]]:
     """The figures that both rows have, by each protocol of both."""
     refuse_other_questions(new, old)
+    printed_so = readers[0].reading == EXPECTED
     for protocol in new.scores:
         if protocol not in old.scores:
             continue
@@ -99,9 +102,11 @@ def _figures(new: Row, old: Row, readers: tuple[RowReader, RowReader]) -> Iterat
             try:
                 yield name, compared(new, old, readers, protocol, [figure])[figure]
             except MissingLabels:
+                if not printed_so:
+                    raise
                 printed = [each.ca if figure == CLEAN else each.ra[figure] for each in scores]
                 yield name, from_intervals(name, printed[0], printed[1])
-        if WORST not in figures:  # The worst of other attacks: no image has a pair.
+        if WORST not in figures and printed_so:  # The worst of other attacks: no image has a pair.
             name = figure_name(WORST, behind)
             yield name, from_intervals(name, scores[0].worst, scores[1].worst)
 

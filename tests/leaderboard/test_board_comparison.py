@@ -12,6 +12,7 @@ from made_rows import changed, make_figure, with_row
 
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.readings import Reading
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_comparison import compare_boards
@@ -60,6 +61,16 @@ def test_without_labels_there_is_an_interval_and_no_verdict(board, labels):
     clean = changes[0].difference
     assert clean.value == pytest.approx(1 - board.rows[0].ca.value)
     assert clean.low < clean.value < clean.high < 0
+
+
+def test_another_reading_needs_the_labels(board, labels):
+    """The printed figures are of the expected reading: they may not stand for another one."""
+    tries = Reading.parse("any 2")
+    with pytest.raises(LeaderboardError, match="the labels of CA are missing"):
+        compare_boards(board, board, labels, {}, tries)
+    fewer = {label: figure for label, figure in board.rows[0].ra.items() if label != "FGSM"}
+    changes = compare_boards(with_row(board, 0, ra=fewer), board, labels, labels, tries).changes
+    assert "intervals alone" not in {change.difference.scope for change in changes}
 
 
 def test_many_figures_are_corrected_together(board, labels):
