@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from robuststack.leaderboard.drawing import MARKERS, SVG_SALT
+from robuststack.leaderboard.drawing import MARKERS, as_svg, svg_style
 from robuststack.leaderboard.figures import Jobs
 from robuststack.leaderboard.row import DrawsChoice, DrawsPoint, Row
 from robuststack.wording import component_text
@@ -60,8 +59,7 @@ def draw_chosen(rows: Sequence[Row]) -> bytes | None:
     if not shown:
         return None
     names = list(dict.fromkeys(name for name, _ in shown))
-    # Fonts stay text, and ids come from a constant: the file changes only if the figures do.
-    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
+    with svg_style():
         picture = matplotlib.figure.Figure(figsize=(6.4, 4.2 + 0.2 * len(names)), layout="constrained")
         picture.suptitle("Robust accuracy of the probe over the draws that the attack averages", fontsize=10)
         axes = picture.add_subplot()
@@ -82,6 +80,4 @@ def draw_chosen(rows: Sequence[Row]) -> bytes | None:
         axes.spines[["top", "right"]].set_visible(False)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         picture.legend(handles.values(), handles, loc="outside lower center", fontsize=8)
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
-    return buffer.getvalue()
+        return as_svg(picture)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +37,23 @@ def file_name(suite: str, drawing: Drawing) -> str:
 
 def draw(drawing: Drawing, rows: Sequence[Row]) -> bytes | None:
     """The figure as the content of an SVG file, the same for the same rows; None where no row has what it shows."""
+    with svg_style():
+        picture = draw_figure(drawing, rows)
+        return None if picture is None else as_svg(picture)
+
+
+def svg_style() -> AbstractContextManager[None]:
+    """What pictures beside leaderboards are made and written under. Fonts stay text, and ids come from a constant: a file
+    changes only if its figures do."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
-        picture = draw_figure(drawing, rows)
-        if picture is None:
-            return None
-        # Fonts stay text, and ids come from a constant: the file changes only where the figures do.
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
+    return matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9})
+
+
+def as_svg(picture: Picture) -> bytes:
+    """The content of an SVG file, under `svg_style`."""
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
     return buffer.getvalue()
 
 

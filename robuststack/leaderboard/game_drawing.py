@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
-from robuststack.leaderboard.drawing import SVG_SALT
+from robuststack.leaderboard.drawing import as_svg, svg_style
 from robuststack.leaderboard.game import Game
 
 LOW, HIGH = "#ffffff", "#7fb2e6"
@@ -25,8 +23,7 @@ def draw_game(game: Game) -> bytes:
     cells = np.array([*(crafting.accuracy for crafting in game.craftings), known])
     names = [f"{crafting.attack} on {crafting.against}" for crafting in game.craftings]
     names.append("the worst for each image")
-    # Fonts stay text, and ids come from a constant: the file changes only if the figures do.
-    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
+    with svg_style():
         size = (3.4 + 0.9 * cells.shape[1], 1.9 + 0.34 * cells.shape[0])
         picture = matplotlib.figure.Figure(figsize=size, layout="constrained")
         bound = "at most " if game.upper_bound else ""
@@ -46,6 +43,4 @@ def draw_game(game: Game) -> bytes:
         axes.set_xlabel("the model runs at")
         axes.set_ylabel("images crafted by")
         axes.tick_params(length=0)
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
-    return buffer.getvalue()
+        return as_svg(picture)

@@ -46,5 +46,5 @@ def _rounded(found: Gap) -> LadderGap:
 
 def rungs(row: Row) -> dict[str, Figure]:
     """Rung -> the row's robust accuracy, worst case, from the attacker who knows least; empty without a ladder."""
-    found = {rung: row.scores[rung].worst for rung in ORDER if rung in row.scores}
-    return found if any(rung in RUNGS for rung in found) else {}
+    worst = {rung: row.scores[rung].worst for rung in ORDER if rung in row.scores}
+    return worst if any(rung in RUNGS for rung in worst) else {}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-from robuststack.leaderboard.drawing import SVG_SALT
+from robuststack.leaderboard.drawing import as_svg, svg_style
 from robuststack.leaderboard.ladder import ORDER, rungs
 from robuststack.leaderboard.row import Row
 
@@ -25,20 +24,20 @@ def draw_ladder(rows: Sequence[Row]) -> bytes | None:
     shown = [row for row in rows if rungs(row)]
     if not shown:
         return None
-    with matplotlib.rc_context({"svg.hashsalt": SVG_SALT, "svg.fonttype": "none", "font.size": 9}):
+    with svg_style():
         picture = matplotlib.figure.Figure(figsize=(4.8, 0.8 + 1.9 * len(shown)), layout="constrained")
         picture.suptitle(TITLE)
         for position, row in enumerate(shown):
             axes = picture.add_subplot(len(shown), 1, position + 1)
-            found = rungs(row)
-            values = [figure.value for figure in found.values()]
+            by_rung = rungs(row)
+            values = [figure.value for figure in by_rung.values()]
             spread = [
-                [max(figure.value - figure.low, 0.0) for figure in found.values()],
-                [max(figure.high - figure.value, 0.0) for figure in found.values()],
+                [max(figure.value - figure.low, 0.0) for figure in by_rung.values()],
+                [max(figure.high - figure.value, 0.0) for figure in by_rung.values()],
             ]
-            colours = [f"C{ORDER.index(rung)}" for rung in found]
-            axes.barh(list(found), values, xerr=spread, color=colours, alpha=0.6, error_kw={"elinewidth": 1.2})
-            for rung, figure in found.items():
+            colours = [f"C{ORDER.index(rung)}" for rung in by_rung]
+            axes.barh(list(by_rung), values, xerr=spread, color=colours, alpha=0.6, error_kw={"elinewidth": 1.2})
+            for rung, figure in by_rung.items():
                 axes.annotate(
                     f"{figure.value:.1f}", (figure.high, rung), xytext=(4, 0), textcoords="offset points", va="center"
                 )
@@ -47,6 +46,4 @@ def draw_ladder(rows: Sequence[Row]) -> bytes | None:
             axes.set_title(row.label, fontsize=8)
             axes.spines[["top", "right"]].set_visible(False)
         picture.axes[-1].set_xlabel("robust accuracy, worst case (%)")
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": SVG_SALT})
-    return buffer.getvalue()
+        return as_svg(picture)
