@@ -51,3 +51,8 @@ def percent_text(
     interval = "" if low is None else f" [{low:.1f}, {high:.1f}]"
     ends = "" if lowest is None else f" ({lowest:.1f}-{highest:.1f})"
     return f"{value:.1f}{interval}{ends}"
+
+
+def points_text(value: float, low: float, high: float) -> str:
+    """`+2.2 [-0.9, +5.3]`: a difference in points with its 95 % interval."""
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from robuststack.errors import RobustStackError
 from robuststack.paths import LEADERBOARD, expanded
+from robuststack.wording import points_text
 
 if TYPE_CHECKING:
     from robuststack.evidence.readings import Reading
@@ -111,7 +112,7 @@ def _fronts_text(fronts: FrontPair) -> list[str]:
 
 
 def _gap(gap: Gap | None) -> str:
-    return f"{gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]" if gap else ""
+    return points_text(gap.value, gap.low, gap.high) if gap else ""
 
 
 def _accuracy(value: float, seeds: Sequence[float], shown: bool) -> str:

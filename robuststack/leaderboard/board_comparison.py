@@ -16,11 +16,10 @@ from robuststack.leaderboard.difference import (
     common_figures,
     compared,
     decided,
-    figure_name,
     from_intervals,
     refuse_other_questions,
 )
-from robuststack.leaderboard.row import CLEAN, WORST, Row
+from robuststack.leaderboard.row import CLEAN, WORST, Row, figure_name
 from robuststack.leaderboard.row_labels import MissingLabels
 
 

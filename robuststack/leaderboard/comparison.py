@@ -16,11 +16,10 @@ from robuststack.leaderboard.difference import (
     common_figures,
     compared,
     decided,
-    figure_name,
     refuse_other_questions,
 )
 from robuststack.leaderboard.entries import grouped
-from robuststack.leaderboard.row import CLEAN, WORST, Row
+from robuststack.leaderboard.row import CLEAN, WORST, Row, figure_name
 from robuststack.leaderboard.row_labels import MissingLabels
 from robuststack.leaderboard.row_lookup import find_row
 from robuststack.wording import options_text

@@ -12,9 +12,10 @@ from robuststack.evidence.decisions import Comparison, Scope, Verdict, holm
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.row_reading import RowReading, read_row
 from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.record import percent
 from robuststack.leaderboard.row import CLEAN, WORST, Figure, Row
 from robuststack.leaderboard.row_labels import figure_labels, shares_models
-from robuststack.wording import threat_text
+from robuststack.wording import points_text, threat_text
 
 IMAGES = ("dataset", "dataset_options", "split", "limit", "limit_rule", "n")
 """What of a row says which images it was judged on."""
@@ -46,7 +47,7 @@ class Difference:
     @property
     def text(self) -> str:
         """`+2.2 [-10.9, +15.3]`, in points."""
-        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        return points_text(self.value, self.low, self.high)
 
 
 class RowReader:
@@ -104,16 +105,16 @@ def decided(comparisons: Sequence[tuple[str, Comparison]]) -> list[Difference]:
     return [
         Difference(
             figure=name,
-            first=_percent(sum(comparison.seeds[0]) / len(comparison.seeds[0])),
-            second=_percent(sum(comparison.seeds[1]) / len(comparison.seeds[1])),
-            value=_percent(comparison.estimate.value),
-            low=_percent(comparison.low),
-            high=_percent(comparison.high),
+            first=percent(sum(comparison.seeds[0]) / len(comparison.seeds[0])),
+            second=percent(sum(comparison.seeds[1]) / len(comparison.seeds[1])),
+            value=percent(comparison.estimate.value),
+            low=percent(comparison.low),
+            high=percent(comparison.high),
             p=p,
             verdict=comparison.verdict(p),
             scope=comparison.scope,
-            first_seeds=tuple(map(_percent, comparison.seeds[0])),
-            second_seeds=tuple(map(_percent, comparison.seeds[1])),
+            first_seeds=tuple(map(percent, comparison.seeds[0])),
+            second_seeds=tuple(map(percent, comparison.seeds[1])),
         )
         for (name, comparison), p in zip(comparisons, corrected, strict=True)
     ]
@@ -137,12 +138,6 @@ def from_intervals(name: str, first: Figure, second: Figure) -> Difference:
         _seeds(first),
         _seeds(second),
     )
-
-
-def figure_name(figure: str, protocol: str | None = None) -> str:
-    """`CA`, `RA worst`, `RA PGD-20 (published)`."""
-    name = "CA" if figure == CLEAN else f"RA {figure}"
-    return f"{name} ({protocol})" if protocol else name
 
 
 def refuse_other_questions(first: Row, second: Row) -> None:
@@ -194,10 +189,6 @@ def common_figures(first: Row, second: Row, protocol: str, attack: str | None = 
     if attack not in figures:
         raise LeaderboardError(f"no attack {attack!r} of both rows: {did_you_mean(attack, figures)}")
     return [attack]
-
-
-def _percent(share: float) -> float:
-    return round(100 * share, 4)
 
 
 def _seeds(figure: Figure) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from robuststack.evidence.figures import SeedFigure, SeedValue, read
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.record import percent
 from robuststack.leaderboard.row import CLEAN, WORST, Figure, Latency, ReadFigure, ReadScores
 from robuststack.leaderboard.row_labels import distinct_runs, run_text
 
@@ -59,16 +60,12 @@ def _facts(figure: SeedValue) -> dict[str, Any]:
     units = figure.units
     several = len(units) > 1
     return {
-        "value": _percent(figure.value),
-        "low": _percent(figure.low) if isinstance(figure, SeedFigure) else None,
-        "high": _percent(figure.high) if isinstance(figure, SeedFigure) else None,
+        "value": percent(figure.value),
+        "low": percent(figure.low) if isinstance(figure, SeedFigure) else None,
+        "high": percent(figure.high) if isinstance(figure, SeedFigure) else None,
         "interval": figure.interval if isinstance(figure, SeedFigure) else "none",
-        "seeds": {run_text(run): _percent(value) for run, value in figure.seeds.items()} if several else None,
-        "lowest": _percent(min(units)) if several else None,
-        "highest": _percent(max(units)) if several else None,
-        "spread": None if figure.spread is None else _percent(figure.spread),
+        "seeds": {run_text(run): percent(value) for run, value in figure.seeds.items()} if several else None,
+        "lowest": percent(min(units)) if several else None,
+        "highest": percent(max(units)) if several else None,
+        "spread": None if figure.spread is None else percent(figure.spread),
     }
-
-
-def _percent(share: float) -> float:
-    return round(100 * share, 4)

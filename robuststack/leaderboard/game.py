@@ -8,7 +8,7 @@ from pydantic import Field
 
 from robuststack.leaderboard.record import Percent, Record, Values
 from robuststack.plugin.threat import Threat
-from robuststack.wording import component_text, percent_text, threat_text
+from robuststack.wording import component_text, percent_text, points_text, threat_text
 
 
 class Worth(Record):
@@ -111,7 +111,7 @@ def game_cells(game: Game) -> list[str]:
         str(len(game.settings)),
         f"{'at most ' if game.upper_bound else ''}{game.hidden.text}",
         game.seen.text,
-        f"{game.hiding.value:+.1f} [{game.hiding.low:+.1f}, {game.hiding.high:+.1f}] points",
+        f"{points_text(game.hiding.value, game.hiding.low, game.hiding.high)} points",
         game.one_for_all.text,
         game.mixture + (f" (CA at least {game.least_clean:g} %)" if game.least_clean is not None else ""),
         f"{rounds}, upper bound" if game.upper_bound else str(rounds),

@@ -10,6 +10,7 @@ import numpy as np
 from robuststack.evidence.game import ModelGame, worth
 from robuststack.evidence.variance import Estimate
 from robuststack.leaderboard.game import Crafting, Game, GameSetting, Worth
+from robuststack.leaderboard.record import percent
 from robuststack.plan.job import LABELS
 from robuststack.plan.plan import GamePlan, Plan
 from robuststack.plan.played import model_game
@@ -52,8 +53,8 @@ def _game(plan: GamePlan, results: Mapping[str, dict[str, Any]], store: Store) -
             GameSetting(
                 name=name,
                 rows=plan.rows[place],
-                clean=_percent(clean[place]),
-                known=_percent(known[place]),
+                clean=percent(clean[place]),
+                known=percent(known[place]),
                 share=round(float(shares[place]), 4),
             )
             for place, name in enumerate(plan.settings)
@@ -96,7 +97,7 @@ def _craftings(
         Crafting(
             attack=attack,
             against=against,
-            accuracy=tuple(map(_percent, np.mean([mean[place] for mean in means if len(mean) > place], axis=0))),
+            accuracy=tuple(map(percent, np.mean([mean[place] for mean in means if len(mean) > place], axis=0))),
         )
         for place, (attack, against) in enumerate(names)
     )
@@ -106,12 +107,8 @@ def _values(values: list[list[float]]) -> tuple[float, ...]:
     """The worth after each number of rounds; a model that had fewer keeps its last."""
     most = max(map(len, values))
     return tuple(
-        _percent(float(np.mean([worths[min(place, len(worths) - 1)] for worths in values]))) for place in range(most)
+        percent(float(np.mean([worths[min(place, len(worths) - 1)] for worths in values]))) for place in range(most)
     )
-
-
-def _percent(share: float) -> float:
-    return round(100 * float(share), 4)
 
 
 def _worth(estimate: Estimate, n: int, lowest: float = 0.0) -> Worth:
@@ -122,7 +119,7 @@ def _worth(estimate: Estimate, n: int, lowest: float = 0.0) -> Worth:
     else:
         low, high = estimate.interval()
     return Worth(
-        value=_percent(estimate.value),
-        low=max(_percent(low), lowest),
-        high=min(_percent(high), 100.0),
+        value=percent(estimate.value),
+        low=max(percent(low), lowest),
+        high=min(percent(high), 100.0),
     )

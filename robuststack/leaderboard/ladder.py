@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
-
-from robuststack.evidence.ladder import Gap, Models, gap
-from robuststack.leaderboard.board_labels import Labels
-from robuststack.leaderboard.figures import Jobs
+from robuststack.evidence.ladder import Gap, gap
+from robuststack.leaderboard.figures import Jobs, LabelsOf
+from robuststack.leaderboard.record import percent
 from robuststack.leaderboard.row import CLEAN, Figure, LadderGap, Row
-from robuststack.leaderboard.row_labels import distinct_runs
+from robuststack.leaderboard.row_labels import labels_of_jobs
 from robuststack.suite.ladder import ADAPTIVE, FROZEN_KNOWN, OFF, RUNGS, SURROGATE
 
 ORDER = (OFF, SURROGATE, ADAPTIVE, FROZEN_KNOWN)
 
 
-def ladder_gaps(jobs: Mapping[str, Jobs], labels: Callable[[str], Labels]) -> dict[str, LadderGap]:
+def ladder_gaps(jobs: Mapping[str, Jobs], labels: LabelsOf) -> dict[str, LadderGap]:
     """Rung -> robust accuracy by `adaptive` minus that by the rung, worst case, in points; none without both. `jobs` are
     those of each protocol, and `labels` gives those of a judge job."""
     if ADAPTIVE not in jobs:
         return {}
-    adaptive, truth = _models(jobs[ADAPTIVE], labels)
-    gaps = {}
-    for rung in RUNGS:
-        if rung in jobs:
-            gaps[rung] = _rounded(gap(adaptive, _models(jobs[rung], labels)[0], truth))
-    return gaps
+    worst = {
+        protocol: labels_of_jobs([of_attack for figure, of_attack in figures.items() if figure != CLEAN], labels)
+        for protocol, figures in jobs.items()
+        if protocol in ORDER
+    }
+    adaptive = worst[ADAPTIVE]
+    return {rung: _rounded(gap(adaptive.models, worst[rung].models, adaptive.truth)) for rung in RUNGS if rung in worst}
 
 
-def _models(jobs: Jobs, labels: Callable[[str], Labels]) -> tuple[Models, np.ndarray]:
-    """The labels of each run of each training seed, and the truth."""
-    attacks = [of_attack for figure, of_attack in jobs.items() if figure != CLEAN]
-    models: dict[int, list[list[Labels]]] = {}
-    for of_run, (training_seed, *_) in distinct_runs(attacks).items():
-        models.setdefault(training_seed, []).append([labels(job) for job in of_run])
-    truth = next(iter(models.values()))[0][0].truth
-    return [[[judged.labels for judged in run] for run in runs] for runs in models.values()], truth
-
-
-def _rounded(found: Gap) -> LadderGap:
-    value, low, high = (round(100 * share, 4) for share in (found.value, found.low, found.high))
-    return LadderGap(value=value, low=low, high=high)
+def _rounded(difference: Gap) -> LadderGap:
+    return LadderGap(value=percent(difference.value), low=percent(difference.low), high=percent(difference.high))
 
 
 def rungs(row: Row) -> dict[str, Figure]:

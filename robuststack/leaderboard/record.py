@@ -41,3 +41,8 @@ Values = dict[str, Annotated[JsonValue, AfterValidator(_finite)]]
 """Options or knobs by name, as JSON data."""
 Count = Annotated[int, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def percent(share: float) -> float:
+    """A share, 0 to 1, as files hold it: in percent, to four decimals."""
+    return round(100 * float(share), 4)

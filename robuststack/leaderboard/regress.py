@@ -16,7 +16,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.proportions import mcnemar
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.row import Row
+from robuststack.leaderboard.row import Row, figure_name
 
 Outcomes = Mapping[str, np.ndarray]
 """Judge job -> which predictions are right, bool [draws, n]."""
@@ -101,8 +101,7 @@ def refuse_unusable(old: Board, kept: Outcomes, suite: str, hardware: Hardware) 
     for row in old.rows:
         for name, jobs in _ids(row).items():
             if not kept.keys() >= set(jobs.values()):
-                figure = "CA" if name == "ca" else f"RA {name}"
-                raise LeaderboardError(f"{row.label}: the baseline has no per-sample outcomes of {figure}")
+                raise LeaderboardError(f"{row.label}: the baseline has no per-sample outcomes of {figure_name(name)}")
 
 
 def same_platform(first: Row, second: Row) -> bool:
@@ -114,14 +113,14 @@ def same_platform(first: Row, second: Row) -> bool:
 
 
 def _ids(row: Row) -> Mapping[str, Mapping[str, str]]:
-    """Figure -> seeds -> the attack job behind it."""
+    """Figure -> seeds -> the judge job behind it."""
     return row.jobs.scores[row.protocol]
 
 
 def _figures(first: Row, second: Row, old: Outcomes, new: Outcomes, tests: int) -> Iterator[Regression]:
     exact = same_platform(first, second)
     for name, jobs in _ids(first).items():
-        figure = "CA" if name == "ca" else f"RA {name}"
+        figure = figure_name(name)
         for seeds, job in jobs.items():
             other = _ids(second).get(name, {}).get(seeds)
             if other is None or job not in old or other not in new:

@@ -24,7 +24,7 @@ from robuststack.leaderboard.provenance import (
 from robuststack.leaderboard.record import Count, Percent, Record, Values
 from robuststack.plugin.threat import Threat
 from robuststack.selection import LimitRule
-from robuststack.wording import component_text, percent_text, threat_text
+from robuststack.wording import component_text, percent_text, points_text, threat_text
 
 WORST = "worst"
 """The key of `ra` that stands for all attacks together."""
@@ -32,6 +32,12 @@ EXPECTED = "expected"
 """The reading that `ca` and `ra` of a row are: the chance that one judging draw is right."""
 CLEAN = "ca"
 """The key of a row, and of its jobs, that stands for clean accuracy."""
+
+
+def figure_name(figure: str, protocol: str | None = None) -> str:
+    """`CA`, `RA worst`, `RA PGD-20 (published)`."""
+    name = "CA" if figure == CLEAN else f"RA {figure}"
+    return f"{name} ({protocol})" if protocol else name
 
 
 class ReadFigure(Record):
@@ -207,7 +213,7 @@ class LadderGap(Record):
     @property
     def text(self) -> str:
         """`+2.2 [-0.9, +5.3]`."""
-        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        return points_text(self.value, self.low, self.high)
 
 
 ExtraValue = bool | int | float | str | None

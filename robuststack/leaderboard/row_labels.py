@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.figures import Run
 from robuststack.evidence.variance import Attacks
 from robuststack.leaderboard.board_labels import Labels
-from robuststack.leaderboard.row import CLEAN, WORST, Row
+from robuststack.leaderboard.row import WORST, Row, figure_name
 
 Models = Sequence[Sequence[Attacks]]
 """Training seed -> run -> the labels [draws, n] of each attack that the worst is taken over."""
@@ -41,12 +41,18 @@ def figure_labels(row: Row, protocol: str, figure: str, labels: Mapping[str, Lab
     jobs = [row.jobs.scores[protocol][attack] for attack in attacks]
     missing = [job for of_attack in jobs for job in of_attack.values() if job not in labels]
     if missing:
-        name = "CA" if figure == CLEAN else f"RA {figure}"
+        name = figure_name(figure)
         raise MissingLabels(f"{row.label}: the labels of {name} are missing ({missing[0]}); run its suite again")
+    return labels_of_jobs(jobs, labels.__getitem__)
+
+
+def labels_of_jobs(jobs: Sequence[Mapping[str, str]], labels: Callable[[str], Labels]) -> FigureLabels:
+    """What a figure was counted from, by the judge jobs of each attack that the worst is taken over: run, as `run_text`
+    writes it -> job; `labels` gives what a job predicted."""
     models: dict[int, list[Attacks]] = {}
     for of_run, (training_seed, *_) in distinct_runs(jobs).items():
-        models.setdefault(training_seed, []).append([labels[job].labels for job in of_run])
-    first = labels[next(iter(jobs[0].values()))]
+        models.setdefault(training_seed, []).append([labels(job).labels for job in of_run])
+    first = labels(next(iter(jobs[0].values())))
     return FigureLabels(list(models.values()), first.truth, first.selection)
 
 

@@ -13,6 +13,7 @@ from robuststack.evidence.checks.check import Check, reason_not
 from robuststack.evidence.checks.verdict import Verdict, gravest
 from robuststack.leaderboard.audit import AuditFigure, RowAudit
 from robuststack.leaderboard.board_labels import Labels, read_labels
+from robuststack.leaderboard.record import percent
 from robuststack.plan.audit import IMAGES, Subject, subjects
 from robuststack.plan.derived import DerivedJobs
 from robuststack.plan.job import IMAGES as IMAGE_FILE
@@ -201,8 +202,7 @@ def _figure(models: Mapping[tuple[int, ...], Sequence[np.ndarray]], truth: np.nd
     from robuststack.evidence.figures import measured
 
     figure = measured(models, truth)
-    value, low, high = (round(100 * share, 4) for share in (figure.value, figure.low, figure.high))
-    return AuditFigure(value=value, low=low, high=high, n=len(truth))
+    return AuditFigure(value=percent(figure.value), low=percent(figure.low), high=percent(figure.high), n=len(truth))
 
 
 def _jobs_of(subject: Subject, images: Subject, asked: Sequence[_Asked], results: _Results) -> list[Job]:
