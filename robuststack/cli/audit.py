@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robuststack.cli.common import registry_with_warnings, workers_option
+from robuststack.cli.common import from_here, registry_with_warnings, workers_option
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
 from robuststack.plan.audit import IMAGES
@@ -67,7 +67,6 @@ def command(
 
 def print_audit(result: AuditResult, *, strict: bool, as_json: bool = False) -> int:
     """Print an audit, what was written and what failed; the exit code."""
-    from robuststack.cli.common import from_here
     from robuststack.leaderboard.audit import audit_json
 
     click.echo(audit_json(result.audit) if as_json else f"\n{result.table()}\n")

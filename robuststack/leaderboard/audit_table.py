@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from tabulate import tabulate
 
@@ -39,10 +38,8 @@ def _reasons(audit: Audit) -> Iterator[str]:
     for row in audit.rows:
         told = [verdict for verdict in row.verdicts if verdict.verdict in ("broken", "weak", "open")]
         lines = [row.label]
-        for word, verdicts in groupby(sorted(told, key=lambda verdict: list(BADGES).index(verdict.verdict)),
-                                      lambda verdict: verdict.verdict):  # fmt: skip
-            for verdict in verdicts:
-                jobs = ", ".join(verdict.jobs[-SHOWN_JOBS:])
-                lines.append(f"  {word} {verdict.check}: {verdict.text} ({jobs})")
+        for verdict in sorted(told, key=lambda verdict: list(BADGES).index(verdict.verdict)):
+            jobs = ", ".join(verdict.jobs[-SHOWN_JOBS:])
+            lines.append(f"  {verdict.verdict} {verdict.check}: {verdict.text} ({jobs})")
         if told:
             yield "\n".join(lines)

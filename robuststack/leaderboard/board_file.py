@@ -1,4 +1,4 @@
-"""The files of a leaderboard: JSON, which is the truth; Markdown and figures for reading; the outcomes beside them."""
+"""The files of a leaderboard: JSON, which is the truth; Markdown and figures for reading; the labels beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,9 +26,6 @@ from robuststack.leaderboard.row import Row
 from robuststack.plan.plan import Plan
 from robuststack.plugin.options import first_problem
 from robuststack.running.atomic_files import make_folder, write_text
-
-if TYPE_CHECKING:
-    pass
 
 AGAIN = "run its suite again to write it whole"
 

@@ -51,11 +51,15 @@ def find_board(name: str, folder: Path) -> Path:
     Raises:
         LeaderboardError: there is none; with those that are there.
     """
-    for path in (expanded(name), folder / f"{name}.json"):
-        if path.is_file():
-            return path
+    if path := _file(name, folder):
+        return path
     there = [path.stem for path in board_files(folder)]
     raise LeaderboardError(f"no leaderboard {name!r} in {folder}: {did_you_mean(name, there)}")
+
+
+def _file(name: str, folder: Path) -> Path | None:
+    places = (expanded(name), folder / f"{name}.json")
+    return next((path for path in places if path.is_file()), None)
 
 
 def open_board(name: str, folder: Path) -> tuple[Board, dict[str, Labels]]:
@@ -89,8 +93,7 @@ def audits_beside(name: str, folder: Path, rows: Sequence[Row]) -> dict[str, Row
     Raises:
         LeaderboardError: the file is there and cannot be read.
     """
-    places = (expanded(name), folder / f"{name}.json")
-    path = next((place for place in places if place.is_file()), None)
+    path = _file(name, folder)
     return find_audit(path, rows) if path else {}
 
 

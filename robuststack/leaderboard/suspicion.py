@@ -33,7 +33,7 @@ def _of_predictions(row: Row) -> list[str]:
         return []
     if seen.most_named >= CONSTANT:
         return [f"{seen.most_named:.1f} % of clean images are given the same class"]
-    if (row.ca.low or 0.0) <= seen.chance:
+    if row.ca.low <= seen.chance:
         return [f"clean accuracy {row.ca.text} is no better than always naming one class ({seen.chance:.1f})"]
     return []
 

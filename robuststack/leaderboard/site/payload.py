@@ -14,6 +14,7 @@ from robuststack.evidence.front import dominated
 from robuststack.leaderboard.audit import RowAudit, find_audit
 from robuststack.leaderboard.board import Board, Entry
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
+from robuststack.leaderboard.ladder import ORDER
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.site.command_line import command_line, comparing
 from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, saturated, suspicions
@@ -27,11 +28,12 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         LeaderboardError: the leaderboard's entries are not those of its rows.
     """
     rows = board.rows
-    if len(board.entries) != len(grouped(rows)):
+    groups = grouped(rows)
+    if len(board.entries) != len(groups):
         raise LeaderboardError(f"{name}: its entries do not fit its rows; run its suite again to write it whole")
     headings = list(dict.fromkeys(row.heading for row in rows))
     fronts = {heading: _front([accuracies(row) for row in rows if row.heading == heading]) for heading in headings}
-    beside = _standing(board)
+    beside = _standing(board.entries, groups)
     audits = find_audit(folder / f"{name}.json", rows)
     taken: set[str] = set()
     shown = [
@@ -58,13 +60,15 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         "colours": list(colours),
         "thresholds": {"gradients_zero": SUSPICIOUS_ZERO_GRADIENTS, "clipped": SUSPICIOUS_CLIPPING},
         "headings": headings,
+        "rungs": list(ORDER),
         "saturated": saturated(rows),
         "attacks": [
             {"label": attack.label, "text": component_text(attack.name, attack.options)} for attack in board.attacks
         ],
-        "entries": [_entry(entry, group) for entry, group in zip(board.entries, grouped(rows), strict=True)],
+        "entries": [_entry(entry, group) for entry, group in zip(board.entries, groups, strict=True)],
         "games": [
-            {**game.model_dump(mode="json"), "title": game.title, "heading": game.heading} for game in board.games
+            {**game.model_dump(mode="json"), "title": game.title, "heading": game.heading, "mixture": game.mixture}
+            for game in board.games
         ],
         "command": command_line(board, folder),
         "comparing": comparing(name, folder),
@@ -89,10 +93,10 @@ def _front(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
     return {point for point, lost in zip(points, dominated(np.array(points)), strict=True) if not lost}
 
 
-def _standing(board: Board) -> dict[str, dict[str, Any]]:
+def _standing(entries: Sequence[Entry], groups: Sequence[Sequence[Row]]) -> dict[str, dict[str, Any]]:
     """Label of each row -> how it stands in its entry."""
     standing = {}
-    for position, (entry, group) in enumerate(zip(board.entries, grouped(board.rows), strict=True)):
+    for position, (entry, group) in enumerate(zip(entries, groups, strict=True)):
         for row in group:
             own = setting(row)
             standing[row.label] = {

@@ -36,7 +36,7 @@
         `RA ${attack} ${figure(ra)}`,
         headline && row.site.front && x.key === "ca" ? "on the Pareto front" : headline && row.site.dominated ? "dominated by another setting of this defense" : null,
       ].filter(Boolean);
-      return [{ row, x: across, y: ra.value, low: ra.low ?? ra.value, high: ra.high ?? ra.value, left: span?.low ?? across, right: span?.high ?? across,
+      return [{ row, ca: scores.ca.value, x: across, y: ra.value, low: ra.low ?? ra.value, high: ra.high ?? ra.value, left: span?.low ?? across, right: span?.high ?? across,
                 text: said.join("\n"), href: `#/${board.name}/${row.site.id}` }];
     });
 
@@ -113,7 +113,7 @@
   /** The chart in a sentence. */
   const summary = (found, x, attack) => {
     const best = d3.greatest(found, (one) => one.y);
-    const accurate = d3.greatest(found, (one) => one.row.ca.value);
+    const accurate = d3.greatest(found, (one) => one.ca);
     return `Most robust against ${attack}: ${best.text.replaceAll("\n", ", ")}. Most accurate: ${accurate.text.replaceAll("\n", ", ")}.`;
   };
 

@@ -55,7 +55,7 @@
   const turned = ([value, low, high, p, verdict]) => [-value, -high, -low, p, { better: "worse", worse: "better" }[verdict] ?? verdict];
   const tone = { better: "tag good", worse: "tag bad" };
 
-  /** A row's figure; with several training seeds the lowest and the highest stand behind it. */
+  /** A row's figure; with several seeds, that of each pair of seeds stands behind it too. */
   const standing = (row, name) => {
     const figure = name === "ca" ? row.ca : row.ra[name];
     const seeds = Object.values(figure?.seeds ?? {});

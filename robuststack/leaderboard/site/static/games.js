@@ -2,13 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, plural, plainTable, section } = robuststack;
-
-  const worth = (one) => h("span", { class: "figure" }, h("b", {}, fixed(one.value)), " ", h("span", { class: "interval" }, `[${fixed(one.low)}, ${fixed(one.high)}]`));
-
-  /** The settings that the best mixture chooses. */
-  const mixture = (game) =>
-    game.settings.filter((one) => one.share >= 0.005).map((one) => `${one.name} ${fixed(100 * one.share, 0)} %`).join(", ");
+  const { h, fixed, figureElement, plural, plainTable, section } = robuststack;
 
   const heatMap = (game, width) => {
     const names = [...game.craftings.map((one) => `${one.attack} on ${one.against}`), "the worst for each image"];
@@ -45,9 +39,9 @@
       "picks a way of crafting for each image, the defender a mixture of settings, chosen on one half of the images and scored on the other."),
       games.map((game) => h("div", { class: "charts game" }, heatMap(game, width), h("div", { class: "panel" },
         plainTable(`Worth of hiding the knob of ${game.title}`, ["Attacker", "Robust accuracy %"], [
-          ["does not see the setting", h("span", {}, game.upper_bound && "at most ", worth(game.hidden))], ["sees the setting", worth(game.seen)],
-          ["the value of hiding it, in points", worth(game.hiding)], ["does not see it, one way of crafting for all images", worth(game.one_for_all)]], [1]),
-        h("p", { class: "note" }, `Best mixture: ${mixture(game)}${game.least_clean === null ? "" : `, with a clean accuracy of at least ${game.least_clean} %`}. ${rounds(game)}`),
+          ["does not see the setting", h("span", {}, game.upper_bound && "at most ", figureElement(game.hidden))], ["sees the setting", figureElement(game.seen)],
+          ["the value of hiding it, in points", figureElement(game.hiding)], ["does not see it, one way of crafting for all images", figureElement(game.one_for_all)]], [1]),
+        h("p", { class: "note" }, `Best mixture: ${game.mixture}${game.least_clean === null ? "" : `, with a clean accuracy of at least ${game.least_clean} %`}. ${rounds(game)}`),
         h("p", { class: "note" }, plural(Object.keys(game.jobs).length, "model"), ": ", Object.values(game.jobs).join(", "), ".")))));
   };
 

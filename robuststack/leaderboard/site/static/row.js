@@ -38,12 +38,10 @@
        ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
   };
 
-  const RUNGS = ["off", "surrogate", "adaptive", "frozen_known"];  // From the attacker who knows least.
-
   /** Robust accuracy by what the attacker knows, and what each piece of knowledge is worth. Null without a ladder. */
   const ladder = (board, row, width) => {
     const scored = { [row.protocol]: row, ...row.protocols };
-    const shown = RUNGS.filter((name) => scored[name]).map((name) => ({ name, ...scored[name].ra.worst }));
+    const shown = board.rungs.filter((name) => scored[name]).map((name) => ({ name, ...scored[name].ra.worst }));
     const missing = Object.entries(row.inapplicable).map(([rung, reason]) => h("p", { class: "note" }, `${rung} does not apply: ${reason}.`));
     if (!shown.some((one) => one.name !== "adaptive")) return missing.length ? missing : null;
     const ink = colour(board, row.defense);
@@ -57,7 +55,7 @@
           ariaDescription: shown.map((one) => `${one.name} ${figure(one)}`).join("; "),
         }),
         h("div", { class: "panel" }, plainTable("Gaps between the rungs", ["Gap", "Points", "95 %"],
-          RUNGS.filter((rung) => row.gaps[rung]).map((rung) => [`adaptive minus ${rung}`, fixed(row.gaps[rung].value), `${fixed(row.gaps[rung].low)} to ${fixed(row.gaps[rung].high)}`]), [1, 2]))),
+          board.rungs.filter((rung) => row.gaps[rung]).map((rung) => [`adaptive minus ${rung}`, fixed(row.gaps[rung].value), `${fixed(row.gaps[rung].low)} to ${fixed(row.gaps[rung].high)}`]), [1, 2]))),
       h("p", { class: "note" }, "off: the noise is off; surrogate: frozen draws of the attacker's own; adaptive: the distribution; frozen_known: the very draw that is deployed. adaptive minus frozen_known is what the secrecy of the draw is worth. If adaptive lies above off or surrogate, the adaptive attack is too weak."),
       ...missing,
     ];
