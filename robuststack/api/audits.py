@@ -63,10 +63,12 @@ def audit(
     What the store has is taken from there; models and attacks of the suite that it lacks are made first.
 
     The audit is written beside the leaderboard, to `<suite>.audit.json`, or to `<suite>.partial.audit.json` if rows or
-    checks are left out. Without a `leaderboard` folder nothing is written. The other arguments are those of `run`.
+    checks are left out. Without a `leaderboard` folder nothing is written. The other arguments are those of `run`; a
+    result is audited with its own overrides, device and workers.
 
     Raises:
-        RobustStackError: an unknown check, or the suite, the leaderboard, a plugin, the data or the store cannot be used.
+        RobustStackError: an unknown check, overrides of what was run already, or the suite, the leaderboard, a plugin, the
+            data or the store cannot be used.
     """
     asked = chosen(checks)
     if images < 1:
@@ -74,6 +76,10 @@ def audit(
     registry = registry or (target.registry if isinstance(target, Result) else None) or Registry()
     folder = None if leaderboard is None else absolute(leaderboard)
     if isinstance(target, Result):
+        if overrides:
+            raise RobustStackError(
+                f"overrides {overrides[0]}: a result is audited as it was run; name its suite instead"
+            )
         plan, rows = target.plan, list(target.plan.rows)
         wanted = plan.only(only).rows if only else rows
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,6 @@ class Result:
         """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions`."""
         return as_text(self._board, style)
 
-    @property
+    @cached_property
     def _board(self) -> Board:
         return make_board(self.plan, self.rows, self.labels, complete=True, games=self.games)

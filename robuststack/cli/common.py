@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from robuststack.api import Result
     from robuststack.leaderboard.row import Row
 
+LOG = logging.getLogger(__name__)
+"""What it says is printed to standard error (`cli.call`)."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -57,20 +60,15 @@ def registry_with_warnings() -> Registry:
 def planned(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, registry: Registry
 ) -> Plan:
-    """The plan of a suite file, found valid."""
+    """The plan of a suite file, found valid; how its data was read is logged."""
     loaded = load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
     plan = make_plan(loaded, registry, loaded.hardware(device))
     plan = plan.only(only) if only else plan
-    print_notes(plan)
-    return plan
-
-
-def print_notes(plan: Plan) -> None:
-    """Print to standard error how the data of a plan was read."""
     for note in plan.notes:
-        click.echo(f"robuststack: note: {note}", err=True)
+        LOG.warning(note)
+    return plan
 
 
 def one_point(points: Sequence[str]) -> dict[str, Any]:

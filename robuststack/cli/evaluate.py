@@ -64,15 +64,12 @@ def command(
 
     keep_memory()
     # Where rows are printed, nothing else may be; what data sets and plugins print neither.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        progress = make_progress()
-        registry.hooks.register(progress, name="progress")
-        with progress:
-            result = evaluate(
-                dataset=dataset, load=load, python=python, architecture=architecture, defense=defense, attacks=attacks,
-                points=points, eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit,
-                overrides=overrides, store=store, leaderboard=leaderboard, device=device, registry=registry,
-            )  # fmt: skip
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), make_progress(registry):
+        result = evaluate(
+            dataset=dataset, load=load, python=python, architecture=architecture, defense=defense, attacks=attacks,
+            points=points, eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit,
+            overrides=overrides, store=store, leaderboard=leaderboard, device=device, registry=registry,
+        )  # fmt: skip
     if not as_json:
         return print_result(result)
     click.echo(json.dumps([row.model_dump(mode="json") for row in result.rows], indent=1))

@@ -14,6 +14,7 @@ from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import DrawsSpec, GameSpec, JudgeSpec
 from robuststack.plugin.hookspecs import hookimpl
+from robuststack.plugin.registry import Registry
 
 PLAIN_SECONDS = 5.0
 
@@ -174,6 +175,8 @@ class LiveProgress(Progress):
         self._console.print(text, markup=False)
 
 
-def make_progress() -> Progress:
-    """Live where standard output is a terminal."""
-    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
+def make_progress(registry: Registry) -> Progress:
+    """A plugin among the others: live where standard output is a terminal."""
+    progress = LiveProgress() if sys.stdout.isatty() else PlainProgress()
+    registry.hooks.register(progress, name="progress")
+    return progress

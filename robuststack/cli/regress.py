@@ -68,8 +68,7 @@ def command(
     green = False
     try:
         with log, tempfile.TemporaryDirectory() as scratch:
-            with quiet, (progress := make_progress()):
-                registry.hooks.register(progress, name="progress")
+            with quiet, make_progress(registry):
                 registry.hooks.register(log, name="log")
                 result = run(
                     suite, store=store or Path(scratch, "store"),

@@ -43,8 +43,7 @@ def command(
     from robuststack.api import audit, run
 
     keep_memory()
-    progress = make_progress()
-    registry.hooks.register(progress, name="progress")
+    progress = make_progress(registry)
     with progress:
         result = run(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.checks.verdict import Verdict
-from robuststack.leaderboard.record import Percent, Record
+from robuststack.leaderboard.record import Percent, Record, file_json, file_schema
 from robuststack.leaderboard.row import Row
 from robuststack.plugin.options import first_problem
 from robuststack.running.atomic_files import make_folder, write_text
@@ -120,13 +120,12 @@ class Audit(Record):
 
 def audit_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of audit files."""
-    schema = Audit.model_json_schema(by_alias=True)
-    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "RobustStack audit"}
+    return file_schema(Audit, "RobustStack audit")
 
 
 def audit_json(audit: Audit) -> str:
     """The content of an audit file."""
-    return json.dumps(audit.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True, allow_nan=False)
+    return file_json(audit)
 
 
 def audit_path(board: Path) -> Path:

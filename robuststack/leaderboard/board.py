@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from robuststack.leaderboard.game import Game
-from robuststack.leaderboard.record import Percent, Record, Values
+from robuststack.leaderboard.record import Percent, Record, Values, file_json, file_schema
 from robuststack.leaderboard.row import Row
 from robuststack.plugin.threat import Threat
 from robuststack.suite.report import Claim, Reference
@@ -139,10 +138,9 @@ class Board(Record):
 
 def board_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of leaderboard files."""
-    schema = Board.model_json_schema(by_alias=True)
-    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "RobustStack leaderboard"}
+    return file_schema(Board, "RobustStack leaderboard")
 
 
 def board_json(board: Board) -> str:
     """The content of a leaderboard file."""
-    return json.dumps(board.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True, allow_nan=False)
+    return file_json(board)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +36,17 @@ def _finite(value: JsonValue) -> JsonValue:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a finite number, not {value}")
     return value
+
+
+def file_json(record: Record) -> str:
+    """The content of a file that holds the record, the same for the same record."""
+    return json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True, allow_nan=False)
+
+
+def file_schema(kind: type[Record], title: str) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of files that hold such a record."""
+    schema = kind.model_json_schema(by_alias=True)
+    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
 
 
 Values = dict[str, Annotated[JsonValue, AfterValidator(_finite)]]

@@ -65,8 +65,7 @@ def test_overhead(table: Any, benchmark: Any, tmp_path: Path) -> None:
     suite.write_text(SUITE)
     registry, clock = Registry(), Clock()
     registry.hooks.register(clock)
-    with make_progress() as progress:
-        registry.hooks.register(progress)
+    with make_progress(registry):
         benchmark.pedantic(
             rs.run, args=(suite,), kwargs={"store": tmp_path / "s", "leaderboard": None, "registry": registry}, rounds=1
         )

@@ -117,6 +117,8 @@ def test_a_model_of_a_running_program_is_audited(tmp_path, monkeypatch):
     assert row.by_check["LOGITS"].verdict == "holds"
     assert row.by_check["STEPS"].verdict in ("holds", "open", "weak")
     assert row.ra.n == 40
+    with pytest.raises(rs.RobustStackError, match=r"overrides evaluate\.draws=2: a result is audited as it was run"):
+        rs.audit(scored, overrides=["evaluate.draws=2"], store="store", leaderboard=None)
 
 
 def test_run_audits_what_it_has_run(tmp_path, monkeypatch, capsys):
