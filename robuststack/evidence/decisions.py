@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided
+from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided, unseen
 from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
 from robuststack.evidence.row_reading import RowReading, read_row
 from robuststack.evidence.variance import Attacks, Estimate, Part, images_part, jackknife
@@ -77,7 +77,7 @@ def fall(before: Attacks, after: Attacks, truth: np.ndarray, reading: Reading = 
 def upper_limit(estimate: Estimate, n: int, level: float = LEVEL) -> float:
     """The one-sided upper limit of a mean difference; if no image differs, what n images cannot exclude."""
     if estimate.variance == 0:
-        return float(estimate.value + 1 - (1 - level) ** (1 / n))
+        return estimate.value + unseen(n, 1 - level)
     return estimate.value + estimate.quantile(level)
 
 
@@ -148,8 +148,7 @@ def _limits(estimate: Estimate, n: int) -> tuple[float, float]:
     rows that are alike on all of them, or nearly, may still differ on others."""
     low, high = estimate.interval(LEVEL)
     if low <= 0 <= high or estimate.variance == 0:
-        unseen = 1 - ((1 - LEVEL) / 2) ** (1 / n)
-        low, high = min(low, estimate.value - unseen), max(high, estimate.value + unseen)
+        low, high = min(low, estimate.value - unseen(n)), max(high, estimate.value + unseen(n))
     return max(low, -1.0), min(high, 1.0)
 
 

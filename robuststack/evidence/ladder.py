@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robuststack.evidence.proportions import LEVEL
+from robuststack.evidence.proportions import LEVEL, unseen
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.variance import (
     Attacks,
@@ -60,7 +60,7 @@ def gap(first: Models, second: Models, truth: np.ndarray, reading: Reading = EXP
         low, high = estimate.interval(LEVEL)
     else:
         # No image differs from another: what n images cannot exclude.
-        half = 1 - ((1 - LEVEL) / 2) ** (1 / len(truth))
+        half = unseen(len(truth))
         low, high = estimate.value - half, estimate.value + half
     return Gap(estimate.value, max(low, -1.0), min(high, 1.0))
 

@@ -33,3 +33,8 @@ def mcnemar_one_sided(difference: np.ndarray) -> float:
 
     first, second = int((difference > 0).sum()), int((difference < 0).sum())
     return float(binom.sf(first - 1, first + second, 0.5)) if first + second else 1.0
+
+
+def unseen(n: int, tail: float = (1 - LEVEL) / 2) -> float:
+    """The share of images, 0 to 1, that n images of which none is so cannot exclude: the limit at probability `tail`."""
+    return 1 - float(tail ** (1 / n))

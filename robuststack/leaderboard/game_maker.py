@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robuststack.evidence.game import ModelGame, worth
+from robuststack.evidence.proportions import unseen
 from robuststack.evidence.variance import Estimate
 from robuststack.leaderboard.game import Crafting, Game, GameSetting, Worth
 from robuststack.leaderboard.record import percent
@@ -114,7 +115,7 @@ def _values(values: list[list[float]]) -> tuple[float, ...]:
 def _worth(estimate: Estimate, n: int, lowest: float = 0.0) -> Worth:
     """In percent. If no image differs from another, the interval is what n images cannot exclude."""
     if estimate.variance == 0:
-        half = 1 - 0.025 ** (1 / n)
+        half = unseen(n)
         low, high = estimate.value - half, estimate.value + half
     else:
         low, high = estimate.interval()
