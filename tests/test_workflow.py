@@ -143,7 +143,7 @@ def test_a_release_is_published_from_a_tag_after_ci_and_with_what_was_built():
     assert triggers(release) == {"push": {"tags": ["v*"]}}
     build, publish = release["jobs"]["build"], release["jobs"]["publish"]
     assert {*publish["needs"]} == {"ci", "build"}
-    assert (publish["environment"], publish["permissions"]) == ("pypi", {"id-token": "write"})
+    assert (publish["environment"], publish["permissions"]) == ("release", {"id-token": "write"})
     (upload,) = [step["with"] for step in steps(build) if step.get("uses", "").startswith("actions/upload-artifact@")]
     download, push = steps(publish)
     assert {**download["with"], "if-no-files-found": "error"} == upload

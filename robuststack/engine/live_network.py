@@ -47,20 +47,21 @@ def held_modules(function: Any) -> list[nn.Module]:
 class Tuned(nn.Module):
     """A model with a network for each of its points; views choose by the values of the knobs."""
 
+    condition: Condition
+
     def __init__(self, networks: Mapping[str, nn.Module], knobs: Sequence[str]) -> None:
         super().__init__()
         self.knobs = tuple(knobs)
         self.places = {point: place for place, point in enumerate(networks)}
         self.networks = nn.ModuleList(networks.values())
-        self.record = Condition(*knobs)
-        attach(self, self.record)
+        attach(self, Condition(*knobs))
 
     def at(self, point: Mapping[str, Any]) -> nn.Module:
         """The network of a point, whole."""
         return self.networks[self.places[point_key(point)]]
 
     def forward(self, x: Tensor) -> Any:
-        return self.at({knob: self.record.read(knob) for knob in self.knobs})(x)
+        return self.at({knob: self.condition.read(knob) for knob in self.knobs})(x)
 
 
 def point_key(point: Mapping[str, Any]) -> str:

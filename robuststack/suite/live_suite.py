@@ -91,7 +91,7 @@ def _dataset(
         return {**named, "options": {**named["options"], **options}}
     images, labels = live_arrays(data)
     options = {**options, "path": str(save_arrays(images, labels, folder))}
-    if "classes" not in options and labels.dtype.kind in "iu" and images.ndim == 4:
+    if "classes" not in options and labels.dtype.kind in "iu" and images.ndim in (3, 4):
         classes = _classes(model, images, options, points)
         # Test images alone need not show every class.
         if classes is not None and len(labels) and classes > int(labels.max()) and int(labels.min()) >= 0:
@@ -106,6 +106,9 @@ def _classes(model: object, images: Any, options: Mapping[str, Any], points: Seq
     from robuststack.engine.live_network import classes_of, live_network
 
     first = torch.as_tensor(images[:1]).float()
-    first = first.permute(0, 3, 1, 2) if options.get("layout") == "nhwc" else first
+    if first.ndim == 3:
+        first = first[:, None]
+    elif options.get("layout") == "nhwc":
+        first = first.permute(0, 3, 1, 2)
     first = first / first.max().clamp(min=1)
     return classes_of(live_network(model, points[-1:]).get_submodule("networks.0") if points else model, first)

@@ -142,6 +142,11 @@ def test_each_row_has_an_address_of_its_own_and_a_command_that_runs_it(boards: P
             {"description": "robuststack evaluate --dataset digits --set precision=bf16", "suite_file": "../w.pt"},
             "robuststack evaluate --dataset digits --set precision=bf16 --device cpu",
         ),
+        (
+            {"description": "robuststack.evaluate(Net, data=..., attacks=['pgd'])", "suite_file": "../Net"},
+            "robuststack.evaluate(Net, data=..., attacks=['pgd'])",
+        ),
+        ({"suite_file": "../mine"}, "robuststack.run({...})"),
     ],
 )
 def test_the_command_runs_what_was_run(tmp_path: Path, changed: dict, command: str) -> None:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from robuststack.leaderboard.audit_target import SUITE_FILES
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.row import Row
 from robuststack.paths import LEADERBOARD
+from robuststack.suite.live_suite import CALL
 from robuststack.suite.single_model import COMMAND
 from robuststack.suite.smoke import SUFFIX as SMOKE_SUFFIX
 
 
 def command_line(board: Board, folder: Path, row: Row | None = None) -> str:
     """What ran the suite, or what runs one row of it, from the folder that the leaderboards' `folder` lies in."""
+    if board.description.startswith(f"{CALL}("):  # A model of a program: only that program has it.
+        return board.description
     if board.description.startswith(COMMAND):  # Without a suite file, its own words are what it was asked for.
         parts = shlex.split(board.description)
         return shlex.join([*parts, *_pinned(board, parts), "--device", board.device])
+    if board.suite_file and PurePosixPath(board.suite_file).suffix not in SUITE_FILES:
+        return "robuststack.run({...})"  # Its suite was a dictionary.
     suite = posixpath.normpath(posixpath.join(folder.resolve().name, board.suite_file or "SUITE.yaml"))
     parts = ["robuststack", "run", suite, *(part for override in board.overrides for part in ("--set", override))]
     parts += [*_pinned(board, board.overrides), "--device", board.device]
