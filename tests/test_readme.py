@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tabulate import tabulate
 
+import robuststack as rs
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board_file import read_board
@@ -51,6 +52,25 @@ def test_the_table_is_that_of_the_committed_leaderboard() -> None:
     match = re.search(r"<!-- table -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert match, "README has no place for the table"
     assert match[1].strip() == table(), f"the table should be:\n\n{table()}\n"
+
+
+def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
+    """At the robust end, on both data sets: the difference, its interval and the verdict."""
+    text = " ".join(README.split())
+    for dataset, ahead, says in (
+        ("tradeoff", "oat", "OAT is ahead of FLOAT on `tradeoff` by {points} points of RA {interval}"),
+        ("digits", "float", "On `digits` the question is undecided: {points} points for FLOAT {interval}"),
+    ):
+        rows = {
+            "float": f"{dataset}/resnet8/float lambda_n=1 lambda_th=0",
+            "oat": f"{dataset}/resnet8/oat lambda=1",
+        }
+        behind = "float" if ahead == "oat" else "oat"
+        result = rs.compare(ROOT / "leaderboard" / "float_vs_oat.json", rows[ahead], rows[behind])
+        (worst,) = [figure for figure in result.figures if figure.figure == "RA worst"]
+        assert worst.verdict == ("undecided" if dataset == "digits" else "better")
+        interval = f"[{worst.low:.1f}, {worst.high:.1f}]"
+        assert says.format(points=f"{worst.value:.1f}", interval=interval) in text
 
 
 def test_it_is_short() -> None:

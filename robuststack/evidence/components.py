@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Outcomes = Mapping[tuple[int, ...], np.ndarray]
-"""(training seed, attack seed) -> which draw got which image right, bool [M, n], all on the same images."""
+"""(training seed, attack seed) -> whether a draw got an image right, 0 to 1, [M, n], all on the same images."""
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,8 @@ def worst_over_attacks(reading: Reading, attacks: Sequence[np.ndarray], truth: n
     At a deterministic point (M = 1) the minimum. Otherwise the attack is chosen on one half of the draws and scored on the
     other, both ways, averaged: a plain minimum of noisy means is too low. If attacks are much alike, that choice is as good
     as random and lies above what one attack alone leaves; then it is that attack's reading (`deciding`). If half of the
-    draws are fewer than the reading takes, it is the plain minimum all the same.
+    draws are fewer than the reading takes, it is the plain minimum all the same. Attacks that tie share alike: their order,
+    which differs between a suite and a file, means nothing.
 
     Raises:
         TooFewDraws: the reading takes more draws than there are.
@@ -209,16 +210,21 @@ def worst_over_attacks(reading: Reading, attacks: Sequence[np.ndarray], truth: n
     if len(attacks[0]) // 2 < reading.size:
         return np.asarray(np.min([reading.per_image(labels, truth) for labels in attacks], axis=0))
     alone = deciding(reading, attacks, truth)
-    return _cross_fitted(reading, attacks, truth) if alone is None else reading.per_image(attacks[alone], truth)
+    if not alone:
+        return _cross_fitted(reading, attacks, truth)
+    return np.asarray(np.mean([reading.per_image(attacks[place], truth) for place in alone], axis=0))
 
 
-def deciding(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> int | None:
-    """The attack that leaves less, on all images, than the cross-fitted worst of all attacks does; None if none does."""
+def deciding(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> list[int]:
+    """The attack that leaves less, on all images, than the cross-fitted worst of all attacks does; several if they tie, and
+    none if none does."""
     if len(attacks) == 1:
-        return 0
+        return [0]
     figures = [float(reading.per_image(labels, truth).mean()) for labels in attacks]
-    lowest = int(np.argmin(figures))
-    return lowest if figures[lowest] < float(_cross_fitted(reading, attacks, truth).mean()) else None
+    lowest = min(figures)
+    if lowest >= float(_cross_fitted(reading, attacks, truth).mean()):
+        return []
+    return [place for place, figure in enumerate(figures) if figure == lowest]
 
 
 HALVES = (slice(0, None, 2), slice(1, None, 2))
@@ -231,8 +237,11 @@ def _cross_fitted(reading: Reading, attacks: Sequence[np.ndarray], truth: np.nda
 
 
 def _chosen(choosing: np.ndarray, scoring: np.ndarray) -> np.ndarray:
-    """Readings [attacks, n]: the second of the attack that is lowest in the first, [n]."""
-    return np.asarray(np.take_along_axis(scoring, choosing.argmin(0)[None], 0)[0])
+    """The second [attacks, ..., n] of the attack that is lowest in the first [attacks, n], [..., n]; the mean of those that
+    tie there."""
+    lowest = choosing == choosing.min(0)
+    shares = (lowest / lowest.sum(0)).reshape(len(lowest), *(1,) * (scoring.ndim - 2), -1)
+    return np.asarray((scoring * shares).sum(0))
 
 
 def worst_without_each_draw(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
@@ -247,8 +256,8 @@ def worst_without_each_draw(reading: Reading, attacks: Sequence[np.ndarray], tru
     if len(attacks[0]) // 2 - 1 < reading.size:
         return np.asarray(np.min([reading.without_each_draw(labels, truth) for labels in attacks], axis=0))
     alone = deciding(reading, attacks, truth)
-    if alone is not None:
-        return reading.without_each_draw(attacks[alone], truth)
+    if alone:
+        return np.asarray(np.mean([reading.without_each_draw(attacks[place], truth) for place in alone], axis=0))
     whole = [np.array([reading.per_image(labels[half], truth) for labels in attacks]) for half in HALVES]
     result = np.empty(attacks[0].shape)
     for number, half in enumerate(HALVES):
@@ -262,18 +271,17 @@ def worst_without_each_draw(reading: Reading, attacks: Sequence[np.ndarray], tru
 
 
 def worst_outcomes(attacks: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
-    """Which draw got which image right under the image's worst attack, bool [M, n]: `worst_over_attacks` of the expected
-    reading, draw by draw."""
+    """Whether a draw got an image right under the image's worst attack, float [M, n]: 1 or 0, or the share of the attacks
+    that tie. It is `worst_over_attacks` of the expected reading, draw by draw."""
     right = np.array([labels == truth for labels in attacks])
     if right.shape[1] == 1:
-        return np.asarray(right.all(0))
+        return np.asarray(right.all(0), dtype=float)
     alone = deciding(EXPECTED, attacks, truth)
-    if alone is not None:
-        return np.asarray(right[alone])
-    outcomes = np.empty(right.shape[1:], dtype=bool)
+    if alone:
+        return np.asarray(right[alone].mean(0))
+    outcomes = np.empty(right.shape[1:])
     for half, other in (HALVES, HALVES[::-1]):
-        worst = right[:, other].mean(1).argmin(0)
-        outcomes[half] = np.take_along_axis(right[:, half], worst[None, None], 0)[0]
+        outcomes[half] = _chosen(right[:, other].mean(1), right[:, half])
     return outcomes
 
 
