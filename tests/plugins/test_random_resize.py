@@ -75,7 +75,8 @@ def test_the_image_lies_whole_within_the_padding(height, width, ratio, drawn):
 
 
 @pytest.mark.parametrize(
-    ("side", "ratio", "most"), [(8, 1.125, 9), (28, 1.125, 32), (32, 1.125, 36), (10, 1.1, 11), (5, 1.125, 6)]
+    ("side", "ratio", "most"),
+    [(8, 1.125, 9), (28, 1.125, 32), (32, 1.125, 36), (10, 1.1, 11), (5, 1.125, 6), (8, 1 + 1e-9, 9)],
 )
 def test_sides_grow_to_the_ratio_and_by_one_pixel_at_least(side, ratio, most):
     assert largest_side(side, ratio) == most

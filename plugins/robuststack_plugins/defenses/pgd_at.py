@@ -22,18 +22,24 @@ class PGDAdversarialTraining(rs.Defense):
         clean = 1.0 if self.options.lambda_ == 1 else 3.0
         return clean + (0.0 if self.options.lambda_ == 0 else 3.0 + 2.0 * steps)
 
+    def training_setting(self) -> rs.Setting:
+        """How the model runs in training, the attacker's included."""
+        return rs.Setting()
+
     def training_step(self, step: rs.TrainStep) -> None:
+        """L = (1 - lambda) CE(clean) + lambda CE(adversarial), both over the whole batch."""
         import torch
         from torch.nn import functional
 
+        view = self.view(step.model, self.training_setting())
         # The clean images are forwarded even where their loss weighs nothing: they move the batch norm statistics.
         weight = self.options.lambda_
         with torch.set_grad_enabled(weight < 1):
-            clean = step.model(step.x)
+            clean = view(step.x)
         step.observe("ca", clean, step.y)
         if weight < 1:
             step.backward((1 - weight) * functional.cross_entropy(clean, step.y))
         if weight > 0:
-            adversarial = step.model(step.attack(self.view(step.model, rs.Setting()), step.x, step.y))
+            adversarial = view(step.attack(view, step.x, step.y))
             step.observe("ra", adversarial, step.y)
             step.backward(weight * functional.cross_entropy(adversarial, step.y))

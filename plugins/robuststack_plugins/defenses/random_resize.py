@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 import robuststack as rs
+from robuststack_plugins.defenses.pgd_at import PGDAdversarialTraining
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class RandomResize(rs.Defense):
+class RandomResize(PGDAdversarialTraining):
     """Each forward pass resizes the images to a random size and pads them with zeros at a random place.
 
     The published defense wraps a network that was trained without it, on images of 299 x 299 pixels. A network for small
@@ -43,34 +44,14 @@ class RandomResize(rs.Defense):
     def operating_points(self) -> list[rs.Point]:
         return [{"largest": 1.0}, {"largest": 1.125}]
 
-    def image_passes(self, steps: int) -> float:
-        clean = 1.0 if self.options.lambda_ == 1 else 3.0
-        return clean + (0.0 if self.options.lambda_ == 0 else 3.0 + 2.0 * steps)
-
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        from robuststack.layers.condition import Condition, attach
+        from robuststack.layers.condition import Condition
         from robuststack_plugins.defenses.resizing import RandomResize as Resizing
 
-        condition = Condition("largest")
-        return attach(Resizing(architecture.build(shape, num_classes), condition), condition)
+        return Resizing(architecture.build(shape, num_classes), Condition("largest"))
 
-    def training_step(self, step: rs.TrainStep) -> None:
-        """L = (1 - lambda) CE(clean) + lambda CE(adversarial), over the whole batch."""
-        import torch
-        from torch.nn import functional
-
-        view = self.view(step.model, self.setting({"largest": 1.125 if self.options.resized else 1.0}))
-        weight = self.options.lambda_
-        # The clean images are forwarded even where their loss weighs nothing: they move the batch norm statistics.
-        with torch.set_grad_enabled(weight < 1):
-            clean = view(step.x)
-        step.observe("ca", clean, step.y)
-        if weight < 1:
-            step.backward((1 - weight) * functional.cross_entropy(clean, step.y))
-        if weight > 0:
-            adversarial = view(step.attack(view, step.x, step.y))
-            step.observe("ra", adversarial, step.y)
-            step.backward(weight * functional.cross_entropy(adversarial, step.y))
+    def training_setting(self) -> rs.Setting:
+        return self.setting({"largest": 1.125 if self.options.resized else 1.0})
 
     def setting(self, point: rs.Point) -> rs.Setting:
         return rs.Setting({"largest": point["largest"]}, stochastic=point["largest"] > 1)

@@ -15,7 +15,7 @@ def largest_side(side: int, largest: float) -> int:
     """The longest that a side of so many pixels becomes at the ratio `largest`: longer by a pixel at least if that is
     above 1."""
     # 1.1 times 10 is a little above 11 in floating point.
-    return math.ceil(round(side * largest, 6))
+    return max(math.ceil(round(side * largest, 6)), side + (largest > 1))
 
 
 class RandomResize(nn.Module):
