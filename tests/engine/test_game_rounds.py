@@ -158,6 +158,19 @@ def test_a_clean_accuracy_that_no_mixture_has_fails_in_one_line(tmp_path: Path) 
     assert result.games == []
 
 
+def test_an_error_of_an_attack_is_not_told_as_one_of_the_clean_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robuststack.engine import game
+
+    def broken(*arguments, **options):
+        raise ValueError("mine")
+
+    monkeypatch.setattr(game, "attack_block", broken)
+    with pytest.raises(ValueError, match=r"^mine$"):
+        played(tmp_path)
+
+
 # --- kills
 
 
