@@ -139,7 +139,7 @@ def attack_block(
         gradients=gradients,
         gradients_zero=zero,
         gradients_not_finite=broken,
-        folded=used[0] is not view,
+        folded=any(part is not plain for part, plain in zip(used, views, strict=True)),
         again=used is not folded,
     )
     return clipped, seen

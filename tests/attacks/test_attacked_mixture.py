@@ -110,3 +110,28 @@ def test_an_attack_on_the_mixture_fools_both_settings_where_one_on_either_fools_
     assert fooled(both[0])[0] == 1.0
     # On a setting that the attacker does not look at, the random start is all that moves the pixel.
     assert fooled(both[0])[1] < 0.8
+
+
+class OneNorm(nn.Module):
+    """A convolution, at `branch` 1 with a batch norm behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+        attach(self, Condition("branch"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return (self.norm(y) if self.condition.read("branch") else y).mean((2, 3))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_mixture_is_folded_if_one_of_its_settings_is(order):
+    model = OneNorm().eval()
+    both = tuple(View(model, {"branch": branch}) for branch in order)
+    attack = Registry().create("attack", "fgsm")
+    x, y = images()
+    for attacker, folded in ((Mixture(both, (0.5, 0.5)), True), (View(model, {"branch": 0}), False)):
+        _, seen = attack_block(attacker, x, y, attack, THREAT, RUNTIME, seed=0, number=0, early_stop=False)
+        assert seen.folded == folded
+        assert not seen.again
