@@ -136,6 +136,7 @@ def test_a_registered_dataset_is_named(score: Any) -> None:
 def test_classes_that_the_test_images_lack_are_those_of_the_model(score: Any) -> None:
     torch.manual_seed(0)
     assert score(Net(classes=7)).rows[0].n == 40
+    assert score(Net(classes=7).double()).rows[0].n == 40
 
 
 class Mixed:

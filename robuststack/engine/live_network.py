@@ -136,12 +136,10 @@ def classes_of(model: object, image: Tensor) -> int | None:
     gives no such logits (the probe says why)."""
     try:
         network = _as_network(_copy(model), "")
-        modes = [(module, module.training) for module in network.modules()]
-        try:
-            logits = network.eval()(torch.cat([image, image])[:2])
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        # Where the model is, and of its type.
+        pair = torch.cat([image, image])[:2].to(next(network.parameters(), image))
+        with untouched(model):
+            logits = network.eval()(pair)
     except Exception:
         return None
     logits = getattr(logits, "logits", logits)
