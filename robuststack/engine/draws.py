@@ -82,13 +82,12 @@ def _block(job: Job, spec: DrawsSpec, workspace: Workspace, attack: Attack, numb
     """One block of the probe, attacked from the same start whatever the draws, and judged on the same noise."""
     started = time.perf_counter()
     made = workspace.made(spec, job.digest)
-    defense, model = workspace.model(made)
-    view = defense.view(model, spec.setting)
+    view, folding = workspace.view(made, spec)
     data = workspace.selected(made.spec.dataset, spec.selection)
     x, y = data.batch(slice(number * spec.block, (number + 1) * spec.block))
     images, seen = attack_block(
         view, x, y, attack, spec.threat, workspace.runtime,
-        seed=spec.seed, number=number, early_stop=False, folding=workspace.folding,
+        seed=spec.seed, number=number, early_stop=False, folding=folding,
     )  # fmt: skip
     labels = judge_block(view, images, spec.judged, seed=spec.seed, stream=STREAM, number=number)
     kept = labels.cpu().numpy().astype(blocks.label_type(workspace, made.spec.dataset))

@@ -7,7 +7,7 @@ import io
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from robuststack.engine.fitted import fit
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.probes import probed
 from robuststack.engine.random_streams import seeded
+from robuststack.engine.stages import Reporter
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.errors import JobFailed
 from robuststack.hardware import Hardware, cpu_name
@@ -43,7 +44,6 @@ from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.running.store import Block
 
-Reporter = Callable[..., None]
 LONG_SECONDS = 300.0
 """A block that takes longer is warned of: a kill loses it."""
 

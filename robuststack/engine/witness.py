@@ -52,9 +52,8 @@ def says_the_same(job: Job, workspace: Workspace) -> bool:
         attacked = parse_spec(result)
         assert isinstance(attacked, AttackSpec)
         if (attacked.selection, attacked.block) != (spec.selection, spec.block):
-            return (
-                True  # Its last block is of other images, which nobody keeps; the attack job has answered for itself.
-            )
+            # Its last block is of other images, which nobody keeps; the attack job has answered for itself.
+            return True
     made = workspace.made(spec, job.digest)
     kept = safetensors.torch.load(store.read(attack, WITNESS)) if attack else {}
     images = kept["images"] if attack else _clean(spec, made, workspace)

@@ -46,7 +46,8 @@ class FrozenView(View):
             ModelError: they differ, so the model has noise that none of its layers can freeze, or one of them keeps a draw
                 for each image, position or batch size.
         """
-        if not torch.equal(self._pass(x, 0), self._pass(x, 1)):
+        alone = self._pass(x, 0)
+        if not torch.equal(alone, self._pass(x, 1)):
             raise ModelError(
                 "the model cannot be frozen: two passes differ after each layer's freeze(); the layer that still draws"
                 " noise needs a method freeze() that keeps one draw"
@@ -54,7 +55,7 @@ class FrozenView(View):
         try:
             several = torch.cat([x, 1 - x])
             whole, count = self._pass(several, 0), len(x)
-            alike = _alike(self._pass(several.flip(0), 0).flip(0), whole) and _alike(self._pass(x, 0), whole[:count])
+            alike = _alike(self._pass(several.flip(0), 0).flip(0), whole) and _alike(alone, whole[:count])
         except RuntimeError:  # What is kept has the shape of a batch.
             alike = False
         if not alike:

@@ -11,6 +11,7 @@ import numpy as np
 from robuststack.errors import JobFailed
 from robuststack.evidence.checks.check import Check, reason_not
 from robuststack.evidence.checks.verdict import Verdict, gravest
+from robuststack.evidence.figures import measured
 from robuststack.leaderboard.audit import AuditFigure, RowAudit
 from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.leaderboard.record import percent
@@ -199,8 +200,6 @@ def _figures(
 
 
 def _figure(models: Mapping[tuple[int, ...], Sequence[np.ndarray]], truth: np.ndarray) -> AuditFigure:
-    from robuststack.evidence.figures import measured
-
     figure = measured(models, truth)
     return AuditFigure(value=percent(figure.value), low=percent(figure.low), high=percent(figure.high), n=len(truth))
 
