@@ -154,7 +154,7 @@ def test_defaults_are_those_of_the_code():
     assert f"of the attacker's own, at least {Evaluate.model_fields['bakes'].default}" in spoken
     for attack in ("apgd_ce", "apgd_dlr"):
         draws = Registry().find("attack", attack).load().Options.model_fields["draws"].default
-        assert f"iterations ({draws} draws at randomised points)" in spoken
+        assert f"iterations (at randomised points {draws} draws, or those of the main attack if they are more" in spoken
 
 
 def test_every_check_and_every_verdict_is_in_it():

@@ -25,8 +25,6 @@ IMAGES = 200
 """Images that a check looks at, and at most as many others that confirm what it finds."""
 UNDEFENDED = "none"
 """The defense whose network is trained for transfer."""
-CHOSEN = "auto"
-"""The option of an attack whose draws a run chooses."""
 LENGTHS = ("steps", "iterations")
 """Options that say how long an attack climbs, the first that one of the row's attacks has."""
 
@@ -125,12 +123,17 @@ class Subject:
         return None
 
     @cached_property
-    def draws(self) -> Mapping[str, int]:
+    def draws(self) -> Mapping[str, int | str]:
         """The option `draws` that other attacks of the audit take from the row's own: as many noise draws as its main
-        attack averages over. Empty at a deterministic point, and if a run chooses them: then they take their default."""
-        attack = self.attacks[self.main[0]] if self.main else next(iter(self.attacks.values()))
+        attack averages over, `auto` if a run chooses them. Empty at a deterministic point, and if it has no such option."""
+        attack = self.attacks[self._leading]
         number = attack.options.resolved().get(attack.draws_option)
-        return {"draws": number} if self.stochastic and isinstance(number, int) else {}
+        return {"draws": number} if self.stochastic and number is not None else {}
+
+    @property
+    def _leading(self) -> str:
+        """The label of the attack that says how many draws the others of the audit take."""
+        return self.main[0] if self.main else next(iter(self.attacks))
 
     def rungs(self, bakes: int) -> Ladder:
         """What the ladder has for this randomised point, with so many baked draws, and why the rest does not apply."""
@@ -152,11 +155,9 @@ class Subject:
         return attack
 
     def changed(self, label: str, **options: Any) -> Attack:
-        """One of the row's attacks with some of its options changed. If it leaves its draws to a run, it takes its default
-        number."""
-        spec, draws = self.own_attack(label).attack, self.attacks[label].draws_option
-        own = {key: value for key, value in spec.options.items() if (key, value) != (draws, CHOSEN)}
-        return self.attack(spec.name, **{**own, **spec.places, **options})
+        """One of the row's attacks with some of its options changed."""
+        spec = self.own_attack(label).attack
+        return self.attack(spec.name, **{**spec.options, **spec.places, **options})
 
     def misfit(self, attack: Attack) -> str:
         """Why an attack cannot run on this row; empty if it can."""
@@ -189,7 +190,8 @@ class Subject:
     ) -> Job:
         """The images that another attack makes, judged as the row judges. The attacker sees the model under `setting`, by
         default as the row's attacker does; images lie in the ball of `threat`, by default the row's. `bake` names a baked
-        draw that the attacker sees in place of the model, and with `baked_victim` that draw is judged too."""
+        draw that the attacker sees in place of the model, and with `baked_victim` that draw is judged too. An attack that
+        leaves its draws to a run takes those that were chosen for the row's own."""
         like = self.own_attack(next(iter(self.judges)))
         setting = setting or like.setting
         spec = AttackSpec(
@@ -200,6 +202,7 @@ class Subject:
             selection=self.images,
             early_stop=effective_early_stop(attack.early_stop, setting, self.victim, baked=baked_victim),
             bake=bake,
+            draws_from=self.own_attack(self._leading).draws_from,
         )
         name = attack.label if threat is None else f"{attack.label} eps={threat.eps:g}"
         name += "" if bake is None else f" bake {bake}"
@@ -279,4 +282,8 @@ def _undefended(plan: Plan, jobs: DerivedJobs, rows: Sequence[RowPlan]) -> dict[
 
 
 def _with_plain_network(suite: Suite) -> Suite:
-    return suite.model_copy(update={"defenses": [DefensePart(name=UNDEFENDED)], "claims": [], "figures": []})
+    # A plain network has no game, no ladder, and no protocol of another defense.
+    evaluate = suite.evaluate.model_copy(update={"protocols": [HEADLINE], "ladder": False, "game": None})
+    return suite.model_copy(
+        update={"defenses": [DefensePart(name=UNDEFENDED)], "evaluate": evaluate, "claims": [], "figures": []}
+    )

@@ -55,9 +55,10 @@ class DerivedJobs:
         return spec.selection.count(self.dataset(spec).size(spec.selection.split))
 
     def attack(self, spec: AttackSpec, label: str) -> Job:
-        """The attack job of a specification; an attack that leaves its draws to a run takes those of `draws_from`."""
+        """The attack job of a specification; an attack that leaves its draws to a run takes those of `draws_from`, if the
+        attacker's model draws noise."""
         attack = self.component("attack", spec.attack)
-        if not attack.chooses_draws:
+        if not (attack.chooses_draws and spec.draws_noise):
             spec = spec.model_copy(update={"draws_from": None})
         work = self._passes(spec) * attack_passes(attack, spec.draws_noise)
         trained = self._trained(spec)

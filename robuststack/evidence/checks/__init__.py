@@ -1,4 +1,4 @@
 """Checks of a row: each asks one question of its model or its attacks, and can come out as broken, or as weak.
 
-One file a check. `all_checks` lists them in the order of the standard.
+One file a check. `catalogue` lists them in the order of the standard.
 """

@@ -29,10 +29,9 @@ class Order(PairCheck):
 
     def _in_order(self, subject: Subject) -> Mapping[str, Job]:
         """Noise, one step, and many steps: of the row if it has such attacks."""
-        attacks = {
-            attack.label: subject.crafted(attack) for attack in (subject.attack("noise"), subject.attack("fgsm"))
-        }
+        weak = (subject.attack("noise"), subject.attack("fgsm", **subject.draws))
+        attacks = {attack.label: subject.crafted(attack) for attack in weak}
         if subject.main:
             return {**attacks, subject.main[0]: subject.own(subject.main[0])}
-        many = subject.attack("pgd", steps=STEPS, step="relative")
+        many = subject.attack("pgd", steps=STEPS, step="relative", **subject.draws)
         return {**attacks, many.label: subject.crafted(many)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from robuststack.evidence.checks.pairs import Pair, PairCheck, with_others
@@ -22,8 +23,10 @@ class Stronger(PairCheck):
     holds_means = "APGD-CE and APGD-DLR find no more"
 
     def inapplicable(self, subject: Subject) -> str:
+        draws = max(_draws(attack, subject) for attack in _attacks(subject))
         for label, attack in subject.attacks.items():
-            if ENSEMBLE in attack.name and attack.options.resolved().get("iterations", 0) >= ITERATIONS:
+            iterations = attack.options.resolved().get("iterations", 0)
+            if ENSEMBLE in attack.name and iterations >= ITERATIONS and _draws(attack, subject) >= draws:
                 return f"the row has {label} already"
         misfits = [subject.misfit(attack) for attack in _attacks(subject)]
         return misfits[0] if all(misfits) else ""
@@ -34,4 +37,15 @@ class Stronger(PairCheck):
 
 
 def _attacks(subject: Subject) -> list[Attack]:
-    return [subject.attack(name, iterations=ITERATIONS) for name in ATTACKS]
+    """Each with its default number of draws or, if that is more or a run's choice, with that of the row's own."""
+    made = []
+    for name in ATTACKS:
+        default = subject.attack(name, iterations=ITERATIONS)
+        own = subject.attack(name, iterations=ITERATIONS, **subject.draws)
+        made.append(max(default, own, key=lambda attack: _draws(attack, subject)))
+    return made
+
+
+def _draws(attack: Attack, subject: Subject) -> float:
+    """How many draws it averages over; infinitely many if a run chooses them: more do not help."""
+    return math.inf if attack.chooses_draws else attack.draws(subject.stochastic)
