@@ -16,7 +16,7 @@ import numpy as np
 from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided, unseen
 from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
 from robuststack.evidence.row_reading import RowReading, read_row
-from robuststack.evidence.variance import Attacks, Estimate, Part, images_part, jackknife
+from robuststack.evidence.variance import Attacks, Estimate, images_part, jackknife, seeds_part
 
 FALL = 0.01
 """A fall of at most one point is no finding."""
@@ -132,9 +132,9 @@ def difference(first: RowReading, second: RowReading, *, same_models: bool = Fal
     seeds = np.array(first.seeds), np.array(second.seeds)
     several = min(len(first.seeds), len(second.seeds)) > 1
     if same_models and several:
-        parts.append(_of_mean(seeds[0] - seeds[1]))
+        parts.append(seeds_part(seeds[0] - seeds[1]))
     elif several:
-        parts += [_of_mean(figures) for figures in seeds]
+        parts += [seeds_part(figures) for figures in seeds]
     parts += [row.draws_part for row in (first, second) if row.draws_part is not None]
     estimate = Estimate(value, tuple(parts))
     low, high = _limits(estimate, len(per_image))
@@ -180,7 +180,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * float(p_values[place])))
         corrected[place] = highest
     return [float(p) for p in corrected]
-
-
-def _of_mean(figures: np.ndarray) -> Part:
-    return Part(float(figures.var(ddof=1)) / len(figures), len(figures) - 1)

@@ -18,6 +18,7 @@ from robuststack.evidence.variance import (
     jackknife,
     mean_of_parts,
     read_run,
+    seeds_part,
 )
 
 Models = Sequence[Sequence[Attacks]]
@@ -49,10 +50,10 @@ def gap(first: Models, second: Models, truth: np.ndarray, reading: Reading = EXP
     per_image = difference.mean(0)
     parts = [images_part(per_image)]
     if len(difference) > 1:
-        parts.append(_of_mean(difference.mean(1)))
+        parts.append(seeds_part(difference.mean(1)))
     else:
         runs = [np.array([run.per_image.mean() for run in models[0]]) for models in sides]
-        parts += [_of_mean(figures) for figures in runs if len(figures) > 1]
+        parts += [seeds_part(figures) for figures in runs if len(figures) > 1]
     drawn = [_jackknifed(*pair) for pair in zip(*sides, strict=True)]
     parts += [mean_of_parts([part[place] for part in drawn]) for place in range(len(drawn[0]))]
     estimate = Estimate(float(per_image.mean()), tuple(parts))
@@ -63,10 +64,6 @@ def gap(first: Models, second: Models, truth: np.ndarray, reading: Reading = EXP
         half = unseen(len(truth))
         low, high = estimate.value - half, estimate.value + half
     return Gap(estimate.value, max(low, -1.0), min(high, 1.0))
-
-
-def _of_mean(figures: np.ndarray) -> Part:
-    return Part(float(figures.var(ddof=1)) / len(figures), len(figures) - 1)
 
 
 def _jackknifed(first: Sequence[RunReading], second: Sequence[RunReading]) -> list[Part]:

@@ -209,22 +209,27 @@ def worst_over_attacks(reading: Reading, attacks: Sequence[np.ndarray], truth: n
     """
     if len(attacks[0]) // 2 < reading.size:
         return np.asarray(np.min([reading.per_image(labels, truth) for labels in attacks], axis=0))
-    alone = deciding(reading, attacks, truth)
-    if not alone:
-        return _cross_fitted(reading, attacks, truth)
-    return np.asarray(np.mean([reading.per_image(attacks[place], truth) for place in alone], axis=0))
+    return _decided(reading, attacks, truth)[1]
 
 
 def deciding(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> list[int]:
     """The attack that leaves less, on all images, than the cross-fitted worst of all attacks does; several if they tie, and
     none if none does."""
+    return _decided(reading, attacks, truth)[0]
+
+
+def _decided(reading: Reading, attacks: Sequence[np.ndarray], truth: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """The attacks that decide alone, if any do, and each image's reading under the worst [n]."""
+    alone = [reading.per_image(labels, truth) for labels in attacks]
     if len(attacks) == 1:
-        return [0]
-    figures = [float(reading.per_image(labels, truth).mean()) for labels in attacks]
+        return [0], alone[0]
+    figures = [float(of_attack.mean()) for of_attack in alone]
     lowest = min(figures)
-    if lowest >= float(_cross_fitted(reading, attacks, truth).mean()):
-        return []
-    return [place for place, figure in enumerate(figures) if figure == lowest]
+    crossed = _cross_fitted(reading, attacks, truth)
+    if lowest >= float(crossed.mean()):
+        return [], crossed
+    tied = [place for place, figure in enumerate(figures) if figure == lowest]
+    return tied, np.asarray(np.mean([alone[place] for place in tied], axis=0))
 
 
 HALVES = (slice(0, None, 2), slice(1, None, 2))

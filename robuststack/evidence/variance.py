@@ -79,6 +79,11 @@ def images_part(per_image: np.ndarray) -> Part:
     return Part(float(per_image.var(ddof=1)) / n, n - 1) if n > 1 else Part(0.0, np.inf)
 
 
+def seeds_part(figures: np.ndarray) -> Part:
+    """The variance that the choice of two seeds or more gives the mean of their figures, or of their differences."""
+    return Part(float(figures.var(ddof=1)) / len(figures), len(figures) - 1)
+
+
 @dataclass(frozen=True)
 class RunReading:
     """What a reading says of one model under one attack seed."""
@@ -118,7 +123,7 @@ def of_runs(models: Sequence[Sequence[RunReading]]) -> Estimate:
     units = [[run.per_image.mean() for run in runs] for runs in models]
     seeds = np.array([np.mean(runs) for runs in units] if len(models) > 1 else units[0])
     if len(seeds) > 1:
-        parts.append(Part(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
+        parts.append(seeds_part(seeds))
     draws = [[run.left_out for run in runs if run.left_out is not None] for runs in models]
     if any(draws):
         parts.append(mean_of_parts([jackknife(np.mean(runs, axis=0)) for runs in draws if runs]))
