@@ -196,6 +196,7 @@ def test_a_declared_random_model_is_scored_on_draws(score: Any, net: Net) -> Non
         ({"data": None}, r"data= is missing; write evaluate\(model, data=\(images, labels\)\)"),
         ({"data": {"x": 1}}, "data: dict holds no images; valid: "),
         ({"data": [1, 2, 3]}, "an item of list is no pair of an image and a label"),
+        ({"data": ([[0.1, 0.2], [0.3]], [0, 1])}, "images or labels are no numbers, or not all of one shape"),
         ({"data": (255 * _data()[0], _data()[1])}, "say which value is white, for example white: 255"),
         ({"points": {"alpha": [0, 1]}}, "Net has no method `at`"),
         ({"points": ["alpha=1"]}, "points: those of a model in Python are mappings"),

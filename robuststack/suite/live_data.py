@@ -19,6 +19,7 @@ FORMS = (
     "valid: (images, labels), which are arrays or tensors, a torch Dataset of (image, label), or the name of a dataset with"
     " its options"
 )
+NO_ARRAY = f"data: images or labels are no numbers, or not all of one shape; {FORMS}"
 
 
 def live_arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +40,7 @@ def live_arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise DatasetError(f"data: {type(data).__name__} holds no images; {FORMS}")
     if images.dtype == object or labels.dtype == object or not images.ndim or not labels.ndim:
-        raise DatasetError(f"data: images or labels are no numbers, or not all of one shape; {FORMS}")
+        raise DatasetError(NO_ARRAY)
     if len(images) != len(labels):
         raise DatasetError(f"data: {len(images)} images and {len(labels)} labels")
     return np.ascontiguousarray(images), labels
@@ -85,8 +86,8 @@ def _stacked(data: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _items(data: Any) -> Iterator[Any]:
-    # A Dataset of torch need not end by itself when it is iterated.
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    # A Dataset of torch that is indexed need not end by itself when it is iterated.
+    if not hasattr(data, "__iter__") and hasattr(data, "__len__"):
         return (data[index] for index in range(len(data)))
     return iter(data)
 
@@ -99,7 +100,10 @@ def _array(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
         return np.asarray(values.numpy())
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # Of several shapes.
+        raise DatasetError(NO_ARRAY) from None
     if type(values).__module__.startswith("PIL."):
         return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     return array
