@@ -1,8 +1,8 @@
 """A plan: the jobs of a suite in the order they run, and the rows that their results make.
 
-Train jobs make models, attack jobs make images, judge jobs keep what a setting of a model says of those or of the clean
-ones, game jobs attack mixtures of settings, measure jobs time and count. Rows say which jobs they are made of. Jobs that
-come to the same work are one job.
+Train jobs make models, draws jobs choose how many draws an attack averages over, attack jobs make images, judge jobs keep
+what a setting of a model says of those or of the clean ones, game jobs attack mixtures of settings, measure jobs time and
+count. Rows say which jobs they are made of. Jobs that come to the same work are one job.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def start_tracking(folder: Path) -> object | None:
 @hookspec
 def run_started(plan: Plan, cached: frozenset[str]) -> None:
     """Called before the first job with the whole plan and the ids of the jobs whose results are in the store. A job's kind
-    is `train`, `draws`, `attack`, `judge`, `game` or `measure`."""
+    is `train`, `draws`, `attack`, `judge`, `game` or `measure`; in an audit also `probe`."""
 
 
 @hookspec

@@ -255,11 +255,12 @@ class DefenseConformance(ComponentConformance):
     def _is_one_draw(self, model: nn.Module, point: Point, x: Tensor, frozen: Tensor) -> None:
         """That freezing keeps the noise: with another seed it is another model, and it is not the quiet one."""
         defense = self.defense()
-        others = []
-        for number in range(DRAWS):
+
+        def again(number: int) -> Tensor:
             with seeded("freeze again", number):
-                others.append(defense.deploy(model, point, frozen=True)(x))
-        same = all(torch.equal(other, frozen) for other in others)
+                return defense.deploy(model, point, frozen=True)(x)
+
+        same = all(torch.equal(again(number), frozen) for number in range(DRAWS))
         assert not same, f"{point}: two frozen draws are one model"
         quiet = defense.quiet(defense.setting(point))
         if quiet is not None:
