@@ -20,6 +20,7 @@ from robuststack.plan.planner import make_plan
 from robuststack.plan.specs import AttackSpec, parse_spec
 from robuststack.running.store import Store
 from robuststack.suite.loading import suite_from
+from robuststack.suite.suite import Suite
 
 SUITE = {
     "datasets": {"name": "bright"},
@@ -31,7 +32,7 @@ SUITE = {
 CPU = Hardware("cpu", "float32")
 
 
-def noisy(*attacks: object, noise: float = 1.0) -> rs.Suite:
+def noisy(*attacks: object, noise: float = 1.0) -> Suite:
     defense = {"name": "knobbed", "options": {"noise": noise}, "points": {"pixel": [0]}}
     return suite_from({**SUITE, "defenses": [defense], "attacks": list(attacks)})
 
@@ -40,7 +41,7 @@ def pgd(draws: int | str) -> dict[str, object]:
     return {"name": "pgd", "options": {"steps": 2, "draws": draws}}
 
 
-def subject_of(suite: rs.Suite) -> Subject:
+def subject_of(suite: Suite) -> Subject:
     plan = make_plan(suite, knobbed_registry(), CPU)
     ((subject,),) = subjects(plan, DerivedJobs(plan, knobbed_registry()), plan.rows).values()
     return subject
@@ -109,12 +110,13 @@ def test_an_autoattack_of_fewer_draws_does_not_stand_for_the_stronger_one(ensemb
     assert bool(Stronger().inapplicable(subject)) == bool(reason)
 
 
-def three_classes(attacks: Sequence[object]) -> rs.Suite:
+def three_classes(attacks: Sequence[object]) -> Suite:
     """A randomised point of a trained model with as many classes as the ensemble needs."""
     tradeoff = {"name": "tradeoff", "options": {"images": 60, "test_images": 24, "size": 8, "classes": 4}}
     defense = {"name": "float", "points": {"lambda_n": [1], "lambda_th": [0]}}
     return suite_from({
-        **SUITE, "datasets": tradeoff, "architectures": "resnet8", "defenses": [defense], "attacks": list(attacks),
+        **SUITE, "datasets": tradeoff, "architectures": "resnet8", "train": {"batch_size": 20}, "defenses": [defense],
+        "attacks": list(attacks),
     })  # fmt: skip
 
 
