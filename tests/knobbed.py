@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 
 import robuststack as rs
 from robuststack import hookimpl
+from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, attach
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
+from robuststack.suite.loading import load_suite
 
 EPS = 0.2
 """Enough to turn one pixel of an image dark, and both of them."""
@@ -83,3 +88,25 @@ def knobbed_registry() -> Registry:
         "register_dataset": staticmethod(hookimpl(register_dataset)),
     })  # fmt: skip
     return Registry([*installed_sources(), PluginSource("knobbed", "knobbed", "1.0", lambda: plugin)])
+
+
+@dataclass(frozen=True)
+class KnobbedSuite:
+    """A suite of this module's components, in whichever folder: its store is `store` there, its leaderboard in `board`."""
+
+    name: str
+    text: str
+
+    def run(self, folder: Path, *overrides: str) -> rs.Result:
+        return rs.run(
+            self._file(folder), store=folder / "store", leaderboard=folder / "board", device="cpu", overrides=overrides,
+            registry=knobbed_registry(),
+        )  # fmt: skip
+
+    def plan(self, folder: Path, *overrides: str) -> Plan:
+        return make_plan(load_suite(self._file(folder), overrides), knobbed_registry(), Hardware("cpu", "float32"))
+
+    def _file(self, folder: Path) -> Path:
+        path = folder / f"{self.name}.yaml"
+        path.write_text(self.text)
+        return path

@@ -152,7 +152,7 @@ def _refuse_batches(view: View, images: Tensor, name: str) -> None:
         if same(logits, whole[: len(part)]):
             continue
         if _quantises(view.model) and same(logits, whole[: len(part)], QUANTISED):
-            message = "%s takes 8-bit scales from the whole batch: its figures depend a little on evaluate.batch_size"
+            message = "%s takes 8-bit scales from the whole batch: its figures depend a little on evaluate.block"
             LOG.warning(message, name)
             return
         norm = next((path for path, module in view.model.named_modules() if _batch_statistics(module)), None)

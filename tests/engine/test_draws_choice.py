@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from knobbed import knobbed_registry
+from knobbed import KnobbedSuite, knobbed_registry
 from safetensors.numpy import load
 
-import robuststack as rs
 from robuststack.engine import draws as choosing
 from robuststack.engine.attack import attack_block
 from robuststack.errors import PluginError, SuiteError
@@ -24,8 +23,9 @@ from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack_plugins.attacks.pgd import PGD
 
-SUITE = """
-name: noisy
+SUITE = KnobbedSuite(
+    "noisy",
+    """
 datasets: {name: bright}
 threat: {eps: 0.2}
 defenses: [{name: knobbed, options: {noise: 1.0}, points: {pixel: [0]}}]
@@ -33,24 +33,9 @@ attacks: [{name: pgd, options: {steps: 2, draws: auto}}]
 evaluate: {block: 10, draws: 4}
 measure: {latency: false}
 precision: float32
-"""
-
-
-def suite_file(folder: Path) -> Path:
-    path = folder / "noisy.yaml"
-    path.write_text(SUITE)
-    return path
-
-
-def ran(folder: Path, *overrides: str) -> rs.Result:
-    return rs.run(
-        suite_file(folder), store=folder / "store", leaderboard=folder / "board", device="cpu", overrides=overrides,
-        registry=knobbed_registry(),
-    )  # fmt: skip
-
-
-def planned(folder: Path, *overrides: str) -> Plan:
-    return make_plan(load_suite(suite_file(folder), overrides), knobbed_registry(), Hardware("cpu", "float32"))
+""",
+)
+ran, planned = SUITE.run, SUITE.plan
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from knobbed import knobbed_registry
+from knobbed import KnobbedSuite
 from safetensors.numpy import load
 
-import robuststack as rs
 from robuststack.engine.attack import attack_block
 from robuststack.errors import SuiteError
-from robuststack.hardware import Hardware
 from robuststack.leaderboard.board_file import read_board
-from robuststack.plan.plan import Plan
-from robuststack.plan.planner import make_plan
 from robuststack.running.store import Store
-from robuststack.suite.loading import load_suite
 
-SUITE = """
-name: known
+SUITE = KnobbedSuite(
+    "known",
+    """
 datasets: {name: bright}
 threat: {eps: 0.2}
 defenses: {name: knobbed, points: {pixel: [0, 1, 2]}}
@@ -28,24 +24,9 @@ attacks: {name: pgd, options: {steps: 8, draws: 4}}
 evaluate: {game: true, block: 10, draws: 4, keep_images: false}
 measure: {latency: false}
 precision: float32
-"""
-
-
-def suite_file(folder: Path) -> Path:
-    path = folder / "known.yaml"
-    path.write_text(SUITE)
-    return path
-
-
-def played(folder: Path, *overrides: str) -> rs.Result:
-    return rs.run(
-        suite_file(folder), store=folder / "store", leaderboard=folder / "board", device="cpu", overrides=overrides,
-        registry=knobbed_registry(),
-    )  # fmt: skip
-
-
-def planned(folder: Path, *overrides: str) -> Plan:
-    return make_plan(load_suite(suite_file(folder), overrides), knobbed_registry(), Hardware("cpu", "float32"))
+""",
+)
+played, planned = SUITE.run, SUITE.plan
 
 
 @pytest.fixture(scope="module")

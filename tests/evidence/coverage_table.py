@@ -25,7 +25,7 @@ from robuststack.evidence.mixture import solve
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.redrawn_front import SettingReading, front_of
 from robuststack.evidence.row_reading import RowReading
-from simulation import World
+from simulation import World, truth
 
 CHUNK = 100
 Parts = list[tuple[np.ndarray, np.ndarray]]
@@ -217,9 +217,9 @@ def game_coverage(settings: int, repeats: int) -> float:
     target = solve(outcomes(200_000).transpose(2, 0, 1).astype(float)).value
     covered = 0
     for _ in range(repeats):
-        right = outcomes(200)
-        hidden = worth([ModelGame(tuple(right[:, [j]] for j in range(settings)), (1.0,) * settings)]).hidden
-        low, high = hidden.interval()
+        labels = np.where(outcomes(200), 0, 1)
+        by_setting = tuple(labels[:, [j]] for j in range(settings))
+        low, high = worth([[ModelGame(by_setting, truth(200), (1.0,) * settings)]]).hidden.interval()
         covered += low <= target <= high
     return covered / repeats
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from coverage_table import Case, difference_parts, figure_parts, half_width, limits, read, shares
+from coverage_table import (
+    Case,
+    difference_parts,
+    figure_parts,
+    front_coverage,
+    game_coverage,
+    half_width,
+    limits,
+    read,
+    shares,
+)
 
 from robuststack.evidence.decisions import difference
 from robuststack.evidence.figures import measured
@@ -50,3 +60,10 @@ def test_a_variance_without_seeds_would_not_hold_them(monkeypatch):
     case = Case(World(0.5, 0.06), 200, 5)
     monkeypatch.setattr("coverage_table.difference_parts", lambda first, second: difference_parts(first, second)[:1])
     assert shares(case, 300)[1] > 0.15
+
+
+def test_hypervolume_and_game_value_hold_their_bar_at_reduced_repeats():
+    repeats = 40
+    least = 0.93 - 3 * (0.07 * 0.93 / repeats) ** 0.5
+    assert front_coverage(2, 0.03, repeats) >= least
+    assert game_coverage(2, repeats) >= least

@@ -216,7 +216,7 @@ def worked(arguments: argparse.Namespace, cases: Sequence[Case]) -> int:
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="some 7,000 cases instead of 234")
+    parser.add_argument("--full", action="store_true", help="some 7,000 cases instead of some 230")
     parser.add_argument("--unguarded", action="store_true", help="as torch computes them by itself")
     parser.add_argument("--count", type=int, help="how many cases are drawn beside the lattice")
     parser.add_argument("--seed", type=int, default=0)

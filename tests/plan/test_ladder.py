@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import robuststack as rs
 from robuststack import hookimpl
 from robuststack.errors import SuiteError
-from robuststack.hardware import Hardware
 from robuststack.plan.plan import Plan, RowPlan
-from robuststack.plan.planner import make_plan
 from robuststack.plan.specs import AttackSpec, JudgeSpec, effective_early_stop, parse_spec
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
-from robuststack.suite.loading import load_suite
 from robuststack_plugins.defenses.float import Float
 
 SUITE = """
@@ -60,13 +59,9 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def plan(tmp_path, registry):
-    def make(*overrides: str) -> Plan:
-        path = tmp_path / "mine.yaml"
-        path.write_text(SUITE)
-        return make_plan(load_suite(path, overrides), registry, Hardware("cpu", "float32"))
-
-    return make
+def plan(plan):
+    """SUITE with overrides, and the defenses above -> Plan."""
+    return partial(plan, text=SUITE)
 
 
 def jobs(plan: Plan, row: RowPlan, protocol: str) -> list[tuple[AttackSpec, JudgeSpec]]:

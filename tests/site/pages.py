@@ -1,4 +1,4 @@
-"""What the tests of the page share: where Chromium is, a page under watch, and a leaderboard with everything on it."""
+"""What the tests of the page share: a page under watch, and a leaderboard with everything on it."""
 
 from __future__ import annotations
 

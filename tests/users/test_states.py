@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_stored_results import stored
-from test_users_models import PLAIN, forward
+from sources import PLAIN, forward, stored
 
 from robuststack.errors import RobustStackError
 

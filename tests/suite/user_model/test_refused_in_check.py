@@ -57,8 +57,6 @@ def test_a_defense_without_gradients_takes_no_gradient_attack(refused, here, sui
 
 
 def test_without_a_gradient_free_attack_the_message_says_so(here, suite):
-    from robuststack_plugins import attacks
-
     class Defenses:
         @rs.hookimpl
         def register_defense(self, register: Any) -> None:
@@ -75,4 +73,3 @@ def test_without_a_gradient_free_attack_the_message_says_so(here, suite):
     weights(here / "w.safetensors")
     with pytest.raises(SuiteError, match="gives none; no attack is installed that only calls the model"):
         make_plan(load_suite(suite("load: w.safetensors", defense="blind")), registry, CPU)
-    assert attacks.HERE
