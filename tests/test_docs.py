@@ -16,6 +16,7 @@ import yaml
 
 import robuststack as rs
 from robuststack.cli import COMMANDS, call
+from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.row import Row
 from robuststack.plan.planner import make_plan
@@ -230,5 +231,7 @@ def test_the_site_builds_strictly_and_asks_no_other_site_for_anything(tmp_path):
     row = (tmp_path / "site" / "read-a-row.html").read_text(encoding="utf-8")
     assert "RA worst %" in row
     assert reference.PLACEHOLDER not in row
+    audit = (tmp_path / "site" / "audit.html").read_text(encoding="utf-8")
+    assert all(f"<code>{check.name}</code>" in audit for check in CHECKS)
     assert (tmp_path / "site" / "leaderboard" / "site" / "data" / "float_vs_oat.js").is_file()
     assert "leaderboard/index.html" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")

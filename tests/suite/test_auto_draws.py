@@ -7,15 +7,13 @@ import pytest
 from robuststack.errors import SuiteError
 from robuststack.suite.loading import load_suite
 from robuststack.suite.suite import Evaluate
-
-BASE = "datasets: digits\narchitectures: resnet8\ndefenses: none\nattacks: fgsm\n"
+from suite_files import BASE, write
 
 
 @pytest.fixture
 def evaluate(tmp_path):
     def loaded(text: str) -> Evaluate:
-        (tmp_path / "s.yaml").write_text(f"{BASE}evaluate: {text}\n")
-        return load_suite(tmp_path / "s.yaml").evaluate
+        return load_suite(write(tmp_path, f"{BASE}evaluate: {text}\n")).evaluate
 
     return loaded
 
@@ -45,7 +43,7 @@ def test_draws_follow_the_readings_unless_the_suite_says_so(evaluate, text, draw
     ],
 )
 def test_a_reading_that_cannot_be_is_one_line_with_its_place(evaluate, text, message):
-    with pytest.raises(SuiteError, match=r"s\.yaml:5:\d+: .*evaluate\.readings") as caught:
+    with pytest.raises(SuiteError, match=r"mine\.yaml:5:\d+: .*evaluate\.readings") as caught:
         evaluate(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
