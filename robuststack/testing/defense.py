@@ -258,7 +258,8 @@ class DefenseConformance(ComponentConformance):
 
         def again(number: int) -> Tensor:
             with seeded("freeze again", number):
-                return defense.deploy(model, point, frozen=True)(x)
+                logits: Tensor = defense.deploy(model, point, frozen=True)(x)
+                return logits
 
         same = all(torch.equal(again(number), frozen) for number in range(DRAWS))
         assert not same, f"{point}: two frozen draws are one model"
