@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from robuststack.api import AuditResult, Result, Trained, audit, compare, evaluate, load_model, load_suite, run
     from robuststack.errors import DatasetError, PluginError, RobustStackError
+    from robuststack.image_selection import stratified
     from robuststack.leaderboard.board import Board
     from robuststack.leaderboard.board_labels import Labels
     from robuststack.leaderboard.board_lookup import load_board, load_labels
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from robuststack.plugin.options import Draws, Number, Options, PixelLength, option
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
-    from robuststack.selection import stratified
 
 _EXPORTS = {
     "robuststack.api": [
@@ -62,7 +62,7 @@ _EXPORTS = {
     "robuststack.plugin.options": ["Draws", "Number", "Options", "PixelLength", "option"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
-    "robuststack.selection": ["stratified"],
+    "robuststack.image_selection": ["stratified"],
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -101,12 +100,3 @@ class JobFailed(RobustStackError):
     """One job failed for a reason of its own (a loss that is not finite); the other jobs go on."""
 
     exit_code = 1
-
-
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest valid ones first, or all of them."""
-    choices = sorted(choices)
-    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.55)
-    if near:
-        return f"did you mean {' or '.join(repr(match) for match in near)}?"
-    return f"valid: {', '.join(choices)}" if choices else "there are none"

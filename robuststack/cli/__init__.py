@@ -15,7 +15,8 @@ from typing import Any, TextIO
 import click
 
 from robuststack import __version__
-from robuststack.errors import RobustStackError, SuiteError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import RobustStackError, SuiteError
 
 COMMANDS = {
     "run": "Train, attack and measure what a suite declares, and write its leaderboard.",

@@ -10,7 +10,8 @@ import click
 from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings
-from robuststack.errors import RobustStackError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import RobustStackError
 from robuststack.leaderboard.float_table1 import published
 from robuststack.plugin.registry import Registry
 from robuststack.suite.single_model import component_of

@@ -8,10 +8,11 @@ import shutil
 
 import click
 
-from robuststack import __version__, hardware
+from robuststack import __version__, hardware, processor
 from robuststack.errors import PluginError
 from robuststack.paths import data_folder
 from robuststack.plugin.registry import Registry
+from robuststack.precision import cpu_bf16
 
 PACKAGES = (
     "torch",
@@ -37,8 +38,8 @@ def command() -> int:
     problems = _torch_problems()
     cards = hardware.cuda_capabilities()
     auto = hardware.resolve()
-    click.echo(f"processor: {hardware.cpu_name()}; bf16: {', '.join(hardware.cpu_bf16()) or 'emulated only, not used'}")
-    click.echo(f"a run may use {hardware.cpu_threads()} threads")
+    click.echo(f"processor: {processor.cpu_name()}; bf16: {', '.join(cpu_bf16()) or 'emulated only, not used'}")
+    click.echo(f"a run may use {processor.cpu_threads()} threads")
     capabilities = ", ".join(f"capability {major}.{minor}" for major, minor in cards)
     click.echo(f"CUDA devices: {len(cards)}{f' ({capabilities})' if cards else ''}")
     click.echo(f"`--device auto` is {auto.device}, `precision: auto` is {auto.precision}")

@@ -18,6 +18,7 @@ import robuststack
 from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
 from robuststack.engine import train as training
+from robuststack.engine.best_checkpoint import BestCheckpoint
 from robuststack.engine.fitted import fit
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.probes import probed
@@ -25,7 +26,7 @@ from robuststack.engine.random_streams import seeded
 from robuststack.engine.stages import Reporter
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.errors import JobFailed
-from robuststack.hardware import Hardware, cpu_name
+from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.specs import (
@@ -42,6 +43,7 @@ from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
+from robuststack.processor import cpu_name
 from robuststack.running.store import Block
 
 LONG_SECONDS = 300.0
@@ -179,7 +181,7 @@ def _train(
         state.epoch, state.history = saved.epoch, list(saved.meta["history"])
         if "best.safetensors" in saved.files:
             weights = safetensors.torch.load(saved.files["best.safetensors"])
-            state.best = training.Best(**saved.meta["best"], weights=weights)
+            state.best = BestCheckpoint(**saved.meta["best"], weights=weights)
 
     def epoch_done(epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch < recipe.epochs:

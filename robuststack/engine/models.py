@@ -10,8 +10,8 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from robuststack.engine.build import network
-from robuststack.engine.checkpoints import load_user_weights, misfit
 from robuststack.engine.random_streams import seeded
+from robuststack.engine.user_checkpoint import load_user_weights, misfit
 from robuststack.engine.user_function import call_function
 from robuststack.errors import StoreError
 from robuststack.plan.components import component

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from robuststack.attacks.attacked_model import AttackedModel
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.attacks.starts import STARTS
+from robuststack.engine.best_checkpoint import BestCheckpoint, better, validation_ra
 from robuststack.engine.data import Data, training_batches
-from robuststack.engine.evaluate import evaluate
-from robuststack.engine.random_streams import generator, seeded, stream_seed
+from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
 from robuststack.layers.condition import View
@@ -39,16 +39,7 @@ class State:
     optimizer: torch.optim.Optimizer
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    best: Best | None = None
-
-
-@dataclass(frozen=True)
-class Best:
-    """The weights of the epoch (1-based) with the highest robust accuracy on the validation split, in percent."""
-
-    ra: float
-    epoch: int
-    weights: dict[str, Tensor]
+    best: BestCheckpoint | None = None
 
 
 class Step:
@@ -187,7 +178,9 @@ def train(
         }
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         if recipe.checkpoint == "best" and validation is not None:
-            metrics["validation_ra"] = _validate(state, defense, validation, attack, threat, recipe, runtime, seed)
+            ra = validation_ra(model, defense, validation, attack, threat, recipe, runtime, seed, state.epoch)
+            metrics["validation_ra"] = ra
+            state.best = better(state.best, ra, state.epoch, model)
         state.history.append(metrics)
         epoch_done(epoch + 1, metrics)
     if state.best:
@@ -213,26 +206,3 @@ def _mean_loss(losses: list[Tensor], epoch: int, recipe: Recipe) -> float:
 def _finite(model: nn.Module) -> set[str]:
     """The names of what is finite in the model's state."""
     return {name for name, value in model.state_dict().items() if bool(torch.isfinite(value).all())}
-
-
-def _validate(
-    state: State,
-    defense: Defense,
-    validation: Data,
-    attack: GradientAttack,
-    threat: Threat,
-    recipe: Recipe,
-    runtime: Runtime,
-    seed: int,
-) -> float:
-    """Validation accuracy under the training attack at the reference point; keeps the best epoch's weights."""
-    view = defense.view(state.model, defense.reference_setting())
-    epoch_seed = stream_seed(seed, "validation", state.epoch)
-    outcome = evaluate(
-        view, view, validation, attack, threat, runtime, seed=epoch_seed, draws=1, batch_size=recipe.batch_size
-    )
-    ra = 100 * float(outcome.correct.float().mean())
-    if state.best is None or ra > state.best.ra:
-        weights = {key: value.detach().clone() for key, value in state.model.state_dict().items()}
-        state.best = Best(ra, state.epoch, weights)
-    return ra

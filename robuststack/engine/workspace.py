@@ -12,8 +12,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from robuststack.engine import data as data_module
-from robuststack.engine import models
-from robuststack.engine import probe as probing
+from robuststack.engine import model_check, models
 from robuststack.engine.bake import bake
 from robuststack.engine.data import Data
 from robuststack.engine.fitted import fit, needs_of
@@ -177,7 +176,7 @@ class Workspace:
             model = ready(defense, models.untrained(self.registry, parts, 0), dataset.shape, self.runtime)
         own = parts.user_model
         network = own.text if own else (parts.architecture or parts.defense).name
-        probing.probe(
+        model_check.probe(
             self.registry, defense, model, dataset,
             gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic), baked=baked,
         )  # fmt: skip

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from robuststack.errors import LeaderboardError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.audit import RowAudit, board_files, find_audit
 from robuststack.leaderboard.board import Board

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from robuststack.errors import LeaderboardError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import LeaderboardError
 from robuststack.evidence import decisions
 from robuststack.evidence.decisions import Comparison, Scope, Verdict, holm
 from robuststack.evidence.readings import EXPECTED, Reading

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robuststack.errors import LeaderboardError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.keys import number, numeric_keys
 from robuststack.leaderboard.row import Row
 

@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from robuststack.image_selection import LimitRule
 from robuststack.leaderboard.provenance import (
     Checks,
     Effort,
@@ -23,7 +24,6 @@ from robuststack.leaderboard.provenance import (
 )
 from robuststack.leaderboard.record import Count, Percent, Record, Values
 from robuststack.plugin.threat import Threat
-from robuststack.selection import LimitRule
 from robuststack.wording import component_text, percent_text, points_text, threat_text
 
 WORST = "worst"

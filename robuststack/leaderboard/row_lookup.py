@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from robuststack.errors import LeaderboardError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.row import Row
 
 SHOWN = 4

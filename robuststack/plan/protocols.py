@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from robuststack.errors import did_you_mean
+from robuststack.did_you_mean import did_you_mean
 from robuststack.plan.job_id import job_id
 from robuststack.plan.specs import ComponentSpec
 from robuststack.plugin.attack import Attack

@@ -22,12 +22,12 @@ from pydantic import (
 )
 
 from robuststack.errors import StoreError
+from robuststack.image_selection import LimitRule, limited, sampled
 from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Split
 from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import THIS_PROCESS
 from robuststack.plugin.threat import Threat
-from robuststack.selection import LimitRule, limited, sampled
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.suite import Evaluate, Measure
 from robuststack.suite.user_model import UserModel

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
-from robuststack.errors import PluginError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import PluginError
 
 
 class Options(BaseModel):

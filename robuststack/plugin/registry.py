@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import pluggy
 
-from robuststack.errors import PluginError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import PluginError
 from robuststack.plugin import hookspecs
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import Attack

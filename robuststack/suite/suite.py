@@ -11,9 +11,10 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_
 
 from robuststack.errors import SuiteError
 from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws, default_draws
-from robuststack.hardware import Hardware, cpu_threads, quota_threads, resolve
+from robuststack.hardware import Hardware, resolve
+from robuststack.image_selection import LimitRule
 from robuststack.plugin.options import Options, option
-from robuststack.selection import LimitRule
+from robuststack.processor import cpu_threads, quota_threads
 from robuststack.suite.ladder import ADAPTIVE, RUNGS
 from robuststack.suite.part import Part, many
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart, ThreatSpec

@@ -13,7 +13,7 @@ import torch
 from tabulate import tabulate
 
 from robuststack import __version__
-from robuststack.hardware import cpu_name
+from robuststack.processor import cpu_name
 
 if not all(importlib.util.find_spec(name) for name in ("art", "foolbox", "pytest_benchmark", "torchattacks")):
     # The extra `bench` is not installed: these comparisons have nobody to compare with.

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import robuststack as rs
-from robuststack.engine import models
-from robuststack.engine import probe as probing
+from robuststack.engine import model_check, models
 from robuststack.errors import ModelError, StoreError
 from robuststack.plan.specs import ComponentSpec, ModelSpec, UserModelSpec
 from robuststack.plugin.registry import Registry
@@ -28,7 +27,7 @@ def network(defense: str = "none", seed: int = 0) -> nn.Module:
 
 def probe(model: nn.Module, defense: str = "none", **more: Any) -> None:
     arguments = {"gradients": True, "name": "'mine'", **more}
-    probing.probe(REGISTRY, REGISTRY.create("defense", defense), model, DATASET, **arguments)
+    model_check.probe(REGISTRY, REGISTRY.create("defense", defense), model, DATASET, **arguments)
 
 
 @pytest.mark.parametrize("defense", ["none", "pgd_at", "float", "oat"])

@@ -17,11 +17,12 @@ import torch
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.errors import JobFailed, RobustStackError
-from robuststack.hardware import Hardware, cpu_threads
+from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
+from robuststack.processor import cpu_threads
 from robuststack.running.executors import executor
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.executors.workers import WorkersExecutor, placed

@@ -208,7 +208,7 @@ def test_plain_files_of_timm_load(name: str, here: Path) -> None:
 
 def test_tied_weights_that_a_file_has_once(here: Path) -> None:
     """As safetensors stores a model: of tensors that share memory it keeps one."""
-    from robuststack.engine.checkpoints import load_user_weights
+    from robuststack.engine.user_checkpoint import load_user_weights
 
     def tied() -> nn.Module:
         net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))

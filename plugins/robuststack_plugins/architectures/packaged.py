@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
-from robuststack.errors import did_you_mean
+from robuststack.did_you_mean import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
 from robuststack.attacks import Average
-from robuststack_plugins.attacks.apgd_losses import OnBoth, OnCrossEntropy, OnDLR
+from robuststack_plugins.attacks.apgd_variants import OnBoth, OnCrossEntropy, OnDLR
 from robuststack_plugins.attacks.averaging import average_option
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
 from robuststack_plugins.attacks.apgd import CROCE, RHO, APGDOptions
-from robuststack_plugins.attacks.apgd_losses import OnBoth, OnCrossEntropy, OnDLR
+from robuststack_plugins.attacks.apgd_variants import OnBoth, OnCrossEntropy, OnDLR
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

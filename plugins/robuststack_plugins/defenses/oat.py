@@ -61,6 +61,7 @@ class OnceForAll(rs.Defense):
         return 3.0 + attacked * (3.0 + 2.0 * steps)
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        from robuststack.layers.codebook import add_codebook
         from robuststack.layers.condition import Condition, attach
         from robuststack.layers.dual_norm import DualNorm, dualise
         from robuststack.layers.film import modulate
@@ -68,16 +69,7 @@ class OnceForAll(rs.Defense):
         condition = Condition("branch", "split", "code")
         model = dualise(architecture.build(shape, num_classes), condition)
         modulate(model, DualNorm, self.options.dim, condition)
-        return attach(self._with_codebook(model), condition)
-
-    def _with_codebook(self, model: nn.Module) -> nn.Module:
-        """The model with the rows that encode lambda: without them a trained network could not tell one from another."""
-        import torch
-
-        dim = self.options.dim
-        if dim > 1:
-            model.register_buffer("codebook", torch.linalg.qr(torch.randn(dim, dim))[0])
-        return model
+        return attach(add_codebook(model, self.options.dim), condition)
 
     def training_step(self, step: rs.TrainStep) -> None:
         """Each sample with a lambda of its own: L = mean_i [(1 - lambda_i) CE(clean_i) + lambda_i CE(adversarial_i)]."""
@@ -99,8 +91,10 @@ class OnceForAll(rs.Defense):
         import torch
         from torch.nn import functional
 
+        from robuststack.layers.codebook import encode
+
         weight = torch.tensor(self.options.lambdas, device=step.x.device)[index]
-        code = self._encode(step.model, index)
+        code = encode(step.model, self.options.lambdas, index)
 
         clean = _view(step.model, code, split=zeros, **values)(step.x)
         step.observe("ca", clean, step.y)
@@ -114,14 +108,6 @@ class OnceForAll(rs.Defense):
         losses = functional.cross_entropy(adversarial, y, reduction="none")
         step.backward((weight[zeros:] * losses).sum() / step.x.shape[0])
 
-    def _encode(self, model: nn.Module, index: Tensor) -> Tensor:
-        """Positions in the set of lambdas [N] -> codes [N, dim]."""
-        import torch
-
-        if self.options.dim == 1:
-            return torch.tensor(self.options.lambdas, device=index.device)[index][:, None]
-        return model.codebook[index]  # type: ignore[index,operator,no-any-return,return-value]
-
     def setting(self, point: rs.Point) -> rs.Setting:
         branch = CLEAN if point["lambda"] == 0 else ADVERSARIAL
         return rs.Setting({"branch": branch, "lambda": point["lambda"]})
@@ -129,14 +115,15 @@ class OnceForAll(rs.Defense):
     def view(self, model: nn.Module, setting: rs.Setting) -> View:
         import torch
 
+        from robuststack.layers.codebook import encode
+
         values = dict(setting.values)
         value = values.pop("lambda")
-        parameter = next(model.parameters())
+        device = next(model.parameters()).device
         if self.options.dim == 1:
-            code = torch.full((1, 1), float(value), device=parameter.device)
+            code = torch.full((1, 1), float(value), device=device)
         else:
-            position = torch.tensor([self.options.lambdas.index(value)], device=parameter.device)
-            code = self._encode(model, position)
+            code = encode(model, self.options.lambdas, torch.tensor([self.options.lambdas.index(value)], device=device))
         return _view(model, code, **values)
 
 

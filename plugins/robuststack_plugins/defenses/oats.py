@@ -41,6 +41,7 @@ class OnceForAllSlim(OnceForAll):
         return work(self.options.widths) * super().image_passes(steps)
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        from robuststack.layers.codebook import add_codebook
         from robuststack.layers.condition import Condition, attach
         from robuststack.layers.dual_norm import dualise
         from robuststack.layers.film import modulate
@@ -49,7 +50,7 @@ class OnceForAllSlim(OnceForAll):
         condition = Condition("branch", "split", "code", "width")
         model = slim(architecture.build(shape, num_classes), self.options.widths, condition)
         modulate(model, SwitchableBatchNorm2d, self.options.dim, condition)
-        return attach(self._with_codebook(dualise(model, condition)), condition)
+        return attach(add_codebook(dualise(model, condition), self.options.dim), condition)
 
     def training_step(self, step: rs.TrainStep) -> None:
         """OAT's passes at each width, the widest first, with the same lambdas; one optimiser step after all."""

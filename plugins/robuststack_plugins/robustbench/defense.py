@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import robuststack as rs
-from robuststack.errors import ModelError, did_you_mean
+from robuststack.did_you_mean import did_you_mean
+from robuststack.errors import ModelError
 from robuststack.paths import data_folder
 from robuststack_plugins.robustbench.zoo import entries, source
 

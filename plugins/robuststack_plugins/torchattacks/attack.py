@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ConfigDict, Field, create_model, model_validator
 
 import robuststack as rs
-from robuststack.errors import did_you_mean
+from robuststack.did_you_mean import did_you_mean
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack_plugins.torchattacks.table import (
     ATTACKS,

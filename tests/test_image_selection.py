@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import robuststack as rs
+from robuststack.image_selection import limited, sampled
 from robuststack.plan.specs import ImageSelection
-from robuststack.selection import limited, sampled
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(np.array)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robuststack import hardware
-from robuststack.hardware import cpu_quota, cpu_threads, quota_threads
+from robuststack import processor
+from robuststack.processor import cpu_quota, cpu_threads, quota_threads
 from robuststack.suite.loading import load_suite
 
 CGROUPS = [
@@ -41,9 +41,9 @@ def test_a_quota_of_processor_time_is_rounded_up(tmp_path, files, own, quota):
 def box(tmp_path, monkeypatch):
     """A machine of 8 processors whose control group allows 2.5 of them."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(hardware, "CGROUPS", tmp_path)
-    monkeypatch.setattr(hardware, "OWN_CGROUPS", tmp_path / "own")
-    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(processor, "CGROUPS", tmp_path)
+    monkeypatch.setattr(processor, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(processor.os, "sched_getaffinity", lambda process: set(range(8)))
     (tmp_path / "cpu.max").write_text("250000 100000")
     return tmp_path
 
@@ -73,9 +73,9 @@ def test_the_environment_wins_over_the_quota(box, monkeypatch):
 
 def test_a_processor_under_a_bound_has_another_name(monkeypatch):
     # It rounds as another one does: a comparison bit by bit would call every figure changed.
-    for variable in hardware.INSTRUCTION_BOUNDS:
+    for variable in processor.INSTRUCTION_BOUNDS:
         monkeypatch.delenv(variable, raising=False)
-    name = hardware.cpu_name.__wrapped__
+    name = processor.cpu_name.__wrapped__
     whole = name()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert name() == whole.removesuffix(")") + ", ONEDNN_MAX_CPU_ISA=AVX2)"

@@ -1,0 +1,15 @@
+"""What an unknown name was meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the nearest valid ones first, or all of them."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.55)
+    if near:
+        return f"did you mean {' or '.join(repr(match) for match in near)}?"
+    return f"valid: {', '.join(choices)}" if choices else "there are none"
