@@ -129,6 +129,12 @@ def test_every_suite_is_valid_whole_and_shrunk(path: Path, registry: Registry) -
     assert 0 < len(small.rows) <= len(whole.rows)
     assert {row.facts["defense"] for row in small.rows} == {row.facts["defense"] for row in whole.rows}
     assert suite.description
+    assert suite.title
+
+
+def test_no_two_suites_have_the_same_title() -> None:
+    titles = [load_suite(path).title for path in sorted(SUITES.rglob("*.yaml"))]
+    assert len(set(titles)) == len(titles)
 
 
 @pytest.fixture(scope="session")

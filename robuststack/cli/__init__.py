@@ -27,7 +27,7 @@ COMMANDS = {
     "check": "Check a suite without running it.",
     "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
     "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",
-    "regress": "Run a suite again and hold its leaderboard against the committed one.",
+    "regress": "Run a suite again and compare its leaderboard with the committed one.",
     "list": "List the registered defenses, architectures, datasets and attacks.",
     "show": "Show the options of one component.",
     "describe": "Count the parameters and multiply-accumulates of a network under a defense.",

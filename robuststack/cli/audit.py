@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 
 @click.command("audit")
 @click.argument("target", metavar="SUITE|BOARD")
-@click.option("--only", metavar="PATTERN", help="Only the rows whose label contains or matches this.")
+@click.option(
+    "--only", metavar="PATTERN", help="Only rows whose label contains PATTERN, or matches it as a shell pattern."
+)
 @click.option("--checks", "checks", metavar="NAMES", multiple=True,
-              help="Only these checks, such as STEPS,STRONGER; repeatable.  [default: all that apply]")  # fmt: skip
+              help="Run only these checks, such as STEPS,STRONGER; repeatable.  [default: all that apply]")  # fmt: skip
 @click.option("--images", default=IMAGES, show_default=True, metavar="N", type=click.IntRange(min=1),
-              help="Images of each row that checks look at, a seeded sample.")  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit with 1 if a check finds a contradiction (broken).")
+              help="How many images of each row the checks look at: a seeded sample.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with code 1 if a check finds a contradiction (broken).")
 @click.option("--set", "overrides", metavar="K=V", multiple=True, help="Replace a key of the suite; repeatable.")
-@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
+)
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
 @click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR",
               help="Where leaderboards are looked for, and the audit of a suite is written.")  # fmt: skip
@@ -40,7 +44,7 @@ def command(
     target: str, only: str | None, checks: Sequence[str], images: int, strict: bool, overrides: Sequence[str],
     device: str, store: str, leaderboard: str, wait: float, workers: int | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Ask of each row of a suite, or of a leaderboard, whether its figures can be believed.
+    """Check whether the figures of a suite or a leaderboard can be believed.
 
     SUITE is a suite file. BOARD is the JSON file of a leaderboard, or the name of one in --leaderboard; its suite is
     audited with the overrides that it was made with. Each check attacks or looks at a sample of a row's images and gives a

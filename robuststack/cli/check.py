@@ -12,12 +12,12 @@ from robuststack.suite.resolve import Resolver
 
 @click.command("check")
 @suite_arguments
-@click.option("--quick", is_flag=True, help="Build nothing: check what the file says, without importing torch.")
+@click.option("--quick", is_flag=True, help="Check only what the file says. This is quick: no network is built.")
 def command(suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, quick: bool) -> None:
-    """Check SUITE without running it: every key, name, option and operating point, and that every defense can be built on
-    every architecture.
+    """Check SUITE without running it.
 
-    All errors are told at once, a line each.
+    Every key, name, option and operating point is checked, and whether every defense can be built on every architecture.
+    All mistakes are printed at once, each on one line.
     """
     registry = registry_with_warnings()
     plan = planned(suite, overrides, device, only, smoke, registry)

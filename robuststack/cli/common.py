@@ -32,9 +32,11 @@ def suite_arguments(function: F) -> F:
         click.argument("suite", type=click.Path(dir_okay=False)),
         click.option("--set", "overrides", metavar="K=V", multiple=True,
                      help="Replace a key of the suite, for example --set train.epochs=3; repeatable."),
-        click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N."),
-        click.option("--only", metavar="PATTERN", help="Only the rows whose label contains or matches this."),
-        click.option("--smoke", is_flag=True, help="Narrow networks, one made-up batch, two points, cheap attacks."),
+        click.option("--device", default="auto", show_default=True, metavar="D",
+                     help="Where to compute: auto, cpu, cuda or cuda:N."),
+        click.option("--only", metavar="PATTERN",
+                     help="Only rows whose label contains PATTERN, or matches it as a shell pattern."),
+        click.option("--smoke", is_flag=True, help="Quick check that a suite runs; its figures mean nothing."),
     ]):  # fmt: skip
         function = decorate(function)
     return function

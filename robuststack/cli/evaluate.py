@@ -17,7 +17,7 @@ from robuststack.running.process_memory import keep_memory
 
 @click.command("evaluate")
 @click.option(
-    "--load", metavar="FILE", help="Weights of --architecture under --defense: .safetensors or a PyTorch file."
+    "--load", metavar="FILE", help="A file of weights (.safetensors or PyTorch) of --architecture under --defense."
 )
 @click.option(
     "--python", metavar="MODULE:FUNCTION", help="A function that returns the model; it brings its own network."
@@ -30,15 +30,17 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--eps", metavar="E", help="Radius in the [0, 1] pixel range, such as 8/255.  [default: the dataset's]")
 @click.option("--norm", metavar="NORM", help="Norm of the radius: linf or l2, which needs --eps.  [default: linf]")
 @click.option("--stochastic", is_flag=True,
-              help="Two forward passes of the model differ: judge it on several draws of its noise.")  # fmt: skip
+              help="The model is random: two forward passes differ. Several draws of its noise judge it.")  # fmt: skip
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="An operating point: its knobs, with spaces between; repeatable.  [default: the defense's own]"
 )  # fmt: skip
-@click.option("--draws", type=int, metavar="N", help="Fresh noise draws that judge a randomised point.")
-@click.option("--limit", type=int, metavar="N", help="Score on N test images only, each class in proportion.")
+@click.option("--draws", type=int, metavar="N", help="How many fresh noise draws judge a randomised point.")
+@click.option("--limit", type=int, metavar="N", help="Score N test images only, each class in proportion.")
 @click.option("--set", "overrides", metavar="K=V", multiple=True,
               help="Any other key of a suite, for example --set seeds.attack=[0,1]; repeatable.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
+)
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
 @click.option("--leaderboard", metavar="DIR", help="Write a leaderboard there too, named after the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON; progress goes to standard error.")

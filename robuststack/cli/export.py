@@ -18,11 +18,13 @@ SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onn
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="The operating point: its knobs, with spaces between.  [default: every knob's own]")  # fmt: skip
 @click.option("--format", "file_format", type=click.Choice(list(SUFFIXES)), default="safetensors", show_default=True,
-              help="Weights, or a program that runs without robuststack.")  # fmt: skip
+              help="The weights (safetensors), or a program that runs without robuststack.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
               help="Where to write it.  [default: named after the job and the point, in this folder]")  # fmt: skip
-@click.option("--frozen", is_flag=True, help="Keep one noise draw in the weights: the file's model is deterministic.")
-@click.option("--seed", default=0, show_default=True, metavar="S", type=click.IntRange(min=0), help="Draws that noise.")
+@click.option("--frozen", is_flag=True, help="Keep one noise draw in the weights: the exported model is deterministic.")
+@click.option(
+    "--seed", default=0, show_default=True, metavar="S", type=click.IntRange(min=0), help="The seed of that noise."
+)
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where the job is kept.")
 def command(
     job: str, points: Sequence[str], file_format: str, output: str | None, frozen: bool, seed: int, store: str

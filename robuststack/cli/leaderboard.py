@@ -23,7 +23,7 @@ def command() -> None:
 @click.argument("suite")
 @click.option("--sort", metavar="KEY", help="Best first by CA, RA, or a key of the rows, such as ra.PGD-20 or macs.")
 @click.option("--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True,
-              help="How it is written.")  # fmt: skip
+              help="The format of the output.")  # fmt: skip
 @click.option("--reading", default="expected", show_default=True, metavar="READING",
               help="How the judging draws are read: `expected`, `majority R` (a vote of R draws) or `any N` (robust only if"
               " all of N tries are right); from the labels beside the leaderboard.")  # fmt: skip

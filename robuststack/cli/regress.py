@@ -26,22 +26,29 @@ LOGS = ".regress"
 
 @click.command("regress")
 @click.argument("suite", type=click.Path(dir_okay=False))
-@click.option("--baseline", metavar="FILE", help="The leaderboard to hold it against.  [default: the suite's own]")
+@click.option("--baseline", metavar="FILE", help="The leaderboard to compare with.  [default: the suite's own]")
 @click.option("--set", "overrides", metavar="K=V", multiple=True, help="Replace a key of the suite; repeatable.")
 @click.option("--store", metavar="DIR", help="Take finished jobs from here.  [default: none, everything is run]")
-@click.option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.  [default: the suite's, else cpu]")
+@click.option(
+    "--device", metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N.  [default: the suite's, else cpu]"
+)
 @workers_option
-@click.option("--update", is_flag=True, help="Accept what the suite gives now as the baseline.")
-@click.option("--log", "log_file", metavar="FILE", help="Where the log goes.  [default: one in .regress if it is red]")
+@click.option("--update", is_flag=True, help="Accept the new figures as the baseline.")
+@click.option(
+    "--log",
+    "log_file",
+    metavar="FILE",
+    help="Where the log is written.  [default: a file in .regress if a row regressed]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
 def command(
     suite: str, baseline: str | None, overrides: Sequence[str], store: str | None, device: str | None,
     workers: int | None, update: bool, log_file: str | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Run SUITE from scratch and hold its leaderboard against a committed one.
+    """Run SUITE from scratch and compare its leaderboard with a committed one.
 
-    Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used. A red run
-    says which rows, and keeps a log of its jobs.
+    Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used. If a row
+    regressed, the command names it and keeps a log of the jobs.
     """
     from robuststack.api import run
     from robuststack.leaderboard import board_labels

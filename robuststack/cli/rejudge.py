@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 @click.command("rejudge")
 @click.argument("job")
 @click.option("--draws", type=click.IntRange(min=2), metavar="N",
-              help="Fresh noise draws at a randomised point.  [default: as many as the job]")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, metavar="S", type=click.IntRange(min=0), help="Draws that noise.")
+              help="How many fresh noise draws judge a randomised point.  [default: as many as the job]")  # fmt: skip
+@click.option(
+    "--seed", default=0, show_default=True, metavar="S", type=click.IntRange(min=0), help="The seed of that noise."
+)
 @click.option("--eight-bit", is_flag=True, help="Round the images to 8 bits first, as an image file would.")
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="Score on this operating point of the same model instead: its knobs, with spaces between.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
+)
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where the job is kept.")
 def command(
     job: str,
@@ -45,9 +49,9 @@ def command(
 ) -> None:
     """Score the adversarial images of JOB again: an attack job, a judge job of its images, or the beginning of an id.
 
-    Randomised points are judged on noise that neither the attack nor the run has seen. What is found is kept in the store
-    as a job of its own. On another point, or in 8 bits, images count that were attacked to the end: where JOB stopped at
-    those that fooled its own point, the attack is run again without that.
+    Randomised points are judged on noise that neither the attack nor the run has seen. The result is kept in the store as
+    a new job. JOB may have stopped early on images that fooled its own point. Another point, or 8 bits, needs images that
+    were attacked to the end: then the attack runs again without stopping early.
     """
     point = one_point(points) if points else None
     registry = registry_with_warnings()

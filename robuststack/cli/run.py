@@ -23,10 +23,13 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--wait", default=0.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0),
               help="How long to wait for jobs that another run holds.")  # fmt: skip
 @workers_option
+@click.option("--track", metavar="DIR", help="Write the progress for TensorBoard, or for another installed tracker.")
 @click.option(
-    "--track", metavar="DIR", help="Write how the run goes for TensorBoard, or for another installed tracker."
+    "--audit",
+    "audited",
+    is_flag=True,
+    help="Afterwards check whether the rows can be believed, as `robuststack audit` does.",
 )
-@click.option("--audit", "audited", is_flag=True, help="Audit the rows afterwards, as `robuststack audit` does.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 def command(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, leaderboard: str,

@@ -91,6 +91,8 @@ class Board(Record):
 
     schema_: int = Field(alias="schema", description="The layout of this file.")
     suite: str
+    title: str = ""
+    """The suite in a few words; empty if its file has none, and then the leaderboard's file leaves the key out."""
     suite_file: str | None
     """Where the suite's file lies, from the leaderboard's folder; None for a leaderboard that is printed only."""
     description: str
@@ -123,9 +125,9 @@ class Board(Record):
         return {row.label: row for row in self.rows}
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_games(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
-        return data if self.games else {key: value for key, value in data.items() if key != "games"}
+        return {key: value for key, value in data.items() if value or key not in ("games", "title")}
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Board:

@@ -28,6 +28,7 @@ def make_board(
     return Board(
         schema_=BOARD_SCHEMA,
         suite=plan.suite.name,
+        title=" ".join(plan.suite.title.split()),
         suite_file=suite_file,
         description=" ".join(plan.suite.description.split()),
         overrides=tuple(plan.suite.overrides),

@@ -11,7 +11,7 @@ from robuststack.leaderboard.table import tables
 
 def markdown(board: Board, pictures: Mapping[str, str]) -> str:
     """Tables, then figures (file -> title), then how all of it was obtained."""
-    parts = [f"# {board.suite}", board.description]
+    parts = [f"# {board.title or board.suite}", board.description]
     if not board.complete:
         parts.append("**Partial:** some rows of the suite are missing.")
     if board.overrides:

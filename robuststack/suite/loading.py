@@ -90,7 +90,9 @@ def _extended(file: Path, seen: tuple[Path, ...]) -> YamlSource:
     if not base_file.is_file():
         raise SuiteError(f"{source.where(('extends',))}: extends: no such file: {base_file}")
     base = _extended(base_file, (*seen, file.resolve()))
-    base.data.pop("name", None)  # A suite does not inherit the name: two leaderboards would overwrite each other.
+    # A suite does not inherit the name or the title: two leaderboards would overwrite each other, or look alike.
+    for key in ("name", "title"):
+        base.data.pop(key, None)
     return merge(base, source)
 
 

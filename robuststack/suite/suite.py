@@ -162,6 +162,9 @@ class Suite(Options):
     """A suite. Any part may be a list; the product of all lists is the plan."""
 
     name: str = option("", "Names the leaderboard; default: the file's name.")
+    title: str = option(
+        "", "The suite in a few words, for readers; default: its name. A suite inherits no title.", max_length=80
+    )
     description: str = option("", "What the suite shows; printed above the table.")
     extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
     datasets: Annotated[list[DatasetPart], many(DatasetPart)] = Field(description="Data.", min_length=1)

@@ -160,6 +160,11 @@ def test_other_protocols_and_zeros_are_columns_where_they_differ(board):
     assert first[names.index("non-zero")] == "10"
 
 
+def test_the_title_of_a_suite_stands_above_its_table(board):
+    assert markdown(board, {}).startswith(f"# {board.suite}\n")
+    assert markdown(changed(board, title="Two defenses"), {}).startswith("# Two defenses\n")
+
+
 def test_a_partial_leaderboard_says_so(board):
     assert "**Partial:**" in markdown(changed(board, complete=False), {})
     assert "**Partial:**" not in markdown(board, {})

@@ -25,8 +25,9 @@ def test_an_extending_suite_merges_mappings_and_replaces_lists(tmp_path):
     assert [dataset.name for dataset in suite.datasets] == ["digits"]
 
 
-def test_the_name_is_not_inherited(tmp_path):
-    assert extended(tmp_path, "", f"{BASE}name: known\n").name == "top"
+def test_the_name_and_the_title_are_not_inherited(tmp_path):
+    suite = extended(tmp_path, "", f"{BASE}name: known\ntitle: What is known\n")
+    assert (suite.name, suite.title) == ("top", "")
 
 
 def test_extends_is_relative_to_the_file_and_chains(tmp_path, monkeypatch):
