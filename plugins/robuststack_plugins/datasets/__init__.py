@@ -17,3 +17,5 @@ def register_dataset(register: Register) -> None:
     register("tiny_imagenet", f"{HERE}.tiny_imagenet:TinyImagenet")
     register("folder", f"{HERE}.folder:Folder")
     register("npz", f"{HERE}.npz:Npz")
+    register("mnist", f"{HERE}.mnist:Mnist")
+    register("fashion_mnist", f"{HERE}.mnist:FashionMnist")
