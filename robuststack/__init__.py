@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robuststack.api import AuditResult, Result, Trained, audit, compare, evaluate, load_model, load_suite, run
+    from robuststack.api import (
+        AuditResult,
+        BundleFile,
+        Result,
+        Trained,
+        Verification,
+        audit,
+        bundle,
+        compare,
+        evaluate,
+        load_model,
+        load_suite,
+        run,
+        verify,
+    )
     from robuststack.errors import DatasetError, PluginError, RobustStackError
     from robuststack.image_selection import stratified
     from robuststack.leaderboard.board import Board
@@ -35,14 +49,18 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "robuststack.api": [
         "AuditResult",
+        "BundleFile",
         "Result",
         "Trained",
+        "Verification",
         "audit",
+        "bundle",
         "compare",
         "evaluate",
         "load_model",
         "load_suite",
         "run",
+        "verify",
     ],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
     "robuststack.leaderboard.board": ["Board"],
@@ -72,6 +90,7 @@ __all__ = [
     "AuditResult",
     "Augmentation",
     "Board",
+    "BundleFile",
     "Dataset",
     "DatasetError",
     "Defense",
@@ -96,8 +115,10 @@ __all__ = [
     "Threat",
     "TrainStep",
     "Trained",
+    "Verification",
     "__version__",
     "audit",
+    "bundle",
     "compare",
     "evaluate",
     "hookimpl",
@@ -108,6 +129,7 @@ __all__ = [
     "option",
     "run",
     "stratified",
+    "verify",
     "with_reading",
 ]
 

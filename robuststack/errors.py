@@ -96,6 +96,10 @@ class LeaderboardError(RobustStackError):
     """A leaderboard file cannot be used."""
 
 
+class BundleError(RobustStackError):
+    """A bundle cannot be made, or a file is no bundle or has been changed."""
+
+
 class JobFailed(RobustStackError):
     """One job failed for a reason of its own (a loss that is not finite); the other jobs go on."""
 

@@ -39,6 +39,8 @@ COMMANDS = [
     ["run", "--help"],
     ["evaluate", "--help"],
     ["audit", "--help"],
+    ["bundle", "--help"],
+    ["verify", "--help"],
     ["schema", "--audit"],
     ["export", "--help"],
     ["rejudge", "--help"],

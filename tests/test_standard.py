@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import robuststack as rs
+from robuststack.attacks.attacked_model import ROUNDING
 from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.evidence.checks.verdict import SEVERITY
 from robuststack.evidence.readings import Reading, default_draws
@@ -38,6 +39,9 @@ STATED = {
     "evidence/game.MOST_ROUNDS": ("after {:g} rounds", 1),
     "evidence/proportions.LEVEL": ("The {:g} % interval of a figure", 100),
     "evidence/redrawn_front.REDRAWN": ("{:,} redrawn fronts", 1),
+    "evidence/bundle/derived.LAST_DIGIT": ("if they differ by at most {:g};", 1),
+    "evidence/bundle/judging_again.LEVEL": ("within the {:.1f} % interval of the draws alone, or", 100),
+    "evidence/bundle/judging_again.SHARE": ("at least {:g} % of the images of each judge job", 100),
     "evidence/checks/blackbox.QUERIES": ("Square with {:,} queries", 1),
     "evidence/checks/blackbox.ALONE": ("fool is above {:g} %", 1),
     "evidence/checks/eot.MORE": ("with {:g} times the draws", 1),
@@ -62,6 +66,10 @@ STATED = {
 }
 """Where a number is in the code -> how the standard states it, and the factor between the two."""
 UNSTATED = {
+    *(f"evidence/bundle/archive.{name}" for name in ("ELSEWHERE_16", "ELSEWHERE_32", "LONGEST_NAME")),  # The format's.
+    "evidence/bundle/data.IMAGES_AT_A_TIME",  # Memory.
+    "evidence/bundle/making.NAMED",  # Of an error.
+    "evidence/bundle/records.BUNDLE_SCHEMA",
     "evidence/checks/logits.REVISION",  # Of a probe's code.
     "evidence/mixture.LEAST_CHANCE",  # Rounding.
     "evidence/readings.IMAGES_AT_A_TIME",  # Memory.
@@ -145,6 +153,7 @@ def test_what_follows_from_the_constants_is_that_of_the_code():
     assert f"p of Student's test with df is below {1 - level:.2f}" in spoken
     assert f"D ± (1 - {(1 - level) / 2:.3f}^(1/n))" in spoken
     assert f"on up to {images} other images" in spoken
+    assert f"the largest up to {2 * ROUNDING['float32']:g} of the largest in magnitude" in spoken
 
 
 def test_defaults_are_those_of_the_code():

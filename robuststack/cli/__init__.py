@@ -24,6 +24,8 @@ COMMANDS = {
     "evaluate": "Attack and measure one finished model, without a suite.",
     "export": "Write a trained model at an operating point as safetensors, a torch.export program or ONNX.",
     "rejudge": "Score the kept adversarial images of an attack job again.",
+    "bundle": "Write all that is behind a leaderboard into one file, for others to check.",
+    "verify": "Check a bundle: its hashes, its figures, its images.",
     "check": "Check a suite without running it.",
     "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
     "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -118,6 +118,13 @@ class Plan:
         if not rows:
             labels = ", ".join(repr(row.label) for row in self.rows[:3])
             raise RobustStackError(f"--only {pattern}: no row matches; rows are named like {labels}")
+        return self._of(rows)
+
+    def of_rows(self, labels: Collection[str]) -> Plan:
+        """The rows of these labels, the games all of whose rows are among them, and the jobs they need."""
+        return self._of(tuple(row for row in self.rows if row.label in labels))
+
+    def _of(self, rows: tuple[RowPlan, ...]) -> Plan:
         kept = {row.label for row in rows}
         games = tuple(
             game for game in self.games if kept.issuperset(label for of_setting in game.rows for label in of_setting)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 from robuststack.errors import StoreError
 
@@ -60,6 +61,26 @@ def write_bytes(path: Path, content: bytes) -> None:
     with _writing(path), uninterrupted():
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written piece by piece: it appears under its name when the block is done, and not at all if it fails.
+
+    Raises:
+        StoreError: it cannot be written; what was there before is kept.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

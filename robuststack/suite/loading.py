@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from robuststack.paths import expanded
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.suite.report import listed
 from robuststack.suite.suite import BOARD_NAME, Suite
-from robuststack.suite.yaml_source import YamlSource, merge, override, read
+from robuststack.suite.yaml_source import YamlSource, merge, override, parsed, read
 
 SECTIONS = {"extends", "datasets", "defenses", "attacks"}
 """A YAML file with none of these keys is no suite."""
@@ -26,15 +27,46 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
         SuiteError: with file, line and column, what is wrong and what would be valid.
     """
     file = expanded(path)
-    source = _extended(file, ())
+    source = _overridden(_extended(file, ()), file, overrides)
+    _refuse_namesakes(file, str(source.data["name"]))
+    return suite_of(source, file, overrides)
+
+
+def suite_texts(file: Path) -> dict[str, str]:
+    """The text of a suite file that was read before, then of those it extends: path from its folder -> text."""
+    folder, texts = file.parent, {}
+    while True:
+        text = file.read_text(encoding="utf-8")
+        texts[Path(os.path.relpath(file, folder)).as_posix()] = text
+        base = parsed(text, str(file)).data.get("extends")
+        if base is None:
+            return texts
+        file = file.parent / base
+
+
+def suite_from_texts(texts: Mapping[str, str], overrides: Sequence[str] = ()) -> Suite:
+    """The suite that `suite_texts` gave the texts of, without a look at its files.
+
+    Raises:
+        SuiteError: as from `load_suite`.
+    """
+    source = YamlSource({})
+    for name, text in reversed(list(texts.items())):
+        source.data.pop("name", None)
+        source = merge(source, parsed(text, name))
+    file = Path(next(iter(texts)))
+    return suite_of(_overridden(source, file, overrides), file, overrides)
+
+
+def _overridden(source: YamlSource, file: Path, overrides: Sequence[str]) -> YamlSource:
+    """What a suite's file says, with the overrides applied and with a name."""
     for assignment in overrides:
         changed = override(source, assignment)
         if changed[0] == "extends":
             raise SuiteError(f"--set {assignment}: a suite's base is chosen in its file, not by --set")
         _let_win(source, changed)
     source.data["name"] = source.data.get("name") or board_name(file.stem)
-    _refuse_namesakes(file, str(source.data["name"]))
-    return suite_of(source, file, overrides)
+    return source
 
 
 def suite_from(content: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:

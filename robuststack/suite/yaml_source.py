@@ -102,22 +102,31 @@ def read(path: Path) -> YamlSource:
         raise SuiteError(f"{path}: no such file{'; there: ' + ', '.join(near) if near else ''}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path}: cannot be read: {error}") from None
+    return parsed(text, str(path))
+
+
+def parsed(text: str, name: str) -> YamlSource:
+    """The YAML mapping in a text; errors call it by `name`.
+
+    Raises:
+        SuiteError: not YAML (with line and column), not a mapping, or a key written twice.
+    """
     try:
         loader = _Loader(text)
         try:
             root = loader.get_single_node()
             source = YamlSource({})
-            data = _construct(loader, root, (), str(path), source.marks) if root is not None else {}
+            data = _construct(loader, root, (), name, source.marks) if root is not None else {}
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SuiteError(f"{path}{at}: not valid YAML: {error.problem or error.context}") from None
+        raise SuiteError(f"{name}{at}: not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise SuiteError(f"{path}: not valid YAML: {error}") from None
+        raise SuiteError(f"{name}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
-        raise SuiteError(f"{path}: a suite is a mapping of keys, not {type(data).__name__}")
+        raise SuiteError(f"{name}: a suite is a mapping of keys, not {type(data).__name__}")
     source.data = data
     return source
 

@@ -1,0 +1,46 @@
+"""robuststack verify FILE"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from robuststack.cli.common import registry_with_warnings
+
+
+@click.command("verify")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option(
+    "--data",
+    metavar="FOLDER",
+    help="Where downloaded data sets, and the author's own, lie.  [default: the data folder]",
+)
+@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(file: str, data: str | None, device: str, as_json: bool) -> int:
+    """Check the bundle FILE: every hash, every figure of its leaderboard from its labels, and its adversarial images.
+
+    If the data is there, images are held against the ball around the clean ones. If the weights are in it too, 5 % of the
+    images of each judge job, chosen at random here, are judged again. The last line is the verdict: `re-judged`, or
+    `consistent` if nothing or not all could be judged again, or `disagrees`, with exit code 1. What was not checked is
+    printed with the reason. A file that is no bundle, or of which a byte was changed, is refused with exit code 2.
+    """
+    from robuststack.api import verify
+
+    registry = registry_with_warnings()
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        found = verify(file, data=data, device=device, registry=registry)
+    if as_json:
+        click.echo(json.dumps({**asdict(found), "file": str(found.file), "verdict": found.verdict}, indent=1))
+    else:
+        click.echo(f"{found.file}: the bundle of {found.suite}, sha256 {found.sha256}")
+        told = {"agrees": found.agreed, "not checked": found.unchecked, "disagrees": found.disagreements}
+        for title, lines in told.items():
+            for line in lines:
+                click.echo(f"{title + ':':<13}{line}")
+        click.echo(found.verdict)
+    return 1 if found.disagreements else 0

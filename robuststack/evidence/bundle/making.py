@@ -1,0 +1,198 @@
+"""Make a bundle from a leaderboard, its suite and the store behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robuststack import __version__
+from robuststack.errors import BundleError, StoreError
+from robuststack.evidence.bundle.archive import ArchiveWriter
+from robuststack.evidence.bundle.data import data_record, scored_images
+from robuststack.evidence.bundle.derived import board_changes, derived_board
+from robuststack.evidence.bundle.jobs import RESULT, member, named_places
+from robuststack.evidence.bundle.links import broken_links
+from robuststack.evidence.bundle.opening import AUDIT, BOARD, MANIFEST, PLAN, SUITE, WEIGHTS
+from robuststack.evidence.bundle.records import (
+    BUNDLE_SCHEMA,
+    DataRecord,
+    Manifest,
+    MemberRecord,
+    PlanRecord,
+    SuiteRecord,
+    in_order,
+)
+from robuststack.hardware import Hardware
+from robuststack.leaderboard.audit import Audit, audit_path, find_audit, read_audit
+from robuststack.leaderboard.audit_target import audit_target
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.board_file import read_board, suite_place
+from robuststack.leaderboard.record import file_json
+from robuststack.plan.job import IMAGES, LABELS
+from robuststack.plan.job_id import ENGINE_REVISION
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.running.atomic_files import whole_file
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite, suite_texts
+
+NAMED = 3
+"""How many jobs an error names."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle is made of."""
+
+    plan: Plan
+    board: Board
+    audit: Audit | None
+    results: dict[str, dict[str, Any]]
+    store: Store
+    weights: bool
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """The files of jobs that the bundle holds beside their results: job, name."""
+        kept = {"judge": LABELS, "game": LABELS, "attack": IMAGES, **({"train": WEIGHTS} if self.weights else {})}
+        yield from ((job.id, kept[job.kind]) for job in self.plan.jobs if job.kind in kept)
+
+
+def gather(target: str | Path, folder: Path, store: Store, registry: Registry, *, weights: bool) -> Contents:
+    """What a bundle of a suite or of a leaderboard is made of, found to agree.
+
+    Raises:
+        BundleError: there is no leaderboard of the suite, or the store lacks a job or its images, or says otherwise than
+            the leaderboard.
+        RobustStackError: the suite or the leaderboard cannot be read.
+    """
+    named = audit_target(target, folder)
+    file = named.board or folder / f"{named.suite.name}.json"
+    if not file.is_file():
+        raise BundleError(f"no leaderboard {file} of {named.suite.file}: run the suite first")
+    board = read_board(file)
+    suite = named.suite if named.board else load_suite(named.suite.file, board.overrides)
+    plan = make_plan(suite, registry, Hardware(board.device, board.precision))
+    if board.suite_file != suite_place(plan, file.parent):
+        raise BundleError(f"{file} is the leaderboard of {board.suite_file}, not of {suite.file}")
+    rows = replace(named, suite=suite, labels=tuple(row.label for row in board.rows), board=file).rows(plan)
+    planned = {row.label: row for row in rows}
+    for row in board.rows:
+        if not planned[row.label].jobs() >= {*row.jobs.scored(), *row.jobs.train.values()}:
+            raise BundleError(f"{file} {row.label} was made by other jobs than its suite makes now: run it again")
+    plan = replace(plan.of_rows(list(planned)), complete=board.complete)
+    results = _results(plan, store, file)
+    _refuse_absent_images(plan, results)
+    contents = Contents(plan, board, _audit(file, board), results, store, weights)
+    _refuse_contradictions(contents, file)
+    return contents
+
+
+def write_bundle(contents: Contents, path: Path, registry: Registry, data_folder: Path) -> str:
+    """Write a bundle; the same contents make the same bytes. Returns the hash of the file.
+
+    Raises:
+        BundleError: a file of a job is gone.
+        DatasetError: the data, whose hash the bundle holds, cannot be had.
+        StoreError: the bundle cannot be written.
+    """
+    data = _data(contents, registry, data_folder)
+    plan, board, suite = contents.plan, contents.board, contents.plan.suite
+    said = SuiteRecord(texts=suite_texts(suite.file), overrides=suite.overrides)
+    members = {
+        BOARD: file_json(board).encode(),
+        PLAN: in_order(PlanRecord.of(plan, board.complete)),
+        SUITE: in_order(said),
+        **({AUDIT: file_json(contents.audit).encode()} if contents.audit else {}),
+        **{member(job, RESULT): _result(result) for job, result in contents.results.items()},
+    }
+    files = {member(job, name): (job, name) for job, name in contents.files()}
+    written = {name: _record(content) for name, content in members.items()}
+    with whole_file(path) as file:
+        archive = ArchiveWriter(file)
+        for name in sorted([*members, *files, MANIFEST]):
+            if name == MANIFEST:
+                content = file_json(_manifest(contents, data, written)).encode()
+            else:
+                content = members[name] if name in members else contents.store.read(*files[name])
+                written[name] = _record(content)
+            archive.add(name, content)
+        archive.finish()
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _results(plan: Plan, store: Store, board: Path) -> dict[str, dict[str, Any]]:
+    results, missing = {}, []
+    for job in plan.jobs:
+        try:
+            results[job.id] = store.result(job.id)
+        except StoreError:
+            missing.append(job.id)
+    if missing:
+        raise BundleError(f"{store.root} lacks {_listed(missing)} behind {board}: run the suite there first")
+    return results
+
+
+def _refuse_absent_images(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> None:
+    gone = [job.id for job in plan.jobs if job.kind == "attack" and IMAGES not in results[job.id]["files"]]
+    if gone:
+        raise BundleError(
+            f"the images of {_listed(gone)} were not kept; run the suite again with `keep_images: true` under `evaluate`,"
+            " which runs these jobs again"
+        )
+
+
+def _listed(jobs: list[str]) -> str:
+    more = f" and {len(jobs) - NAMED} more" if len(jobs) > NAMED else ""
+    return f"{len(jobs)} job{'s' * (len(jobs) > 1)} ({', '.join(jobs[:NAMED])}{more})"
+
+
+def _audit(board_file: Path, board: Board) -> Audit | None:
+    """The audit beside a leaderboard, if it is of the rows that stand there now."""
+    path = audit_path(board_file)
+    if not path.is_file():
+        return None
+    audit = read_audit(path)
+    return audit if find_audit(board_file, board.rows).keys() == audit.by_label.keys() else None
+
+
+def _refuse_contradictions(contents: Contents, file: Path) -> None:
+    """A bundle that its own verification would find at odds is not written."""
+    plan, results, store = contents.plan, contents.results, contents.store
+    problems = broken_links(plan, results) or board_changes(
+        contents.board, derived_board(plan, results, store, contents.board)
+    )
+    if problems:
+        raise BundleError(f"{file} is not what its jobs in {store.root} come to: {problems[0]}; run the suite again")
+
+
+def _data(contents: Contents, registry: Registry, folder: Path) -> tuple[DataRecord, ...]:
+    scored = scored_images(contents.plan, contents.results, contents.store)
+    return tuple(data_record(scored[name], registry, folder) for name in sorted(scored))
+
+
+def _result(result: Mapping[str, Any]) -> bytes:
+    return json.dumps(named_places(result), indent=1, sort_keys=True).encode()
+
+
+def _record(content: bytes) -> MemberRecord:
+    return MemberRecord(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def _manifest(contents: Contents, data: tuple[DataRecord, ...], members: dict[str, MemberRecord]) -> Manifest:
+    libraries = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    return Manifest(
+        schema_=BUNDLE_SCHEMA,
+        suite=contents.plan.suite.name,
+        versions={"robuststack": __version__, **libraries},
+        engine_revision=ENGINE_REVISION,
+        weights=contents.weights,
+        data=data,
+        members=members,
+    )
