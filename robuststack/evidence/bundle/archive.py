@@ -162,7 +162,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
     if len(tail) < TAIL:
         raise BundleError(f"{changed}its end is missing")
     *_, count, size, offset = END_64.unpack(tail[: END_64.size])
-    if tail != _end(count, size, offset) or offset + size + TAIL != length:
+    if offset + size + TAIL != length or tail != _end(count, size, offset):
         raise BundleError(f"{changed}its end is not where it has to be")
     if size > count * (len(Member("", 0, 0, 0).entry) + LONGEST_NAME):
         raise BundleError(f"{changed}a name is longer than {LONGEST_NAME} letters")

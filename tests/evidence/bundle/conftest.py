@@ -1,17 +1,21 @@
-"""A bundle of the small suite."""
+"""A bundle that several test modules read and none changes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import bundled_run
 import pytest
-
-import robuststack as rs
-from trained import Trained
+from bundled_run import BundledRun
 
 
 @pytest.fixture(scope="session")
-def bundled(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small suite's bundle, with weights."""
-    path = tmp_path_factory.mktemp("bundled") / "small.bundle"
-    return rs.bundle(trained.suite, path, weights=True, store=trained.store, leaderboard=trained.leaderboard).path
+def finished(tmp_path_factory: pytest.TempPathFactory) -> BundledRun:
+    """The tiny suite, run once a session."""
+    return bundled_run.run(tmp_path_factory.mktemp("bundled"))
+
+
+@pytest.fixture(scope="session")
+def bundled(finished: BundledRun) -> Path:
+    """Its bundle, with weights."""
+    return finished.path

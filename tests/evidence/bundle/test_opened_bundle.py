@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from bundled_run import BundledRun
 from forging import contents, edited, forged, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from robuststack.evidence.bundle.opening import open_bundle
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.specs import AttackSpec, JudgeSpec
 from robuststack.running.store import Store
-from trained import Trained
 
 
 def refused(path: Path) -> str:
@@ -29,19 +29,19 @@ def refused(path: Path) -> str:
     return str(error.value)
 
 
-def test_all_that_is_behind_the_leaderboard_is_in_it(bundled: Path, trained: Trained) -> None:
+def test_all_that_is_behind_the_leaderboard_is_in_it(bundled: Path, finished: BundledRun) -> None:
     bundle = open_bundle(bundled)
-    store = Store(trained.store)
-    assert bundle.board == read_board(trained.leaderboard / "small.json")
+    store = Store(finished.store)
+    assert bundle.board == read_board(finished.leaderboard / "tiny.json")
     assert bundle.audit is None
-    assert {job.id for job in bundle.plan.jobs} == {job.id for job in trained.result.plan.jobs}
+    assert {job.id for job in bundle.plan.jobs} == {job.id for job in finished.result.plan.jobs}
     for job in bundle.plan.jobs:
-        assert job.spec == trained.result.plan.by_id[job.id].spec
+        assert job.spec.plain() == finished.result.plan.by_id[job.id].spec.plain()
         assert bundle.results[job.id] == store.result(job.id)
         files = bundle.results[job.id]["files"]
         assert all(bundle.jobs.read(job.id, name) == store.read(job.id, name) for name in files)
-    assert [row.label for row in bundle.plan.rows] == [row.label for row in trained.result.plan.rows]
-    assert bundle.plan.suite == trained.result.plan.suite
+    assert [row.label for row in bundle.plan.rows] == [row.label for row in finished.result.plan.rows]
+    assert bundle.plan.suite == finished.result.plan.suite
     assert {"robuststack", "torch", "numpy", "safetensors"} == bundle.manifest.versions.keys()
 
 
@@ -51,11 +51,11 @@ def test_it_is_json_and_safetensors_alone(bundled: Path) -> None:
     assert all(json.loads(content) for name, content in contents(bundled).items() if name.endswith(".json"))
 
 
-def test_without_weights_it_holds_their_hashes(bundled: Path, trained: Trained, tmp_path: Path) -> None:
-    light = rs.bundle(trained.suite, tmp_path / "light.bundle", store=trained.store, leaderboard=trained.leaderboard)
+def test_without_weights_it_holds_their_hashes(bundled: Path, finished: BundledRun, tmp_path: Path) -> None:
+    light = rs.bundle(finished.suite, tmp_path / "light.bundle", store=finished.store, leaderboard=finished.leaderboard)
     (gone,) = {name.rpartition("/")[2] for name in contents(bundled).keys() - contents(light.path).keys()}
     assert gone == "model.safetensors"
-    again = rs.bundle(trained.leaderboard / "small.json", tmp_path / "again.bundle", store=trained.store)
+    again = rs.bundle(finished.leaderboard / "tiny.json", tmp_path / "again.bundle", store=finished.store)
     assert again.sha256 == light.sha256, "the same contents make the same bytes"
 
 
@@ -109,7 +109,7 @@ def test_a_manifest_that_says_nothing_is_refused(bundled, tmp_path, name, conten
     [
         ("plan.json", lambda plan: plan.pop("rows"), "plan.json: key 'rows' is missing"),
         ("plan.json", lambda plan: plan["jobs"][0].update(id="train-01"), "has no job train-01"),
-        ("suite.json", lambda suite: suite["texts"].update({"small.yaml": "a: ["}), "not valid YAML"),
+        ("suite.json", lambda suite: suite["texts"].update({"tiny.yaml": "a: ["}), "not valid YAML"),
         ("suite.json", lambda suite: suite["texts"].clear(), "plan.json is not as this version of robuststack writes it"),
         ("board.json", lambda board: board.pop("rows"), "board.json: key 'rows' is missing"),
     ],
@@ -138,7 +138,7 @@ def test_labels_of_another_shape_are_refused(bundled, tmp_path):
     members = contents(bundled)
     first, other = (name for name in _one_of_each_draws(bundled))
     told = refused(forged(tmp_path / "other.bundle", {**members, first: members[other]}))
-    assert "draws of 200 images are needed" in told
+    assert "draws of 60 images are needed" in told
 
 
 def _one_of_each_draws(path: Path) -> list[str]:
@@ -167,5 +167,5 @@ def test_places_of_the_author_become_names_below_a_folder(bundled, tmp_path):
 def test_attack_jobs_have_their_images(bundled):
     bundle = open_bundle(bundled)
     attacks = [job for job in bundle.plan.jobs if isinstance(job.spec, AttackSpec)]
-    assert len(attacks) == 12
+    assert len(attacks) == 6
     assert all(bundle.jobs.has_file(job.id, "images.safetensors") for job in attacks)

@@ -23,8 +23,6 @@ from robuststack.leaderboard.board import board_json
 from robuststack.plan.specs import AttackSpec, ComponentSpec, JudgeSpec
 from robuststack.plugin.registry import Registry
 
-FLOAT = "tradeoff/resnet8/float lambda_n=1 lambda_th=0"
-
 
 def reopened(path: Path, **changed: bytes) -> Bundle:
     """The bundle that a forger makes of changed members."""
@@ -60,12 +58,12 @@ def test_an_honest_bundle_is_judged_again(bundled, capsys):
     assert "disagrees" not in told
     lines = (
         "the suite makes these jobs and rows",
-        "6 rows, 4 entries and 0 games of the leaderboard, from ",
-        "200 images of dataset 'tradeoff' and their labels",
-        "images of 12 attack jobs in [0, 1], and of 12 in the ball",
+        "3 rows, 2 entries and 0 games of the leaderboard, from ",
+        "60 images of dataset 'tradeoff' and their labels",
+        "images of 6 attack jobs in [0, 1], and of 6 in the ball",
     )
     assert all(f"agrees:      {line}" in told for line in lines)
-    assert "labels of 18 judge jobs, 5 % of the images, judged again" in told
+    assert "labels of 9 judge jobs, 5 % of the images, judged again" in told
     assert told.count("not checked: ") == 1
 
 
@@ -98,7 +96,7 @@ def test_labels_of_a_randomised_point_are_judged_on_the_same_noise(bundled, tmp_
     assert forged_labels.problem
     same = judge_again(honest.plan.by_id[job], honest.results[job], workspace(honest, tmp_path))
     assert same.other == 0
-    assert same.labels == 4 * 100, "one block of two: at least 5 % of the images"
+    assert same.labels == 4 * 20, "one block of three"
     # Other random numbers: labels differ, and accuracy agrees within what draws explain.
     from robuststack.engine import random_streams
 
@@ -118,12 +116,12 @@ def test_labels_of_a_randomised_point_are_judged_on_the_same_noise(bundled, tmp_
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda board: board["rows"][1]["ra"]["PGD-5"].update(value=99.0), "ra.PGD-5.value is 99.0 in the leaderboard"),
+        (lambda board: board["rows"][1]["ra"]["PGD-2"].update(value=99.0), "ra.PGD-2.value is 99.0 in the leaderboard"),
         (lambda board: board["rows"][0]["ca"].update(low=0.0), "rows.tradeoff/resnet8/none.ca.low is 0.0 in the "),
         (lambda board: board["entries"][0].update(hypervolume=99.9), "entries.0.hypervolume is 99.9 in the leaderboard"),
-        (lambda board: board["entries"][2]["certainty"].update(low=0.5), "entries.2.certainty.low is 0.5 in"),
+        (lambda board: board["entries"][1]["certainty"].update(low=0.5), "entries.1.certainty.low is 0.5 in"),
         (lambda board: board["rows"][0]["variance"]["ca"]["test images"].update(sd=0.5), "ca.test images.sd is 0.5"),
-        (lambda board: board["rows"].pop(), "rows.tradeoff/resnet8/oat lambda=1 is in its jobs alone"),
+        (lambda board: board["rows"].pop(), "rows.tradeoff/resnet8/float lambda_n=1 lambda_th=0 is in its jobs alone"),
         (lambda board: board.update(description="the best"), 'description is "the best" in the leaderboard and "" by its'),
     ],
 )  # fmt: skip
@@ -178,7 +176,7 @@ def test_a_suite_that_makes_other_jobs_is_found(bundled, tmp_path):
     members = contents(bundled)
 
     def louder(suite: dict) -> None:
-        suite["texts"]["small.yaml"] = suite["texts"]["small.yaml"].replace("steps: 5", "steps: 50")
+        suite["texts"]["tiny.yaml"] = suite["texts"]["tiny.yaml"].replace("steps: 2", "steps: 50")
 
     made = reopened(tmp_path / "suite.bundle", **{**members, "suite.json": edited(members["suite.json"], louder)})
     found = plan_problems(made, Registry())
@@ -193,8 +191,8 @@ def test_a_suite_that_cannot_be_planned_here_is_not_checked(bundled, tmp_path):
         plan_problems(bundle, Registry(sources=[]))
 
     def function(suite: dict) -> None:
-        text = suite["texts"]["small.yaml"].replace("  - none\n", "  - {name: none, model: {python: 'os:getcwd'}}\n")
-        suite["texts"]["small.yaml"] = text
+        text = suite["texts"]["tiny.yaml"].replace("  - none\n", "  - {name: none, model: {python: 'os:getcwd'}}\n")
+        suite["texts"]["tiny.yaml"] = text
 
     made = reopened(tmp_path / "own.bundle", **{**members, "suite.json": edited(members["suite.json"], function)})
     with pytest.raises(NotPlanned, match="its suite names what its author alone has: os:getcwd"):
@@ -211,7 +209,7 @@ def test_a_suite_that_cannot_be_planned_here_is_not_checked(bundled, tmp_path):
         (lambda images: (images + np.float32(0.3)).clip(0, 1), "from the clean one in linf, and eps is 0.1"),
         (lambda images: images - np.float32(0.5), "outside of [0, 1]"),
         (lambda images: np.where(images > 0.5, np.float32(np.nan), images), "a pixel is not finite"),
-        (lambda images: images[:150], "200 images float32 [3, 8, 8] are needed"),
+        (lambda images: images[:50], "60 images float32 [3, 8, 8] are needed"),
     ],
 )
 def test_images_that_the_threat_model_does_not_allow_are_found(bundled, tmp_path, move, line):
