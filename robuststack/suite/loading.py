@@ -52,8 +52,7 @@ def suite_from_texts(texts: Mapping[str, str], overrides: Sequence[str] = ()) ->
     """
     source = YamlSource({})
     for name, text in reversed(list(texts.items())):
-        source.data.pop("name", None)
-        source = merge(source, parsed(text, name))
+        source = _on_top(source, parsed(text, name))
     file = Path(next(iter(texts)))
     return suite_of(_overridden(source, file, overrides), file, overrides)
 
@@ -121,8 +120,12 @@ def _extended(file: Path, seen: tuple[Path, ...]) -> YamlSource:
     base_file = file.parent / base_name
     if not base_file.is_file():
         raise SuiteError(f"{source.where(('extends',))}: extends: no such file: {base_file}")
-    base = _extended(base_file, (*seen, file.resolve()))
-    # A suite does not inherit the name or the title: two leaderboards would overwrite each other, or look alike.
+    return _on_top(_extended(base_file, (*seen, file.resolve())), source)
+
+
+def _on_top(base: YamlSource, source: YamlSource) -> YamlSource:
+    """A suite with what it extends below it."""
+    # It does not inherit the name or the title: two leaderboards would overwrite each other, or look alike.
     for key in ("name", "title"):
         base.data.pop(key, None)
     return merge(base, source)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robuststack.suite.loading import load_suite
+from robuststack.suite.loading import load_suite, suite_from_texts, suite_texts
 from robuststack.suite.suite import Suite
 from suite_files import BASE, error_of, write
 
@@ -81,3 +81,25 @@ def test_a_base_that_is_no_file_is_refused(tmp_path, value, message):
 def test_an_error_in_the_base_is_named_there(tmp_path):
     write(tmp_path, "a: [1\n", "base.yaml")
     assert error_of(write(tmp_path, "extends: base.yaml\n")).startswith("base.yaml:2:1: not valid YAML")
+
+
+def test_the_texts_of_a_suite_say_the_same_without_its_files(tmp_path):
+    """Three files, of which the middle one replaces a mapping by a value: what is merged first matters."""
+    write(tmp_path, f"{BASE}name: base\ntrain: {{epochs: 9}}\n", "base.yaml")
+    write(tmp_path, "extends: ../base.yaml\ntrain: [{lr: 0.5}]\n", "in/middle.yaml")
+    top = write(tmp_path, "extends: middle.yaml\ntrain: {lr: 0.25}\n", "in/top.yaml")
+    texts = suite_texts(top)
+    assert list(texts) == ["top.yaml", "middle.yaml", "../base.yaml"]
+    suite = load_suite(top, ["seeds=[1, 2]"])
+    for file in (tmp_path / "base.yaml", tmp_path / "in/middle.yaml", top):
+        file.unlink()
+    again = suite_from_texts(texts, ["seeds=[1, 2]"])
+    assert again == suite
+    assert (again.name, again.overrides, again.train[0].epochs) == ("top", ("seeds=[1, 2]",), suite.train[0].epochs)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "suites").rglob("*.yaml")), ids=lambda path: path.stem
+)
+def test_the_texts_of_every_suite_say_what_its_files_do(path):
+    assert suite_from_texts(suite_texts(path)) == load_suite(path)
