@@ -41,7 +41,7 @@ def test_all_that_is_behind_the_leaderboard_is_in_it(bundled: Path, finished: Bu
         files = bundle.results[job.id]["files"]
         assert all(bundle.jobs.read(job.id, name) == store.read(job.id, name) for name in files)
     assert [row.label for row in bundle.plan.rows] == [row.label for row in finished.result.plan.rows]
-    assert bundle.plan.suite == finished.result.plan.suite
+    assert bundle.plan.suite.model_dump() == finished.result.plan.suite.model_dump()
     assert {"robuststack", "torch", "numpy", "safetensors"} == bundle.manifest.versions.keys()
 
 
