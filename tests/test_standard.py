@@ -37,6 +37,8 @@ STATED = {
     "evidence/figures.FEW_SEEDS": ("With 2 to {:g} seeds", 1),
     "evidence/game.ENOUGH": ("falls by less than {:g} points", 100),
     "evidence/game.MOST_ROUNDS": ("after {:g} rounds", 1),
+    "evidence/overfitting.APART": ("under FGSM is at least {:g}", 1),
+    "evidence/overfitting.LEFT": ("PGD-10 is at most {:g} % of the best", 100),
     "evidence/proportions.LEVEL": ("The {:g} % interval of a figure", 100),
     "evidence/redrawn_front.REDRAWN": ("{:,} redrawn fronts", 1),
     "evidence/bundle/derived.LAST_DIGIT": ("if they differ by at most {:g};", 1),
@@ -61,6 +63,7 @@ STATED = {
     "evidence/checks/steps.LONGER": ("with {:g} times the steps", 1),
     "evidence/checks/steps.RESTARTS": ("at least {:g} starts", 1),
     "evidence/checks/stronger.ITERATIONS": ("APGD-CE and APGD-DLR, {:g} iterations", 1),
+    "engine/overfitting.IMAGES": ("watched on {:g} validation images", 1),
     "plan/audit.IMAGES": ("sample of {0:g} images of the row", 1),
     "engine/probes/logits.SUM_TOLERANCE": ("sum 1 within {:g}", 1),
 }
@@ -100,7 +103,8 @@ def constants(path: Path) -> dict[str, Numbers]:
 
 def in_the_code() -> dict[str, Numbers]:
     """All constants of the evidence, and those of other rooms that the standard states."""
-    others = (PACKAGE / "plan" / "audit.py", PACKAGE / "engine" / "probes" / "logits.py")
+    rooms = ("plan/audit.py", "engine/overfitting.py", "engine/probes/logits.py")
+    others = [PACKAGE / room for room in rooms]
     return {
         f"{path.relative_to(PACKAGE).with_suffix('').as_posix()}.{name}": numbers
         for path in (*sorted((PACKAGE / "evidence").rglob("*.py")), *others)

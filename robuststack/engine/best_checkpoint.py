@@ -43,7 +43,7 @@ def validation_ra(
     seed: int,
     epoch: int,
 ) -> float:
-    """Percent of the validation split that is right under the training attack, at the reference point."""
+    """Percent of the validation split that is right under `attack`, at the reference point."""
     view = defense.view(model, defense.reference_setting())
     outcome = evaluate(
         view, view, validation, attack, threat, runtime,

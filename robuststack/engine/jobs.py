@@ -8,6 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from robuststack.engine.random_streams import seeded
 from robuststack.engine.stages import Reporter
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.errors import JobFailed
+from robuststack.evidence.overfitting import catastrophic_overfitting
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.plan.job import IMAGES, Job
@@ -194,11 +196,15 @@ def _train(
                 meta["best"] = {"ra": state.best.ra, "epoch": state.best.epoch}
             store.save_checkpoint(job.id, epoch, files, meta)
         report("epoch_finished", job=job, epoch=epoch, epochs=recipe.epochs, metrics=metrics)
+        overfitting = catastrophic_overfitting(state.history)
+        if overfitting is not None and overfitting.epoch == epoch:
+            report("job_noticed", job=job, text=overfitting.text)
 
     training.train(
         state, defense, data, attack, spec.threat, recipe, workspace.runtime,
         seed=spec.seed, augmentation=dataset.augmentation, epoch_done=epoch_done, validation=splits["validation"],
     )  # fmt: skip
+    overfitting = catastrophic_overfitting(state.history)
     seconds = [epoch["seconds"] for epoch in state.history]
     shown = defense.inspect(model)
     result = {
@@ -208,6 +214,7 @@ def _train(
         "seconds": sum(seconds),
         "images": len(data),
         "kept_epoch": state.best.epoch if state.best else recipe.epochs,
+        **({"overfitting": asdict(overfitting)} if overfitting is not None else {}),
         "inspected": {title: dict(values) for title, values in shown.items()},
         "layers": {title: list(values) for title, values in shown.items()},  # In order: JSON files are sorted.
     }

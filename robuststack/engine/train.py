@@ -16,9 +16,12 @@ from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.attacks.starts import STARTS
 from robuststack.engine.best_checkpoint import BestCheckpoint, better, validation_ra
 from robuststack.engine.data import Data, training_batches
+from robuststack.engine.free_training import FreePerturbations
+from robuststack.engine.overfitting import JUDGES, watched
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import JobFailed
+from robuststack.evidence.overfitting import PGD
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding, on_folded
 from robuststack.layers.normal import TableUse, quantile_table
@@ -46,7 +49,14 @@ class Step:
     """One training batch, as a defense sees it (`plugin.training_step.TrainStep`)."""
 
     def __init__(
-        self, model: nn.Module, attack: GradientAttack, threat: Threat, runtime: Runtime, epochs: int, seed: int
+        self,
+        model: nn.Module,
+        attack: GradientAttack,
+        threat: Threat,
+        runtime: Runtime,
+        epochs: int,
+        seed: int,
+        images: int | None = None,
     ) -> None:
         self.model = model
         self.epochs = epochs
@@ -56,9 +66,17 @@ class Step:
         self.seen: dict[str, tuple[Tensor, int]] = {}
         self.table = TableUse()
         self.runtime, self.seed = runtime, seed
+        self._images = images
         self._attack, self._threat = attack, threat
+        self.free = FreePerturbations(threat, attack.step_size(threat)) if attack.replays > 1 else None
+        self.attacked = False
+        """Whether some step of the epoch trained on attacked images."""
         self._number = self._attacks = 0
         self._folding = Folding()
+
+    @property
+    def images(self) -> int:
+        return len(self.x) if self._images is None else self._images
 
     def begin(self, x: Tensor, y: Tensor, epoch: int, number: int) -> None:
         self.x, self.y, self.epoch, self._number, self._attacks = x, y, epoch, number, 0
@@ -73,6 +91,9 @@ class Step:
         start: Literal["uniform", "normal", "zero"] | None = None,
     ) -> Tensor:
         self._attacks += 1
+        self.attacked = True
+        if self.free is not None:
+            return self.free.images(self._attacks, x)
 
         def perturbed(seen: Sequence[View]) -> Tensor:
             attacked = AttackedModel(seen[0], self.runtime)
@@ -119,13 +140,24 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def learn(
-    step: Step, defense: Defense, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, epoch: int, number: int
+    step: Step,
+    defense: Defense,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    epoch: int,
+    number: int,
+    replay: int = 0,
 ) -> None:
-    """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]."""
+    """One step of the optimiser, on the batch `number` (0-based) of an epoch: images x [N, C, H, W], labels y [N]. `replay`
+    (0-based) counts how often the batch was repeated already."""
     step.begin(x, y, epoch, number)
     optimizer.zero_grad(set_to_none=True)
-    with seeded(step.seed, "step", epoch, number), step.runtime.autocast(), quantile_table(step.table):
+    stream = (step.seed, "step", epoch, number, *([replay] if replay else []))
+    with seeded(*stream), step.runtime.autocast(), quantile_table(step.table):
         defense.training_step(step)
+    if step.free is not None:
+        step.free.move()
     optimizer.step()
     # The fused step changes weights without counting a version, which caches and autograd's checks rely on.
     torch.autograd.graph.increment_version([weight for group in optimizer.param_groups for weight in group["params"]])
@@ -154,19 +186,22 @@ def train(
         JobFailed: a loss that is not finite, with epoch and step.
     """
     model, optimizer = state.model, state.optimizer
-    step = Step(model, attack, threat, runtime, recipe.epochs, seed)
+    step = Step(model, attack, threat, runtime, recipe.epochs, seed, len(data))
     finite = _finite(model)  # A constant mask of -inf is not.
     for epoch in range(state.epoch, recipe.epochs):
         started = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, epoch)
         model.train()
-        step.seen, step.table = {}, TableUse()
+        step.seen, step.table, step.attacked = {}, TableUse(), False
+        if step.free is not None:
+            step.free.perturbations = {}
         losses = []
         batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
         for number, (x, y) in enumerate(batches):
-            learn(step, defense, optimizer, x, y, epoch, number)
-            losses.append(step.loss)
+            for replay in range(attack.replays):
+                learn(step, defense, optimizer, x, y, epoch, number, replay)
+                losses.append(step.loss)
         loss = _mean_loss(losses, epoch, recipe)
         defense.after_epoch(model, optimizer, epoch, recipe.epochs)
         state.epoch = epoch + 1
@@ -177,8 +212,12 @@ def train(
             "seconds": time.perf_counter() - started,
         }
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
+        single = attack.steps <= 1
+        if single and step.attacked and validation is not None:
+            metrics |= watched(model, defense, validation, threat, runtime, seed, state.epoch)
         if recipe.checkpoint == "best" and validation is not None:
-            ra = validation_ra(model, defense, validation, attack, threat, recipe, runtime, seed, state.epoch)
+            judge = JUDGES[PGD] if single else attack
+            ra = validation_ra(model, defense, validation, judge, threat, recipe, runtime, seed, state.epoch)
             metrics["validation_ra"] = ra
             state.best = better(state.best, ra, state.epoch, model)
         state.history.append(metrics)

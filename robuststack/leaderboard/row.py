@@ -161,8 +161,19 @@ class Predictions(Record):
     """How often the class that is named most is named."""
 
 
-LEFT_OUT = ("draws_chosen", "readings", "variance", "predictions")
+LEFT_OUT = ("draws_chosen", "readings", "variance", "predictions", "overfitting")
 """Keys that a file leaves out if a row has nothing there."""
+
+
+class OverfittingRecord(Record):
+    """That a training run overfitted catastrophically before the weights that it kept."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    """After which it showed first."""
+    pgd: Percent
+    """Robust accuracy under PGD then, on images of the validation split."""
+    fgsm: Percent
+    """The same under FGSM."""
 
 
 class Scores(Record):
@@ -289,6 +300,8 @@ class Row(Scores):
     effort: Effort
     inspected: dict[str, dict[str, float]]
     """What the defense shows of its trained model: title -> layer -> value, the mean over training seeds."""
+    overfitting: dict[int, OverfittingRecord] = Field(default_factory=dict)
+    """Training seed -> its catastrophic overfitting. It is watched for in training by attacks of one step."""
     layers: dict[str, tuple[str, ...]]
     """Title -> the layers of `inspected` from the input on."""
     checks: Checks

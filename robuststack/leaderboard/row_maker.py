@@ -96,6 +96,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store, read
         "train_seconds_per_epoch": round(float(np.mean(epoch_seconds)), 4) if epoch_seconds else None,
         "effort": _effort(models, row, protocol, results),
         "inspected": _inspected([model["inspected"] for model in models]),
+        "overfitting": _overfitting(row, results),
         "layers": models[0].get("layers", {}) if models else {},
         "checks": _checks(checks),
         "predictions": predictions(jobs[protocol], labels),
@@ -171,6 +172,16 @@ def _effort(
             sum(epoch["table_draws"] for model in trained for epoch in model["history"])
             + sum(attack["table_draws"] for attack in attacks)
         ),
+    }
+
+
+def _overfitting(row: RowPlan, results: Mapping[str, dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """Training seed -> its catastrophic overfitting, if the weights that it kept are of that epoch or a later one."""
+    trained = {seed: results[job] for seed, job in row.train.items() if "overfitting" in results.get(job, {})}
+    return {
+        seed: result["overfitting"]
+        for seed, result in trained.items()
+        if result["kept_epoch"] >= result["overfitting"]["epoch"]
     }
 
 

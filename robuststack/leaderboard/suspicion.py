@@ -1,4 +1,5 @@
-"""What makes figures doubtful: what the host saw in a row's attacks, what a model predicts, rows that are all alike."""
+"""What makes figures doubtful: what the host saw in a row's training and attacks, what a model predicts, rows that are
+all alike."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from robuststack.evidence.overfitting import Overfitting
 from robuststack.leaderboard.row import Row
 
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
@@ -24,7 +26,16 @@ def suspicions(row: Row) -> list[str]:
         f"{checks.gradients_not_finite:.3g} % of gradients are not finite": checks.gradients_not_finite > 0,
         f"{checks.gradients_zero:.3g} % of gradients are zero": checks.gradients_zero > SUSPICIOUS_ZERO_GRADIENTS,
     }
-    return [*(text for text, suspicious in doubts.items() if suspicious), *_of_predictions(row)]
+    return [
+        *(text for text, suspicious in doubts.items() if suspicious),
+        *_of_training(row),
+        *_of_predictions(row),
+    ]
+
+
+def _of_training(row: Row) -> list[str]:
+    seeds = {seed: Overfitting(**record.model_dump()).text for seed, record in row.overfitting.items()}
+    return [f"{text} (training seed {seed})" for seed, text in seeds.items()]
 
 
 def _of_predictions(row: Row) -> list[str]:

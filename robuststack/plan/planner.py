@@ -205,7 +205,7 @@ class _Planner:
         label = "/".join(variant.named(siblings) for variant, siblings in parts if variant)
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
-        work = images * defense.image_passes(cell.attack.steps) * _pixels(dataset)
+        work = images * cell.attack.replays * defense.image_passes(cell.attack.steps) * _pixels(dataset)
         job = self.job(label, spec, [dataset, *network, defense, cell.attack], work=work)
         return ScoredModel(job.id, model, job, ())
 
@@ -251,7 +251,8 @@ class _Planner:
             early_stop=early_stop,
             draws_from=draws.id if draws else None,
         )
-        work = self.work(cell, attack_passes(attack, spec.draws_noise))
+        answer = cell.defense.component.forward_passes(attacker)
+        work = self.work(cell, answer * attack_passes(attack, spec.draws_noise))
         trained = [model.job] if model.job else []
         # The digest of the draws ends with that of their model.
         needs, before = ([draws, *trained], [draws]) if draws else (trained, trained)
@@ -309,7 +310,7 @@ class _Planner:
         needs = [*([images] if images else []), *trained]
         # The digest of the images ends with that of their model.
         before = [images] if images else trained
-        work = self.work(cell, float(draws))
+        work = self.work(cell, draws * cell.defense.component.forward_passes(victim))
         job = self.job(label, spec, model.components, needs, before, work)
         if images:
             self.images[job.id] = images.id

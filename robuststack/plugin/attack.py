@@ -35,6 +35,9 @@ class Attack(Component):
     kind = "attack"
     needs_gradients: ClassVar[bool] = True
     """False for an attack that only calls the model."""
+    training_only: ClassVar[bool] = False
+    """True for an attack that serves training alone, because its images may leave the ball or because it makes none of its
+    own: among a suite's `attacks` it is refused."""
     min_classes: ClassVar[int] = 2
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     """The norms that it knows; a suite with another is refused before any compute."""
@@ -147,6 +150,13 @@ class GradientAttack(Attack):
 
     @property
     def restarts(self) -> int:
+        return 1
+
+    @property
+    def replays(self) -> int:
+        """How often training repeats each batch. Above 1 this is free adversarial training (Shafahi et al. 2019): the host
+        does not call `perturb`, and moves the images after each repetition by `step_size` along the gradient that the
+        backward pass of training gives them."""
         return 1
 
     def step_size(self, threat: Threat) -> float:

@@ -150,6 +150,10 @@ class Defense(Component):
 
         return freeze(view)
 
+    def forward_passes(self, setting: Setting) -> float:
+        """Forward passes of the network that one answer at `setting` takes, for the estimate of `plan`; by default 1."""
+        return 1.0
+
     def parameters(self, model: nn.Module, setting: Setting) -> int:
         """How many parameters the model has at `setting`; by default all of them."""
         return sum(parameter.numel() for parameter in model.parameters())

@@ -26,6 +26,10 @@ class TrainStep(Protocol):
     epochs: int
     """How many the recipe has."""
 
+    @property
+    def images(self) -> int:
+        """How many training images there are."""
+
     def attack(
         self,
         view: View,
@@ -34,7 +38,9 @@ class TrainStep(Protocol):
         loss: Loss | None = None,
         start: Literal["uniform", "normal", "zero"] | None = None,
     ) -> Tensor:
-        """Adversarial images [N, C, H, W] in [0, 1] against `view`, by the recipe's training attack and within its radius.
+        """Adversarial images [N, C, H, W] in [0, 1] against `view`, by the recipe's training attack and within its radius,
+        or beyond it if that attack is `training_only`. Free training gives images that gather a gradient for its next step:
+        a defense passes them on as they are.
 
         The model is in eval mode with frozen parameters for as long; every module's mode is restored afterwards. At a
         randomised view each step draws as many times as the attack's `draws`, by default once.

@@ -48,7 +48,8 @@ class Recipe(Options):
     checkpoint: Literal["last", "best"] = option(
         "last",
         "The weights to keep: of the last epoch, or of the one with the best robust accuracy on the validation split"
-        " under the training attack, at the defense's reference point. Never chosen on test.",
+        " under the training attack (PGD-10 if that takes one step), at the defense's reference point. Never chosen on"
+        " test.",
     )
 
     @model_validator(mode="after")

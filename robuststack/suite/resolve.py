@@ -277,6 +277,9 @@ class Resolver:
         data: Dataset = cell.dataset.component
         defense: Defense = cell.defense.component
         attack: Attack = variant.component
+        if attack.training_only:
+            message = f"attack {attack.name!r} serves training only; give it as train.attack, and score with another"
+            raise self.suite.error(message, *variant.path)
         if data.num_classes < attack.min_classes:
             message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
             raise self.suite.error(f"{message}{data.num_classes}", *variant.path)

@@ -1,4 +1,4 @@
-"""Gradient attacks on the host's loop, and the noise they have to beat."""
+"""Gradient attacks on the host's loop, those of one step that train cheaply, and the noise they have to beat."""
 
 from robuststack import hookimpl
 from robuststack.plugin.registry import Register
@@ -13,5 +13,8 @@ def register_attack(register: Register) -> None:
     register("autoattack_rand", f"{HERE}.apgd:AutoAttackRand")
     register("cw_inf", f"{HERE}.cw_inf:CWInf")
     register("fgsm", f"{HERE}.fgsm:FGSM")
+    register("fgsm_rs", f"{HERE}.fgsm_rs:FGSMRS")
+    register("free", f"{HERE}.free:Free")
+    register("n_fgsm", f"{HERE}.n_fgsm:NFGSM")
     register("noise", f"{HERE}.noise:Noise")
     register("pgd", f"{HERE}.pgd:PGD")
