@@ -12,6 +12,9 @@ import yaml
 
 import robuststack as rs
 from robuststack.attacks.attacked_model import ROUNDING
+from robuststack.engine.fitted import AGREEMENT
+from robuststack.engine.model_check import QUANTISED
+from robuststack.evidence.checks import stochastic
 from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.evidence.checks.verdict import SEVERITY
 from robuststack.evidence.readings import Reading, default_draws
@@ -44,6 +47,14 @@ STATED = {
     "evidence/bundle/derived.LAST_DIGIT": ("if they differ by at most {:g};", 1),
     "evidence/bundle/judging_again.LEVEL": ("within the {:.1f} % interval of the draws alone, or", 100),
     "evidence/bundle/judging_again.SHARE": ("at least {:g} % of the images of each judge job", 100),
+    "evidence/checks/binary.FOUND": ("images found is below {:g} %; open", 1),
+    "evidence/checks/binary.SEPARATED": ("separates in fewer than {:g} % of the balls", 1),
+    "evidence/checks/binary.SEARCH": ("random search finds more than {:g} %", 1),
+    "evidence/checks/box.OUTSIDE": ("outside the ball or [0, 1] by more than {:g} (L2", 1),
+    "evidence/checks/box.OUTSIDE_L2": ("(L2 balls: {:g} eps)", 1),
+    "evidence/checks/grad.FAILING": ("more than {:g} % of the gradients of images not yet fooled", 1),
+    "evidence/checks/grad.COSINE": ("two independent EOT gradients is below {:g}", 1),
+    "evidence/checks/stochastic.ROUNDING": ("logits differ by more than {:g} % of the largest", 1),
     "evidence/checks/blackbox.QUERIES": ("Square with {:,} queries", 1),
     "evidence/checks/blackbox.ALONE": ("fool is above {:g} %", 1),
     "evidence/checks/eot.MORE": ("with {:g} times the draws", 1),
@@ -65,7 +76,16 @@ STATED = {
     "evidence/checks/stronger.ITERATIONS": ("APGD-CE and APGD-DLR, {:g} iterations", 1),
     "engine/overfitting.IMAGES": ("watched on {:g} validation images", 1),
     "plan/audit.IMAGES": ("sample of {0:g} images of the row", 1),
+    "engine/probes/batch.IMAGES": ("| BATCH | {:g} images in batches", 1),
+    "engine/probes/batch.SIZES": ("in batches of {:g}, {:g} and all", 1),
+    "engine/probes/binary.DRAWS": ("its mean over {:g} draws", 1),
+    "engine/probes/binary.INNER": ("sphere; {:g} others and x lie", 1),
+    "engine/probes/binary.RADIUS": ("in the ball of {:g} times the radius", 1),
+    "engine/probes/binary.RIDGE": ("r = {:g} times the mean variance", 1),
+    "engine/probes/binary.SEARCHED": ("tries {:g} images like p", 1),
+    "engine/probes/binary.TIGHT": ("t lies at {:g} of the way", 1),
     "engine/probes/logits.SUM_TOLERANCE": ("sum 1 within {:g}", 1),
+    "engine/probes/stochastic.PASSES": ("| STOCHASTIC | {:g} passes", 1),
 }
 """Where a number is in the code -> how the standard states it, and the factor between the two."""
 UNSTATED = {
@@ -73,7 +93,17 @@ UNSTATED = {
     "evidence/bundle/data.IMAGES_AT_A_TIME",  # Memory.
     "evidence/bundle/making.NAMED",  # Of an error.
     "evidence/bundle/records.BUNDLE_SCHEMA",
-    "evidence/checks/logits.REVISION",  # Of a probe's code.
+    "evidence/checks/batch.PASSES",  # Work of a probe, as of those below.
+    "evidence/checks/batch.REVISION",  # Of a probe's code, as of those below.
+    "evidence/checks/binary.ITERATIONS",
+    "evidence/checks/binary.PASSES",
+    "evidence/checks/binary.REVISION",
+    "evidence/checks/grad.REVISION",
+    "evidence/checks/logits.REVISION",
+    "evidence/checks/mode.PASSES",
+    "evidence/checks/mode.REVISION",
+    "evidence/checks/stochastic.PASSES",
+    "evidence/checks/stochastic.REVISION",
     "evidence/mixture.LEAST_CHANCE",  # Rounding.
     "evidence/readings.IMAGES_AT_A_TIME",  # Memory.
     "evidence/redrawn_front.LIMITS",  # Of a 95 % interval.
@@ -103,8 +133,8 @@ def constants(path: Path) -> dict[str, Numbers]:
 
 def in_the_code() -> dict[str, Numbers]:
     """All constants of the evidence, and those of other rooms that the standard states."""
-    rooms = ("plan/audit.py", "engine/overfitting.py", "engine/probes/logits.py")
-    others = [PACKAGE / room for room in rooms]
+    others = [PACKAGE / room for room in ("plan/audit.py", "engine/overfitting.py")]
+    others += sorted((PACKAGE / "engine" / "probes").glob("*.py"))
     return {
         f"{path.relative_to(PACKAGE).with_suffix('').as_posix()}.{name}": numbers
         for path in (*sorted((PACKAGE / "evidence").rglob("*.py")), *others)
@@ -167,7 +197,16 @@ def test_defaults_are_those_of_the_code():
     assert f"of the attacker's own, at least {Evaluate.model_fields['bakes'].default}" in spoken
     for attack in ("apgd_ce", "apgd_dlr"):
         draws = Registry().find("attack", attack).load().Options.model_fields["draws"].default
-        assert f"iterations (at randomised points {draws} draws, or those of the main attack if they are more" in spoken
+        assert f"iterations (at randomised points {draws} draws, or the most of any attack of the row" in spoken
+
+
+def test_what_batch_calls_rounding_is_that_of_the_code():
+    agreement, quantised = (100 * number for number in (AGREEMENT, QUANTISED))
+    assert f"({agreement:g} % of the largest logit; {quantised:g} % if activations are quantised" in STANDARD
+
+
+def test_what_mode_calls_rounding_is_that_of_the_code():
+    assert f"beyond rounding ({stochastic.ROUNDING:g} % of the largest logit)" in STANDARD
 
 
 def test_every_check_and_every_verdict_is_in_it():

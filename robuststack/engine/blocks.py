@@ -25,7 +25,7 @@ from robuststack.engine.witness import clean_labels
 from robuststack.engine.workspace import Made, Workspace
 from robuststack.errors import StoreError
 from robuststack.plan.job import IMAGES, LABELS, Job
-from robuststack.plan.specs import AttackSpec, BlocksSpec, GameSpec, ImageSelection, JudgeSpec, parse_spec
+from robuststack.plan.specs import AttackSpec, BlocksSpec, GameSpec, ImageSelection, JudgeSpec, ProbeSpec, parse_spec
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.dataset import Dataset
 from robuststack.running.store import Block
@@ -56,7 +56,7 @@ def _draws_from(spec: BlocksSpec) -> list[str]:
     """The jobs that choose how many draws its attacks average over, each once."""
     if isinstance(spec, GameSpec):
         return list(dict.fromkeys(row.draws_from for row in spec.rows if row.draws_from))
-    return [spec.draws_from] if isinstance(spec, AttackSpec) and spec.draws_from else []
+    return [spec.draws_from] if isinstance(spec, AttackSpec | ProbeSpec) and spec.draws_from else []
 
 
 def block_sizes(job: Job, workspace: Workspace) -> list[int]:
@@ -84,7 +84,7 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
         x, y = data.batch(rows)
         attack: Attack = workspace.component("attack", spec.attack)
         if spec.draws_from:
-            attack = attack.with_draws(workspace.store.result(spec.draws_from)["draws"])
+            attack = attack.with_draws(workspace.store.result(spec.draws_from)["draws"] * (spec.draws_times or 1))
         images, seen = attack_block(
             view, x, y, attack, spec.threat, workspace.runtime,
             seed=spec.seed, number=number, early_stop=spec.early_stop, folding=folding,

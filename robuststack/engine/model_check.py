@@ -151,7 +151,7 @@ def _refuse_batches(view: View, images: Tensor, name: str) -> None:
             raise ModelError(f"{name} cannot take a batch of {len(part)}: {reason}") from error
         if same(logits, whole[: len(part)]):
             continue
-        if _quantises(view.model) and same(logits, whole[: len(part)], QUANTISED):
+        if quantises(view.model) and same(logits, whole[: len(part)], QUANTISED):
             message = "%s takes 8-bit scales from the whole batch: its figures depend a little on evaluate.block"
             LOG.warning(message, name)
             return
@@ -190,7 +190,7 @@ def _batch_statistics(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
 
 
-def _quantises(model: nn.Module) -> bool:
+def quantises(model: nn.Module) -> bool:
     """Whether layers round their inputs by a scale that they take from the batch (`quantize_dynamic`)."""
     return any(type(layer).__module__.startswith("torch.ao.nn.quantized.dynamic") for layer in model.modules())
 

@@ -67,7 +67,7 @@ class Subject:
 
     def own_attack(self, label: str) -> AttackSpec:
         """How the row makes the images of one of its attacks."""
-        spec = self.jobs.jobs[self.row.images[self.judges[label]]].spec
+        spec = self.made(label).spec
         assert isinstance(spec, AttackSpec)
         return spec
 
@@ -126,9 +126,18 @@ class Subject:
     def draws(self) -> Mapping[str, int | str]:
         """The option `draws` that other attacks of the audit take from the row's own: as many noise draws as its main
         attack averages over, `auto` if a run chooses them. Empty at a deterministic point, and if it has no such option."""
-        attack = self.attacks[self._leading]
+        return self.draws_like(self._leading)
+
+    def draws_like(self, label: str) -> Mapping[str, int | str]:
+        """The option `draws` as one of the row's attacks has it; empty at a deterministic point, and if it has none."""
+        attack = self.attacks[label]
         number = attack.options.resolved().get(attack.draws_option)
         return {"draws": number} if self.stochastic and number is not None else {}
+
+    @property
+    def leading_gradient(self) -> str:
+        """The label of the main attack, or of the first that needs gradients."""
+        return self.main[0] if self.main else next(name for name, kind in self.attacks.items() if kind.needs_gradients)
 
     @property
     def _leading(self) -> str:
@@ -167,6 +176,10 @@ class Subject:
             return f"{attack.label} needs {attack.min_classes} classes, there are {self.num_classes}"
         return ""
 
+    def made(self, label: str) -> Job:
+        """The row's own job that makes the images of one of its attacks, all of them."""
+        return self.jobs.jobs[self.row.images[self.judges[label]]]
+
     def own(self, label: str) -> Job:
         """The images of one of the row's attacks, judged as the row does."""
         return self._judge(self.own_judge(label), label)
@@ -187,11 +200,14 @@ class Subject:
         setting: Setting | None = None,
         bake: int | None = None,
         baked_victim: bool = False,
+        draws_like: str | None = None,
+        draws_times: int | None = None,
     ) -> Job:
         """The images that another attack makes, judged as the row judges. The attacker sees the model under `setting`, by
         default as the row's attacker does; images lie in the ball of `threat`, by default the row's. `bake` names a baked
         draw that the attacker sees in place of the model, and with `baked_victim` that draw is judged too. An attack that
-        leaves its draws to a run takes those that were chosen for the row's own."""
+        leaves its draws to a run takes those that were chosen for the row's attack `draws_like`, by default the main one,
+        times `draws_times`."""
         like = self.own_attack(next(iter(self.judges)))
         setting = setting or like.setting
         spec = AttackSpec(
@@ -202,9 +218,11 @@ class Subject:
             selection=self.images,
             early_stop=effective_early_stop(attack.early_stop, setting, self.victim, baked=baked_victim),
             bake=bake,
-            draws_from=self.own_attack(self._leading).draws_from,
+            draws_from=self.own_attack(draws_like or self._leading).draws_from,
+            draws_times=draws_times,
         )
         name = attack.label if threat is None else f"{attack.label} eps={threat.eps:g}"
+        name += "" if draws_times is None else f" draws x{draws_times}"
         name += "" if bake is None else f" bake {bake}"
         images = self.jobs.attack(spec, self._label(name))
         return self.judged(images, name, bake=bake if baked_victim else None)
@@ -220,20 +238,24 @@ class Subject:
         spec = self.own_judge(label).model_copy(update={"stream": "rejudge", "draws": draws})
         return self._judge(spec, f"{label}, fresh draws")
 
-    def probe(self, name: str, revision: int, *, attack: str | None = None, passes: float = 1.0) -> Job:
-        """A probe of the live model; `attack` is the label of the row's attack that it looks at."""
+    def probe(
+        self, name: str, revision: int, *, attack: str | None = None, other: Attack | None = None, passes: float = 1.0
+    ) -> Job:
+        """A probe of the live model as it is deployed or, with the label of one of the row's attacks, a probe of that
+        attack on the model as its attacker sees it. `other` stands for that attack."""
         like = self.own_attack(attack or next(iter(self.judges)))
         spec = ProbeSpec(
             model=self.clean.model,
             foreign=self.clean.foreign,
-            setting=self.victim,
+            setting=like.setting if attack else self.victim,
             selection=self.images,
             seed=self.seeds[1],
             block=self.clean.block,
             device=self.clean.device,
             probe=name,
             revision=revision,
-            attack=like.attack if attack else None,
+            attack=ComponentSpec.of(other) if other else like.attack if attack else None,
+            draws_from=like.draws_from if attack else None,
             threat=like.threat,
             precision=like.precision,
             draws=self.own_judge(next(iter(self.judges))).draws,

@@ -59,8 +59,8 @@ class DerivedJobs:
         attacker's model draws noise."""
         attack = self.component("attack", spec.attack)
         if not (attack.chooses_draws and spec.draws_noise):
-            spec = spec.model_copy(update={"draws_from": None})
-        work = self._passes(spec) * attack_passes(attack, spec.draws_noise)
+            spec = spec.model_copy(update={"draws_from": None, "draws_times": None})
+        work = self._passes(spec) * attack_passes(attack, spec.draws_noise) * (spec.draws_times or 1)
         trained = self._trained(spec)
         draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), attack]
@@ -84,9 +84,11 @@ class DerivedJobs:
     def probe(self, spec: ProbeSpec, label: str, passes: float) -> Job:
         """The probe job of a specification; `passes` is its work per image, in forward passes."""
         attack = [self.component("attack", spec.attack)] if spec.attack else []
-        before = self._trained(spec)
-        digest = job_digest("probe", [*self._model_components(spec), *attack], before, probe=spec.probe)
-        return self._job(spec, label, digest, before, self._passes(spec) * passes)
+        trained = self._trained(spec)
+        draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
+        components = [*self._model_components(spec), *attack]
+        digest = job_digest("probe", components, draws or trained, probe=spec.probe)
+        return self._job(spec, label, digest, [*draws, *trained], self._passes(spec) * passes)
 
     def with_needs(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs and all that they need, each once, what is needed first."""

@@ -208,7 +208,8 @@ class BlocksSpec(Spec):
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
         # One for all classes: that of a subclass would replace it.
-        return {key: value for key, value in data.items() if key not in ("bake", "draws_from") or value is not None}
+        absent = [name for name in ("bake", "draws_from", "draws_times") if data.get(name, ...) is None]
+        return {key: value for key, value in data.items() if key not in absent}
 
     @property
     def described(self) -> ModelSpec | None:
@@ -232,6 +233,8 @@ class AttackSpec(BlocksSpec):
     """Whether an image that the model gets wrong is done. Such images may be judged at this setting only, unrounded."""
     draws_from: str | None = None
     """The job that chooses how many draws the attack averages over, if its options leave that to a run."""
+    draws_times: int | None = Field(None, ge=2)
+    """Times the draws that the job chose; None: as many."""
 
 
 class DrawsSpec(BlocksSpec):
@@ -271,6 +274,8 @@ class ProbeSpec(BlocksSpec):
     """Raised when what the probe looks at changes."""
     attack: ComponentSpec | None = None
     """The attack that is looked at, if the probe looks at one."""
+    draws_from: str | None = None
+    """The job that chose how many draws that attack averages over, if a run chooses them."""
     threat: Threat
     precision: str
     draws: int

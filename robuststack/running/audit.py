@@ -127,6 +127,10 @@ class _Results:
         facts: dict[str, Any] = self.known[job.id]["facts"]
         return facts
 
+    def seen(self, job: Job) -> dict[str, Any]:
+        checks: dict[str, Any] = self.known[job.id]["checks"]
+        return checks
+
     def reason(self, jobs: Iterable[Job]) -> str:
         """Why jobs have no results, in words; empty if all have."""
         for job in jobs:

@@ -19,6 +19,8 @@ from robuststack.plugin.registry import PluginSource, Registry, installed_source
 OPTIONS = {"images": 10, "test_images": 120, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.25}
 DATASET = "tradeoff " + " ".join(f"{key}={value}" for key, value in OPTIONS.items())
 EPS = 0.12
+LARGE = 0.01
+"""The norm of a gradient from which on the detector abstains."""
 HIDING = 4.0
 """Times the noise on the gradient."""
 
@@ -81,6 +83,24 @@ def misleading() -> nn.Module:
     return Misleading()
 
 
+class Detector(Templates):
+    """Abstains where its gradient is large, as attacked images have it: it answers, and gives no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            logits = self.logits(point)
+            (gradient,) = torch.autograd.grad(
+                nn.functional.cross_entropy(logits, logits.argmax(1), reduction="sum"), point
+            )
+        suspicious = gradient.flatten(1).norm(dim=1, keepdim=True) > LARGE
+        return torch.where(suspicious, logits.detach(), self.logits(x))
+
+
+def detector() -> nn.Module:
+    return Detector()
+
+
 class Probabilities(Templates):
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(x).softmax(1)
@@ -93,14 +113,25 @@ def probabilities() -> nn.Module:
 class Hidden(Templates):
     """Noise on the gradient alone: the logits are those of the honest model."""
 
+    hiding = HIDING
+
     def forward(self, x: Tensor) -> Tensor:
         noise = (x - x.detach()) * torch.randn_like(x)
-        return self.logits(x) + HIDING * noise.flatten(1).sum(1, keepdim=True) * torch.randn(4)
+        return self.logits(x) + self.hiding * noise.flatten(1).sum(1, keepdim=True) * torch.randn(4)
 
 
 def hidden() -> nn.Module:
     """Noise that hides the gradient from an attack that averages over few draws."""
     return Hidden()
+
+
+class Buried(Hidden):
+    hiding = 10 * HIDING
+
+
+def buried() -> nn.Module:
+    """So much noise that a gradient of one draw has no direction."""
+    return Buried()
 
 
 class Noisy(Templates):
@@ -174,6 +205,11 @@ class Plugin:
     def register_defense(self, register: Any) -> None:
         register("veiled", f"{__name__}:Veiled")
         register("sharpened", f"{__name__}:Sharpened")
+
+    @rs.hookimpl
+    def register_attack(self, register: Any) -> None:
+        register("outside", "unsteady:Outside")
+        register("lost", "unsteady:Lost")
 
 
 def registry() -> Registry:

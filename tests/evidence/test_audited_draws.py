@@ -8,6 +8,7 @@ import pytest
 from knobbed import EPS, knobbed_registry
 
 import robuststack as rs
+from robuststack.evidence.checks.eot import Eot
 from robuststack.evidence.checks.eps import Eps
 from robuststack.evidence.checks.order import Order
 from robuststack.evidence.checks.pairs import PairCheck
@@ -41,6 +42,10 @@ def pgd(draws: int | str) -> dict[str, object]:
     return {"name": "pgd", "options": {"steps": 2, "draws": draws}}
 
 
+def fgsm(draws: int | str) -> dict[str, object]:
+    return {"name": "fgsm", "options": {"draws": draws}}
+
+
 def subject_of(suite: Suite) -> Subject:
     plan = make_plan(suite, knobbed_registry(), CPU)
     ((subject,),) = subjects(plan, DerivedJobs(plan, knobbed_registry()), plan.rows).values()
@@ -63,6 +68,32 @@ def test_a_stronger_attack_averages_over_no_fewer_draws_than_the_rows_own(draws,
 
 
 @pytest.mark.parametrize(
+    ("attacks", "draws"), [([pgd(8), fgsm(50)], 50), ([pgd(40), fgsm(30)], 40), ([pgd(8), fgsm("auto")], "auto")]
+)
+def test_a_stronger_attack_averages_over_as_many_draws_as_any_of_the_row(attacks, draws):
+    subject = subject_of(noisy(*attacks))
+    spec = brought(subject, Stronger())["apgd_ce"]
+    assert spec.attack.options["draws"] == draws
+    fgsm_draws = subject.own_attack(list(subject.attacks)[1]).draws_from
+    assert spec.draws_from == fgsm_draws
+    assert (spec.draws_from is not None) == (draws == "auto")
+
+
+def test_four_times_the_draws_that_a_run_chooses_are_four_times_as_many():
+    subject = subject_of(noisy(pgd("auto")))
+    ((pair,),) = [Eot().pairs(subject)]
+    (more,) = [subject.jobs.jobs[job.spec.images] for job in pair.after if job not in pair.before]
+    assert pair.name == "PGD-2 with 4 times the chosen draws"
+    assert (more.spec.draws_times, more.spec.draws_from) == (4, subject.own_attack("PGD-2").draws_from)
+    assert more.work == pytest.approx(4 * subject.jobs.jobs[subject.crafted(subject.attacks["PGD-2"]).spec.images].work)
+
+
+def test_without_a_choice_a_specification_does_not_mention_it():
+    subject = subject_of(noisy(pgd(8)))
+    assert not {"draws_from", "draws_times"} & subject.own_attack("PGD-2").plain().keys()
+
+
+@pytest.mark.parametrize(
     ("check", "name"), [(Stronger(), "apgd_ce"), (Order(), "fgsm"), (Eps(), "pgd"), (Steps(), "pgd")]
 )
 def test_draws_that_a_run_chooses_are_those_of_the_row(check, name):
@@ -81,8 +112,8 @@ def test_a_deterministic_point_has_no_draws_to_choose():
 
 def test_an_audit_runs_on_the_draws_that_were_chosen(tmp_path):
     result = rs.audit(
-        noisy(pgd("auto")), checks=["STEPS", "ORDER"], store=tmp_path, leaderboard=None, device="cpu",
-        registry=knobbed_registry(),
+        noisy(pgd("auto")), checks=["EOT", "STEPS", "ORDER", "GRAD", "BINARY"], store=tmp_path, leaderboard=None,
+        device="cpu", registry=knobbed_registry(),
     )  # fmt: skip
     assert not result.failed
     store = Store(tmp_path)
@@ -94,6 +125,13 @@ def test_an_audit_runs_on_the_draws_that_were_chosen(tmp_path):
         if attack.get("draws_from") == {probe["id"]: probe["draws"]}
     }
     assert used == {"pgd", "fgsm"}
+    assert all(probe["draws"] in looked["draws_from"].values() for looked in store.finished("probe"))
+    calls = {
+        (spec.attack.options["restarts"], spec.draws_times): attack["checks"]["calls"]
+        for attack in attacks
+        if (spec := parse_spec(attack)).attack.name == "pgd"
+    }
+    assert calls[1, 4] == 4 * calls[1, None]
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,16 @@ from typing import Any
 
 import torch
 
-from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.probes.probed import Probed
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the entries of a row of probabilities may sum."""
 
 
-@torch.no_grad()
 def look(subject: Probed) -> dict[str, Any]:
     """One pass over the images: `probabilities`, the share of rows that are non-negative and sum to 1; `classes`, how many
     entries a row has; and the range of the finite entries."""
-    with frozen_eval(subject.view):
-        logits = torch.cat([subject.view(x).float() for x, _ in subject.blocks()])
+    logits = subject.logits()
     sums = (logits.sum(1) - 1).abs() <= SUM_TOLERANCE
     finite = logits[torch.isfinite(logits)]
     return {

@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robuststack.errors import RobustStackError
+from robuststack.evidence.checks.batch import Batch
+from robuststack.evidence.checks.binary import Binary
 from robuststack.evidence.checks.blackbox import Blackbox
+from robuststack.evidence.checks.box import Box
 from robuststack.evidence.checks.check import Check
 from robuststack.evidence.checks.cross import Cross
 from robuststack.evidence.checks.eot import Eot
 from robuststack.evidence.checks.eps import Eps
 from robuststack.evidence.checks.fresh import Fresh
+from robuststack.evidence.checks.grad import Grad
 from robuststack.evidence.checks.ladder import Ladder
 from robuststack.evidence.checks.logits import Logits
+from robuststack.evidence.checks.mode import Mode
 from robuststack.evidence.checks.order import Order
 from robuststack.evidence.checks.stat import Stat
 from robuststack.evidence.checks.steps import Steps
+from robuststack.evidence.checks.stochastic import Stochastic
 from robuststack.evidence.checks.stronger import Stronger
 
 CHECKS: tuple[Check, ...] = (
+    Box(),
     Logits(),
+    Mode(),
+    Batch(),
+    Stochastic(),
     Fresh(),
     Eot(),
     Ladder(),
@@ -29,6 +39,8 @@ CHECKS: tuple[Check, ...] = (
     Order(),
     Eps(),
     Blackbox(),
+    Grad(),
+    Binary(),
     Stat(),
 )
 

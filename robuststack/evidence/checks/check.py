@@ -25,6 +25,9 @@ class Results(Protocol):
     def facts(self, job: Job) -> dict[str, Any]:
         """What a probe job saw."""
 
+    def seen(self, job: Job) -> dict[str, Any]:
+        """What the host saw of an attack job: the fields of `robuststack.engine.attack.checks`."""
+
 
 class Check(ABC):
     """One question about a model of a row. A check says which jobs answer it, reads their results, and gives a verdict.
@@ -45,7 +48,8 @@ class Check(ABC):
 
     @abstractmethod
     def jobs(self, subject: Subject) -> Sequence[Job]:
-        """The judge and probe jobs that answer the question on the subject's images, each of them made by the subject."""
+        """The jobs that answer the question, each of them made by the subject: judge and probe jobs on its images, and the
+        row's own attack jobs."""
 
     def confirming(self, subject: Subject, results: Results) -> Sequence[Job]:
         """The jobs, on other images of the row, that have to confirm what the first ones found; none if there is nothing to

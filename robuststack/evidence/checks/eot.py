@@ -23,17 +23,22 @@ class Eot(PairCheck):
             return "the point is deterministic"
         if subject.main is None:
             return "no attack of the row has both steps and restarts"
-        return "" if self._draws(subject) else f"{subject.main[0]} has no fixed number of draws to raise"
+        return "" if _draws(subject) else f"{subject.main[0]} has no number of draws to raise"
 
     def pairs(self, subject: Subject) -> Sequence[Pair]:
         assert subject.main
-        label, draws = subject.main[0], MORE * self._draws(subject)
-        attack = subject.changed(label, **{subject.attacks[label].draws_option: draws})
-        return [with_others(subject, f"{attack.label} with {draws} draws", subject.crafted(attack))]
+        label, draws = subject.main[0], _draws(subject)
+        attack = subject.attacks[label]
+        if attack.chooses_draws:
+            job = subject.crafted(attack, draws_times=MORE)
+            return [with_others(subject, f"{label} with {MORE} times the chosen draws", job)]
+        more = subject.changed(label, **{attack.draws_option: MORE * draws})
+        return [with_others(subject, f"{more.label} with {MORE * draws} draws", subject.crafted(more))]
 
-    def _draws(self, subject: Subject) -> int:
-        """The draws of the row's own attack; 0 if it has no such option."""
-        assert subject.main
-        attack = subject.attacks[subject.main[0]]
-        draws = attack.options.resolved().get(attack.draws_option)
-        return draws if isinstance(draws, int) else 0
+
+def _draws(subject: Subject) -> int:
+    """The draws of the row's own attack; 1 if a run chooses them, and 0 if it has no such option."""
+    assert subject.main
+    attack = subject.attacks[subject.main[0]]
+    draws = attack.options.resolved().get(attack.draws_option)
+    return 1 if attack.chooses_draws else int(draws or 0)

@@ -23,26 +23,30 @@ class Stronger(PairCheck):
     holds_means = "APGD-CE and APGD-DLR find no more"
 
     def inapplicable(self, subject: Subject) -> str:
-        draws = max(_draws(attack, subject) for attack in _attacks(subject))
+        draws = max(_draws(attack, subject) for attack, _ in _attacks(subject))
         for label, attack in subject.attacks.items():
             iterations = attack.options.resolved().get("iterations", 0)
             if ENSEMBLE in attack.name and iterations >= ITERATIONS and _draws(attack, subject) >= draws:
                 return f"the row has {label} already"
-        misfits = [subject.misfit(attack) for attack in _attacks(subject)]
+        misfits = [subject.misfit(attack) for attack, _ in _attacks(subject)]
         return misfits[0] if all(misfits) else ""
 
     def pairs(self, subject: Subject) -> Sequence[Pair]:
-        fitting = [attack for attack in _attacks(subject) if not subject.misfit(attack)]
-        return [with_others(subject, attack.label, subject.crafted(attack)) for attack in fitting]
+        fitting = [(attack, label) for attack, label in _attacks(subject) if not subject.misfit(attack)]
+        return [
+            with_others(subject, attack.label, subject.crafted(attack, draws_like=label)) for attack, label in fitting
+        ]
 
 
-def _attacks(subject: Subject) -> list[Attack]:
-    """Each with its default number of draws or, if that is more or a run's choice, with that of the row's own."""
+def _attacks(subject: Subject) -> list[tuple[Attack, str]]:
+    """Each with its default number of draws or, if that is more or a run's choice, with that of the row's attack of most
+    draws; and the label of that attack."""
+    most = max(subject.attacks, key=lambda label: _draws(subject.attacks[label], subject))
     made = []
     for name in ATTACKS:
         default = subject.attack(name, iterations=ITERATIONS)
-        own = subject.attack(name, iterations=ITERATIONS, **subject.draws)
-        made.append(max(default, own, key=lambda attack: _draws(attack, subject)))
+        own = subject.attack(name, iterations=ITERATIONS, **subject.draws_like(most))
+        made.append((max(default, own, key=lambda attack: _draws(attack, subject)), most))
     return made
 
 
