@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chromium import COMMITTED, FLAGS, chromium
-from pages import audit_of, full_board, without_browser
+from pages import Watched, arrived, audit_of, full_board, watched, without_browser
 from robuststack.leaderboard import site
 from robuststack.leaderboard.audit import audit_json
 from robuststack.leaderboard.board import board_json
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +43,26 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "full.json").write_text(board_json(board))
     (folder / "full.audit.json").write_text(audit_json(audit_of(board)))
     return site.build_page(folder, folder).index
+
+
+@pytest.fixture(scope="module")
+def seen(browser: Browser) -> Iterator[Watched]:
+    """One page for all tests here: each opens what it needs."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    watched_page = watched(context)
+    yield watched_page
+    context.close()
+
+
+@pytest.fixture
+def opened(seen: Watched, built: Path) -> Iterator[Page]:
+    """The page, afresh; afterwards nothing has gone wrong and nothing was asked of a network."""
+    seen.errors.clear()
+    seen.requests.clear()
+    seen.page.set_viewport_size({"width": 1280, "height": 900})
+    seen.page.goto(f"{built.as_uri()}#/float_vs_oat")
+    seen.page.reload()
+    arrived(seen.page, "#/float_vs_oat")
+    yield seen.page
+    assert seen.errors == []
+    assert seen.elsewhere == []

@@ -19,6 +19,7 @@ from robuststack.leaderboard.board import Board
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+PHONE = {"width": 390, "height": 844}
 UNSAFE = "<img src=x onerror=alert(1)>"
 """What no page may read as HTML."""
 
@@ -47,7 +48,7 @@ class Watched:
 def watched(context: BrowserContext) -> Watched:
     """A new page that is listened to."""
     watched_page = Watched(context.new_page())
-    watched_page.page.set_default_timeout(8000)
+    watched_page.page.set_default_timeout(30_000)
     watched_page.page.on(
         "console",
         lambda message: watched_page.errors.append(message.text) if message.type in ("error", "warning") else None,
@@ -55,6 +56,40 @@ def watched(context: BrowserContext) -> Watched:
     watched_page.page.on("pageerror", lambda error: watched_page.errors.append(str(error)))
     watched_page.page.on("request", lambda request: watched_page.requests.append(request.url))
     return watched_page
+
+
+def go(page: Page, address: str) -> None:
+    page.evaluate("address => { location.hash = address; }", address)
+    arrived(page, address)
+
+
+def arrived(page: Page, address: str) -> None:
+    """Wait until this address is what is shown."""
+    page.wait_for_selector(f'#main[data-address="{address}"]')
+
+
+def column(page: Page, field: str, group: int = 0) -> list[str]:
+    """The text of a column's cells in a group of rows, from top to bottom."""
+    return page.evaluate(
+        """([field, group]) => {
+          const groups = [];
+          for (const row of document.querySelectorAll('.tabulator-table > .tabulator-row')) {
+            if (row.classList.contains('tabulator-group')) groups.push([]);
+            else groups.at(-1).push(row.querySelector(`[tabulator-field="${field}"]`).innerText);
+          }
+          return groups[group] ?? [];
+        }""",
+        [field, group],
+    )
+
+
+def values(texts: list[str]) -> list[float]:
+    return [float(text.split()[0]) for text in texts]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 def full_board() -> Board:

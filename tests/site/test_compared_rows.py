@@ -73,10 +73,10 @@ def test_large_tables_have_the_pairs_of_equal_settings_only() -> None:
 
 
 def test_two_clicks_compare_two_rows_and_the_address_can_be_shared(page: Page, seen: Watched) -> None:
-    first = page.get_by_role("button", name=f"Compare {FLOAT}", exact=True)
+    first = page.get_by_role("button", name=f"vs {FLOAT}", exact=True)
     first.click()
     assert first.get_attribute("aria-pressed") == "true"
-    second = page.get_by_role("button", name=f"Compare {OAT}", exact=True)
+    second = page.get_by_role("button", name=f"vs {OAT}", exact=True)
     second.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(f"#main[data-compared='{ADDRESS}']")

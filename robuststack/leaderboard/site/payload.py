@@ -18,6 +18,7 @@ from robuststack.leaderboard.ladder import ORDER
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.site.command_line import command_line, comparing
 from robuststack.leaderboard.suspicion import SUSPICIOUS_CLIPPING, SUSPICIOUS_ZERO_GRADIENTS, saturated, suspicions
+from robuststack.suite.smoke import SUFFIX as SMOKE_SUFFIX
 from robuststack.wording import component_text, options_text, pair_text, threat_text, value_text
 
 
@@ -57,6 +58,8 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
     return {
         **board.model_dump(mode="json", by_alias=True, exclude={"rows", "entries", "games", "attacks", "suite_file"}),
         "name": name,
+        "title": board.title or name,
+        "smoke": board.suite.endswith(SMOKE_SUFFIX),
         "colours": list(colours),
         "thresholds": {"gradients_zero": SUSPICIOUS_ZERO_GRADIENTS, "clipped": SUSPICIOUS_CLIPPING},
         "headings": headings,
@@ -81,7 +84,7 @@ def _audit(audit: RowAudit | None) -> dict[str, Any] | None:
     if audit is None:
         return None
     shown = audit.model_dump(mode="json", include={"images", "others", "ra", "ra_worst", "verdicts"})
-    return {**shown, "badge": audit.badge, "grave": bool(audit.broken or audit.weak)}
+    return {**shown, "badge": audit.badge, "broken": bool(audit.broken), "grave": bool(audit.broken or audit.weak)}
 
 
 def _entry(entry: Entry, rows: Sequence[Row]) -> dict[str, Any]:

@@ -2,23 +2,20 @@
 "use strict";
 
 (() => {
-  const { h, homePage, suitePage, rowPage, comparePage } = robuststack;
+  const { h, homePage, suitePage, rowPage, comparePage, readAddress } = robuststack;
   const main = document.getElementById("main");
   const jump = document.getElementById("jump");
   const toggle = document.getElementById("theme");
   const boards = robuststack.boards;
   let page = { redraw: () => {}, leave: () => {} };
 
-  const decoded = (part) => { try { return decodeURIComponent(part); } catch { return part; } };
-
-  const show = (first) => {
-    const [name, id, ...pair] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
-    const board = boards.find((one) => one.name === name);
-    const row = board?.rows.find((one) => one.site.id === id);
-    const compared = id === "compare" ? pair.map((part) => board?.rows.find((other) => other.site.id === part)) : [];
-    const [one, two] = compared;
+  const show = (opened) => {
+    const [name, id, ...pair] = readAddress().path;
+    const board = boards.find((candidate) => candidate.name === name);
+    const row = board?.rows.find((candidate) => candidate.site.id === id);
+    const [first, second] = id === "compare" ? pair.map((part) => board?.rows.find((candidate) => candidate.site.id === part)) : [];
     page.leave();
-    if (compared.length === 2 && one && two && one !== two && one.site.heading === two.site.heading) page = comparePage(board, one, two, main);
+    if (pair.length === 2 && first && second && first !== second && first.site.heading === second.site.heading) page = comparePage(board, first, second, main);
     else if (row) page = rowPage(board, row, main);
     else if (board && !id) page = suitePage(board, main);
     else if (!name) page = homePage(boards, main);
@@ -28,19 +25,19 @@
     }
     main.dataset.address = location.hash;  // What is shown now.
     jump.value = board?.name ?? "";
-    document.title = [row?.label, board?.name, "RobustStack leaderboard"].filter(Boolean).join(" · ");
-    if (first) return;
+    document.title = [row?.label, board?.title, "RobustStack leaderboard"].filter(Boolean).join(" · ");
+    if (opened) return;
     scrollTo(0, 0);
     main.focus({ preventScroll: true });  // A new page: a screen reader goes on from its beginning.
   };
 
   const stored = { get: () => { try { return localStorage.getItem("theme"); } catch { return null; } },
-                   set: (one) => { try { localStorage.setItem("theme", one); } catch { /* Not kept, then. */ } } };
+                   set: (name) => { try { localStorage.setItem("theme", name); } catch { /* Not kept, then. */ } } };
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const theme = (one) => {
-    document.documentElement.dataset.theme = one;
-    toggle.textContent = one === "dark" ? "Light" : "Dark";
-    toggle.setAttribute("aria-label", `Switch to the ${one === "dark" ? "light" : "dark"} theme`);
+  const theme = (name) => {
+    document.documentElement.dataset.theme = name;
+    toggle.textContent = name === "dark" ? "Light" : "Dark";
+    toggle.setAttribute("aria-label", `Switch to the ${name === "dark" ? "light" : "dark"} theme`);
   };
 
   theme(stored.get() ?? (dark.matches ? "dark" : "light"));
@@ -51,7 +48,7 @@
     stored.set(next);
   });
   document.querySelector("[data-skip]").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-  jump.append(h("option", { value: "" }, "all leaderboards"), ...boards.map((one) => h("option", { value: one.name }, one.name)));
+  jump.append(h("option", { value: "" }, "all leaderboards"), ...boards.map((board) => h("option", { value: board.name }, board.title)));
   jump.addEventListener("change", () => { location.hash = `#/${jump.value}`; });
   addEventListener("hashchange", () => show(false));
   let width = innerWidth;

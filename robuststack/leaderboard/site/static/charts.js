@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, short, figure, colour, symbol, curves, curveKey, plural, scoresOf, EXPECTED } = robuststack;
+  const { accessible, h, fixed, short, figure, colour, symbol, curves, curveKey, plural, scoresOf, EXPECTED } = robuststack;
 
   /** What lies on the horizontal axis; `of` is null where a row has no such number. */
   const axes = (board) => {
@@ -106,7 +106,7 @@
         Plot.tip(found, Plot.pointer({ x: "x", y: "y", title: "text", fill: "var(--raised)", stroke: "var(--line)", textPadding: 10, lineHeight: 1.3 })),
       ],
     });
-    svg.setAttribute("role", "group");
+    accessible(svg, "group");
     return h("figure", { class: "panel plane" }, h("figcaption", {}, heading), svg, curveKey(board, lines), h("p", { class: "hidden" }, summary(found, x, attack)));
   };
 
@@ -117,21 +117,20 @@
     return `Most robust against ${attack}: ${best.text.replaceAll("\n", ", ")}. Most accurate: ${accurate.text.replaceAll("\n", ", ")}.`;
   };
 
-  /** A plane without axes or words, for the overview. */
+  /** A small plane with its axes and without words beside its points, for the overview. */
   const thumbnail = (board) => {
     const heading = board.headings[0];
     const rows = board.rows.filter((row) => row.site.heading === heading);
-    const at = (row) => [row.ca.value, row.ra.worst.value];
     const ink = (row) => colour(board, row.defense);
-    const lines = curves(rows);
+    const [x, y] = [(row) => row.ca.value, (row) => row.ra.worst.value];
     const svg = Plot.plot({
-      width: 280, height: 150, margin: 14, axis: null, style: { background: "none" },
-      x: { inset: 4, nice: false }, y: { inset: 4 }, color: { type: "identity" }, symbol: { type: "identity" },
+      width: 300, height: 190, marginLeft: 34, marginBottom: 34, marginTop: 22, marginRight: 12, style: { background: "none", fontSize: "11px", fontFamily: "inherit", overflow: "visible" },
+      x: { domain: domainOf(rows.map(x), { bounded: true }), label: "Clean accuracy (%)", labelAnchor: "center", labelArrow: "none", ticks: 4, grid: true },
+      y: { domain: domainOf(rows.map(y), { bounded: true }), label: "Robust accuracy, worst case (%)", labelArrow: "none", labelAnchor: "top", ticks: 4, grid: true },
+      color: { type: "identity" }, symbol: { type: "identity" },
       marks: [
-        Plot.frame({ anchor: "bottom", stroke: "var(--line)" }), Plot.frame({ anchor: "left", stroke: "var(--line)" }),
-        ...lines.map((one) => Plot.line(one.rows, { x: (row) => at(row)[0], y: (row) => at(row)[1], stroke: ink, strokeWidth: 1.75, strokeDasharray: one.dash })),
-        Plot.dot(rows, { x: (row) => at(row)[0], y: (row) => at(row)[1], r: 3.2, symbol: (row) => symbol(board, row.defense), stroke: ink,
-                         fill: (row) => (row.site.tuned ? ink(row) : "var(--panel)") }),
+        ...curves(rows).map((curve) => Plot.line(curve.rows, { x, y, stroke: ink, strokeWidth: 1.75, strokeDasharray: curve.dash })),
+        Plot.dot(rows, { x, y, r: 3.2, symbol: (row) => symbol(board, row.defense), stroke: ink, fill: (row) => (row.site.tuned ? ink(row) : "var(--panel)") }),
       ],
     });
     svg.setAttribute("aria-hidden", "true");

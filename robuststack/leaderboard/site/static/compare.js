@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, figureElement, plainTable, section, command, swatch } = robuststack;
+  const { h, figureElement, plainTable, section, command, swatch, choice } = robuststack;
   robuststack.pairs = {};
 
   const address = (board, first, second) => `#/${board.name}/compare/${first.site.id}/${second.site.id}`;
@@ -17,16 +17,18 @@
     document.head.append(script);
   });
 
+  const named = (row) => `${row.site.title} ${row.site.point}`.trim();
+
   /** A choice of rows; choosing one opens its comparison. */
-  const choice = (label, board, rows, chosen, open) => {
-    const select = h("select", { "aria-label": label, onchange: () => { if (select.value) open(board.rows[Number(select.value)]); } },
-      !chosen && h("option", { value: "" }, "choose a row"),
-      rows.map((row) => h("option", { value: String(board.rows.indexOf(row)), selected: row === chosen }, `${row.site.title} ${row.site.point}`.trim())));
-    return h("label", { class: "choice" }, h("span", {}, label), select);
+  const rowChoice = (label, rows, chosen, open) => {
+    const addresses = rows.map((row) => row.site.id);
+    const first = chosen ? [[], []] : [[""], ["choose a row"]];
+    return choice(label, [...first[0], ...addresses], [...first[1], ...rows.map(named)], chosen?.site.id ?? "",
+      (id) => { if (id) open(rows[addresses.indexOf(id)]); });
   };
 
   const comparedWith = (board, row) =>
-    choice("Compare with", board, neighbours(board, row), null, (other) => { location.hash = address(board, row, other); });
+    rowChoice("Compare with", neighbours(board, row), null, (other) => { location.hash = address(board, row, other); });
 
   /** A button for each row of the table: the first press chooses a row, the second opens both. */
   const makePicker = (board, status) => {
@@ -43,7 +45,7 @@
       status.textContent = first ? `${first.label} is chosen. Choose a second row of the same table.` : "No row is chosen.";
     };
     return (row) => {
-      const button = h("button", { type: "button", class: "pick", "aria-pressed": String(row === first), "aria-label": `Compare ${row.label}`,
+      const button = h("button", { type: "button", class: "pick", "aria-pressed": String(row === first), "aria-label": `vs ${row.label}`,
         title: "Choose two rows to compare them", onclick: () => pick(row) }, "vs");
       buttons.set(row, button);
       return button;
@@ -81,13 +83,13 @@
     const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
     const open = (row, other) => { location.hash = address(board, row, other); };
     main.replaceChildren(
-      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/" }, "Leaderboards"), " / ", h("a", { href: `#/${board.name}` }, board.name)),
+      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/" }, "Leaderboards"), " / ", h("a", { href: `#/${board.name}` }, board.title)),
       h("div", { class: "title" }, h("h1", {}, "Two rows compared"), h("p", { class: "facts" }, first.site.heading)),
       h("div", { class: "filters" },
-        choice("First row", board, neighbours(board, second), first, (row) => open(row, second)),
-        choice("Second row", board, neighbours(board, first), second, (row) => open(first, row)),
+        rowChoice("First row", neighbours(board, second), first, (row) => open(row, second)),
+        rowChoice("Second row", neighbours(board, first), second, (row) => open(first, row)),
         h("button", { type: "button", class: "plain", onclick: () => open(second, first) }, "Swap")),
-      h("p", { class: "facts" }, [first, second].map((row) => h("a", { class: "named", href: `#/${board.name}/${row.site.id}` }, swatch(board, row.defense), `${row.site.title} ${row.site.point}`.trim()))),
+      h("p", { class: "facts" }, [first, second].map((row) => h("a", { class: "named", href: `#/${board.name}/${row.site.id}` }, swatch(board, row.defense), named(row)))),
       place,
       section("Compare them again", command(`${board.comparing} --rows ${quoted(first.label)} ${quoted(second.label)}`),
         h("p", { class: "note" }, "The command also prints robust accuracy at equal clean accuracy and the difference of both defenses' hypervolumes.")));

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, figure, fixed, plainTable, section, colour } = robuststack;
+  const { accessible, h, figure, fixed, plainTable, section, colour } = robuststack;
 
   const curve = (board, row, points, width) => {
     const svg = Plot.plot({
@@ -14,7 +14,7 @@
               Plot.line(points, { x: "draws", y: "accuracy", z: "name", stroke: colour(board, row.defense), strokeWidth: 1.75 }),
               Plot.dot(points, { x: "draws", y: "accuracy", r: 5, stroke: colour(board, row.defense), fill: (one) => (one.chosen ? colour(board, row.defense) : "var(--panel)"), title: (one) => `${one.name}, ${one.draws} draws` })],
     });
-    svg.setAttribute("role", "img");
+    accessible(svg, "img");
     return h("figure", { class: "panel" }, h("figcaption", {}, "Robust accuracy of the probe (%)"), svg);
   };
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, figureElement, plural, plainTable, section } = robuststack;
+  const { accessible, h, fixed, figureElement, plural, plainTable, section } = robuststack;
 
   const heatMap = (game, width) => {
     const names = [...game.craftings.map((one) => `${one.attack} on ${one.against}`), "the worst for each image"];
@@ -21,7 +21,7 @@
         Plot.text(cells, { x: "setting", y: "crafted", text: (one) => fixed(one.accuracy), fill: "#16191d", ariaHidden: "true" }),
       ],
     });
-    svg.setAttribute("role", "img");
+    accessible(svg, "img");
     return h("figure", { class: "panel" }, h("figcaption", {}, `${game.title}, ${game.heading}`), svg);
   };
 

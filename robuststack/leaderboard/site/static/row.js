@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, fixed, count, figure, figureElement, value, section, plainTable, command, colour, swatch, unique, scoresOf, protocolsOf, readingsOf, EXPECTED } = robuststack;
+  const { accessible, h, fixed, count, figure, figureElement, value, section, plainTable, command, colour, swatch, unique, scoresOf, protocolsOf, readingsOf, EXPECTED } = robuststack;
 
   /** A list of names and values. */
   const listed = (pairs) =>
@@ -11,7 +11,7 @@
   const chart = (caption, width, settings) => {
     const svg = Plot.plot({ width, style: { fontSize: "12px", fontFamily: "inherit", background: "none", overflow: "visible" }, color: { type: "identity" },
                             ariaLabel: caption, ...settings });
-    svg.setAttribute("role", "img");
+    accessible(svg, "img");
     return h("figure", { class: "panel" }, h("figcaption", {}, caption), svg);
   };
 
@@ -33,7 +33,7 @@
     const protocols = protocolsOf(row).flatMap((protocol) => readingsOf(board).map((reading) =>
       [[protocol, reading !== EXPECTED && reading].filter(Boolean).join(", "), scoresOf(row, protocol, reading)])).filter(([, one]) => one);
     const attacks = [...board.attacks.map((one) => one.label), "worst"];
-    return plainTable("Accuracy by protocol and reading", ["", ...protocols.map(([name]) => name)],
+    return plainTable("Accuracy by protocol and reading", ["Accuracy", ...protocols.map(([name]) => name)],
       [["clean", ...protocols.map(([, one]) => figureElement(one.ca))],
        ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
   };
@@ -193,7 +193,7 @@
       const neighbours = board.rows.filter((one) => one.site.entry === row.site.entry);
       const shown = inspected(board, row, width);
       main.replaceChildren(
-        h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/" }, "Leaderboards"), " / ", h("a", { href: `#/${board.name}` }, board.name)),
+        h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#/" }, "Leaderboards"), " / ", h("a", { href: `#/${board.name}` }, board.title)),
         h("div", { class: "title" },
           h("h1", { class: "named" }, swatch(board, row.defense), `${row.site.title} ${row.site.point}`.trim()),
           h("p", { class: "lead" }, row.site.heading),

@@ -2,19 +2,18 @@
 "use strict";
 
 (() => {
-  const { h, fixed, figureElement, plural, section, plainTable, command, swatch, value } = robuststack;
+  const { h, prose, fixed, figureElement, plural, section, plainTable, command, swatch, value, scoresOf, EXPECTED, switches, menu, exportMenu, readAddress, writeChoices } = robuststack;
+
+  const FIRST_PLANES = 4;  // The others are drawn one after the other, once the page can be used.
 
   const facts = (board) =>
     h("p", { class: "facts" },
+      board.title !== board.name && h("code", {}, board.name),
+      board.smoke && h("span", { class: "tag bad" }, "smoke: figures mean nothing"),
       !board.complete && h("span", { class: "tag bad" }, "partial: some rows of the suite are missing"),
       board.overrides.length > 0 && h("span", { class: "tag" }, `overrides: ${board.overrides.join(", ")}`),
       [plural(board.rows.length, "row"), plural(board.entries.length, "defense entry").replace("entrys", "entries"),
        `${board.device}, ${board.precision}`].join(" · "));
-
-  /** Radio buttons that look like one control. */
-  const segmented = (legend, choices, changed) =>
-    h("fieldset", { class: "segmented" }, h("legend", { class: "hidden" }, legend), choices.map((one, i) =>
-      h("label", {}, h("input", { type: "radio", name: "axis", value: one.key, checked: i === 0, onchange: () => changed(one) }), h("span", {}, one.label))));
 
   const key = () =>
     h("p", { class: "note" }, "Joined filled marks are one model at the settings of its knob; hollow marks are models trained for one setting each. ",
@@ -44,76 +43,110 @@
       }), [1, 2]);
 
   const referencesOf = (board) =>
-    plainTable("Published figures, not ours", ["Defense", "", "Setting", "CA %", "RA %", "Note", "Source"],
+    plainTable("Published figures, not ours", ["Defense", "Kind", "Setting", "CA %", "RA %", "Note", "Source"],
       board.reference.map((one) => [
         one.defense, h("span", { class: "tag quoted" }, "published"), one.setting || "–", fixed(one.ca),
         Object.entries(one.ra).map(([attack, ra]) => `${attack} ${value(ra)}`).join(", ") || "–", one.note || "–", one.source,
       ]), [3]);
 
-  /** A menu of check boxes, one for each column. */
-  const columnMenu = (table, columns) => {
-    const menu = h("details", { class: "menu" }, h("summary", {}, "Columns"),
-      h("div", { role: "group", "aria-label": "Columns shown" }, columns.map((one) =>
-        h("label", {}, h("input", { type: "checkbox", "data-column": one.field, checked: one.shown, onchange: (event) =>
-          event.target.checked ? table.showColumn(one.field) : table.hideColumn(one.field) }), one.name ?? one.title))));
-    menu.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") { menu.open = false; menu.querySelector("summary").focus(); }
-    });
-    document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
-    return menu;
+  /** A menu of check boxes, one for each column; `changed` is called after each change. */
+  const columnMenu = (table, columns, changed) =>
+    menu("Columns", h("div", { role: "group", "aria-label": "Columns shown" }, columns.map((column) =>
+      h("label", {}, h("input", { type: "checkbox", "data-column": column.field, checked: column.shown, onchange: (event) => {
+        event.target.checked ? table.showColumn(column.field) : table.hideColumn(column.field);
+        changed();
+      } }), column.name ?? column.title))));
+
+  /** A column and a direction, as an address has them: `ra worst desc`. */
+  const sortedBy = (text, columns) => {
+    const [, column, dir] = text?.match(/^(.*) (asc|desc)$/) ?? [];
+    return columns.some((candidate) => candidate.field === column) ? { column, dir } : null;
   };
 
+  /** Whether a column is shown, unasked: of one attack its own column alone, of the worst case what the table shows at first. */
+  const isUsual = (usual, attack) => (field) => (attack === "worst" || !field.startsWith("ra ") ? usual.get(field) : field === `ra ${attack}`);
+
   const suitePage = (board, main) => {
+    const { choices } = readAddress();
     const narrow = window.innerWidth < 700;
-    const choices = robuststack.axes(board);
-    let x = choices[0];
+    const axes = robuststack.axes(board);
+    let x = axes.find((axis) => axis.key === choices.get("axis")) ?? axes[0];
     const planes = h("div", { class: "planes" });
     const status = h("p", { class: "hidden", role: "status" });
+    const missing = h("p", { class: "note" });
     const place = h("div", { class: "grid-table" });
+    const filters = robuststack.makeFilters(board, choices, changed);
     const columns = robuststack.columns(board, narrow, robuststack.makePicker(board, status));
-    const filters = robuststack.makeFilters(board, changed);
+    const usual = new Map(columns.map((column) => [column.field, column.shown]));
+    const asked = choices.getAll("column").filter((field) => usual.has(field));
+    for (const column of columns) column.shown = asked.length ? asked.includes(column.field) : isUsual(usual, filters.state.attack)(column.field);
+    let sorted = sortedBy(choices.get("sort"), columns);
     let table = null;
+    let waiting = 0;
+    let left = false;
+
+    /** What was chosen goes into the address. */
+    function remember() {
+      const shown = table.getColumns().filter((column) => column.isVisible()).map((column) => column.getField());
+      const unasked = columns.map((column) => column.field).filter(isUsual(usual, filters.state.attack));
+      const same = shown.length === unasked.length && shown.every((field) => unasked.includes(field));
+      writeChoices({ ...filters.chosen(), axis: x === axes[0] ? "" : x.key, sort: sorted ? `${sorted.column} ${sorted.dir}` : "", column: same ? [] : shown });
+    }
 
     function draw() {
       const { state } = filters;
       const protocol = state.protocol || board.rows[0]?.protocol;
-      const rows = board.rows.filter((row) => filters.accepts({
-        ...row, dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), protocol, reading: state.reading }));
+      const wanted = board.rows.filter((row) => filters.accepts({
+        ...row, row, dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), protocol, reading: state.reading }));
+      const rows = wanted.filter((row) => scoresOf(row, protocol, state.reading));
       const headings = board.headings.filter((heading) => rows.some((row) => row.site.heading === heading));
       const width = panelWidth(planes, headings.length);
-      const panels = headings.map((heading) => robuststack.plane(board, heading, rows.filter((row) => row.site.heading === heading), x, state.attack, protocol, state.reading, width));
-      const drawn = panels.filter(Boolean);
-      planes.classList.toggle("single", drawn.length === 1);
-      planes.replaceChildren(...(drawn.length ? drawn : [h("p", { class: "note" }, "No row matches these filters.")]));
+      const drawn = (heading) => robuststack.plane(board, heading, rows.filter((row) => row.site.heading === heading), x, state.attack, protocol, state.reading, width);
+      const [now, later] = [headings.slice(0, FIRST_PLANES), headings.slice(FIRST_PLANES)];
+      const panels = now.map(drawn).filter(Boolean);
+      planes.classList.toggle("single", panels.length + later.length === 1);
+      planes.replaceChildren(...(panels.length + later.length ? panels : [h("p", { class: "note" }, "No row matches these filters.")]));
       planes.dataset.axis = x.key;
+      clearTimeout(waiting);
+      const next = () => {
+        const panel = later.length ? drawn(later.shift()) : null;
+        if (panel) planes.append(panel);
+        if (later.length) waiting = setTimeout(next, 30);
+      };
+      if (later.length) waiting = setTimeout(next, 100);
+      const by = [protocol, state.reading !== EXPECTED && state.reading].filter(Boolean).join(", ");
+      missing.textContent = wanted.length > rows.length ? `${plural(wanted.length - rows.length, "row")} not shown: not scored by ${by}.` : "";
       return rows.length;
     }
 
     function changed(key) {
+      if (left) return;  // A field may report its change as it is removed.
       const shown = draw();
       status.textContent = `${plural(shown, "row")} shown`;
       if (!table) return;
       table.setFilter(filters.accepts);
       if (key === "attack") showAttack(filters.state.attack);
+      remember();
     }
 
     /** One attack chosen: its column alone; all of them again with the worst case. */
     function showAttack(attack) {
-      for (const one of columns.filter((column) => column.field.startsWith("ra "))) {
-        const shown = attack === "worst" ? one.shown : one.field === `ra ${attack}`;
-        shown ? table.showColumn(one.field) : table.hideColumn(one.field);
-        main.querySelector(`[data-column="${CSS.escape(one.field)}"]`).checked = shown;
+      for (const { field } of columns.filter((column) => column.field.startsWith("ra "))) {
+        const shown = isUsual(usual, attack)(field);
+        shown ? table.showColumn(field) : table.hideColumn(field);
+        main.querySelector(`[data-column="${CSS.escape(field)}"]`).checked = shown;
       }
     }
 
     const bar = h("div", { class: "bar" }, h("h2", {}, "Rows"));
+    const axis = switches("Horizontal axis", axes, x.key, (key) => { x = axes.find((candidate) => candidate.key === key); draw(); remember(); }, { visible: false });
     main.replaceChildren(
-      h("div", { class: "title" }, h("h1", {}, board.name), h("p", { class: "lead" }, board.description), facts(board)),
+      h("div", { class: "title" }, h("h1", {}, board.title), h("p", { class: "lead" }, prose(board.description)), facts(board)),
       ...board.saturated.map((line) => h("p", { class: "note bad-note" }, h("b", {}, "Doubtful: "), line, ".")),
-      filters.element, status,
-      h("section", { class: "tradeoff" }, h("div", { class: "bar" }, h("h2", {}, "Robust accuracy over"), segmented("Horizontal axis", choices, (one) => { x = one; draw(); })), planes, key()),
+      filters.element, status, missing,
+      h("section", { class: "tradeoff" }, h("div", { class: "bar" }, h("h2", {}, "Robust accuracy over"), axis), planes, key()),
       h("section", { class: "rows" }, bar, place,
-        h("p", { class: "note" }, "CA is clean accuracy and RA robust accuracy, in percent with 95 % intervals; RA worst is, image by image, the worst of all attacks. Rows are sorted within their data set, network and threat model.")),
+        h("p", { class: "note" }, "CA is clean accuracy and RA robust accuracy, in percent with 95 % intervals; RA worst is, image by image, the worst of all attacks. Rows are sorted within their data set, network and threat model. Press vs in two rows to compare them with the paired test.")),
       section("Each defense as one entry", entriesOf(board), h("p", { class: "note" },
         "The hypervolume is the share of the plane of clean and robust accuracy that a defense's settings dominate together; the knee is the setting farthest beyond the line between the ends of its front. Brackets hold the 95 % interval, and the share of fronts, drawn again with the variance of images, seeds and draws, that have the same knee or in which the setting is dominated.")),
       h("div", { class: "games" }, robuststack.gamesOf(board, gameWidth(main))),
@@ -121,12 +154,20 @@
       board.reference.length ? h("section", { class: "reference" }, h("h2", {}, "Published figures, not ours"),
         h("p", { class: "note" }, "Quoted from publications, obtained on other data, networks or budgets. They are not ranked and not drawn."), referencesOf(board)) : "",
       section("Run it again", command(board.command), h("p", { class: "note" },
-        `Attacks: ${board.attacks.map((one) => `${one.label} (${one.text})`).join("; ")}.`)));
+        `Attacks: ${board.attacks.map((attack) => `${attack.label} (${attack.text})`).join("; ")}.`)));
     draw();
-    table = robuststack.makeTable(board, place, columns);
-    bar.append(columnMenu(table, columns));
-    table.on("tableBuilt", () => table.setFilter(filters.accepts));
-    return { redraw: draw, leave: () => table.destroy() };
+    table = robuststack.makeTable(board, place, columns, sorted);
+    bar.append(columnMenu(table, columns, remember), exportMenu(board, table, columns, status));
+    table.on("tableBuilt", () => {
+      table.setFilter(filters.accepts);
+      table.on("dataSorted", ([first]) => {
+        const now = first ? { column: first.field, dir: first.dir } : null;
+        if (now?.column === sorted?.column && now?.dir === sorted?.dir) return;
+        sorted = now;
+        remember();
+      });
+    });
+    return { redraw: draw, leave: () => { left = true; clearTimeout(waiting); table.destroy(); } };
   };
 
   const gameWidth = (place) => {

@@ -75,7 +75,17 @@ const robuststack = { boards: [] };
     return h("div", { class: "command" }, code, button);
   };
 
+  /** Text in which `code` stands between backticks. */
+  const prose = (text) => text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+
+  /** A chart of Plot's for screen readers: a `group` holds links, an `img` is one picture. Its parts have names, so they need a role. */
+  const accessible = (svg, role) => {
+    svg.setAttribute("role", role);
+    for (const part of svg.querySelectorAll("g[aria-label]")) part.setAttribute("role", "group");
+    return svg;
+  };
+
   const section = (title, ...children) => h("section", {}, h("h2", {}, title), children);
 
-  Object.assign(robuststack, { plainTable, command, section, h, fixed, count, short, figure, figureElement, value, plural, unique });
+  Object.assign(robuststack, { plainTable, prose, accessible, command, section, h, fixed, count, short, figure, figureElement, value, plural, unique });
 })();

@@ -1,0 +1,101 @@
+// Who stands where: for each data set and threat model the defenses of all suites, by what their settings are worth together.
+"use strict";
+
+(() => {
+  const { unique } = robuststack;
+
+  /** The share of the plane of clean and robust accuracy, in percent, that points `[ca, ra]` dominate together. */
+  const hypervolume = (points) => {
+    let highest = 0;
+    let area = 0;
+    for (const [ca, ra] of [...points].sort((a, b) => b[0] - a[0])) {
+      area += ca * Math.max(ra - highest, 0);
+      highest = Math.max(highest, ra);
+    }
+    return area / 100;
+  };
+
+  const latencyOf = (row) => row.latency_ms["1"]?.median ?? null;
+
+  /** Its attacks with their options, as the suite asks for them. */
+  const attacksOf = (board) => board.attacks.map((attack) => `${attack.label} (${attack.text})`).sort().join(", ");
+
+  /** Every entry of every suite. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere. */
+  const contestants = (boards) => {
+    const entries = new Map();
+    for (const board of boards.filter((candidate) => !candidate.smoke)) {
+      const settings = d3.group(board.rows, (row) => row.site.entry);
+      board.entries.forEach((entry, position) => {
+        const rows = settings.get(position);
+        const contestant = { board, entry, rows, also: [], place: `${rows[0].site.model.dataset}, ${rows[0].site.model["threat model"]}, ${rows[0].split}` };
+        const jobs = JSON.stringify(rows.map((row) => row.jobs.scores));
+        const known = entries.get(jobs);
+        if (!known) { entries.set(jobs, contestant); return; }
+        const [kept, left] = known.rows.some((row) => row.site.audit) || !rows.some((row) => row.site.audit) ? [known, contestant] : [contestant, known];
+        entries.set(jobs, { ...kept, also: [...known.also, left.board] });
+      });
+    }
+    return [...entries.values()];
+  };
+
+  const own = (row) => row.ra.worst;
+  const audited = (row) => (row.site.audit && !row.site.audit.broken && row.site.audit.ra_worst) || null;
+
+  /** The ways to rank; `ra` is the robust accuracy that counts, null for a setting that does not count. */
+  const RANKINGS = [
+    { key: "audited", label: "Audited trade-off", ra: audited, volume: true,
+      meaning: "Hypervolume of the settings that the audit did not find broken, with the stronger attacks that it found" },
+    { key: "hypervolume", label: "Hypervolume", ra: own, volume: true,
+      meaning: "The share of the plane of clean and robust accuracy that the settings dominate together" },
+    { key: "robust", label: "Robust accuracy", ra: own, volume: false, meaning: "The most robust setting that meets the limits" },
+  ];
+
+  /** The figure of a contestant with its limits; null if none of its settings counts. `best` is the setting that is shown. */
+  const figureOf = (contestant, ranking, { ca, ms }) => {
+    const settings = contestant.rows.map((row) => ({ row, ca: row.ca, ra: ranking.ra(row) })).filter((setting) => setting.ra &&
+      setting.row.ca.value >= ca && (ms === Infinity || (latencyOf(setting.row) ?? Infinity) <= ms));
+    if (!settings.length) return null;
+    if (!ranking.volume) {
+      const best = d3.greatest(settings, (setting) => setting.ra.value);
+      return { best, counted: settings.length, value: best.ra.value, low: best.ra.low, high: best.ra.high };
+    }
+    const best = d3.greatest(settings, (setting) => setting.ca.value * setting.ra.value);
+    const certainty = ranking.ra === own && settings.length === contestant.rows.length ? contestant.entry.certainty : null;
+    const limits = (of) => hypervolume(settings.map((setting) => [of(setting.ca), of(setting.ra)]));
+    return {
+      best, counted: settings.length, value: limits((figure) => figure.value), rough: !certainty,
+      low: certainty ? certainty.low : limits((figure) => figure.low ?? 0), high: certainty ? certainty.high : limits((figure) => figure.high ?? 100),
+    };
+  };
+
+  /** The places from `first` to `last` that the intervals leave open. */
+  const places = (ranked) => ranked.map((item) => ({
+    ...item, first: 1 + ranked.filter((other) => other.figure.low > item.figure.high).length,
+    last: ranked.length - ranked.filter((other) => other.figure.high < item.figure.low).length,
+  }));
+
+  /** One leaderboard for each data set and threat model: who is `ranked`, the best first, and who is `unranked`. */
+  const leaderboards = (boards, key, limits) => {
+    const ranking = RANKINGS.find((candidate) => candidate.key === key);
+    return d3.groups(contestants(boards), (contestant) => contestant.place).map(([place, group]) => {
+      const scored = group.map((contestant) => ({ ...contestant, figure: figureOf(contestant, ranking, limits) }));
+      const ranked = d3.sort(scored.filter((item) => item.figure), (a, b) => b.figure.value - a.figure.value);
+      return {
+        place, heading: `${group[0].entry.variant[0]}, ${group[0].rows[0].site.model["threat model"]}`, ranked: places(ranked),
+        unranked: scored.filter((item) => !item.figure), cautions: cautions(ranked, limits),
+      };
+    });
+  };
+
+  /** What makes the places of a leaderboard less comparable than they look. */
+  const cautions = (ranked, { ms }) => {
+    const machines = unique(ranked.map(({ figure }) => figure.best.row.machine.device));
+    return [
+      unique(ranked.map(({ board }) => attacksOf(board))).length > 1 && "The suites attack differently. Fewer or weaker attacks leave a higher figure.",
+      unique(ranked.map(({ figure }) => figure.best.row.n)).length > 1 && "The suites judge different numbers of images.",
+      ms < Infinity && machines.length > 1 && `Latencies were measured on different machines: ${machines.join("; ")}.`,
+    ].filter(Boolean);
+  };
+
+  Object.assign(robuststack, { hypervolume, leaderboards, latencyOf, RANKINGS });
+})();

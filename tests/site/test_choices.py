@@ -1,0 +1,56 @@
+"""Every choice on the page of a suite stands in its address, and an address brings it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pages import column, go, values
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+def test_an_address_brings_back_every_choice(opened: Page) -> None:
+    go(opened, "#/full")
+    opened.get_by_role("combobox", name="Dataset").select_option("digits")
+    opened.get_by_role("combobox", name="Attack").select_option("FGSM")
+    opened.get_by_role("group", name="Protocol").get_by_text("published").click()
+    opened.get_by_role("group", name="Reading").get_by_text("majority 5").click()
+    opened.get_by_role("group", name="Horizontal axis").get_by_text("MACs").click()
+    opened.get_by_role("button", name="oat", exact=True).click()
+    opened.get_by_role("columnheader", name="CA %").get_by_role("button").click()
+    opened.get_by_text("Columns", exact=True).click()
+    opened.get_by_role("group", name="Columns shown").get_by_label("Draws").click()
+    address = opened.evaluate("location.hash")
+    for part in ("dataset=digits", "attack=FGSM", "protocol=published", "reading=majority+5", "off=oat", "axis=macs", "sort=ca+desc", "column=draws"):  # fmt: skip
+        assert part in address
+    headings = opened.locator(".tabulator-col:visible").all_inner_texts()
+    cells = column(opened, "ca", 0)
+    opened.reload()
+    opened.wait_for_selector(".tabulator-row")
+    assert opened.locator(".tabulator-col:visible").all_inner_texts() == headings
+    assert "Draws" in "".join(headings)
+    assert "RA FGSM %" in "".join(headings)
+    assert column(opened, "ca", 0) == cells
+    assert values(cells) == sorted(values(cells), reverse=True)
+    assert opened.get_by_role("button", name="oat", exact=True).get_attribute("aria-pressed") == "false"
+    assert "Multiply-accumulates" in opened.locator(".plane").first.inner_text()
+    assert opened.evaluate("location.hash") == address
+
+
+def test_a_choice_that_is_not_there_is_passed_over(opened: Page) -> None:
+    go(
+        opened,
+        "#/float_vs_oat?attack=nothing&dataset=%3Cimg%3E&sort=nothing+up&column=none&off=none&axis=x&reading=any+9",
+    )
+    assert len(column(opened, "defense")) == 16
+    assert opened.get_by_role("combobox", name="Attack").input_value() == "worst"
+    assert opened.get_by_role("combobox", name="Dataset").input_value() == ""
+
+
+def test_rows_that_a_protocol_does_not_score_are_counted(opened: Page) -> None:
+    go(opened, "#/full?protocol=published&reading=majority+5")
+    assert "16 rows not shown: not scored by published, majority 5." in opened.locator("main").inner_text()
+    assert opened.locator(".plane").first.locator("svg a").count() == len(column(opened, "ca"))
+    go(opened, "#/full")
+    assert "not scored by" not in opened.locator("main").inner_text()
