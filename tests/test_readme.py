@@ -97,7 +97,7 @@ def test_the_leaderboards_it_lists_are_the_committed_ones() -> None:
 
 def test_the_module_it_shows_is_the_package_in_short() -> None:
     shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    real = (ROOT / "plugins" / "robuststack-trades" / "robuststack_trades.py").read_text(encoding="utf-8")
+    real = (ROOT / "plugins" / "robuststack-alp" / "robuststack_alp.py").read_text(encoding="utf-8")
     lines = [line for line in shown.splitlines() if line.strip() and "..." not in line]
     assert [line for line in lines if line not in real.splitlines()] == []
     ast.parse(shown)

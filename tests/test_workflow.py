@@ -1,5 +1,5 @@
 """The workflows: ours call commands and environments that exist, and a release is refused unless all of it is ready; the
-sample workflow of the TRADES package says what the command line understands."""
+sample workflow of the example package says what the command line understands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from robuststack.leaderboard.board_file import read_board
 from robuststack.suite.loading import load_suite
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "plugins" / "robuststack-trades"
+PACKAGE = ROOT / "plugins" / "robuststack-alp"
 FOLDER = ROOT / ".github" / "workflows"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.yml"))}
@@ -198,9 +198,9 @@ def test_the_command_of_the_sample_is_one_that_regress_understands():
 
 
 def test_the_baseline_of_the_sample_is_a_leaderboard_with_outcomes_made_on_one_thread():
-    path = PACKAGE / "leaderboard" / "trades_regress.json"
+    path = PACKAGE / "leaderboard" / "alp_regress.json"
     board = read_board(path)
-    assert {row.defense for row in board.rows} == {"none", "trades"}
+    assert {row.defense for row in board.rows} == {"none", "alp"}
     assert {row.machine.threads for row in board.rows} == {"1"}
     kept = board_labels.load_correct(path, board.rows)
     assert {job for row in board.rows for job in row.jobs.scores["adaptive"]["ca"].values()} <= kept.keys()

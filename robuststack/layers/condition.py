@@ -21,8 +21,9 @@ class Condition:
 
     Fields: whatever the defense declares. The shared layers know `branch` (int, or a boolean tensor [N]: which batch
     norm), `split` (int: the first so many samples take branch 0, the others branch 1), `noise` (float: scale of the
-    weight noise), `code` (tensor [N, d] or [1, d]: FiLM's input), `width` (float: share of the channels that runs) and
-    `mix` (float: where between two affine sets).
+    noise), `code` (tensor [N, d] or [1, d]: FiLM's input), `width` (float: share of the channels that runs), `mix` (float:
+    where between two affine sets), `ensemble` (int: draws whose probabilities are averaged) and `member` (int: which of
+    them a pass is).
     """
 
     def __init__(self, *fields: str) -> None:
@@ -72,6 +73,12 @@ class Condition:
             yield
         finally:
             self._values, self._thread, self.batch = before
+
+    @contextmanager
+    def replacing(self, **values: Any) -> Iterator[None]:
+        """Inside of a view's forward pass: set some fields for a part of it, and leave the others."""
+        with self.holding({**(self._values or {}), **values}, self.batch):
+            yield
 
 
 class View(nn.Module):

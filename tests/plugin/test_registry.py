@@ -319,7 +319,7 @@ def plugin_imports(folder: Path) -> list[str]:
         f"{path.name}: {name}"
         for path in sorted(folder.rglob("*.py"))
         for name in sorted(imports_of(path.read_text()))
-        if name.partition(".")[0].partition(":")[0] in ("robuststack_plugins", "robuststack_trades")
+        if name.partition(".")[0].partition(":")[0] in ("robuststack_plugins", "robuststack_alp")
     ]
 
 
@@ -335,7 +335,7 @@ def test_the_host_imports_no_plugin():
         "import robuststack_plugins",
         "import robuststack_plugins.attacks.pgd as pgd",
         "from robuststack_plugins.attacks import pgd",
-        "def f():\n    from robuststack_trades import Trades",
+        "def f():\n    from robuststack_alp import LogitPairing",
         "importlib.import_module('robuststack_plugins.attacks')",
         "TARGET = 'robuststack_plugins.attacks.pgd:PGD'",
     ],

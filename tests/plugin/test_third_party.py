@@ -11,12 +11,12 @@ import pytest
 
 from robuststack.cli import call
 
-PACKAGE = Path(__file__).parents[2] / "plugins" / "robuststack-trades"
+PACKAGE = Path(__file__).parents[2] / "plugins" / "robuststack-alp"
 SUITE = """
 datasets: {name: tradeoff, options: {images: 200, test_images: 60, size: 8, classes: 3}, threat: {eps: 0.1}}
 architectures: {name: resnet8, options: {width: 4}}
 train: {epochs: 1, batch_size: 50, attack: {name: pgd, options: {steps: 2, step: relative}}}
-defenses: {name: trades, options: {beta: 3.0}}
+defenses: {name: alp, options: {weight: 3.0}}
 attacks: fgsm
 measure: {latency: false}
 """
@@ -48,26 +48,26 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.mark.installs
-def test_trades_is_unknown_before_its_package_is_installed_and_runs_after(
+def test_alp_is_unknown_before_its_package_is_installed_and_runs_after(
     tmp_path: Path, environment: Environment
 ) -> None:
-    suite = tmp_path / "trades.yaml"
+    suite = tmp_path / "alp.yaml"
     suite.write_text(SUITE)
 
     before = environment.run("robuststack", "run", suite)
     assert before.returncode == 2
     (line,) = before.stderr.splitlines()
     assert f"{suite}:5:" in line
-    assert "unknown defense 'trades': valid: " in line
+    assert "unknown defense 'alp': valid: " in line
 
     environment.install(PACKAGE)
 
     after = environment.run("robuststack", "run", suite)
     assert after.returncode == 0, after.stderr
-    assert "trades beta=3" in after.stdout
-    shown = environment.run("robuststack", "show", "defense", "trades")
-    assert "Weight of the divergence" in shown.stdout
-    assert "plugin 'trades' of robuststack-trades" in shown.stdout
+    assert "alp weight=3" in after.stdout
+    shown = environment.run("robuststack", "show", "defense", "alp")
+    assert "Weight of the difference" in shown.stdout
+    assert "plugin 'alp' of robuststack-alp" in shown.stdout
 
 
 NEW_SUITE = """
@@ -88,7 +88,7 @@ def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Pa
     packages = [PACKAGE, *(tmp_path / f"robuststack-my-{kind}" for kind in kinds)]
     environment.install(*packages)
 
-    # In one process, since each would import torch again; without the long test of the TRADES package.
+    # In one process, since each would import torch again; without the long test of the example package.
     tested = environment.run("pytest", "-q", *packages, "-k", "not more_robust_than_no_defense or my_defense")
     assert tested.returncode == 0, tested.stdout
     # A package lies in another project, whose options of pytest are not for it.
@@ -107,4 +107,4 @@ def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Pa
 
 
 def test_the_plugin_is_short() -> None:
-    assert len((PACKAGE / "robuststack_trades.py").read_text().splitlines()) < 60
+    assert len((PACKAGE / "robuststack_alp.py").read_text().splitlines()) < 60

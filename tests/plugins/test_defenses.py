@@ -31,6 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "floats_sparse": {"density": 0.5},
     "oat": {"dim": 4},
     "oats": {"dim": 4},
+    "adv_bnn": {"prior": 1.0, "deviation": 0.02},  # On few images the published prior outweighs them.
 }
 NAMES = [
     registration.name for registration in Registry()

@@ -21,8 +21,14 @@ from robuststack.plugin.registry import PluginSource, Registry, installed_source
 DEFENSES: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
     "pgd_at": ("pgd_at", {}),
+    "trades": ("trades", {}),
+    "mart": ("mart", {}),
     "pni": ("pni", {}),
     "random_resize": ("random_resize", {}),
+    "input_noise": ("input_noise", {}),
+    "rse": ("rse", {}),
+    "rpf": ("rpf", {}),
+    "adv_bnn": ("adv_bnn", {}),
     "advprop": ("advprop", {}),
     "adapter_soup": ("adapter_soup", {}),
     "float": ("float", {}),
@@ -40,7 +46,11 @@ TEN_CLASSES = {
     "wrn16_8": (10_961_370, 10_961_387, 10_968_570, 10_968_586, 15_444_570, 16_228_922),
     "resnet20": (269_722, 269_742, 271_098, 271_117, 405_274, 580_026),
 }
-SAME = {"none": "pgd_at", "random_resize": "pgd_at", "adapter_soup": "advprop", "floats_sparse": "float"}
+SAME = {
+    "none": "pgd_at", "trades": "pgd_at", "mart": "pgd_at", "random_resize": "pgd_at", "input_noise": "pgd_at",
+    "rse": "pgd_at",
+    "adapter_soup": "advprop", "floats_sparse": "float",
+}  # fmt: skip
 """Defenses with as many parameters as another: a soup's second affine set, masks that are no parameters."""
 SLIM_RESNET34 = {"floats": 21_316_206, "oats 1": 31_438_026, "oats 128": 33_372_490}
 """At widths 0.5 and 1."""
@@ -171,11 +181,19 @@ def test_defenses_rewrite_an_architecture_they_have_never_seen(layers, classes, 
         for before, layer in zip(inputs, layers, strict=False)
     )
     floating = plain + norms + len(layers)
+    random = min(max(round(0.75 * layers[0].width), 1), layers[0].width - 1)  # Filters of the first convolution.
+    weights = convolutions + (inputs[-1] + 1) * classes
     expected = {
         "none": (plain, multiplications),
         "pgd_at": (plain, multiplications),
+        "trades": (plain, multiplications),
+        "mart": (plain, multiplications),
         "pni": (plain + len(layers) + 1, multiplications),
         "random_resize": (plain, convolutions * math.ceil(9 / 8 * size) ** 2 + inputs[-1] * classes),
+        "input_noise": (plain, multiplications),
+        "rse": (plain, 10 * multiplications),  # Ten draws an answer.
+        "rpf": (plain - random * 3 * layers[0].kernel ** 2, multiplications),
+        "adv_bnn": (plain + weights, 20 * multiplications),  # A deviation beside each mean, and 20 draws an answer.
         "advprop": (plain + norms, multiplications),
         "adapter_soup": (plain + norms, multiplications),
         "float": (floating, multiplications),

@@ -1,4 +1,4 @@
-"""Undefended training, adversarial training, weight noise, and defenses that are tuned at deployment."""
+"""Undefended training, adversarial training, randomised defenses, and defenses that are tuned at deployment."""
 
 from robuststack import hookimpl
 from robuststack.plugin.registry import Register
@@ -10,7 +10,13 @@ HERE = "robuststack_plugins.defenses"
 def register_defense(register: Register) -> None:
     register("none", f"{HERE}.undefended:Undefended")
     register("pgd_at", f"{HERE}.pgd_at:PGDAdversarialTraining")
+    register("trades", f"{HERE}.trades:Trades")
+    register("mart", f"{HERE}.mart:Mart")
     register("pni", f"{HERE}.pni:ParametricNoise")
+    register("input_noise", f"{HERE}.input_noise:InputNoise")
+    register("rse", f"{HERE}.rse:RandomSelfEnsemble")
+    register("rpf", f"{HERE}.rpf:RandomProjectionFilters")
+    register("adv_bnn", f"{HERE}.adv_bnn:AdversarialBayesianNetwork")
     register("random_resize", f"{HERE}.random_resize:RandomResize")
     register("advprop", f"{HERE}.advprop:AdvProp")
     register("adapter_soup", f"{HERE}.adapter_soup:AdapterSoup")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import robuststack as rs
 from robuststack.layers.branches import ADVERSARIAL, CLEAN
 from robuststack_plugins.defenses import alphas, halves
+from robuststack_plugins.defenses.weight_perturbation import PerturbedOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +22,7 @@ class Float(rs.Defense):
 
     paper = "Kundu et al., FLOAT: Fast Learnable Once-for-all Adversarial Training, WACV 2023, arXiv 2204.00426"
 
-    class Options(rs.Options):
+    class Options(PerturbedOptions):
         recipe: halves.Recipe = halves.recipe_option()
         alpha_weight_decay: bool = rs.option(True, "Decay the noise scales alpha like the weights, as the code does.")
 
@@ -37,7 +38,7 @@ class Float(rs.Defense):
         return [{"lambda_n": value, "lambda_th": 0.0} for value in (0.0, 0.2, 0.7, 1.0)]
 
     def image_passes(self, steps: int) -> float:
-        return halves.image_passes(self.options.recipe, steps)
+        return halves.image_passes(self.options.recipe, steps, self.options.awp)
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
@@ -53,7 +54,7 @@ class Float(rs.Defense):
 
     def training_step(self, step: rs.TrainStep) -> None:
         """Algorithm 1: clean images without noise, adversarial ones with all of it."""
-        halves.train_halves(step, self.options.recipe, clean={"noise": 0.0}, robust={"noise": 1.0})
+        halves.train_halves(step, self.options.recipe, {"noise": 0.0}, {"noise": 1.0}, self.options.awp)
 
     def setting(self, point: rs.Point) -> rs.Setting:
         """Eq. 4 and 5: the branch, and how much of alpha the noise gets. lambda_th = 0 and 0.5 are the paper's cases."""

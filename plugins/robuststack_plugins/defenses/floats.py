@@ -55,7 +55,7 @@ class FloatSlim(Float):
         """Algorithm 2: FLOAT's passes at each width in turn, attacked at that width; one optimiser step after all."""
         for width in self.options.widths:
             clean, robust = {"noise": 0.0, "width": width}, {"noise": 1.0, "width": width}
-            halves.train_halves(step, self.options.recipe, clean, robust)
+            halves.train_halves(step, self.options.recipe, clean, robust, self.options.awp)
 
     def _setting(self, point: rs.Point, branch: int, noise: float) -> rs.Setting:
         plain = super()._setting(point, branch, noise)

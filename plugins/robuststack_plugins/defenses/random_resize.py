@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 import robuststack as rs
-from robuststack_plugins.defenses.pgd_at import PGDAdversarialTraining
+from robuststack_plugins.defenses.pgd_at import PGDAdversarialTraining, lambda_option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,10 +26,7 @@ class RandomResize(PGDAdversarialTraining):
     )
 
     class Options(rs.Options):
-        lambda_: float = Field(
-            0.0, alias="lambda", ge=0, le=1, description="Weight of the adversarial loss; 0 is plain training.",
-            json_schema_extra={"shown": True},
-        )  # fmt: skip
+        lambda_: float = lambda_option(0.0)
         resized: bool = rs.option(
             False, "Train through the random resizing; false trains the network alone, as published.", shown=True
         )

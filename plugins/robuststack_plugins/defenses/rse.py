@@ -1,0 +1,65 @@
+"""RSE: noise before each convolution, and the mean probability of several draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import robuststack as rs
+from robuststack_plugins.defenses import ensembles
+from robuststack_plugins.defenses.pgd_at import PGDAdversarialTraining, lambda_option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RandomSelfEnsemble(PGDAdversarialTraining):
+    """Random self-ensemble: Gaussian noise before each convolution; the answer is the mean probability of 10 draws.
+
+    The noise is there in training and at deployment.
+    `lambda` trains on adversarial images too, as `pgd_at` does; the published defense does not.
+    """
+
+    paper = (
+        "Liu et al., Towards Robust Neural Networks via Random Self-ensemble, ECCV 2018, arXiv 1712.00673; code:"
+        " xuanqing94/RobustNet"
+    )
+
+    class Options(rs.Options):
+        lambda_: float = lambda_option(0.0)
+        first: float = rs.option(0.2, "Deviation of the noise on the image.", ge=0, le=2)
+        others: float = rs.option(0.1, "Deviation of the noise before every other convolution.", ge=0, le=2)
+
+    class Knobs(rs.Options):
+        ensemble: int = ensembles.ensemble_knob(10)
+
+    def operating_points(self) -> list[rs.Point]:
+        return [{"ensemble": 1}, {"ensemble": 10}]
+
+    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        from robuststack.layers.activation_noise import add_activation_noise
+        from robuststack.layers.condition import Condition
+        from robuststack.layers.ensemble import DrawEnsemble
+
+        condition = Condition("noise", "ensemble", "member")
+        network = architecture.build(shape, num_classes)
+        add_activation_noise(network, condition, shape, first=self.options.first, others=self.options.others)
+        return DrawEnsemble(network, condition)
+
+    def training_setting(self) -> rs.Setting:
+        return ensembles.ensemble_setting(1)
+
+    def setting(self, point: rs.Point) -> rs.Setting:
+        return ensembles.ensemble_setting(point["ensemble"])
+
+    def quiet(self, setting: rs.Setting) -> rs.Setting | None:
+        return ensembles.quiet(setting)
+
+    def forward_passes(self, setting: rs.Setting) -> float:
+        return ensembles.forward_passes(setting)
+
+    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
+        """`published` is how the reference code scores: the attacker takes the gradient of one draw a step, and the mean
+        probability is judged."""
+        deployed = self.setting(point)
+        published = rs.Scoring(clean=deployed, attacker=ensembles.ensemble_setting(1), victim=deployed, draws=1)
+        return {**super().protocols(point), "published": published}
