@@ -79,7 +79,8 @@ def attack_block(
     early_stop: bool,
     folding: Folding | None = None,
 ) -> tuple[Tensor, Seen]:
-    """Adversarial images float32 [N, C, H, W] for the block `number` (0-based), clipped to the ball and to [0, 1].
+    """Adversarial images float32 [N, C, H, W] for the block `number` (0-based), clipped to the ball and to [0, 1];
+    those of a natural shift to [0, 1] alone.
 
     The attack runs in the job's precision, on random streams named by the block. A pixel that is not finite becomes the
     clean one. With `early_stop` an image that a deterministic view gets wrong may be done: it must then be judged on that
@@ -128,7 +129,7 @@ def attack_block(
     finite = torch.isfinite(raw)
     raw = torch.where(finite, raw, x)
     ball = Ball.of(x, threat)
-    clipped = ball.project(raw)
+    clipped = raw.clamp(0, 1) if attack.natural else ball.project(raw)
     gradients, zero, broken = (round(count) for count in tally.gradients.tolist())
     seen = Seen(
         clipped=float(ball.length(raw - clipped).max()),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
 from robuststack.leaderboard.record import Count, Percent, Record, Values
 from robuststack.suite.recipe import Recipe
 
@@ -107,7 +111,15 @@ class RowJobs(Record):
     """Protocol -> `ca` or the attack's label -> "training seed/attack seed", with "/bake" behind it if a baked draw stands
     for the model -> job."""
 
+    shift: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Label of a natural shift -> run -> job, by the headline's protocol. A file leaves the key out if there is none."""
+
     def scored(self) -> list[str]:
         """The jobs that figures come from, clean accuracy included, each once."""
-        figures = (figure for protocol in self.scores.values() for figure in protocol.values())
-        return list(dict.fromkeys(job for figure in figures for job in figure.values()))
+        figures = [figure for protocol in self.scores.values() for figure in protocol.values()]
+        return list(dict.fromkeys(job for figure in [*figures, *self.shift.values()] for job in figure.values()))
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_shift(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.shift else {key: value for key, value in data.items() if key != "shift"}

@@ -161,7 +161,7 @@ class Predictions(Record):
     """How often the class that is named most is named."""
 
 
-LEFT_OUT = ("draws_chosen", "readings", "variance", "predictions", "overfitting")
+LEFT_OUT = ("draws_chosen", "readings", "variance", "predictions", "overfitting", "shift")
 """Keys that a file leaves out if a row has nothing there."""
 
 
@@ -284,6 +284,8 @@ class Row(Scores):
     gaps: dict[str, LadderGap]
     """Rung of the ladder -> how far robust accuracy by `adaptive` lies above that by the rung. For `frozen_known` that is
     what the secrecy of the draw is worth; for `off` and `surrogate`, above 0 means that `adaptive` is too weak."""
+    shift: dict[str, Figure] = Field(default_factory=dict)
+    """Accuracy under natural shifts, such as noise or blur, by label: no attacker, no ball, and no part of `ra`."""
     n: Count
     """Images."""
     draws: Count

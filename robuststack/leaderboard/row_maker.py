@@ -16,7 +16,7 @@ from robuststack.leaderboard.chosen_draws import draws_chosen, draws_text
 from robuststack.leaderboard.figures import Jobs, LabelsOf, figures, read_scores
 from robuststack.leaderboard.ladder import ladder_gaps
 from robuststack.leaderboard.provenance import RowJobs, RowSeeds
-from robuststack.leaderboard.row import CLEAN, DrawsChoice, Latency, ReadScores, Row, Scores
+from robuststack.leaderboard.row import CLEAN, DrawsChoice, Figure, Latency, ReadScores, Row, Scores
 from robuststack.leaderboard.row_labels import run_text
 from robuststack.leaderboard.row_predictions import predictions
 from robuststack.leaderboard.row_variance import variance
@@ -83,6 +83,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store, read
         "readings": headline.readings,
         "protocols": scores,
         "gaps": ladder_gaps(jobs, labels),
+        "shift": _shift(row, labels),
         "n": first["n"],
         "draws": first["spec"]["draws"],
         "seeds": RowSeeds(
@@ -108,6 +109,7 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store, read
             measure=row.measure,
             attacks=dict(row.images),
             scores=jobs,
+            shift={label: _ids(score) for label, score in row.shift.items()},
         ),
         "extra": {},
     }
@@ -173,6 +175,15 @@ def _effort(
             + sum(attack["table_draws"] for attack in attacks)
         ),
     }
+
+
+def _shift(row: RowPlan, labels: LabelsOf) -> dict[str, Figure]:
+    """Accuracy by natural shift."""
+    if not row.shift:
+        return {}
+    clean = _ids(row.clean[HEADLINE if HEADLINE in row.clean else next(iter(row.clean))])
+    accuracies = figures({CLEAN: clean, **{label: _ids(score) for label, score in row.shift.items()}}, labels)
+    return {label: accuracies[label] for label in row.shift}
 
 
 def _overfitting(row: RowPlan, results: Mapping[str, dict[str, Any]]) -> dict[int, dict[str, float]]:

@@ -64,10 +64,12 @@ def _table(rows: list[Row], attacks: Sequence[str], style: str, audits: Audits) 
     batches = list(dict.fromkeys(batch for row in rows for batch in row.latency_ms))
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     protocols = list(dict.fromkeys(name for row in rows for name in row.protocols))
+    shifts = list(dict.fromkeys(name for row in rows for name in row.shift))
     sparse = any(row.nonzero_parameters != row.parameters for row in rows)
     header = ["defense", "point", "CA %", *[f"RA {name} %" for name in attacks], "RA worst %"]
     header += ["audit", "RA worst % audited"] if audits else []
     header += [f"{figure} {name} %" for name in protocols for figure in ("CA", "RA worst")]
+    header += [f"CA {name} %" for name in shifts]
     header += ["parameters", *(["non-zero"] if sparse else []), "MACs"]
     header += [f"ms, batch {batch}" for batch in batches] + ["train s/epoch", *extra]
     body = [
@@ -78,6 +80,7 @@ def _table(rows: list[Row], attacks: Sequence[str], style: str, audits: Audits) 
             *[_accuracy(row.ra.get(name)) for name in (*attacks, WORST)],
             *(_audited(audits.get(row.label)) if audits else ()),
             *[cell for name in protocols for cell in _by_protocol(row.protocols.get(name))],
+            *[_accuracy(row.shift.get(name)) for name in shifts],
             f"{row.parameters:,}",
             *([f"{row.nonzero_parameters:,}"] if sparse else []),
             f"{row.macs:,}",

@@ -52,9 +52,12 @@ class RowPlan:
 
     images: Mapping[str, str]
     """Judge job -> the attack job whose images it judges."""
+    shift: Mapping[str, Score] = field(default_factory=dict)
+    """Label of a natural shift -> jobs, by the headline's protocol."""
 
     def jobs(self) -> set[str]:
-        scores = [*self.clean.values(), *(score for by_label in self.robust.values() for score in by_label.values())]
+        robust = [score for by_label in self.robust.values() for score in by_label.values()]
+        scores = [*self.clean.values(), *robust, *self.shift.values()]
         judged = {job for score in scores for job in score.jobs.values()}
         return {*self.train.values(), self.measure, *judged, *self.images.values()}
 

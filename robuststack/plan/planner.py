@@ -64,12 +64,14 @@ class _Planner:
 
     def plan(self) -> Plan:
         resolver = Resolver(self.suite, self.registry)
-        attacks = resolver.attacks()
+        wanted = resolver.attacks()
+        attacks = {label: variant for label, variant in wanted.items() if not variant.component.natural}
+        shifts = {label: variant.component for label, variant in wanted.items() if variant.component.natural}
         rows: list[RowPlan] = []
         games: list[GamePlan] = []
-        for cell in resolver.cells(attacks):
+        for cell in resolver.cells(wanted):
             models = self._models(cell)
-            of_cell = list(self._rows(cell, models, attacks))
+            of_cell = list(self._rows(cell, models, attacks, shifts))
             rows += of_cell
             if self.suite.evaluate.game:
                 games += plan_games(cell, of_cell, models, attacks, self)
@@ -94,7 +96,13 @@ class _Planner:
         """The model of each training seed; a model that is not trained has one."""
         return {seed: self._model(cell, seed) for seed in (self.suite.seeds.train if cell.trains else [0])}
 
-    def _rows(self, cell: Cell, models: Mapping[int, ScoredModel], attacks: Mapping[str, Variant]) -> Iterator[RowPlan]:
+    def _rows(
+        self,
+        cell: Cell,
+        models: Mapping[int, ScoredModel],
+        attacks: Mapping[str, Variant],
+        shifts: Mapping[str, Attack],
+    ) -> Iterator[RowPlan]:
         suite, defense, network = self.suite, cell.defense, cell.architecture
         variant = [
             cell.dataset.named(suite.datasets),
@@ -137,7 +145,7 @@ class _Planner:
                 "device": self.hardware.kind,
                 "precision": self.hardware.precision,
             }
-            yield self._row(label, facts, cell, point, models, attacks)
+            yield self._row(label, facts, cell, point, models, attacks, shifts)
 
     def _row(
         self,
@@ -147,6 +155,7 @@ class _Planner:
         point: Point,
         models: Mapping[int, ScoredModel],
         attacks: Mapping[str, Variant],
+        shifts: Mapping[str, Attack],
     ) -> RowPlan:
         scored = self.protocols.of(cell, point)
         scorings = scored.scorings
@@ -169,6 +178,10 @@ class _Planner:
             }
             for protocol, scoring in scorings.items()
         }
+        shift = {
+            name: self._score(f"{label} {name}", attack, cell, scored.headline, models)
+            for name, attack in shifts.items()
+        }
         measured = self._measure_job(label, cell, scored.headline.victim)
         facts = {
             **facts,
@@ -176,9 +189,10 @@ class _Planner:
             "inapplicable": dict(scored.inapplicable),
         }
         train = {seed: model.id for seed, model in models.items() if model.job}
-        judged = [job for scores in robust.values() for score in scores.values() for job in score.jobs.values()]
+        images_of = [score for scores in robust.values() for score in scores.values()] + list(shift.values())
+        judged = [job for score in images_of for job in score.jobs.values()]
         images = {job: self.images[job] for job in judged}
-        return RowPlan(label, facts, train, measured.id, clean, robust, figures, images)
+        return RowPlan(label, facts, train, measured.id, clean, robust, figures, images, shift)
 
     def _model(self, cell: Cell, seed: int) -> ScoredModel:
         suite, dataset, defense = self.suite, cell.dataset.component, cell.defense.component

@@ -38,6 +38,9 @@ class Attack(Component):
     training_only: ClassVar[bool] = False
     """True for an attack that serves training alone, because its images may leave the ball or because it makes none of its
     own: among a suite's `attacks` it is refused."""
+    natural: ClassVar[bool] = False
+    """True for what happens to images without an attacker, such as noise or blur. It knows no ball, and is clipped to
+    [0, 1] alone; a row keeps its accuracy under `shift`, and no robust accuracy counts it."""
     min_classes: ClassVar[int] = 2
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     """The norms that it knows; a suite with another is refused before any compute."""

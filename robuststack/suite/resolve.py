@@ -102,6 +102,9 @@ class Resolver:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
                     self.problems.add(self.suite.error(message, "attacks", index))
                 labelled[label] = variant
+        if labelled and all(variant.component.natural for variant in labelled.values()):
+            message = "these are natural shifts alone; robust accuracy needs an attack such as pgd beside them"
+            self.problems.add(self.suite.error(message, "attacks"))
         return labelled
 
     def _norms(self) -> tuple[Norm, ...]:
@@ -287,7 +290,8 @@ class Resolver:
             attack.check_shape(data.shape)
         except ValueError as error:
             raise self.suite.error(f"attack {attack.name!r}: {error}", *variant.path) from None
-        self._check_norm(attack, cell.threat, variant.path)
+        if not attack.natural:
+            self._check_norm(attack, cell.threat, variant.path)
         if attack.needs_gradients and not defense.differentiable:
             message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
             raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *variant.path)

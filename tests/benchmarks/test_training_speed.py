@@ -32,6 +32,7 @@ def test_training_steps(table: Any, benchmark: Any) -> None:
                 for layer in layers:
                     layer.noisy_weight(1.0)
 
+    tasks["n_fgsm"] = step_of("float", "resnet34", BATCH, STEPS, RUNTIME, single="n_fgsm")
     seconds = in_turn({**tasks, "rate": rate, "noise": draws}, RUNTIME.device, rounds=2)
     alone = rate.medians()
     # In units of the whole batch: clean and adversarial passes of training, and the attack's, without weight gradients.
@@ -48,6 +49,8 @@ def test_training_steps(table: Any, benchmark: Any) -> None:
         table.add(
             work, name, time, ratio=time / seconds["float"], share=passes[name] / time, target=targets.get(name, "")
         )
+    cheap = seconds["n_fgsm"]
+    table.add(f"{work} or N-FGSM", "float, N-FGSM", cheap, ratio=cheap / seconds["float"], target="below 0.4")
     noise = seconds["noise"]
     table.add(work, f"of float: noise, {STEPS + 1} draws", noise, ratio=noise / seconds["float"], target="below 0.1")
     benchmark.extra_info["seconds"] = seconds

@@ -159,15 +159,19 @@ def right(view: View, x: Tensor, y: Tensor, draws: int, seed: int) -> Tensor:
     return judge(view, x, y, draws if view.stochastic else 1).float().mean(0)
 
 
-def step_of(name: str, architecture: str, batch: int, steps: int, runtime: Runtime) -> Callable[[], None]:
-    """A training step of a defense with its defaults, optimiser included, on random 32 x 32 images."""
+def step_of(
+    name: str, architecture: str, batch: int, steps: int, runtime: Runtime, *, single: str | None = None
+) -> Callable[[], None]:
+    """A training step of a defense with its defaults, optimiser included, on random 32 x 32 images, attacked by PGD with so
+    many steps or, if one is named, by an attack of a `single` step."""
     defense: rs.Defense = REGISTRY.create(
         "defense", name, {"pgd_at": {"lambda": 0.5}, "pni": {"warmup_epochs": 0}}.get(name, {})
     )
     model = built(defense, architecture, (3, 32, 32), runtime)
     x, y = torch.rand(batch, 3, 32, 32, device=runtime.device), torch.randint(10, (batch,), device=runtime.device)
     x = x.contiguous(memory_format=torch.channels_last)
-    attack = REGISTRY.create("attack", "pgd", {"steps": steps, "draws": 1})
+    pgd = {"steps": steps, "draws": 1}
+    attack = REGISTRY.create("attack", single or "pgd", {"draws": 1} if single else pgd)
     optimizer = training.begin(defense, model, Recipe(batch_size=batch, lr=0.01)).optimizer
     step = training.Step(model.train(), attack, rs.Threat(eps=EPS), runtime, epochs=1, seed=0)
     numbers = itertools.count()

@@ -21,6 +21,7 @@ FAMILIES = {
     "torchvision:NAME": "torchvision:resnet18",
     "timm:NAME": "timm:resnet10t",
     "torchattacks:NAME": "torchattacks:PGD",
+    "corruption:NAME": "corruption:gaussian_noise",
     "robustbench:MODEL": "robustbench:Standard",
 }
 OWN_DATA: dict[str, dict[str, Any]] = {"npz": {}, "folder": {}}

@@ -1,4 +1,5 @@
-"""Gradient attacks on the host's loop, those of one step that train cheaply, and the noise they have to beat."""
+"""Gradient attacks on the host's loop, those of one step that train cheaply, the noise they have to beat,
+and what happens to images without an attacker."""
 
 from robuststack import hookimpl
 from robuststack.plugin.registry import Register
@@ -18,3 +19,8 @@ def register_attack(register: Register) -> None:
     register("n_fgsm", f"{HERE}.n_fgsm:NFGSM")
     register("noise", f"{HERE}.noise:Noise")
     register("pgd", f"{HERE}.pgd:PGD")
+    register(
+        "corruption:NAME",
+        "robuststack_plugins.corruptions.corruption:Corruption",
+        pattern=r"corruption:(?P<corruption>\w+)",
+    )

@@ -92,6 +92,7 @@ class RowRecord(Record):
     robust: dict[str, dict[str, ScoreRecord]]
     attacks: dict[str, dict[str, Values]]
     images: dict[str, str]
+    shift: dict[str, ScoreRecord]
 
     @classmethod
     def of(cls, row: RowPlan) -> Self:
@@ -107,6 +108,7 @@ class RowRecord(Record):
             },
             attacks=_plain(row.attacks),
             images=dict(row.images),
+            shift={label: ScoreRecord.of(score) for label, score in row.shift.items()},
         )
 
     def row(self) -> RowPlan:
@@ -122,6 +124,7 @@ class RowRecord(Record):
             },
             attacks=self.attacks,
             images=self.images,
+            shift={label: record.score() for label, record in self.shift.items()},
         )
 
 

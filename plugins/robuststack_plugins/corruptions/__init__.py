@@ -1,0 +1,1 @@
+"""Natural shifts of images: noise, blur, contrast, brightness, pixelation and JPEG."""
