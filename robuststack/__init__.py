@@ -37,14 +37,17 @@ if TYPE_CHECKING:
     from robuststack.leaderboard.row import Row
     from robuststack.plugin.architecture import Architecture
     from robuststack.plugin.attack import Attack, GradientAttack
+    from robuststack.plugin.calibration import Calibration
     from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
     from robuststack.plugin.defense import Defense
     from robuststack.plugin.download import Download
     from robuststack.plugin.hookspecs import hookimpl
     from robuststack.plugin.operating_point import Point, Scoring, Setting
     from robuststack.plugin.options import Draws, Number, Options, PixelLength, option
+    from robuststack.plugin.phase import Phase
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
+    from robuststack.suite.recipe import PhaseRecipe
 
 _EXPORTS = {
     "robuststack.api": [
@@ -72,14 +75,17 @@ _EXPORTS = {
     "robuststack.leaderboard.row": ["Row"],
     "robuststack.plugin.architecture": ["Architecture"],
     "robuststack.plugin.attack": ["Attack", "GradientAttack"],
+    "robuststack.plugin.calibration": ["Calibration"],
     "robuststack.plugin.dataset": ["Augmentation", "Dataset", "Images", "Split"],
     "robuststack.plugin.download": ["Download"],
     "robuststack.plugin.defense": ["Defense"],
     "robuststack.plugin.hookspecs": ["hookimpl"],
     "robuststack.plugin.operating_point": ["Point", "Scoring", "Setting"],
     "robuststack.plugin.options": ["Draws", "Number", "Options", "PixelLength", "option"],
+    "robuststack.plugin.phase": ["Phase"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
+    "robuststack.suite.recipe": ["PhaseRecipe"],
     "robuststack.image_selection": ["stratified"],
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
@@ -91,6 +97,7 @@ __all__ = [
     "Augmentation",
     "Board",
     "BundleFile",
+    "Calibration",
     "Dataset",
     "DatasetError",
     "Defense",
@@ -102,6 +109,8 @@ __all__ = [
     "Labels",
     "Number",
     "Options",
+    "Phase",
+    "PhaseRecipe",
     "PixelLength",
     "PluginError",
     "Point",

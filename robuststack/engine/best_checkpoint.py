@@ -13,7 +13,7 @@ from robuststack.engine.runtime import Runtime
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.threat import Threat
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import PhaseRecipe
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def validation_ra(
     validation: Data,
     attack: GradientAttack,
     threat: Threat,
-    recipe: Recipe,
+    recipe: PhaseRecipe,
     runtime: Runtime,
     seed: int,
     epoch: int,

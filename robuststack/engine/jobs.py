@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import platform
 import statistics
 import time
@@ -18,10 +17,9 @@ import torch
 import robuststack
 from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
-from robuststack.engine import train as training
-from robuststack.engine.best_checkpoint import BestCheckpoint
 from robuststack.engine.fitted import fit
 from robuststack.engine.object_hash import object_hash
+from robuststack.engine.phases import Training
 from robuststack.engine.probes import probed
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.stages import Reporter
@@ -47,6 +45,7 @@ from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.processor import cpu_name
 from robuststack.running.store import Block
+from robuststack.suite.phases import planned_phases
 
 LONG_SECONDS = 300.0
 """A block that takes longer is warned of: a kill loses it."""
@@ -169,52 +168,42 @@ def _train(
     dataset: Dataset = workspace.component("dataset", spec.model.dataset)
     attack: GradientAttack = workspace.component("attack", spec.attack)
     splits = workspace.data(spec.model.dataset)
-    data = splits["train"]
     model = ready(
         defense, models.untrained(workspace.registry, spec.model, spec.seed), dataset.shape, workspace.runtime
     )
-    state = training.begin(defense, model, recipe)
+    phases = planned_phases(defense, recipe)
+    total = sum(planned.recipe.epochs for planned in phases)
 
-    saved = store.load_checkpoint(job.id, job.digest)
-    if saved:
-        models.restore(model, saved.files["model.safetensors"], saved.folder / "model.safetensors")
-        optimizer_state = torch.load(io.BytesIO(saved.files["optimizer.pt"]), weights_only=True, map_location="cpu")
-        state.optimizer.load_state_dict(optimizer_state)
-        state.epoch, state.history = saved.epoch, list(saved.meta["history"])
-        if "best.safetensors" in saved.files:
-            weights = safetensors.torch.load(saved.files["best.safetensors"])
-            state.best = BestCheckpoint(**saved.meta["best"], weights=weights)
-
-    def epoch_done(epoch: int, metrics: Mapping[str, float]) -> None:
-        if epoch < recipe.epochs:
-            optimizer_file = io.BytesIO()
-            torch.save(state.optimizer.state_dict(), optimizer_file)
-            files = {"model.safetensors": models.packed(model), "optimizer.pt": optimizer_file.getvalue()}
-            meta: dict[str, Any] = {"digest": job.digest, "history": state.history}
-            if state.best:
-                files["best.safetensors"] = models.packed_state(state.best.weights)
-                meta["best"] = {"ra": state.best.ra, "epoch": state.best.epoch}
-            store.save_checkpoint(job.id, epoch, files, meta)
-        report("epoch_finished", job=job, epoch=epoch, epochs=recipe.epochs, metrics=metrics)
-        overfitting = catastrophic_overfitting(state.history)
+    def epoch_saved(
+        epoch: int, files: Mapping[str, bytes], facts: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        if epoch < total:
+            store.save_checkpoint(job.id, epoch, files, {"digest": job.digest, **facts})
+        report("epoch_finished", job=job, epoch=epoch, epochs=total, metrics=metrics)
+        overfitting = catastrophic_overfitting(facts["history"])
         if overfitting is not None and overfitting.epoch == epoch:
             report("job_noticed", job=job, text=overfitting.text)
 
-    training.train(
-        state, defense, data, attack, spec.threat, recipe, workspace.runtime,
-        seed=spec.seed, augmentation=dataset.augmentation, epoch_done=epoch_done, validation=splits["validation"],
+    training = Training(
+        defense, phases, splits, dataset.augmentation, attack, spec.threat, workspace.runtime, spec.seed
     )  # fmt: skip
-    overfitting = catastrophic_overfitting(state.history)
-    seconds = [epoch["seconds"] for epoch in state.history]
+    progress = training.run(model, store.load_checkpoint(job.id, job.digest), epoch_saved)
+    overfitting = catastrophic_overfitting(progress.history)
+    seconds = [epoch["seconds"] for epoch in progress.history]
     shown = defense.inspect(model)
     result = {
-        "history": [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in state.history],
+        "history": [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in progress.history],
         "epoch_seconds": seconds,
         "seconds_per_epoch": statistics.median(seconds),
         "seconds": sum(seconds),
-        "images": len(data),
-        "kept_epoch": state.best.epoch if state.best else recipe.epochs,
+        "images": len(splits["train"]),
+        # Over all phases, as the history counts.
+        "kept_epoch": total - phases[-1].recipe.epochs + progress.kept[-1],
         **({"overfitting": asdict(overfitting)} if overfitting is not None else {}),
+        "phases": [
+            {"name": planned.phase.name, "epochs": planned.recipe.epochs, "kept_epoch": kept}
+            for planned, kept in zip(phases, progress.kept, strict=True)
+        ],
         "inspected": {title: dict(values) for title, values in shown.items()},
         "layers": {title: list(values) for title, values in shown.items()},  # In order: JSON files are sorted.
     }

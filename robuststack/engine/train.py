@@ -29,7 +29,7 @@ from robuststack.plugin.attack import GradientAttack, Loss
 from robuststack.plugin.dataset import Augmentation
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.threat import Threat
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import PhaseRecipe
 
 EpochDone = Callable[[int, Mapping[str, float]], None]
 
@@ -116,13 +116,13 @@ class Step:
         self.seen[name] = (right + (logits.detach().argmax(1) == y).sum(), count + len(y))
 
 
-def begin(defense: Defense, model: nn.Module, recipe: Recipe) -> State:
+def begin(defense: Defense, model: nn.Module, recipe: PhaseRecipe) -> State:
     """The state before the first epoch."""
     groups = defense.parameter_groups(model, recipe.weight_decay)
     return State(model, make_optimizer(groups, recipe))
 
 
-def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(groups: list[dict[str, Any]], recipe: PhaseRecipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over a defense's parameter groups."""
     if recipe.optimizer == "adamw":
         first, second = recipe.betas
@@ -130,7 +130,7 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
+def learning_rate(recipe: PhaseRecipe, epoch: int) -> float:
     """The rate of an epoch (0-based): cosine from lr towards 0, or lr * gamma at each milestone passed."""
     if recipe.schedule == "cosine":
         return recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
@@ -170,7 +170,7 @@ def train(
     data: Data,
     attack: GradientAttack,
     threat: Threat,
-    recipe: Recipe,
+    recipe: PhaseRecipe,
     runtime: Runtime,
     *,
     seed: int,
@@ -230,7 +230,7 @@ def train(
     return state
 
 
-def _mean_loss(losses: list[Tensor], epoch: int, recipe: Recipe) -> float:
+def _mean_loss(losses: list[Tensor], epoch: int, recipe: PhaseRecipe) -> float:
     # One synchronisation an epoch: the losses stay on the device until here.
     values = torch.stack(losses).cpu()
     if not bool(torch.isfinite(values).all()):

@@ -82,8 +82,16 @@ class TrainingCurve(Record):
     """What a train job reported, epoch by epoch."""
 
     kept_epoch: int
-    """The epoch whose weights were kept, from 1."""
+    """The epoch whose weights were kept, from 1; in a training of several phases that of the last, counted over all."""
+    kept_of_phases: dict[str, int] = Field(default_factory=dict)
+    """Phase -> the epoch whose weights were kept in it, from 1; empty for a training in one phase."""
     metrics: dict[str, tuple[float, ...]]
+    """Name -> its value after each epoch; in several phases `PHASE: NAME` -> after each epoch of the phase."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_phases(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.kept_of_phases else {key: value for key, value in data.items() if key != "kept_of_phases"}
 
 
 class Board(Record):

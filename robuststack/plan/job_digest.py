@@ -10,7 +10,7 @@ from robuststack.plan.specs import Kind
 from robuststack.plugin.component import Component
 
 MODULES: dict[Kind, str] = {
-    "train": "train",
+    "train": "phases",
     "draws": "draws",
     "attack": "attack",
     "judge": "judge",

@@ -28,12 +28,13 @@ from robuststack.plan.specs import (
     UserModelSpec,
     effective_early_stop,
 )
-from robuststack.plugin.attack import Attack
+from robuststack.plugin.attack import Attack, GradientAttack
 from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.operating_point import Point, Scoring, Setting
 from robuststack.plugin.registry import Registry
 from robuststack.suite.part import Part
+from robuststack.suite.phases import PlannedPhase, planned_phases
 from robuststack.suite.resolve import Cell, Resolver
 from robuststack.suite.suite import Suite
 from robuststack.suite.variant import Variant, differing, shown_recipe
@@ -218,9 +219,10 @@ class _Planner:
         )
         label = "/".join(variant.named(siblings) for variant, siblings in parts if variant)
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
-        images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
-        work = images * cell.attack.replays * defense.image_passes(cell.attack.steps) * _pixels(dataset)
-        job = self.job(label, spec, [dataset, *network, defense, cell.attack], work=work)
+        phases = planned_phases(defense, recipe)
+        work = sum(_training_passes(planned, dataset, cell.attack) for planned in phases) * _pixels(dataset)
+        trainers = [planned.phase.trainer for planned in phases if planned.phase.trainer is not defense]
+        job = self.job(label, spec, [dataset, *network, defense, *trainers, cell.attack], work=work)
         return ScoredModel(job.id, model, job, ())
 
     def _score(
@@ -399,6 +401,13 @@ def _model_spec(cell: Cell) -> ModelSpec:
         architecture=ComponentSpec.of(cell.architecture.component) if cell.architecture else None,
         user_model=UserModelSpec.of(cell.user_model) if cell.user_model else None,
     )
+
+
+def _training_passes(planned: PlannedPhase, dataset: Dataset, attack: GradientAttack) -> float:
+    """Forward passes of a phase of training with that attack."""
+    recipe = planned.recipe
+    images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
+    return images * attack.replays * planned.phase.trainer.image_passes(attack.steps)
 
 
 def _pixels(dataset: Dataset) -> float:

@@ -18,8 +18,8 @@ import robuststack
 
 # Host code that decides what is computed. Presentation (cli, leaderboard, progress) can change without new results.
 CONTRACTS = (
-    "architecture", "attack", "component", "dataset", "defense", "download", "operating_point", "options", "threat",
-    "training_step",
+    "architecture", "attack", "calibration", "component", "dataset", "defense", "download", "operating_point", "options",
+    "phase", "threat", "training_step",
 )  # fmt: skip
 ENGINE = (
     "robuststack.attacks",

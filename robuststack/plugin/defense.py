@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.component import Component
 from robuststack.plugin.operating_point import Point, Scoring, Setting
 from robuststack.plugin.options import Options, parse
+from robuststack.plugin.phase import Phase
 from robuststack.plugin.training_step import TrainStep
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from robuststack.layers.condition import View
+    from robuststack.plugin.calibration import Calibration
+    from robuststack.suite.recipe import PhaseRecipe
 
 
 class Defense(Component):
@@ -36,6 +39,9 @@ class Defense(Component):
     freezable: ClassVar[bool] = True
     """False for a defense with noise of which no single draw can be kept: what needs a frozen draw, such as the rungs
     `surrogate` and `frozen_known` of the ladder, does not apply to it, and its rows say so."""
+
+    needs_validation: ClassVar[bool] = False
+    """True for a defense whose `calibrate` reads the validation split: a dataset without one is refused."""
 
     min_batch: ClassVar[int] = 1
     """The smallest training batch that `training_step` can work with."""
@@ -59,6 +65,20 @@ class Defense(Component):
     def load(self, folder: Path, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """The finished model of a defense that does not train. `folder` is the data cache, where downloads go."""
         raise NotImplementedError
+
+    def phases(self, recipe: PhaseRecipe) -> Sequence[Phase]:
+        """The phases of training, in order; empty for a defense that trains the whole model at once, by its own
+        `training_step`. `recipe` is the suite's, before any phase changes it: what a phase changes may be a share of it.
+
+        A phase without a parent, on a part that no earlier one trains, draws from the random streams of a job that does
+        nothing else: a network that `none` trains in a phase gets the weights that `none` alone gives it.
+        """
+        return ()
+
+    def calibrate(self, model: nn.Module, calibration: Calibration) -> None:
+        """Called once, after the last phase, with the trained model in eval mode: to set buffers by the validation split,
+        or to estimate batch statistics on the training images. It leaves the trained weights alone. Its buffers are stored
+        with them. Noise comes from torch's default generator, which the host seeds. By default nothing is calibrated."""
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         """The optimiser's parameter groups; by default one, all parameters decayed alike."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from robuststack.plugin.options import Number, Options, option
 from robuststack.suite.part import One, Part
@@ -16,8 +16,8 @@ OPTIMISER_DEFAULTS: Mapping[str, Mapping[str, float]] = {"sgd": {}, "adamw": {"l
 """Optimiser -> the keys that every one has, where its default differs from the field's."""
 
 
-class Recipe(Options):
-    """How models are trained."""
+class PhaseRecipe(Options):
+    """How a phase of training goes: every key but those that all phases share."""
 
     epochs: int = option(200, "Passes over the training images.", ge=1)
     batch_size: int = option(128, "Images a step; the last partial batch of an epoch is dropped.", ge=1)
@@ -39,12 +39,6 @@ class Recipe(Options):
         [], "With `steps`: the epochs at which the learning rate is multiplied by gamma."
     )
     gamma: float = option(0.1, "With `steps`: the factor.", gt=0)
-    eps: Number | None = option(
-        None, "Radius of the training attack; default: the threat model's. With it, one model serves several radii."
-    )
-    attack: One = option(
-        Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
-    )
     checkpoint: Literal["last", "best"] = option(
         "last",
         "The weights to keep: of the last epoch, or of the one with the best robust accuracy on the validation split"
@@ -53,13 +47,13 @@ class Recipe(Options):
     )
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Recipe:
+    def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
     @model_validator(mode="after")
-    def _defaults_of_the_optimiser(self) -> Recipe:
+    def _defaults_of_the_optimiser(self) -> Self:
         # Past pydantic's own attributes, so that what nobody wrote does not count as written.
         for key, value in OPTIMISER_DEFAULTS[self.optimizer].items():
             if key not in self.model_fields_set:
@@ -74,6 +68,36 @@ class Recipe(Options):
     def written(self) -> dict[str, Any]:
         """Only the keys that were written."""
         return self.model_dump(exclude_unset=True)
+
+
+class Recipe(PhaseRecipe):
+    """How models are trained."""
+
+    eps: Number | None = option(
+        None, "Radius of the training attack; default: the threat model's. With it, one model serves several radii."
+    )
+    attack: One = option(
+        Part(name="pgd", options={"steps": 7, "step": "oat"}), "The training attack; it must be a gradient attack."
+    )
+    phases: dict[str, PhaseRecipe] = option(
+        {},
+        "Phase -> keys that replace the others in that phase, for defenses that train in several;"
+        " `robuststack show defense NAME` lists them.",
+    )
+
+    def resolved(self) -> dict[str, Any]:
+        phases = {name: phase.resolved() for name, phase in self.phases.items()}
+        return {**super().resolved(), **({"phases": phases} if phases else {})}
+
+    @property
+    def shared(self) -> PhaseRecipe:
+        """What every phase starts from."""
+        return PhaseRecipe(**{key: getattr(self, key) for key in PhaseRecipe.model_fields})
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_phases(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.phases else {key: value for key, value in data.items() if key != "phases"}
 
 
 def merged(defense: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Norm, Threat, check_radius
 from robuststack.suite.part import Part
 from robuststack.suite.parts import DatasetPart, DefensePart, ThreatSpec
-from robuststack.suite.recipe import Recipe, merged, misplaced
+from robuststack.suite.phases import no_phase_of_these, planned_phases, with_phases
+from robuststack.suite.recipe import PhaseRecipe, Recipe, merged, misplaced
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import UserModel, find_user_model
@@ -150,8 +151,20 @@ class Resolver:
                         )
                         self._check(cell, attacks)
                         cells.append(cell)
+        self._check_phases(defenses)
         self.problems.raise_all()
         return cells
+
+    def _check_phases(self, defenses: Sequence[_Model]) -> None:
+        """Refuse what the suite or a dataset says of phases that no defense has."""
+        sections: list[tuple[Recipe, tuple[str | int, ...]]]
+        sections = [(recipe, ("train", t)) for t, recipe in enumerate(self.suite.train)]
+        sections += [(part.train, ("datasets", d, "train")) for d, part in enumerate(self.suite.datasets)]
+        for section, path in sections:
+            problem = no_phase_of_these([model.defense.component for model in defenses], section)
+            if problem:
+                name, text = problem
+                self.problems.add(self.suite.error(text, *path, "phases", name))
 
     def _models(self, part: DefensePart, index: int) -> Iterator[_Model]:
         """A defense of the suite with each of its swept options."""
@@ -233,26 +246,31 @@ class Resolver:
 
     def _training(self, sections: Sections, model: _Model) -> Training:
         """The recipe that the sections, the strongest first, and the defense's own defaults come to."""
+        defense: Defense = model.defense.component
         written = {key: value for section, _ in reversed(sections) for key, value in section.written().items()}
-        wanted = merged(model.defense.component.recipe(), written)
+        of_phases = written.pop("phases", {})
+        wanted = merged(defense.recipe(), written)
         other = misplaced(wanted, written)
         if other:
             key, message = other
             raise self.suite.error(message, *Training(Recipe(), sections).place(key))
         try:
-            return Training(parse(Recipe, wanted), sections)
+            recipe = parse(Recipe, wanted)
+            shared = {key: value for key, value in wanted.items() if key in PhaseRecipe.model_fields}
+            return Training(with_phases(defense, recipe, shared, [section for section, _ in sections]), sections)
         except InvalidOptions as error:
             message = f"the recipe of defense {model.part.name!r}: {error}"
-            if error.path and error.path[0] not in written:
+            if error.path and error.path[0] not in written and not (error.path[0] == "phases" and of_phases):
                 raise self.suite.error(message, *model.defense.path, "name") from None
             # Keys that fit in their own sections and not together: Nesterov's momentum without any.
-            key = str(error.path[0]) if error.path else "nesterov"
-            raise self.suite.error(message, *Training(Recipe(), sections).place(key)) from None
+            place = error.path or ("nesterov",)
+            raise self.suite.error(message, *Training(Recipe(), sections).place(str(place[0]), *place[1:])) from None
+        except PluginError as error:
+            raise self.suite.error(error, *model.defense.path, "name") from None
 
     def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
         data: Dataset = cell.dataset.component
         defense: Defense = cell.defense.component
-        recipe, training = cell.training.recipe, cell.training
         problem = data.training_problem() if cell.trains else ""
         if problem:
             raise self.suite.error(
@@ -261,20 +279,30 @@ class Resolver:
         split = self.suite.evaluate.split
         if data.size(split) == 0:
             raise self.suite.error(f"split {split}: dataset {data.name!r} has no {split} images", "evaluate", "split")
-        if cell.trains and recipe.batch_size > data.size("train"):
-            raise self.suite.error(
-                f"batch_size {recipe.batch_size} is more than the {data.size('train')} training images of "
-                f"{data.name}: an epoch would have no step",
-                *training.place("batch_size"),
-            )  # fmt: skip
-        if cell.trains and recipe.batch_size < defense.min_batch:
-            message = f"batch_size {recipe.batch_size}: defense {defense.name!r} needs batches of at least"
-            raise self.suite.error(f"{message} {defense.min_batch}", *training.place("batch_size"))
         if cell.trains:
+            self._check_batches(cell)
             self._check_training_threat(cell)
+            if defense.needs_validation and data.size("validation") == 0:
+                message = f"defense {defense.name!r} is calibrated on the validation split, and dataset {data.name!r}"
+                raise self.suite.error(f"{message} has no validation images", *cell.defense.path)
         for variant in attacks.values():
             with self.problems.collected():
                 self._check_attack(variant, cell)
+
+    def _check_batches(self, cell: Cell) -> None:
+        data: Dataset = cell.dataset.component
+        for planned in planned_phases(cell.defense.component, cell.training.recipe):
+            size, name, trainer = planned.recipe.batch_size, planned.phase.name, planned.phase.trainer
+            place = cell.training.place("phases", name, "batch_size") if name else cell.training.place("batch_size")
+            if size > data.size("train"):
+                images = f"the {data.size('train')} training images of {data.name}"
+                raise self.suite.error(f"batch_size {size} is more than {images}: an epoch would have no step", *place)
+            if size < trainer.min_batch:
+                of_phase = f", phase {name!r}," if name else ""
+                message = (
+                    f"batch_size {size}: defense {cell.defense.component.name!r}{of_phase} needs batches of at least"
+                )
+                raise self.suite.error(f"{message} {trainer.min_batch}", *place)
 
     def _check_attack(self, variant: Variant, cell: Cell) -> None:
         data: Dataset = cell.dataset.component

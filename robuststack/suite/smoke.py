@@ -13,11 +13,13 @@ from robuststack.plugin.options import AUTO, marked
 from robuststack.plugin.registry import Registry
 from robuststack.suite.part import Part
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import PhaseRecipe, Recipe
 from robuststack.suite.suite import Seeds, Suite
 
 IMAGES = 8
 """Images a split, a batch and a block."""
+LENGTHS = ("epochs", "batch_size")
+"""The keys of a recipe that a smoke run decides itself."""
 SUFFIX = ".smoke"
 SMOKE = "A smoke run, on a few made-up images and with one epoch of training: its figures say nothing."
 
@@ -155,11 +157,19 @@ def _defense(part: DefensePart, registry: Registry) -> DefensePart:
 
 def _section(recipe: Recipe) -> Recipe:
     """What a dataset or a defense changes of the recipe, without what a smoke run decides itself."""
-    return Recipe(
-        **{key: value for key, value in recipe.written().items() if key not in ("epochs", "batch_size", "attack")}
-    )
+    written = {key: value for key, value in recipe.written().items() if key not in (*LENGTHS, "attack", "phases")}
+    return Recipe(**{**written, **_phases(recipe)})
 
 
 def _recipe(recipe: Recipe, registry: Registry) -> Recipe:
     attack = _part(recipe.attack, "attack", registry)
-    return recipe.model_copy(update={"epochs": 1, "batch_size": IMAGES, "attack": attack})
+    return recipe.model_copy(update={"epochs": 1, "batch_size": IMAGES, "attack": attack, **_phases(recipe)})
+
+
+def _phases(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe changes in its phases, as the keyword of a recipe; none if it changes nothing."""
+    phases = {
+        name: PhaseRecipe(**{key: value for key, value in phase.written().items() if key not in LENGTHS})
+        for name, phase in recipe.phases.items()
+    }
+    return {"phases": phases} if phases else {}

@@ -63,10 +63,17 @@ class Training:
     recipe: Recipe
     sections: tuple[tuple[Recipe, tuple[str | int, ...]], ...]
 
-    def place(self, key: str) -> tuple[str | int, ...]:
-        """Where the suite writes `key`."""
-        written = (path for section, path in self.sections if key in section.model_fields_set)
-        return (*next(written, self.sections[-1][1]), key)
+    def place(self, key: str, *inside: str | int) -> tuple[str | int, ...]:
+        """Where the suite writes `key`, and what is `inside` of it: a phase, and a key of that."""
+        written = (path for section, path in self.sections if _writes(section, key, *inside))
+        return (*next(written, self.sections[-1][1]), key, *inside)
+
+
+def _writes(section: Recipe, key: str, *inside: str | int) -> bool:
+    if key != "phases" or not inside:
+        return key in section.model_fields_set
+    name, *keys = inside
+    return name in section.phases and section.phases[str(name)].model_fields_set.issuperset(map(str, keys[:1]))
 
 
 def differing(recipes: Sequence[Recipe]) -> set[str]:
@@ -80,7 +87,9 @@ def differing(recipes: Sequence[Recipe]) -> set[str]:
 
 def shown_recipe(recipe: Recipe, keys: Collection[str]) -> dict[str, Any]:
     """Some keys of a recipe, as labels show them."""
-    shown = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys}
+    shown = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys and key != "phases"}
+    if "phases" in keys:
+        shown |= {f"{name}.{key}": value for name, of in recipe.phases.items() for key, value in of.written().items()}
     if "attack" in shown:
         shown["attack"] = component_text(recipe.attack.name, recipe.attack.options).replace(" ", ",")
     return shown

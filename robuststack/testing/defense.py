@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -16,18 +17,26 @@ from torch import Tensor, nn
 
 from robuststack.engine import models
 from robuststack.engine import train as training
+from robuststack.engine.calibration import CalibrationData
+from robuststack.engine.data import Data
 from robuststack.engine.measure import blueprint
+from robuststack.engine.phases import part_of
 from robuststack.engine.random_streams import seeded
+from robuststack.engine.user_checkpoint import misfit
 from robuststack.errors import ModelError, PluginError
 from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.dataset import Augmentation, Split
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Point, Scoring, Setting
 from robuststack.plugin.options import Options
+from robuststack.plugin.phase import Phase
 from robuststack.suite.ladder import RUNGS
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.phases import checked
+from robuststack.suite.recipe import PhaseRecipe
 from robuststack.testing.component import ComponentConformance
 from robuststack.testing.network import RUNTIME, THREAT, SmallResNet, TwoSteps, images
 
+SPLITS: tuple[Split, ...] = ("train", "validation")
 DRAWS = 12
 """How often noise is drawn again before it counts as none."""
 
@@ -57,16 +66,41 @@ class DefenseConformance(ComponentConformance):
         return models.build(cls.defense(), cls.architecture(), cls.shape, cls.num_classes, seed)
 
     @classmethod
+    def phases(cls, defense: Defense) -> Sequence[Phase]:
+        """The phases of its training: one over the whole model for a defense that names none."""
+        return checked(defense, PhaseRecipe()) or [Phase("", trainer=defense)]
+
+    @classmethod
     @cache
     def _stepped(cls) -> nn.Module:
         defense, model = cls.defense(), cls.build()
-        optimizer = training.begin(defense, model, Recipe(lr=0.05)).optimizer
-        for epoch in range(2):
-            optimizer.zero_grad()
-            cls.train_step(defense, model, epoch)
-            optimizer.step()
-            defense.after_step(model, optimizer)
+        for phase in cls.phases(defense):
+            part = cls.part(defense, model, phase)
+            optimizer = training.begin(phase.trainer, part, PhaseRecipe(lr=0.05)).optimizer
+            for epoch in range(2):
+                optimizer.zero_grad()
+                cls._step(phase.trainer, part, epoch)
+                optimizer.step()
+                phase.trainer.after_step(part, optimizer)
+        cls.calibrated(defense, model)
         return model.eval()
+
+    @classmethod
+    def part(cls, defense: Defense, model: nn.Module, phase: Phase) -> nn.Module:
+        """What a phase trains, with the weights of its parent."""
+        part = part_of(model, phase, defense)
+        parent = next((other for other in cls.phases(defense) if other.name == phase.parent), None)
+        if parent is not None:
+            part.load_state_dict(part_of(model, parent, defense).state_dict())
+        return part
+
+    @classmethod
+    def calibrated(cls, defense: Defense, model: nn.Module) -> None:
+        splits = {split: Data(*images(cls.shape, cls.num_classes, 16, seed)) for seed, split in enumerate(SPLITS)}
+        batch = max(8, defense.min_batch)
+        data = CalibrationData(splits, Augmentation(), batch, TwoSteps(), THREAT, RUNTIME, 0)
+        with seeded("calibrate"):
+            defense.calibrate(model.eval(), data)
 
     def model(self) -> nn.Module:
         """A copy of the model after two training steps, when no two branches or layers are alike by chance any more."""
@@ -75,11 +109,16 @@ class DefenseConformance(ComponentConformance):
 
     @classmethod
     def train_step(cls, defense: Defense, model: nn.Module, epoch: int = 0) -> float:
-        """One training step's gradients; returns its loss."""
-        step = training.Step(model.train(), TwoSteps(), THREAT, RUNTIME, 2, 0)
-        step.begin(*cls.images(epoch), epoch, 0)
+        """The gradients of one training step in each phase; returns the sum of their losses."""
+        model.train()
+        return sum(cls._step(phase.trainer, part_of(model, phase, defense), epoch) for phase in cls.phases(defense))
+
+    @classmethod
+    def _step(cls, trainer: Defense, part: nn.Module, epoch: int) -> float:
+        step = training.Step(part.train(), TwoSteps(), THREAT, RUNTIME, 2, 0)
+        step.begin(*images(cls.shape, cls.num_classes, max(8, trainer.min_batch), epoch), epoch, 0)
         with seeded(epoch, "step"):
-            defense.training_step(step)
+            trainer.training_step(step)
         return float(step.loss)
 
     @classmethod
@@ -191,11 +230,39 @@ class DefenseConformance(ComponentConformance):
         assert not missing, f"a training step gives no gradient to {', '.join(missing[:3])}"
 
     def test_the_optimiser_gets_every_parameter_once(self) -> None:
-        model = self.build()
-        grouped = [id(weight) for group in self.defense().parameter_groups(model, 0.1) for weight in group["params"]]
-        for path, parameter in model.named_parameters():
-            count = grouped.count(id(parameter))
-            assert count == 1, f"parameter_groups has {path} {count} times"
+        defense, model = self.defense(), self.build()
+        trained: set[int] = set()
+        for phase in self.phases(defense):
+            part = part_of(model, phase, defense)
+            grouped = [id(weight) for group in phase.trainer.parameter_groups(part, 0.1) for weight in group["params"]]
+            for path, parameter in part.named_parameters():
+                count = grouped.count(id(parameter))
+                assert count == 1, f"parameter_groups has {path} {count} times"
+            trained.update(grouped)
+        left = [path for path, parameter in model.named_parameters() if id(parameter) not in trained]
+        assert not left, f"no phase of training has {', '.join(left[:3])}"
+
+    def test_its_phases_train_what_is_there(self) -> None:
+        """Each phase has a name, a trainer and a part, and starts from weights that fit."""
+        defense, model = self.defense(), self.build()
+        try:
+            phases = self.phases(defense)
+            parts = {phase.name: part_of(model, phase, defense) for phase in phases}
+        except PluginError as error:
+            raise AssertionError(f"phases: {error}") from error
+        for phase in phases:
+            reason = misfit(parts[phase.name], parts[phase.parent].state_dict()) if phase.parent else ""
+            assert not reason, f"phase {phase.name!r} starts from {phase.parent!r}, whose weights do not fit: {reason}"
+
+    def test_calibrating_repeats_itself(self) -> None:
+        """It is a function of the model, the data and torch's default generator, and leaves the trained weights alone."""
+        defense, first, again = self.defense(), self.model(), self.model()
+        for model in (first, again):
+            self.calibrated(defense, model)
+        assert not _different(first, again), f"calibrating twice gives another {_different(first, again)[0]}"
+        weights = dict(self._stepped().named_parameters())
+        changed = [path for path, weight in first.named_parameters() if not torch.equal(weight, weights[path])]
+        assert not changed, f"calibrating changes the trained weight {changed[0]}"
 
     def test_every_point_shares_the_weights(self) -> None:
         model = self.model()
@@ -335,11 +402,12 @@ class DefenseConformance(ComponentConformance):
 
     def test_the_work_of_a_training_step_is_estimated(self) -> None:
         """`image_passes` feeds the estimate of `plan` and the time left."""
-        passes = [self.defense().image_passes(steps) for steps in (0, 1, 7)]
-        assert all(math.isfinite(count) and count > 0 for count in passes), (
-            f"image_passes is {passes} for 0, 1 and 7 steps"
-        )
-        assert passes == sorted(passes), f"image_passes falls with the attack's steps: {passes} for 0, 1 and 7"
+        for phase in self.phases(self.defense()):
+            passes = [phase.trainer.image_passes(steps) for steps in (0, 1, 7)]
+            assert all(math.isfinite(count) and count > 0 for count in passes), (
+                f"image_passes is {passes} for 0, 1 and 7 steps"
+            )
+            assert passes == sorted(passes), f"image_passes falls with the attack's steps: {passes} for 0, 1 and 7"
 
 
 def _text(setting: Setting) -> str:

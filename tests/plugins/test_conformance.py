@@ -37,6 +37,8 @@ QUICK: dict[str, dict[str, Any]] = {
 """Options that make a component quick; none changes what it has to keep."""
 PAPERLESS = {"none", "folder", "npz"}
 """What is nobody's method or data set."""
+TWO_NETWORKS = {"logit_mix"}
+"""Defenses that deploy one of their networks, or both: their own tests count them."""
 KITS = conformance(OURS, options=QUICK, members=FAMILIES)
 TRAINED = [kit for kit in KITS.values() if issubclass(kit, DefenseConformance)]
 globals().update(KITS)
@@ -73,7 +75,9 @@ def test_every_method_says_where_it_is_from(registration):
     assert registration.load().paper or registration.name in PAPERLESS
 
 
-@pytest.mark.parametrize("kit", TRAINED, ids=lambda kit: kit.component)
+@pytest.mark.parametrize(
+    "kit", [kit for kit in TRAINED if kit.component not in TWO_NETWORKS], ids=lambda kit: kit.component
+)
 def test_every_weight_of_a_built_in_defense_is_stored_at_every_point(kit):
     defense, model = kit.defense(), kit.build()
     expected = sum(parameter.numel() for parameter in model.parameters())
@@ -88,7 +92,8 @@ def test_no_two_points_of_a_built_in_defense_are_one_setting(kit):
 
 @pytest.mark.parametrize("kit", TRAINED, ids=lambda kit: kit.component)
 def test_the_work_of_a_training_step_grows_with_its_attack(kit):
-    passes = [kit.defense().image_passes(steps) for steps in (0, 1, 7)]
+    trainers = [phase.trainer for phase in kit.phases(kit.defense())]
+    passes = [sum(trainer.image_passes(steps) for trainer in trainers) for steps in (0, 1, 7)]
     assert all(forward >= 3 for forward in passes)
     # At lambda 0 no image is attacked in training.
     unattacked = kit.defense().undefended or getattr(kit.defense().options, "lambda_", None) == 0

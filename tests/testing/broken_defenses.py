@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import nn
@@ -78,6 +79,18 @@ def masked(self, model, optimizer):
         model.network.stem.weight[0] = 0
 
 
+COUNT = itertools.count()
+
+
+def miscounted(self, model, calibration):
+    model.network.stem_norm.running_mean.fill_(next(COUNT))
+
+
+def moved(self, model, calibration):
+    with torch.no_grad():
+        model.network.stem.weight.add_(1)
+
+
 def copied(self, model, point, *, frozen=False):
     return GoodDefense.deploy(self, copy.deepcopy(model), point, frozen=frozen)
 
@@ -121,6 +134,16 @@ DEFENSE = [
     ("the_optimiser_gets_every_parameter_once",
      {"parameter_groups": lambda self, model, decay: [{"params": list(model.parameters())[1:]}]},
      "parameter_groups has network.stem.weight 0 times"),
+    ("the_optimiser_gets_every_parameter_once",
+     {"phases": lambda self, recipe: [rs.Phase("one", trainer=self, part="network.stem")]},
+     "no phase of training has network"),
+    ("its_phases_train_what_is_there", {"phases": lambda self, recipe: [rs.Phase("one", trainer=self, part="nowhere")]},
+     "phases: .*phase 'one': the model has no part 'nowhere'"),
+    ("its_phases_train_what_is_there",
+     {"phases": lambda self, recipe: [rs.Phase("one", self), rs.Phase("two", self, part="network", parent="one")]},
+     "phase 'two' starts from 'one', whose weights do not fit: keys are missing"),
+    ("calibrating_repeats_itself", {"calibrate": miscounted}, "calibrating twice gives another network.stem_norm"),
+    ("calibrating_repeats_itself", {"calibrate": moved}, "calibrating changes the trained weight network.stem.weight"),
     ("every_point_shares_the_weights", {"deploy": copied}, "deploy gives a model with other weights"),
     ("running_a_point_changes_nothing", {"build": wrapped(Counting)}, "a forward pass in eval mode changes seen"),
     ("a_training_step_leaves_train_mode_on", {"training_step": eval_step}, "the model is in eval mode"),

@@ -25,3 +25,4 @@ def register_defense(register: Register) -> None:
     register("floats_sparse", f"{HERE}.floats_sparse:FloatSparse")
     register("oat", f"{HERE}.oat:OnceForAll")
     register("oats", f"{HERE}.oats:OnceForAllSlim")
+    register("logit_mix", f"{HERE}.logit_mix:LogitMix")
