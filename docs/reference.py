@@ -38,7 +38,7 @@ PLACEHOLDER = "<!-- a row -->"
 CHECKS_PLACEHOLDER = "<!-- checks -->"
 CONTRACTS = (
     rs.Defense, rs.Architecture, rs.Dataset, rs.Attack, rs.GradientAttack,
-    rs.TrainStep, rs.Setting, rs.Scoring, Component,
+    rs.TrainStep, rs.Phase, rs.Calibration, rs.Setting, rs.Scoring, Component,
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from typing import Any
@@ -10,9 +11,11 @@ import click
 from tabulate import tabulate
 
 from robuststack.cli.common import registry_with_warnings
+from robuststack.errors import PluginError
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.options import describe
 from robuststack.plugin.registry import KINDS
+from robuststack.suite.recipe import PhaseRecipe
 
 
 @click.command("show")
@@ -24,7 +27,8 @@ def command(kind: str, name: str, as_json: bool) -> None:
 
     KIND is defense, architecture, dataset or attack.
     """
-    registration = registry_with_warnings().find(kind, name)
+    registry = registry_with_warnings()
+    registration = registry.find(kind, name)
     cls = registration.load()
     options = describe(cls.Options)
     for option in options:
@@ -39,6 +43,8 @@ def command(kind: str, name: str, as_json: bool) -> None:
     }
     if issubclass(cls, Defense):
         facts["knobs"] = describe(cls.Knobs)
+        with contextlib.suppress(PluginError):  # Options that must be given.
+            facts["phases"] = [phase.name for phase in registry.create(kind, name).phases(PhaseRecipe())]
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
@@ -46,6 +52,8 @@ def command(kind: str, name: str, as_json: bool) -> None:
     if cls.paper:
         click.echo(f"From: {cls.paper}")
     click.echo(f"Provided by {registration.origin}")
+    if facts.get("phases"):
+        click.echo(f"Trains in phases: {', '.join(facts['phases'])}")
     for title, rows in (("Options", options), ("Knobs (operating points)", facts.get("knobs", []))):
         if rows:
             body = [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import robuststack as rs
+from robuststack.cli import call
 from robuststack.engine.measure import macs
 from robuststack.errors import PluginError
 from robuststack.layers.condition import Condition, View, attach
@@ -106,3 +107,8 @@ def test_the_knob_knows_its_range():
     defense = REGISTRY.create("defense", "logit_mix", {})
     with pytest.raises(rs.PluginError, match=r"alpha: must be greater than or equal to 0, not -0\.1"):
         defense.whole_point({"alpha": -0.1})
+
+
+def test_show_names_its_phases(capsys):
+    assert call(["show", "defense", "logit_mix"]) == 0
+    assert "Trains in phases: clean, robust\n" in capsys.readouterr().out

@@ -102,7 +102,8 @@
     const found = jobs.flatMap(([seed, job]) => Object.entries(board.training?.[job]?.metrics ?? {}).flatMap(([metric, values]) =>
       values.map((one, i) => ({ seed, metric, epoch: i + 1, value: one }))));
     if (!found.length) return h("p", { class: "note" }, "This leaderboard has no training curves of this model.");
-    const groups = d3.groups(found, (one) => (one.metric in TRAINING ? one.metric : "seen"));
+    const kind = (metric) => metric.slice(metric.lastIndexOf(": ") + 1).trim();  // Behind the phase, if there are several.
+    const groups = d3.groups(found, (one) => (kind(one.metric) in TRAINING ? kind(one.metric) : "seen"));
     const panels = d3.sort(groups, ([name]) => PANELS.indexOf(name)).map(([name, group]) => {
       const names = unique(group.map((one) => one.metric));
       const inks = new Map(names.map((one, i) => [one, names.length === 1 ? colour(board, row.defense) : `var(--c${i})`]));
