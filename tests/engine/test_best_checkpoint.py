@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import robuststack as rs
-from robuststack.engine import train as training
+from robuststack.engine import best_checkpoint
 from robuststack.engine.data import Data
 from robuststack.engine.jobs import execute
 from robuststack.engine.workspace import Workspace
@@ -156,8 +156,8 @@ def test_it_validates_under_the_training_attack_at_the_most_robust_point(
         calls.append((attacker.values, victim.values, len(data), attack.options.steps, threat.eps))
         return original(attacker, victim, data, attack, threat, *args, **more)
 
-    original = training.evaluate
-    monkeypatch.setattr(training, "evaluate", evaluate)
+    original = best_checkpoint.evaluate
+    monkeypatch.setattr(best_checkpoint, "evaluate", evaluate)
     train(tmp_path / "run", "defenses=float", "train.eps=0.02")
     robust = {"branch": 1, "noise": 1.0}
     assert calls == [(robust, robust, 20, 2, 0.02)] * EPOCHS
