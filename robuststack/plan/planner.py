@@ -11,7 +11,7 @@ from robuststack.plan.games import ScoredModel, plan_games
 from robuststack.plan.job import Job
 from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
-from robuststack.plan.passes import GUESSED_DRAWS, attack_passes
+from robuststack.plan.passes import GUESSED_DRAWS, attack_passes, training_passes
 from robuststack.plan.plan import GamePlan, Plan, RowPlan, RunKey, Score
 from robuststack.plan.protocols import Protocols
 from robuststack.plan.specs import (
@@ -28,13 +28,13 @@ from robuststack.plan.specs import (
     UserModelSpec,
     effective_early_stop,
 )
-from robuststack.plugin.attack import Attack, GradientAttack
+from robuststack.plugin.attack import Attack
 from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.operating_point import Point, Scoring, Setting
 from robuststack.plugin.registry import Registry
 from robuststack.suite.part import Part
-from robuststack.suite.phases import PlannedPhase, planned_phases
+from robuststack.suite.phases import planned_phases
 from robuststack.suite.resolve import Cell, Resolver
 from robuststack.suite.suite import Suite
 from robuststack.suite.variant import Variant, differing, shown_recipe
@@ -220,7 +220,7 @@ class _Planner:
         label = "/".join(variant.named(siblings) for variant, siblings in parts if variant)
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         phases = planned_phases(defense, recipe)
-        work = sum(_training_passes(planned, dataset, cell.attack) for planned in phases) * _pixels(dataset)
+        work = sum(training_passes(planned, dataset, cell.attack) for planned in phases) * _pixels(dataset)
         trainers = [planned.phase.trainer for planned in phases if planned.phase.trainer is not defense]
         job = self.job(label, spec, [dataset, *network, defense, *trainers, cell.attack], work=work)
         return ScoredModel(job.id, model, job, ())
@@ -401,13 +401,6 @@ def _model_spec(cell: Cell) -> ModelSpec:
         architecture=ComponentSpec.of(cell.architecture.component) if cell.architecture else None,
         user_model=UserModelSpec.of(cell.user_model) if cell.user_model else None,
     )
-
-
-def _training_passes(planned: PlannedPhase, dataset: Dataset, attack: GradientAttack) -> float:
-    """Forward passes of a phase of training with that attack."""
-    recipe = planned.recipe
-    images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
-    return images * attack.replays * planned.phase.trainer.image_passes(attack.steps)
 
 
 def _pixels(dataset: Dataset) -> float:

@@ -65,14 +65,15 @@ def with_phases(defense: Defense, recipe: Recipe, written: Mapping[str, Any], se
     return recipe.model_copy(update={"phases": recipes}) if recipes else recipe
 
 
-def no_phase_of_these(defenses: Sequence[Defense], section: Recipe) -> tuple[str, str] | None:
-    """The first phase of a section that none of the defenses has, and what to say of it."""
+def phases_of_none(defenses: Sequence[Defense], section: Recipe) -> dict[str, str]:
+    """The phases of a section that none of the defenses has, and what to say of each."""
     names = {phase.name for defense in defenses for phase in defense.phases(section.shared)}
-    unknown = next((name for name in section.phases if name not in names), None)
-    if unknown is None:
-        return None
-    ways = did_you_mean(unknown, names) if names else "each trains in one phase"
-    return unknown, f"no defense of this suite has a phase {unknown!r}; {ways}"
+    unknown = [name for name in section.phases if name not in names]
+    return {
+        name: f"no defense of this suite has a phase {name!r}; "
+        + (did_you_mean(name, names) if names else "each trains in one phase")
+        for name in unknown
+    }
 
 
 def checked(defense: Defense, recipe: PhaseRecipe) -> Sequence[Phase]:

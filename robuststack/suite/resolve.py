@@ -17,7 +17,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Norm, Threat, check_radius
 from robuststack.suite.part import Part
 from robuststack.suite.parts import DatasetPart, DefensePart, ThreatSpec
-from robuststack.suite.phases import no_phase_of_these, planned_phases, with_phases
+from robuststack.suite.phases import phases_of_none, planned_phases, with_phases
 from robuststack.suite.recipe import PhaseRecipe, Recipe, merged, misplaced
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
@@ -157,14 +157,13 @@ class Resolver:
 
     def _check_phases(self, defenses: Sequence[_Model]) -> None:
         """Refuse what the suite or a dataset says of phases that no defense has."""
-        sections: list[tuple[Recipe, tuple[str | int, ...]]]
+        components = [model.defense.component for model in defenses]
+        sections: list[tuple[Recipe, Sequence[str | int]]]
         sections = [(recipe, ("train", t)) for t, recipe in enumerate(self.suite.train)]
         sections += [(part.train, ("datasets", d, "train")) for d, part in enumerate(self.suite.datasets)]
         for section, path in sections:
-            problem = no_phase_of_these([model.defense.component for model in defenses], section)
-            if problem:
-                name, text = problem
-                self.problems.add(self.suite.error(text, *path, "phases", name))
+            for name, problem in phases_of_none(components, section).items():
+                self.problems.add(self.suite.error(problem, *path, "phases", name))
 
     def _models(self, part: DefensePart, index: int) -> Iterator[_Model]:
         """A defense of the suite with each of its swept options."""
