@@ -121,7 +121,7 @@ def test_the_paper_suites_are_all_there() -> None:
     assert {path.stem for path in PAPER} == FIGURES
 
 
-@pytest.mark.parametrize("path", sorted(SUITES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", sorted(SUITES.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_suite_is_valid_whole_and_shrunk(path: Path, registry: Registry) -> None:
     suite = load_suite(path)
     whole = make_plan(suite, registry, Hardware("cpu", "bf16"))
