@@ -11,4 +11,6 @@ class TestTheName(ArchitectureConformance):
 def test_it_learns(tmp_path):
     suite = Path(__file__).parents[1] / "suite.yaml"
     result = rs.run(suite, store=tmp_path, leaderboard=None, device="cpu", overrides=["measure.latency=false"])
-    assert result.rows[0].ca.low > 50  # Of ten classes.
+    for row in result.rows:
+        if row.undefended:  # Chance is what a model gets right that always names the most frequent class.
+            assert row.ca.low > row.predictions.chance
