@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from robuststack.plugin.phase import Phase
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
+    from robuststack.running.executors.ray_options import RayOptions
     from robuststack.suite.recipe import PhaseRecipe
 
 _EXPORTS = {
@@ -85,6 +86,7 @@ _EXPORTS = {
     "robuststack.plugin.phase": ["Phase"],
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
+    "robuststack.running.executors.ray_options": ["RayOptions"],
     "robuststack.suite.recipe": ["PhaseRecipe"],
     "robuststack.image_selection": ["stratified"],
 }
@@ -114,6 +116,7 @@ __all__ = [
     "PixelLength",
     "PluginError",
     "Point",
+    "RayOptions",
     "Result",
     "RobustStackError",
     "Row",

@@ -19,7 +19,7 @@ from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.plugin.tracker import tracked
 from robuststack.running.audit import run_audit
-from robuststack.running.executors import executor
+from robuststack.running.executors.places import Where, place
 from robuststack.running.store import Store
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import user_modules
@@ -51,6 +51,7 @@ def audit(
     overrides: Sequence[str] = (),
     wait: float = 0.0,
     workers: int | None = 1,
+    executor: Where = "local",
     track: str | Path | None = None,
     registry: Registry | None = None,
 ) -> AuditResult:
@@ -75,24 +76,29 @@ def audit(
         raise RobustStackError(f"images {images}: at least one image is needed")
     registry = registry or (target.registry if isinstance(target, Result) else None) or Registry()
     folder = None if leaderboard is None else absolute(leaderboard)
-    if isinstance(target, Result):
-        if overrides:
-            raise RobustStackError(
-                f"overrides {overrides[0]}: a result is audited as it was run; name its suite instead"
-            )
-        plan, rows = target.plan, list(target.plan.rows)
-        wanted = plan.only(only).rows if only else rows
-    else:
-        named = audit_target(target, absolute(LEADERBOARD) if folder is None else folder, overrides)
-        folder = None if folder is None else named.folder
-        plan = make_plan(named.suite, registry, named.suite.hardware(device, workers))
-        rows = named.rows(plan)
-        wanted = [row for row in plan.only(only).rows if row in rows] if only else rows
-    if folder is not None:
-        claim(plan, folder)
-    storage = Store(store)
-    with user_modules(), tracked(registry, track), executor(registry, storage, data_folder(), plan.hardware) as running:
-        audited = run_audit(plan, wanted, asked, storage, running, registry, images=images, wait=wait)
+    with place(executor) as where:
+        if isinstance(target, Result):
+            if overrides:
+                raise RobustStackError(
+                    f"overrides {overrides[0]}: a result is audited as it was run; name its suite instead"
+                )
+            plan, rows = target.plan, list(target.plan.rows)
+            wanted = plan.only(only).rows if only else rows
+        else:
+            named = audit_target(target, absolute(LEADERBOARD) if folder is None else folder, overrides)
+            folder = None if folder is None else named.folder
+            plan = make_plan(named.suite, registry, where.hardware(named.suite, device, workers))
+            rows = named.rows(plan)
+            wanted = [row for row in plan.only(only).rows if row in rows] if only else rows
+        if folder is not None:
+            claim(plan, folder)
+        storage = Store(store)
+        with (
+            user_modules(),
+            tracked(registry, track),
+            where.executor(plan, registry, storage, data_folder()) as running,
+        ):
+            audited = run_audit(plan, wanted, asked, storage, running, registry, images=images, wait=wait)
     record = Audit(
         schema_=AUDIT_SCHEMA,
         suite=plan.suite.name,

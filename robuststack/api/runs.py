@@ -21,7 +21,7 @@ from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.plugin.tracker import tracked
-from robuststack.running.executors import executor
+from robuststack.running.executors.places import Place, ThisMachine, Where, place
 from robuststack.running.pipeline import run_plan
 from robuststack.running.store import Store
 from robuststack.suite.live_model import Points, expanded_points
@@ -48,6 +48,7 @@ def run(
     smoke: bool = False,
     wait: float = 0.0,
     workers: int | None = 1,
+    executor: Where = "local",
     track: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Result:
@@ -65,6 +66,9 @@ def run(
     their entry points (a script must guard its beginning by `if __name__ == "__main__"`); None for what the suite's
     `threads` leaves room for.
 
+    `executor` is `ray` for a Ray cluster of this machine, started for this run, or `RayOptions(address=...)` for one that
+    there is; its nodes then say how many jobs run at a time. It needs the extra `ray`.
+
     Raises:
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
@@ -75,9 +79,10 @@ def run(
         loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
-    plan = make_plan(loaded, registry, loaded.hardware(device, workers))
-    with user_modules(), tracked(registry, track):
-        return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry)
+    with place(executor) as where:
+        plan = make_plan(loaded, registry, where.hardware(loaded, device, workers))
+        with user_modules(), tracked(registry, track):
+            return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry, where)
 
 
 def evaluate(
@@ -175,17 +180,19 @@ def _score(
     """One finished model, in this process."""
     plan = make_plan(suite, registry, suite.hardware(device, 1))
     with user_modules(), tracked(registry, None):
-        return _run(plan, store, leaderboard, wait, registry)
+        return _run(plan, store, leaderboard, wait, registry, ThisMachine())
 
 
-def _run(plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry) -> Result:
+def _run(
+    plan: Plan, store: str | Path, leaderboard: str | Path | None, wait: float, registry: Registry, where: Place
+) -> Result:
     if leaderboard is not None:
         leaderboard = absolute(leaderboard)
         claim(plan, leaderboard)
     for note in plan.notes:
         LOG.warning(note)
     storage = Store(store)
-    with executor(registry, storage, data_folder(), plan.hardware) as running:
+    with where.executor(plan, registry, storage, data_folder()) as running:
         outcome = run_plan(plan, storage, running, registry, wait=wait)
     rows = make_rows(plan, outcome, storage)
     games = make_games(plan, outcome, storage)

@@ -13,6 +13,7 @@ from robuststack.errors import RobustStackError
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
+from robuststack.running.executors.ray_options import RayOptions
 from robuststack.suite.loading import load_suite
 from robuststack.suite.single_model import point_of
 from robuststack.suite.smoke import shrunk
@@ -20,6 +21,7 @@ from robuststack.suite.smoke import shrunk
 if TYPE_CHECKING:
     from robuststack.api import Result
     from robuststack.leaderboard.row import Row
+    from robuststack.running.executors.places import Where
 
 LOG = logging.getLogger(__name__)
 """What it says is printed to standard error (`cli.call`)."""
@@ -49,6 +51,41 @@ def workers_option(function: F) -> F:
         help="How many jobs run at a time, each in its own process.  [default: what the suite's `threads` leaves room for]",
     )  # fmt: skip
     return decorate(function)
+
+
+def executor_options(function: F) -> F:
+    """[--executor NAME] [--address A] [--gpus-per-job N] [--retries N] [--measure-on RESOURCE]."""
+    for decorate in reversed([
+        click.option("--executor", default="local", show_default=True, metavar="NAME",
+                     help="local: this machine; ray: the nodes of a Ray cluster (needs the extra `ray`)."),
+        click.option("--address", metavar="A", help="The Ray cluster: auto or HOST:PORT.  [default: one of this machine]"),
+        click.option("--gpus-per-job", type=float, metavar="N",
+                     help="With ray: how much of a card a job gets, such as 0.25.  [default: 1]"),
+        click.option("--retries", type=int, metavar="N",
+                     help="With ray: how often a job is tried again if its worker or node dies.  [default: 2]"),
+        click.option("--measure-on", metavar="RESOURCE",
+                     help="With ray: measure only on nodes that have this custom resource."),
+    ]):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def chosen_place(
+    executor: str, address: str | None, gpus_per_job: float | None, retries: int | None, measure_on: str | None
+) -> Where:
+    """Where `executor_options` say that jobs run.
+
+    Raises:
+        RobustStackError: an option of a cluster without one, or one that means nothing.
+    """
+    given = {"address": address, "gpus_per_job": gpus_per_job, "retries": retries, "measure_on": measure_on}
+    given = {name: value for name, value in given.items() if value is not None}
+    if executor == "ray":
+        return RayOptions(**given)  # type: ignore[arg-type]
+    if given and executor == "local":
+        option = next(iter(given)).replace("_", "-")
+        raise RobustStackError(f"--{option} is for a cluster; add --executor ray")
+    return executor  # type: ignore[return-value]  # `place` refuses other names.
 
 
 def registry_with_warnings() -> Registry:

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import click
 
 from robuststack.cli.audit import print_audit
-from robuststack.cli.common import planned, print_result, registry_with_warnings, suite_arguments, workers_option
+from robuststack.cli.common import (
+    chosen_place,
+    executor_options,
+    planned,
+    print_result,
+    registry_with_warnings,
+    suite_arguments,
+    workers_option,
+)
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
@@ -23,6 +31,7 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--wait", default=0.0, show_default=True, metavar="SECONDS", type=click.FloatRange(min=0),
               help="How long to wait for jobs that another run holds.")  # fmt: skip
 @workers_option
+@executor_options
 @click.option("--track", metavar="DIR", help="Write the progress for TensorBoard, or for another installed tracker.")
 @click.option(
     "--audit",
@@ -33,13 +42,15 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 def command(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, leaderboard: str,
-    wait: float, workers: int | None, track: str | None, audited: bool, dry_run: bool,
+    wait: float, workers: int | None, executor: str, address: str | None, gpus_per_job: float | None,
+    retries: int | None, measure_on: str | None, track: str | None, audited: bool, dry_run: bool,
 ) -> int:  # fmt: skip
     """Train, attack and measure what SUITE declares, and write its leaderboard.
 
     Finished jobs are taken from the store; an interrupted run goes on where it stopped.
     """
     registry = registry_with_warnings()
+    where = chosen_place(executor, address, gpus_per_job, retries, measure_on)
     if dry_run:
         show(planned(suite, overrides, device, only, smoke, registry), store, as_json=False)
         return 0
@@ -50,11 +61,13 @@ def command(
     with progress:
         result = run(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,
-            wait=wait, workers=workers, track=track, registry=registry,
+            wait=wait, workers=workers, executor=where, track=track, registry=registry,
         )  # fmt: skip
     code = print_result(result)
     if not audited:
         return code
     with progress:
-        checked = audit(result, store=store, leaderboard=leaderboard, wait=wait, track=track, registry=registry)
+        checked = audit(
+            result, store=store, leaderboard=leaderboard, wait=wait, executor=where, track=track, registry=registry
+        )
     return max(code, print_audit(checked, strict=False))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,19 @@ from torch import Tensor
 from robuststack.engine.attack import Seen, attack_block, checks
 from robuststack.engine.data import Data
 from robuststack.engine.judge import judge_block
+from robuststack.engine.runtime import device_name
 from robuststack.engine.witness import clean_labels
 from robuststack.engine.workspace import Made, Workspace
 from robuststack.errors import StoreError
 from robuststack.plan.job import IMAGES, LABELS, Job
-from robuststack.plan.specs import AttackSpec, BlocksSpec, GameSpec, ImageSelection, JudgeSpec, ProbeSpec, parse_spec
+from robuststack.plan.specs import AttackSpec, BlocksSpec, ImageSelection, JudgeSpec, parse_spec
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.dataset import Dataset
+from robuststack.running.blocks import devices, sizes, stored_basis
 from robuststack.running.store import Block
+
+SEEN = tuple(field.name for field in fields(Seen))
+"""The facts of an attacked block that `checks` reads."""
 
 
 def basis(job: Job, workspace: Workspace) -> dict[str, Any]:
@@ -38,33 +43,25 @@ def basis(job: Job, workspace: Workspace) -> dict[str, Any]:
     spec = job.spec
     assert isinstance(spec, BlocksSpec)
     made = workspace.made(spec, job.digest)
-    known: dict[str, Any] = {"model_sha256": made.weights}
+    known = stored_basis(spec, workspace.store)
     if job.calls_function:
         known["witness"] = clean_labels(spec, made, workspace)
         known["model_sha256"] = workspace.model_hash
-    if isinstance(spec, JudgeSpec) and spec.images:
-        known["images_sha256"] = workspace.store.result(spec.images)["images_sha256"]
-    chosen = _draws_from(spec)
-    if chosen:
-        known["draws_from"] = {probe: workspace.store.result(probe)["draws"] for probe in chosen}
-    if isinstance(spec, GameSpec):
-        known["labels_sha256"] = {judge: workspace.store.result(judge)["files"][LABELS] for judge in spec.judged}
     return known
-
-
-def _draws_from(spec: BlocksSpec) -> list[str]:
-    """The jobs that choose how many draws its attacks average over, each once."""
-    if isinstance(spec, GameSpec):
-        return list(dict.fromkeys(row.draws_from for row in spec.rows if row.draws_from))
-    return [spec.draws_from] if isinstance(spec, AttackSpec | ProbeSpec) and spec.draws_from else []
 
 
 def block_sizes(job: Job, workspace: Workspace) -> list[int]:
     """How many images each block of the job has."""
     spec = job.spec
     assert isinstance(spec, BlocksSpec)
-    count = len(workspace.selected(workspace.made(spec).spec.dataset, spec.selection))
-    return [min(spec.block, count - start) for start in range(0, count, spec.block)]
+    return sizes(spec, len(workspace.selected(workspace.made(spec).spec.dataset, spec.selection)))
+
+
+def make_blocks(job: Job, workspace: Workspace, numbers: Sequence[int]) -> None:
+    """Make some blocks (0-based) of an attack or judge job, and store each as it is finished."""
+    stamp = {"digest": job.digest, **basis(job, workspace)}
+    for number in numbers:
+        workspace.store.save_block(job.id, run_block(job, workspace, number), stamp)
 
 
 def run_block(job: Job, workspace: Workspace, number: int) -> Block:
@@ -102,7 +99,8 @@ def run_block(job: Job, workspace: Workspace, number: int) -> Block:
         kept = labels.cpu().numpy().astype(label_type(workspace, made.spec.dataset))
         content = safetensors.numpy.save({"labels": kept})
         facts = {"right": right, "judged": labels.numel()}
-    return Block(number, content, {**facts, "seconds": time.perf_counter() - started})
+    facts |= {"seconds": time.perf_counter() - started, "device": device_name(workspace.hardware)}
+    return Block(number, content, facts)
 
 
 def _judged(job: str, attack: str, selection: ImageSelection, made: Made, workspace: Workspace) -> Tensor:
@@ -128,14 +126,18 @@ def assemble(
     spec = _spec(job)
     dataset = workspace.made(spec).spec.dataset
     data = workspace.selected(dataset, spec.selection)
-    seconds = sum(block["seconds"] for block in facts)
-    result = {"n": len(data), "seconds": seconds, "block_seconds": [round(block["seconds"], 4) for block in facts]}
+    result = {
+        "n": len(data),
+        "seconds": sum(block["seconds"] for block in facts),
+        "block_seconds": [round(block["seconds"], 4) for block in facts],
+        "devices": devices(facts),
+    }
     if isinstance(spec, AttackSpec):
         shape = workspace.component("dataset", dataset).shape
         images = torch.empty(len(data), *shape)
         for number in range(len(facts)):
             images[number * spec.block : (number + 1) * spec.block] = _images(content(number))
-        seen = [Seen(**{key: value for key, value in block.items() if key != "seconds"}) for block in facts]
+        seen = [Seen(**{name: block[name] for name in SEEN}) for block in facts]
         return {**result, "checks": checks(seen)}, {IMAGES: safetensors.torch.save({"images": images})}
     labels = np.concatenate([safetensors.numpy.load(content(number))["labels"] for number in range(len(facts))], 1)
     truth = data.labels.cpu().numpy().astype(labels.dtype)

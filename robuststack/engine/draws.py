@@ -51,7 +51,7 @@ def choose(
 
         stage = stages.run(probe)
         labels[draws] = np.concatenate([safetensors.numpy.load(block.content)["labels"] for block in stage], 1)
-        seen += [{key: value for key, value in block.facts.items() if key != "seconds"} for block in stage]
+        seen += [{name: block.facts[name] for name in blocks.SEEN} for block in stage]
         seconds += sum(block.facts["seconds"] for block in stage)
         estimate = of_model([labels[draws]], truth)
         low, high = estimate.interval()
@@ -73,6 +73,7 @@ def choose(
         "curve": curve,
         "seconds": seconds,
         "checks": checks(Seen(**facts) for facts in seen),
+        "devices": sorted(stages.devices),
     }
     files = {str(draws): kept for draws, kept in labels.items()} | {"truth": truth}
     return result, {LABELS: safetensors.numpy.save(files)}

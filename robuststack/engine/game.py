@@ -70,6 +70,7 @@ def play(job: Job, spec: GameSpec, workspace: Workspace, report: Reporter) -> tu
         "values": values,
         "upper_bound": not (is_pure(mixtures) or settled(values)),
         "seconds": sum(turn["seconds"] for turn in rounds),
+        **({"devices": sorted(stages.devices)} if rounds else {}),
     }
     return result, {LABELS: safetensors.numpy.save(files)}
 

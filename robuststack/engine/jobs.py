@@ -22,6 +22,7 @@ from robuststack.engine.object_hash import object_hash
 from robuststack.engine.phases import Training
 from robuststack.engine.probes import probed
 from robuststack.engine.random_streams import seeded
+from robuststack.engine.runtime import device_name
 from robuststack.engine.stages import Reporter
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.errors import JobFailed
@@ -43,12 +44,9 @@ from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
-from robuststack.processor import cpu_name
+from robuststack.running.blocks import accuracy_so_far, loss_by_kill
 from robuststack.running.store import Block
 from robuststack.suite.phases import planned_phases
-
-LONG_SECONDS = 300.0
-"""A block that takes longer is warned of: a kill loses it."""
 
 
 def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
@@ -75,7 +73,8 @@ def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
     else:
         result, files = _in_blocks(job, workspace, report)
     head = {"id": job.id, "kind": job.kind, "label": job.label, "digest": job.digest, "spec": job.spec.plain()}
-    result = {**head, **result, "versions": versions(), "machine": machine(workspace.hardware)}
+    devices = result.pop("devices", ())
+    result = {**head, **result, "versions": versions(), "machine": machine(workspace.hardware, devices)}
     result.setdefault("seconds", time.perf_counter() - started)
     return workspace.store.finish(job.id, result, files)
 
@@ -120,15 +119,12 @@ def _in_blocks(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[s
                 store.save_block(job.id, block, stamp)
             else:
                 held = block
-            if block.facts["seconds"] > LONG_SECONDS and not warned:
+            if not warned and (warning := loss_by_kill(block.facts["seconds"])):
                 warned = True
-                minutes = block.facts["seconds"] / 60
-                noticed(
-                    f"a block takes {minutes:.0f} min, which a kill would lose; a smaller evaluate.block loses less"
-                )
+                noticed(warning)
         done = [facts[before] for before in range(number + 1)]
         report(
-            "block_finished", job=job, done=sum(sizes[: number + 1]), total=sum(sizes), metrics=_accuracy(job, done)
+            "block_finished", job=job, done=sum(sizes[: number + 1]), total=sum(sizes), metrics=accuracy_so_far(job, done)
         )  # fmt: skip
 
     def content(number: int) -> bytes:
@@ -152,14 +148,6 @@ def _in_blocks(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[s
     return {**result, **basis}, files
 
 
-def _accuracy(job: Job, done: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The accuracy so far, of a judge job."""
-    if not isinstance(job.spec, JudgeSpec):
-        return {}
-    right, judged = (sum(block[name] for block in done) for name in ("right", "judged"))
-    return {"ra" if job.spec.images else "ca": 100 * right / judged}
-
-
 def _train(
     job: Job, spec: TrainSpec, workspace: Workspace, report: Reporter
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -174,11 +162,14 @@ def _train(
     phases = planned_phases(defense, recipe)
     total = sum(planned.recipe.epochs for planned in phases)
 
+    saved = store.load_checkpoint(job.id, job.digest)
+    devices = sorted({device_name(workspace.hardware), *(saved.meta["devices"] if saved else ())})
+
     def epoch_saved(
         epoch: int, files: Mapping[str, bytes], facts: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
         if epoch < total:
-            store.save_checkpoint(job.id, epoch, files, {"digest": job.digest, **facts})
+            store.save_checkpoint(job.id, epoch, files, {"digest": job.digest, "devices": devices, **facts})
         report("epoch_finished", job=job, epoch=epoch, epochs=total, metrics=metrics)
         overfitting = catastrophic_overfitting(facts["history"])
         if overfitting is not None and overfitting.epoch == epoch:
@@ -187,7 +178,7 @@ def _train(
     training = Training(
         defense, phases, splits, dataset.augmentation, attack, spec.threat, workspace.runtime, spec.seed
     )  # fmt: skip
-    progress = training.run(model, store.load_checkpoint(job.id, job.digest), epoch_saved)
+    progress = training.run(model, saved, epoch_saved)
     overfitting = catastrophic_overfitting(progress.history)
     seconds = [epoch["seconds"] for epoch in progress.history]
     shown = defense.inspect(model)
@@ -206,6 +197,7 @@ def _train(
         ],
         "inspected": {title: dict(values) for title, values in shown.items()},
         "layers": {title: list(values) for title, values in shown.items()},  # In order: JSON files are sorted.
+        "devices": devices,
     }
     return result, {"model.safetensors": models.packed(model)}
 
@@ -244,7 +236,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def machine(hardware: Hardware) -> dict[str, Any]:
-    """What hardware a figure was computed with."""
-    name = torch.cuda.get_device_name(hardware.device) if hardware.kind == "cuda" else cpu_name()
+def machine(hardware: Hardware, devices: Sequence[str] = ()) -> dict[str, Any]:
+    """What hardware a figure was computed with: `devices`, if it was several."""
+    name = " and ".join(devices) or device_name(hardware)
     return {"device": name, "threads": torch.get_num_threads(), "workers": hardware.workers}

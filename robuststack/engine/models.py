@@ -20,7 +20,7 @@ from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
-from robuststack.running.store import Store
+from robuststack.running.job_store import JobStore
 
 
 def build(
@@ -41,7 +41,7 @@ def untrained(registry: Registry, spec: ModelSpec, seed: int) -> nn.Module:
 
 
 def finished(
-    store: Store, registry: Registry, job: str, spec: ModelSpec, folder: Path, *, seed: int = 0
+    store: JobStore, registry: Registry, job: str, spec: ModelSpec, folder: Path, *, seed: int = 0
 ) -> tuple[Defense, nn.Module]:
     """The defense and its finished model, on the CPU: of a train job, of the user, or of a defense that does not train.
 

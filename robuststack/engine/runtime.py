@@ -13,6 +13,7 @@ from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.pointwise import avoid_fault
+from robuststack.processor import cpu_name
 
 
 class Runtime:
@@ -88,6 +89,11 @@ def current_card(device: torch.device) -> Iterator[None]:
     finally:
         cudnn.deterministic, cudnn.benchmark = chosen
         torch.cuda.set_device(before)
+
+
+def device_name(hardware: Hardware) -> str:
+    """The processor or card that jobs compute on, as results and rows name it."""
+    return torch.cuda.get_device_name(hardware.device) if hardware.kind == "cuda" else cpu_name()
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from robuststack.engine import blocks
+from robuststack.engine.runtime import device_name
 from robuststack.engine.workspace import Workspace
 from robuststack.plan.job import Job
 from robuststack.running.store import Block
@@ -26,6 +27,9 @@ class Stages:
         self._stamp = {"digest": job.digest, **basis}
         self._sizes = blocks.block_sizes(job, workspace)
         self._begun = 0
+        self._device = device_name(workspace.hardware)
+        self.devices: set[str] = set()
+        """The processors or cards that the blocks so far were made on."""
 
         def noticed(text: str) -> None:
             report("job_noticed", job=job, text=text)
@@ -42,9 +46,11 @@ class Stages:
             if place in self._kept:
                 block = self._store.read_block(self._job.id, place, self._stamp)
             else:
-                block = Block(place, *make(number))
+                content, facts = make(number)
+                block = Block(place, content, {**facts, "device": self._device})
                 self._store.save_block(self._job.id, block, self._stamp)
             made.append(block)
+            self.devices.add(block.facts["device"])
             done, total = sum(self._sizes[: number + 1]), sum(self._sizes)
             self._report("block_finished", job=self._job, done=done, total=total, metrics={})
         return made

@@ -36,7 +36,7 @@ from robuststack.plugin.dataset import Dataset, Split
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import Registry
-from robuststack.running.store import Store
+from robuststack.running.job_store import JobStore
 
 LOG = logging.getLogger(__name__)
 BAKING_IMAGES = 8
@@ -58,7 +58,7 @@ class Workspace:
     """What jobs of one process share: the store, the data folder, and what was loaded last."""
 
     registry: Registry
-    store: Store
+    store: JobStore
     data_folder: Path
     hardware: Hardware
     _data: dict[str, dict[Split, Data]] = field(default_factory=dict)

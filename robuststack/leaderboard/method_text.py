@@ -143,14 +143,16 @@ def _again(row: Row) -> str:
 
 def _computed_with(board: Board) -> str:
     first = board.rows[0]
+    kinds = sorted({kind for row in board.rows for kind in row.machine.device.split(" and ")})
+    several = " The jobs ran on several kinds of machine: compare times of one kind only." if len(kinds) > 1 else ""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(first.versions.model_dump().items()))
     machine = first.machine
     threads = f"{machine.threads} thread{'s' if machine.threads != '1' else ''}"
     beside = "" if machine.workers == "1" else f", up to {machine.workers} jobs at a time, latency alone"
     return (
-        f"{versions}; {board.device} ({machine.device}, {threads} a job{beside}), training and"
+        f"{versions}; {board.device} ({', '.join(kinds)}, {threads} a job{beside}), training and"
         f" attacks in {board.precision}. Latency: one float32 forward pass, median and quartiles, and its ratio"
-        " to that of the same architecture undefended, measured in turn with it."
+        f" to that of the same architecture undefended, measured in turn with it.{several}"
     )
 
 

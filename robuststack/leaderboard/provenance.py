@@ -62,6 +62,8 @@ class Effort(Record):
     table_draws: Count
     """Noise draws of training and attacks from the table of 65,536 normal quantiles, over all seeds. Large draws on a
     processor come from it; judging draws from torch."""
+    retries: Count = 0
+    """How often a job of the row was tried again in a cluster, because its worker or its node had died."""
 
 
 class Checks(Record):
@@ -93,6 +95,7 @@ class Machine(Record):
     """The hardware that a row was computed with."""
 
     device: str
+    """The processor or card; if several kinds were used, each of them, joined by "and"."""
     threads: str
     """Threads of a job."""
     workers: str

@@ -174,6 +174,7 @@ def _effort(
             sum(epoch["table_draws"] for model in trained for epoch in model["history"])
             + sum(attack["table_draws"] for attack in attacks)
         ),
+        "retries": sum(results[job].get("retries", 0) for job in row.jobs()),
     }
 
 

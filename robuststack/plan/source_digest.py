@@ -89,6 +89,11 @@ def has_source(module: str, folder: Path | None = None) -> bool:
     return _origin(module, folder) is not None
 
 
+def module_meaning(module: str) -> str:
+    """The hash of what one module's source means; empty for a module without Python source."""
+    return _read(module, None)[0]
+
+
 @cache
 def _read(name: str, folder: Path | None) -> tuple[str, tuple[str, ...]]:
     """The hash of a module's meaning and the names it imports (imports inside functions too)."""

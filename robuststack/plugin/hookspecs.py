@@ -59,6 +59,12 @@ def job_started(job: Job) -> None:
 
 
 @hookspec
+def job_placed(job: Job, node: str) -> None:
+    """Called when a worker of a cluster begins with a job or with some of its blocks, with the name of its node. A job that
+    is tried again, or whose blocks are shared out, is placed several times."""
+
+
+@hookspec
 def epoch_finished(job: Job, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
     """Called after each epoch (1-based) of a training job with `loss`, `seconds` and what the defense observed."""
 

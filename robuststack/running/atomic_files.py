@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from robuststack.errors import StoreError
 
+Content = bytes | memoryview
+
 
 def _remove(*folders: Path) -> None:
     """Delete folders under a name that means nothing, so that a kill halfway leaves none that looks whole."""
@@ -25,7 +27,7 @@ def _remove(*folders: Path) -> None:
                 shutil.rmtree(dead, ignore_errors=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: Content) -> None:
     """Write and force to disk, so that a rename after it never names an empty file."""
     with path.open("wb") as file:
         file.write(content)
@@ -33,7 +35,7 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: Content) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         _write(partial, content)

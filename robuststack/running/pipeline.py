@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,9 @@ Report = Callable[..., None]
 class Executor(Protocol):
     """What runs jobs, up to `slots` at a time."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many jobs it runs at a time, as far as it knows now."""
 
     def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> Mapping[str, JobFailed]:
         """Find what cannot run before anything does. `done` are the finished train jobs that pending ones build on.
@@ -31,14 +33,24 @@ class Executor(Protocol):
         Returns the jobs, by id, whose model cannot be built: they fail, and the others run.
         """
 
+    def has_room(self, job: Job, running: Collection[Job]) -> bool:
+        """Whether the job can start beside those that were started and are not over. What is timed is alone on its
+        machine."""
+
     def start(self, job: Job) -> None:
-        """Begin a job; no more than `slots` are begun and not returned by `finished`."""
+        """Begin a job that there is room for."""
 
     def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
         """Wait until one of the jobs that were started is over: its stored result, or why it failed.
 
         `report(event, **facts)` is told of what happens meanwhile.
         """
+
+
+def room_on_machine(job: Job, running: Collection[Job], slots: int) -> bool:
+    """Whether a job can start beside those that run on the same machine, `slots` at a time."""
+    timed = any(other.kind == "measure" for other in (job, *running))
+    return len(running) < (1 if timed else slots)
 
 
 @dataclass
@@ -124,7 +136,7 @@ class _Run:
         for job in jobs:
             if any(need in self.outcome.failed or need in self.outcome.skipped for need in job.needs):
                 self.outcome.skipped.append(job.id)
-            elif not self._room(job) or any(need not in self.outcome.results for need in job.needs):
+            elif any(need not in self.outcome.results for need in job.needs) or not self._room(job):
                 left.append(job)
             else:
                 try:
@@ -135,9 +147,7 @@ class _Run:
         return left, busy
 
     def _room(self, job: Job) -> bool:
-        """Whether the job can start beside those that run: what is timed is alone on the machine."""
-        timed = job.kind == "measure" or any(other.kind == "measure" for other, _, _ in self.running.values())
-        return len(self.running) < (1 if timed else self.executor.slots)
+        return self.executor.has_room(job, [other for other, _, _ in self.running.values()])
 
     def _begin(self, job: Job) -> None:
         with contextlib.ExitStack() as stack:

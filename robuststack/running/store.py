@@ -19,7 +19,7 @@ from typing import Any
 
 from robuststack.errors import StoreError
 from robuststack.paths import absolute
-from robuststack.running.atomic_files import _remove, _replace, _write, _writing, uninterrupted
+from robuststack.running.atomic_files import Content, _remove, _replace, _write, _writing, uninterrupted
 
 SCHEMA = 2
 MARKER = "robuststack-store.json"
@@ -147,7 +147,7 @@ class Store:
             )
         return content
 
-    def finish(self, job: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    def finish(self, job: str, result: Mapping[str, Any], files: Mapping[str, Content]) -> dict[str, Any]:
         """Store a job's files and, last, its result; its checkpoints and blocks go. Returns the result as stored."""
         folder = self.folder(job)
         with _writing(folder), uninterrupted():
@@ -199,19 +199,34 @@ class Store:
         `noticed` is told in one line of each that is damaged or was computed with something else: it is to be made again.
         """
         kept: dict[int, dict[str, Any]] = {}
-        for path in sorted((self.folder(job) / "blocks").glob("block-*")):
-            number = int(path.name.partition("-")[2])
+        for number in self.block_numbers(job):
             try:
                 kept[number] = self.read_block(job, number, stamp).facts
             except StoreError as error:
                 noticed(f"block {number} is made again: {error}")
         return kept
 
+    def block_numbers(self, job: str) -> list[int]:
+        """The numbers of the blocks of a job that there are files of, in order."""
+        files = sorted((self.folder(job) / "blocks").glob("block-*"))
+        return [int(path.name.partition("-")[2]) for path in files]
+
     def read_block(self, job: str, number: int, stamp: Mapping[str, Any]) -> Block:
         """One finished block.
 
         Raises:
             StoreError: it is absent, truncated, or was computed with another source code, model or images.
+        """
+        block, kept = self.stamped_block(job, number)
+        if kept != dict(stamp):
+            raise StoreError(f"{self._block(job, number)} was computed with another source code, model or images")
+        return block
+
+    def stamped_block(self, job: str, number: int) -> tuple[Block, dict[str, Any]]:
+        """One finished block, and the stamp that it was saved with.
+
+        Raises:
+            StoreError: it is absent or truncated.
         """
         path = self._block(job, number)
         try:
@@ -220,9 +235,7 @@ class Store:
             raise StoreError(f"{path} cannot be read ({error.strerror})") from None
         except ValueError:
             raise StoreError(f"{path} is truncated or not ours (its hash differs)") from None
-        if head["stamp"] != dict(stamp):
-            raise StoreError(f"{path} was computed with another source code, model or images")
-        return Block(number, content, head["facts"])
+        return Block(number, content, head["facts"]), head["stamp"]
 
     def discard_blocks(self, job: str) -> None:
         """Delete the finished blocks of a job: they turned out to be worth nothing."""
@@ -232,7 +245,7 @@ class Store:
     def _block(self, job: str, number: int) -> Path:
         return self.folder(job) / "blocks" / f"block-{number:05d}"
 
-    def save_checkpoint(self, job: str, epoch: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, job: str, epoch: int, files: Mapping[str, Content], meta: Mapping[str, Any]) -> None:
         """Keep the state after `epoch`; the one before it goes once this one is whole."""
         folder = self.folder(job) / "checkpoints"
         final = folder / f"epoch-{epoch:05d}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -196,6 +197,10 @@ class Suite(Options):
         ge=1,
     )
 
+    resources: dict[str, Annotated[float, Field(gt=0)]] = option(
+        {}, "Custom resources of a Ray cluster that a job needs beside its threads and card, such as {a100: 1}."
+    )
+
     _source: YamlSource = PrivateAttr(default_factory=lambda: YamlSource({}))
     _file: Path = PrivateAttr(default=Path("suite.yaml"))
     _overrides: tuple[str, ...] = PrivateAttr(default=())
@@ -216,8 +221,14 @@ class Suite(Options):
         """The `--set` assignments, as given."""
         return self._overrides
 
-    def hardware(self, device: str = "auto", workers: int | None = None) -> Hardware:
+    def hardware(
+        self,
+        device: str = "auto",
+        workers: int | None = None,
+        resolver: Callable[[str, str], Hardware] | None = None,
+    ) -> Hardware:
         """What a run of it on `device` gets, with `workers` jobs at a time (None: what `threads` leaves room for).
+        `resolver` says what device and precision `auto` stand for elsewhere than on this machine.
 
         Raises:
             SuiteError: a device other than the one that the suite is for.
@@ -230,7 +241,7 @@ class Suite(Options):
                 f"the suite is for device {self.device}, not {device}; leave --device out, or add --set device=auto",
                 "device",
             )
-        resolved = resolve(device, self.precision)
+        resolved = (resolver or resolve)(device, self.precision)
         threads = self.threads
         if workers is None:
             room = cpu_threads() // threads if threads and resolved.kind == "cpu" else 1

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from robuststack.processor import cpu_threads
 from robuststack.running.executors import executor
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.executors.workers import WorkersExecutor, placed
-from robuststack.running.pipeline import Report, run_plan
+from robuststack.running.pipeline import Report, room_on_machine, run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack.suite.suite import MOST_WORKERS
@@ -162,6 +162,9 @@ class Recording:
 
     def prepare(self, pending: Sequence[Job], done: Sequence[Job]) -> dict[str, JobFailed]:
         return {}
+
+    def has_room(self, job: Job, running: Collection[Job]) -> bool:
+        return room_on_machine(job, running, self.slots)
 
     def start(self, job: Job) -> None:
         self.running.append(job)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from robuststack.errors import JobFailed, ModelError, PluginError, RobustStackError
 from robuststack.hardware import Hardware
@@ -13,12 +13,13 @@ from robuststack.plan.job import Job
 from robuststack.plan.specs import AttackSpec, BlocksSpec, MeasureSpec, ModelSpec, ProbeSpec, TrainSpec
 from robuststack.plugin.operating_point import Setting
 from robuststack.plugin.registry import Registry
-from robuststack.running.pipeline import Report
-from robuststack.running.store import Store
+from robuststack.running.job_store import JobStore
+from robuststack.running.pipeline import Report, room_on_machine
 
 if TYPE_CHECKING:
     from robuststack.engine.workspace import Workspace
 
+Result = TypeVar("Result")
 BATCH = {
     "train": "train.batch_size",
     "draws": "evaluate.block",
@@ -53,7 +54,7 @@ class LocalExecutor:
 
     slots = 1
 
-    def __init__(self, registry: Registry, store: Store, data_folder: Path, hardware: Hardware) -> None:
+    def __init__(self, registry: Registry, store: JobStore, data_folder: Path, hardware: Hardware) -> None:
         self._make = (registry, store, data_folder, hardware)
         self._workspace: Workspace | None = None
         self._job: Job | None = None
@@ -136,20 +137,34 @@ class LocalExecutor:
         attack = job.spec.attack if isinstance(job.spec, AttackSpec | ProbeSpec) else None
         return bool(attack and self.workspace.component("attack", attack).needs_gradients)
 
+    def has_room(self, job: Job, running: Collection[Job]) -> bool:
+        return room_on_machine(job, running, self.slots)
+
     def start(self, job: Job) -> None:
         self._job = job
 
     def finished(self, report: Report) -> tuple[Job, dict[str, Any] | JobFailed]:
         """Run the job that was started and store its result. A job that needs more memory than there is fails alone."""
         from robuststack.engine.jobs import execute
-        from robuststack.engine.memory import out_of_memory, release
 
         job, self._job = self._job, None
         assert job is not None, "no job was started"
+        return job, self._failing_alone(job, lambda: execute(job, self.workspace, report))
+
+    def make_blocks(self, job: Job, numbers: Sequence[int]) -> JobFailed | None:
+        """Make some blocks of an attack or judge job and store them; why the job failed, if it did."""
+        from robuststack.engine.blocks import make_blocks
+
+        return self._failing_alone(job, lambda: make_blocks(job, self.workspace, numbers))
+
+    def _failing_alone(self, job: Job, work: Callable[[], Result]) -> Result | JobFailed:
+        """What the work comes to, or why the job failed: of its own, or because it needs more memory than there is."""
+        from robuststack.engine.memory import out_of_memory, release
+
         try:
-            return job, execute(job, self.workspace, report)
+            return work()
         except JobFailed as error:
-            return job, error
+            return error
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -158,4 +173,4 @@ class LocalExecutor:
             failed = JobFailed(f"{hardware.device} is out of memory; a smaller {BATCH[job.kind]}{fewer} may help")
         # Out here the error, which holds the tensors of all it went through, is gone.
         release()
-        return job, failed
+        return failed

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -24,7 +24,7 @@ from robuststack.hardware import Hardware, cuda_capabilities
 from robuststack.plan.job import Job
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.local import LocalExecutor
-from robuststack.running.pipeline import Report
+from robuststack.running.pipeline import Report, room_on_machine
 from robuststack.running.process_memory import keep_memory
 from robuststack.running.store import Store
 from robuststack.suite.user_model import user_modules
@@ -129,6 +129,9 @@ class WorkersExecutor:
             raise fact
         unfit: dict[str, JobFailed] = fact
         return unfit
+
+    def has_room(self, job: Job, running: Collection[Job]) -> bool:
+        return room_on_machine(job, running, self.slots)
 
     def start(self, job: Job) -> None:
         """Hand the job to a process that has none."""

@@ -1,0 +1,64 @@
+"""A job that a cluster works on: as a whole, or its blocks shared out among several workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from robuststack.plan.job import Job
+
+CHUNK_SECONDS = 5.0
+"""A worker gets as many blocks at a time as take it about so long: few enough that all workers end together."""
+
+
+@dataclass
+class SharedJob:
+    """A job under way, and what is known of its blocks if they are shared out."""
+
+    job: Job
+    sizes: Sequence[int] = ()
+    """Images of each block; empty for a job that is worked on as a whole."""
+    facts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Of the finished blocks, by number."""
+    left: list[int] = field(default_factory=list)
+    """The blocks that nobody makes yet."""
+    at_work: int = 0
+    """How many workers it has."""
+    retries: int = 0
+    """How often a worker of it was lost."""
+    lost_on: set[str] = field(default_factory=set)
+    """The nodes on which that was."""
+    assembled: bool = False
+    """Whether the work on the whole has begun, which comes last if there are blocks to share."""
+
+    def waits(self) -> bool:
+        """Whether it has work to hand out."""
+        return bool(self.left) or (not self.at_work and not self.assembled)
+
+    def take(self, workers: int) -> tuple[int, ...]:
+        """The next blocks for one of so many workers; empty for the work on the whole."""
+        if not self.left:
+            self.assembled = True
+            return ()
+        known = [facts["seconds"] for facts in self.facts.values()]
+        fast = max(int(CHUNK_SECONDS * len(known) / max(sum(known), 1e-9)), 1) if known else 1
+        count = min(fast, math.ceil(len(self.left) / workers))
+        taken, self.left = self.left[:count], self.left[count:]
+        return tuple(taken)
+
+    def give_back(self, blocks: Sequence[int]) -> None:
+        """Take back what a lost worker was to do: those of these blocks that are not finished, or the work on the whole."""
+        self.left = sorted({*self.left, *(number for number in blocks if number not in self.facts)})
+        if not blocks:
+            self.assembled = False
+
+    @property
+    def images_done(self) -> int:
+        return sum(self.sizes[number] for number in self.facts)
+
+    def seconds_left(self) -> float:
+        """About how long one worker would take for the blocks that nobody makes yet; 0 if none was ever finished."""
+        known = [facts["seconds"] for facts in self.facts.values()]
+        return len(self.left) * sum(known) / len(known) if known else 0.0
