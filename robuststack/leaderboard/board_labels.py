@@ -21,6 +21,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.row import Row
 from robuststack.plan.specs import JudgeSpec, TrainSpec, parse_spec
 from robuststack.running.atomic_files import write_bytes
+from robuststack.running.job_store import JobStore
 from robuststack.running.store import Store
 
 LABELS = "labels.safetensors"
@@ -42,7 +43,7 @@ class Labels:
         return np.asarray(self.labels == self.truth)
 
 
-def read_labels(store: Store, job: str, result: Mapping[str, Any] | None = None) -> Labels:
+def read_labels(store: JobStore, job: str, result: Mapping[str, Any] | None = None) -> Labels:
     """The labels of a judge job, of the given result or else of the stored one.
 
     Raises:
@@ -55,7 +56,7 @@ def read_labels(store: Store, job: str, result: Mapping[str, Any] | None = None)
     return Labels(kept["labels"], kept["truth"], _selection(store, result))
 
 
-def _selection(store: Store, result: Mapping[str, Any]) -> str:
+def _selection(store: JobStore, result: Mapping[str, Any]) -> str:
     """A name for the images of a judge job, the same on every machine: the dataset, and what of it."""
     spec = parse_spec(result)
     assert isinstance(spec, JudgeSpec)

@@ -44,7 +44,7 @@ def suite(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--executor", "rey"], "--executor rey: did you mean ray? valid: local, ray"),
+        (["--executor", "rey"], "--executor rey: did you mean 'ray'?"),
         (["--retries", "3"], "--retries is for a cluster; add --executor ray"),
         (["--executor", "ray", "--retries", "-1"], "--retries -1: at least 0 is meant"),
         (["--executor", "ray", "--gpus-per-job", "1.5"], "--gpus-per-job 1.5: a part of one card"),
