@@ -26,6 +26,7 @@ COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet
               ("dataset", "digits"), ("dataset", "cifar10"), ("attack", "pgd"), ("attack", "autoattack_rand"),
               ("attack", "torchattacks:PGD"), ("defense", "robustbench:Engstrom2019Robustness")]  # fmt: skip
 BOARD = str(Path(__file__).parents[1] / "leaderboard" / "float_vs_oat.json")
+JOB = json.loads(Path(BOARD).read_text(encoding="utf-8"))["rows"][0]["jobs"]["train"]["0"]
 COMMANDS = [
     ["--help"],
     ["--version"],
@@ -40,6 +41,10 @@ COMMANDS = [
     ["evaluate", "--help"],
     ["audit", "--help"],
     ["bundle", "--help"],
+    ["card", JOB, "-o", "card.md", "--leaderboard", str(Path(BOARD).parent)],
+    ["cite", BOARD],
+    ["cite", "SUITE"],
+    ["completion", "bash"],
     ["verify", "--help"],
     ["schema", "--audit"],
     ["export", "--help"],

@@ -7,7 +7,7 @@ from robuststack.api.comparisons import compare
 from robuststack.api.result import Result
 from robuststack.api.runs import evaluate, run
 from robuststack.api.trained import Trained, load_model
-from robuststack.evidence.bundle.verify import Verification
+from robuststack.evidence.bundle.verification import Verification
 from robuststack.suite.loading import load_suite
 
 __all__ = [

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robuststack.evidence.bundle.making import gather, write_bundle
-from robuststack.evidence.bundle.verify import Verification, verify_bundle
+from robuststack.evidence.bundle.verification import Verification
+from robuststack.evidence.bundle.verify import verify_bundle
 from robuststack.paths import LEADERBOARD, STORE, absolute, data_folder, expanded
 from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import click
+from click.shell_completion import CompletionItem
 
 from robuststack import __version__
 from robuststack.did_you_mean import did_you_mean
@@ -23,21 +24,26 @@ COMMANDS = {
     "audit": "Check whether the figures of a suite or a leaderboard can be believed.",
     "evaluate": "Attack and measure one finished model, without a suite.",
     "export": "Write a trained model at an operating point as safetensors, a torch.export program or ONNX.",
+    "card": "Write a model card: figures, audit, recipe and citation of a trained model.",
     "rejudge": "Score the kept adversarial images of an attack job again.",
     "bundle": "Write all that is behind a leaderboard into one file, for others to check.",
     "verify": "Check a bundle: its hashes, its figures, its images.",
     "check": "Check a suite without running it.",
     "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
     "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",
+    "cite": "Print BibTeX of what a suite or a leaderboard uses.",
     "regress": "Run a suite again and compare its leaderboard with the committed one.",
     "list": "List the registered defenses, architectures, datasets and attacks.",
     "show": "Show the options of one component.",
     "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
     "new": "Write a new plugin package that installs, runs and passes its tests.",
+    "completion": "Print what makes bash, zsh or fish complete names at a TAB.",
     "schema": "Print the JSON schema of suite files.",
     "doctor": "Show versions, devices and plugins, and what is wrong with them.",
 }
 INTERRUPTED = 130
+COMPLETE = "_ROBUSTSTACK_COMPLETE"
+"""The environment variable by which a shell asks what could follow."""
 
 
 class Commands(click.Group):
@@ -48,10 +54,21 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # A shell asks what could follow.
+                return None
             raise click.UsageError(f"unknown command {cmd_name!r}: {did_you_mean(cmd_name, COMMANDS)}")
         command = importlib.import_module(f"robuststack.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:
+            from robuststack.cli.completing import with_completions
+
+            return with_completions(cmd_name, command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # From the table, as help is.
+        names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
+        return names or click.Command.shell_complete(self, ctx, incomplete)
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
         with _enough():
@@ -101,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 some jobs failed, 2 unusable, 130 interrupted."""
+    if COMPLETE in os.environ:
+        from robuststack.cli import completing
+
+        completing.register()
     try:
         with _log_printed():
             code: Any = commands.main(args=arguments, prog_name="robuststack", standalone_mode=False)

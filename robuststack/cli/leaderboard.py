@@ -27,14 +27,25 @@ def command() -> None:
 @click.option("--reading", default="expected", show_default=True, metavar="READING",
               help="How the judging draws are read: `expected`, `majority R` (a vote of R draws) or `any N` (robust only if"
               " all of N tries are right); from the labels beside the leaderboard.")  # fmt: skip
+@click.option(
+    "--columns", metavar="NAMES", help="Only these columns behind the defense and its point, such as CA,PGD-20,worst."
+)
+@click.option("--bold", is_flag=True, help="The best row of each column in bold, in Markdown and LaTeX.")
 @folder_option
-def show(suite: str, sort: str | None, style: str, reading: str, leaderboard: str) -> None:
+def show(
+    suite: str, sort: str | None, style: str, reading: str, columns: str | None, bold: bool, leaderboard: str
+) -> None:
     """Print the leaderboard of SUITE: its name, a JSON file, or REVISION:FILE as git has it there.
 
-    If an audit lies beside it, a column says what it found of each row, by the expected reading.
+    If an audit lies beside it, a column says what it found of each row, by the expected reading. Bold says which figure is
+    the best, and not that the others are worse: `leaderboard compare` tells.
+
+    \b
+    robuststack leaderboard show float_vs_oat --format latex --columns "CA,PGD-7,worst,ms, batch 1" --bold
     """
     from robuststack.evidence.readings import Reading
     from robuststack.leaderboard.board_lookup import audits_beside, open_board
+    from robuststack.leaderboard.columns import Shown, column_names
     from robuststack.leaderboard.formats import written
     from robuststack.leaderboard.ranking import ranked
     from robuststack.leaderboard.rereading import with_reading
@@ -45,7 +56,8 @@ def show(suite: str, sort: str | None, style: str, reading: str, leaderboard: st
     if sort:
         ranks = {row.label: rank for rank, row in enumerate(ranked([row.under(name) for row in board.rows], sort))}
         board = board.model_copy(update={"rows": tuple(sorted(board.rows, key=lambda row: ranks[row.label]))})
-    click.echo(written(board, style, audits_beside(suite, expanded(leaderboard), board.rows), reading=name))
+    audits = audits_beside(suite, expanded(leaderboard), board.rows)
+    click.echo(written(board, style, audits, reading=name, shown=Shown(column_names(columns or ""), bold)))
     if style in DATA:
         print_suspicions(board.rows)
 

@@ -33,14 +33,14 @@ def command(file: str, data: str | None, device: str, as_json: bool) -> int:
 
     registry = registry_with_warnings()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        found = verify(file, data=data, device=device, registry=registry)
+        report = verify(file, data=data, device=device, registry=registry)
     if as_json:
-        click.echo(json.dumps({**asdict(found), "file": str(found.file), "verdict": found.verdict}, indent=1))
+        click.echo(json.dumps({**asdict(report), "file": str(report.file), "verdict": report.verdict}, indent=1))
     else:
-        click.echo(f"{found.file}: the bundle of {found.suite}, sha256 {found.sha256}")
-        told = {"agrees": found.agreed, "not checked": found.unchecked, "disagrees": found.disagreements}
+        click.echo(f"{report.file}: the bundle of {report.suite}, sha256 {report.sha256}")
+        told = {"agrees": report.agreed, "not checked": report.unchecked, "disagrees": report.disagreements}
         for title, lines in told.items():
             for line in lines:
                 click.echo(f"{title + ':':<13}{line}")
-        click.echo(found.verdict)
-    return 1 if found.disagreements else 0
+        click.echo(report.verdict)
+    return 1 if report.disagreements else 0

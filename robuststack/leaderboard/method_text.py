@@ -85,7 +85,7 @@ def _group(heading: str, rows: Sequence[Row], headline: str) -> Iterator[str]:
     recipes: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.recipe:
-            recipes.setdefault(_recipe(row.recipe), {})[row.defense] = None
+            recipes.setdefault(recipe_text(row.recipe), {})[row.defense] = None
     yield from (f"{_listed(defenses)}: trained for {text}." for text, defenses in recipes.items())
     yield from _attacks(rows, headline)
 
@@ -107,7 +107,8 @@ def _rungs(rows: Sequence[Row]) -> Iterator[str]:
         yield f"Protocol `{rung}` does not apply to {_listed(labels)}: {reason}."
 
 
-def _recipe(recipe: ResolvedRecipe) -> str:
+def recipe_text(recipe: ResolvedRecipe) -> str:
+    """How a model was trained, in words."""
     # Training attacks to the end whatever its attack's `early_stop` says.
     options = {key: value for key, value in recipe.attack.options.items() if key != "early_stop"}
     return (

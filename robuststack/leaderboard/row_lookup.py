@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard.row import Row
 
+
+class Labelled(Protocol):
+    """A row, or what stands for one."""
+
+    @property
+    def label(self) -> str: ...
+
+
+L = TypeVar("L", bound=Labelled)
 SHOWN = 4
 """How many of the rows that fit are named."""
 
 
-def find_row(rows: Sequence[Row], name: str) -> Row:
+def find_row(rows: Sequence[L], name: str) -> L:
     """The row of this label; else the only one whose label has all of its words: `digits oat lambda=0.2`.
 
     Raises:

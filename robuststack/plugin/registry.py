@@ -260,6 +260,14 @@ class Registry:
         hint = "".join(f"; {error} (it may be what provides this name)" for error in self.broken)
         raise PluginError(f"unknown {kind} {name!r}: {did_you_mean(name, self._found[kind])}{hint}")
 
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether a name is registered, by whomever, or belongs to a family that is."""
+        return name in self._found[kind] or any(
+            registration.pattern and re.fullmatch(registration.pattern, name)
+            for registrations in self._found[kind].values()
+            for registration in registrations
+        )
+
     def create(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
         """The component `name` with its options checked and resolved.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from importlib.metadata import version
 
@@ -64,11 +65,14 @@ def test_the_version_is_the_distributions(robuststack):
     assert version("robuststack") in printed(robuststack("--version"))
 
 
-def test_list_shows_every_component_with_its_summary(robuststack):
+def test_list_shows_every_component_with_its_summary_and_provider_within_80_columns(robuststack):
     output = printed(robuststack("list"))
+    assert max(map(len, output.splitlines())) <= 80
+    words = " ".join(output.split())
     for registration in Registry():
-        assert f"  {registration.name} " in output
-        assert registration.load().summary() in output
+        assert re.search(rf"^  {re.escape(registration.name)}( |$)", output, re.MULTILINE)
+        assert f"{registration.name} {registration.load().summary()}" in words
+        assert f"{registration.kind}s, {registration.origin}\n" in output
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,6 +90,28 @@ def test_show_prints_options_with_types_defaults_and_meanings(robuststack):
     assert "plugin 'defenses' of robuststack" in output
     for word in ("dim", "integer >= 1", "128", "Knobs (operating points)", "lambda", "number >= 0, <= 1"):
         assert word in output
+
+
+def test_a_kind_can_be_left_out(robuststack):
+    assert printed(robuststack("show", "oat")) == printed(robuststack("show", "defense", "oat"))
+    assert printed(robuststack("show", "wrn-16-4")) == printed(robuststack("show", "architecture", "wrn-16-4"))
+
+
+def test_a_name_of_several_kinds_lists_them(robuststack, monkeypatch):
+    register = Registry.__init__
+
+    def with_a_dataset_named_noise(self, sources=None):
+        register(self, sources)
+        self.add("noise", Registry.find(self, "dataset", "digits").load())
+
+    monkeypatch.setattr(Registry, "__init__", with_a_dataset_named_noise)
+    code, output, errors = robuststack("show", "noise")
+    assert (code, output) == (2, "")
+    expected = (
+        "'noise' is the name of several components: `robuststack show dataset noise` or `robuststack show attack noise`"
+    )
+    assert errors == f"robuststack: error: {expected}\n"
+    assert "Alpaydin" in printed(robuststack("show", "dataset", "noise"))
 
 
 def test_show_as_json_holds_the_same(robuststack):
@@ -218,8 +244,8 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
     ("arguments", "message"),
     [
         ("chek small.yaml", "unknown command 'chek': did you mean 'check' or 'schema'?"),
-        ("zzz", "unknown command 'zzz': valid: audit, bundle, check, describe, doctor, evaluate, export, leaderboard, list,"
-                " new, plan, regress, rejudge, run, schema, show, verify"),
+        ("zzz", "unknown command 'zzz': valid: audit, bundle, card, check, cite, completion, describe, doctor, evaluate,"
+                " export, leaderboard, list, new, plan, regress, rejudge, run, schema, show, verify"),
         ("check small.yaml --sett a=b", "No such option"),
         ("--verbose", "No such option"),
         ("check", "Missing argument 'SUITE'"),
@@ -245,9 +271,13 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("plan small.yaml --store .", " is not a RobustStack store; name an empty or absent folder with --store"),
         ("run small.yaml --wait soon", "Invalid value for '--wait': 'soon' is not a valid float"),
         ("list defence", "'defence' is not one of 'defense'"),
-        ("show defence float", "Invalid value for 'KIND': 'defence' is not one of 'defense'"),
+        ("show defence float", "unknown kind 'defence': did you mean 'defense'?"),
         ("show defense flot", "unknown defense 'flot': did you mean 'float'"),
-        ("show defense", "Missing argument 'NAME'"),
+        ("show defense", "write robuststack show [KIND] NAME, one component; valid: adapter_soup, advprop, "),
+        ("show", "write robuststack show [KIND] NAME, one component"),
+        ("show defense float oat", "write robuststack show [KIND] NAME, one component"),
+        ("show flot", "unknown component 'flot': did you mean 'float'"),
+        ("show wrn-D-K", "architecture 'wrn-D-K' stands for a family: put values in place of"),
         ("show architecture wrn-D-K", "architecture 'wrn-D-K' stands for a family: put values in place of"),
         ("describe resnet9", "unknown architecture 'resnet9': did you mean 'resnet8'"),
         ("describe resnet8 --defense flot", "unknown defense 'flot': did you mean 'float'"),

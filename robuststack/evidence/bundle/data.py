@@ -41,12 +41,12 @@ class Scored:
 
 def scored_images(plan: Plan, results: Mapping[str, Mapping[str, Any]], jobs: Store) -> dict[str, Scored]:
     """Every selection of images that a judge job of the plan scores, by name."""
-    found: dict[str, Scored] = {}
+    selections: dict[str, Scored] = {}
     for job in plan.jobs:
         if isinstance(job.spec, JudgeSpec):
             name = read_labels(jobs, job.id, results[job.id]).selection
-            found.setdefault(name, Scored(name, dataset_of(plan, job.spec), job.spec.selection))
-    return found
+            selections.setdefault(name, Scored(name, dataset_of(plan, job.spec), job.spec.selection))
+    return selections
 
 
 def dataset_of(plan: Plan, spec: BlocksSpec) -> ComponentSpec:

@@ -37,7 +37,7 @@ def plan_problems(bundle: Bundle, registry: Registry) -> list[str]:
         plan = _planned(bundle, registry)
     except NotPlanned:
         raise
-    except RobustStackError as error:
+    except Exception as error:  # A stranger's suite, in whatever plugins are installed here.
         raise NotPlanned(f"its suite cannot be planned here: {error}") from None
     _refuse_other_revisions(bundle.plan, plan)
     there, here = (_said(each, bundle.plan.complete) for each in (bundle.plan, plan))

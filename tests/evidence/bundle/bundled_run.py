@@ -14,7 +14,7 @@ train: {epochs: 1, batch_size: 50, attack: {name: pgd, options: {steps: 1, step:
 defenses:
   - none
   - {name: float, points: {lambda_n: [0, 1]}}
-attacks: [fgsm, {name: pgd, options: {steps: 2}}]
+attacks: [fgsm, {name: pgd, options: {steps: 2}}, "corruption:gaussian_noise"]
 evaluate: {draws: 4, block: 20, readings: [majority 2]}
 measure: {latency: false}
 precision: float32

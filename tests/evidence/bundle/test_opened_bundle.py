@@ -167,5 +167,5 @@ def test_places_of_the_author_become_names_below_a_folder(bundled, tmp_path):
 def test_attack_jobs_have_their_images(bundled):
     bundle = open_bundle(bundled)
     attacks = [job for job in bundle.plan.jobs if isinstance(job.spec, AttackSpec)]
-    assert len(attacks) == 6
+    assert len(attacks) == 9
     assert all(bundle.jobs.has_file(job.id, "images.safetensors") for job in attacks)

@@ -14,10 +14,12 @@ import robuststack as rs
 from robuststack.cli import call
 from robuststack.evidence.bundle.data import why_not_there
 from robuststack.evidence.bundle.derived import board_changes, derived_board
+from robuststack.evidence.bundle.images import check_images
 from robuststack.evidence.bundle.judging_again import judge_again
 from robuststack.evidence.bundle.links import broken_links
 from robuststack.evidence.bundle.opening import Bundle, open_bundle
 from robuststack.evidence.bundle.planned_again import NotPlanned, plan_problems
+from robuststack.evidence.bundle.verification import Verification
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board import board_json
 from robuststack.plan.specs import AttackSpec, ComponentSpec, JudgeSpec
@@ -58,12 +60,12 @@ def test_an_honest_bundle_is_judged_again(bundled, capsys):
     assert "disagrees" not in told
     lines = (
         "the suite makes these jobs and rows",
-        "3 rows, 2 entries and 0 games of the leaderboard, from ",
+        "the leaderboard from 1,440 labels: rows (3), entries (2)",
         "60 images of dataset 'tradeoff' and their labels",
-        "images of 6 attack jobs in [0, 1], and of 6 in the ball",
+        "images of 9 attack jobs in [0, 1], and of 6 in the ball",
     )
     assert all(f"agrees:      {line}" in told for line in lines)
-    assert "labels of 9 judge jobs, 5 % of the images, judged again" in told
+    assert "labels of 12 judge jobs, 5 % of the images, judged again" in told
     assert told.count("not checked: ") == 1
 
 
@@ -213,15 +215,13 @@ def test_a_suite_that_cannot_be_planned_here_is_not_checked(bundled, tmp_path):
     ],
 )
 def test_images_that_the_threat_model_does_not_allow_are_found(bundled, tmp_path, move, line):
-    from robuststack.evidence.bundle.verify import Verification, _look_at_images
-
     members = contents(bundled)
     attack = _attack(open_bundle(bundled))
     name = f"jobs/{attack}/images.safetensors"
     images = np.ascontiguousarray(move(safetensors.numpy.load(members[name])["images"]))
     made = reopened(tmp_path / "images.bundle", **{**members, name: safetensors.numpy.save({"images": images})})
     found = Verification(made.path, "", "")
-    _look_at_images(made, found, Registry(), tmp_path, "cpu")
+    check_images(made, found, Registry(), tmp_path, "cpu")
     assert len(found.disagreements) == 1
     assert found.disagreements[0].startswith(f"{attack}: ")
     assert line in found.disagreements[0]
@@ -229,8 +229,6 @@ def test_images_that_the_threat_model_does_not_allow_are_found(bundled, tmp_path
 
 
 def test_other_true_labels_than_the_data_has_are_found(bundled, tmp_path):
-    from robuststack.evidence.bundle.verify import Verification, _look_at_images
-
     members = contents(bundled)
     job = judge_job(open_bundle(bundled), 1)
     name = f"jobs/{job}/labels.safetensors"
@@ -239,8 +237,18 @@ def test_other_true_labels_than_the_data_has_are_found(bundled, tmp_path):
         **members, name: safetensors.numpy.save({**kept, "truth": np.ascontiguousarray(kept["labels"][0])}),
     })  # fmt: skip
     found = Verification(made.path, "", "")
-    _look_at_images(made, found, Registry(), tmp_path, "cpu")
+    check_images(made, found, Registry(), tmp_path, "cpu")
     assert found.disagreements == [f"{job}: its true labels are not those of dataset 'tradeoff'"]
+
+
+def test_without_the_plugins_the_labels_still_tell(bundled):
+    found = rs.verify(bundled, registry=Registry(sources=[]), device="cpu")
+    assert found.verdict == "consistent"
+    assert any(line == "the leaderboard from 1,440 labels: rows (3), entries (2)" for line in found.agreed)
+    told = "\n".join(found.unchecked)
+    assert "whether the suite makes these jobs: its suite cannot be planned here: " in told
+    assert "the images against the data: dataset 'tradeoff': unknown dataset 'tradeoff'" in told
+    assert "labels.safetensors of 12 judge jobs against their models: their weights or their data are not there" in told
 
 
 def test_data_that_is_not_there_is_not_fetched(tmp_path):

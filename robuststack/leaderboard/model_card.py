@@ -1,0 +1,209 @@
+"""A model card: what a trained model is, what its figures are at every point, and what they do not say, as Markdown.
+
+The head is YAML, as model hubs read it (Mitchell et al., Model Cards for Model Reporting, FAT* 2019).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robuststack.errors import LeaderboardError, RobustStackError
+from robuststack.leaderboard.audit import RowAudit, board_files, find_audit
+from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.cited import citation, of_board
+from robuststack.leaderboard.columns import Column, Shown, accuracies, columns, macs, named, shifts
+from robuststack.leaderboard.method_text import recipe_text
+from robuststack.leaderboard.row import ReadFigure, Row
+from robuststack.leaderboard.suspicion import suspicions
+from robuststack.plugin.registry import Registry
+from robuststack.wording import options_text
+
+
+@dataclass(frozen=True)
+class CardedModel:
+    """A train job, the rows of its model on a leaderboard, and what an audit found of them."""
+
+    job: str
+    board: Board
+    rows: tuple[Row, ...]
+    audits: dict[str, RowAudit]
+
+    @property
+    def seed(self) -> int:
+        """The training seed of the model."""
+        return next(seed for seed, job in self.rows[0].jobs.train.items() if job == self.job)
+
+    @property
+    def name(self) -> str:
+        """What files are named after: `digits/resnet8/float seed 1`."""
+        first = self.rows[0]
+        seed = f" seed {self.seed}" if len(first.jobs.train) > 1 else ""
+        return f"{'/'.join(first.variant)}/{first.title}{seed}"
+
+
+def find_model(job: str, folder: Path) -> CardedModel:
+    """The model of a train job, by its id or an unambiguous beginning of it, on the leaderboard of a folder that scores it
+    at the most points.
+
+    Raises:
+        LeaderboardError: no leaderboard scores such a model, or several models are meant.
+    """
+    scored: dict[str, list[CardedModel]] = {}
+    for file in board_files(folder):
+        board = _board(file)
+        by_job: dict[str, list[Row]] = {}
+        for row in board.rows if board else ():
+            for trained in row.jobs.train.values():
+                by_job.setdefault(trained, []).append(row)
+        for trained, rows in by_job.items():
+            if board and trained.startswith(job):
+                model = CardedModel(trained, board, tuple(rows), find_audit(file, rows))
+                scored.setdefault(trained, []).append(model)
+    if len(scored) > 1:
+        raise LeaderboardError(f"{len(scored)} train jobs begin with {job}: {', '.join(sorted(scored)[:4])}")
+    if not scored:
+        raise LeaderboardError(f"no leaderboard in {folder} scores a model of a train job {job}: run its suite first")
+    (models,) = scored.values()
+    return max(models, key=lambda model: (len(model.rows), not model.board.suite.endswith(".partial")))
+
+
+def model_card(model: CardedModel, registry: Registry) -> str:
+    """The card, as Markdown."""
+    first = model.rows[0]
+    parts = [
+        _head(first),
+        f"# {model.name}",
+        _description(model),
+        "## Figures",
+        *_figures(model),
+        "## What the figures do not say",
+        "\n".join(f"- {line}" for line in _limits(model)),
+        "## Use",
+        _use(model),
+        "## Training",
+        f"{recipe_text(first.recipe)}." if first.recipe else "The model was not trained by RobustStack.",
+        "## Citation",
+        f"```bibtex\n{citation([row for row in of_board(model.board) if row.label in _labels(model)], registry)}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _board(file: Path) -> Board | None:
+    """A leaderboard of the folder; what is none, or of another version, is left to those who ask for it."""
+    try:
+        return read_board(file)
+    except RobustStackError:
+        return None
+
+
+def _labels(model: CardedModel) -> set[str]:
+    return {row.label for row in model.rows}
+
+
+def _head(row: Row) -> str:
+    """YAML; JSON texts are YAML too."""
+    tags = ["robuststack", "adversarial-robustness", "image-classification", row.defense]
+    lines = [
+        "library_name: robuststack",
+        "pipeline_tag: image-classification",
+        f"datasets: {json.dumps([row.dataset])}",
+        "metrics: [accuracy]",
+        f"tags: {json.dumps(tags)}",
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _description(model: CardedModel) -> str:
+    first = model.rows[0]
+    knobs = [key for key in first.point if key not in first.retrained]
+    tuned = f" At deployment it is tuned by {' and '.join(knobs)}." if knobs else ""
+    noise = " Two forward passes of a randomised point differ." if any(row.stochastic for row in model.rows) else ""
+    options = options_text({**first.architecture_options}) or "none"
+    return (
+        f"The network {first.architecture} (options: {options}), trained on `{first.dataset}` by the defense"
+        f" `{first.title}` with RobustStack {first.versions.robuststack}. The job is `{model.job}`, its training seed"
+        f" {model.seed}.{tuned}{noise}"
+    )
+
+
+def _figures(model: CardedModel) -> list[str]:
+    """A table for each data set and threat model, and how it was measured."""
+    parts = []
+    groups: dict[str, list[Row]] = {}
+    for row in model.rows:
+        groups.setdefault(row.heading, []).append(row)
+    several = len(model.rows[0].jobs.train) > 1
+    for heading, rows in groups.items():
+        there = {label for row in rows for label in row.single_attacks}
+        attacks = [attack.label for attack in model.board.attacks if attack.label in there]
+        shown = [*named(), *accuracies(attacks), *shifts(rows)]
+        if several:
+            shown += [_own("CA", model.seed), _own("RA worst", model.seed)]
+        if model.audits:
+            shown += [column for column in columns(rows, attacks, model.audits) if "audit" in column.name]
+        table = Shown().table([*shown, macs()], rows, "github")
+        first = rows[0]
+        seeds = f", the mean of {len(first.jobs.train)} training seeds" if several else ""
+        randomised = f", {max(row.draws for row in rows)} noise draws at randomised points" if _noisy(rows) else ""
+        parts += [
+            f"{heading}:",
+            table,
+            f"In percent with 95 % intervals{seeds}; {first.n} {first.split} images{randomised}; protocol"
+            f" `{first.protocol}`. RA worst is the worst of all attacks, image by image.",
+        ]
+    return parts
+
+
+def _own(title: str, seed: int) -> Column:
+    """A figure of this model alone."""
+
+    def value(row: Row) -> float | None:
+        figure: ReadFigure = row.ca if title == "CA" else row.worst
+        own = [figure for run, figure in (figure.seeds or {}).items() if run.partition("/")[0] == str(seed)]
+        return sum(own) / len(own) if own else None
+
+    def text(row: Row) -> str:
+        own = value(row)
+        return "-" if own is None else f"{own:.1f}"
+
+    return Column(f"{title} of this seed %", text, value)
+
+
+def _noisy(rows: Sequence[Row]) -> bool:
+    return any(row.stochastic for row in rows)
+
+
+def _limits(model: CardedModel) -> list[str]:
+    """Doubts, verdicts of the audit, and what no figure says."""
+    lines = [f"{row.label}: {doubt}." for row in model.rows for doubt in suspicions(row)]
+    for row in model.rows:
+        audit = model.audits.get(row.label)
+        graver = (
+            [verdict for verdict in audit.verdicts if verdict.verdict in ("broken", "weak", "open")] if audit else []
+        )
+        lines += [f"{row.label}, {verdict.check} is {verdict.verdict}: {verdict.text}." for verdict in graver]
+    unaudited = [row.label for row in model.rows if row.label not in model.audits]
+    if unaudited:
+        lines.append(f"{len(unaudited)} of {len(model.rows)} rows were not audited (`robuststack audit`).")
+    if len(model.rows[0].jobs.train) == 1:
+        lines.append("One model was trained: the figures tell of this model, and not of its method.")
+    return [*lines, "RA is an upper bound: a stronger attack can lower it, and other threat models were not tried."]
+
+
+def _use(model: CardedModel) -> str:
+    first = model.rows[-1]
+    knobs = {key: value for key, value in first.point.items() if key not in first.retrained}
+    point = ", ".join(f"{'lambda_' if key == 'lambda' else key}={json.dumps(value)}" for key, value in knobs.items())
+    exported = f'robuststack export {model.job} --point "{options_text(knobs)}"' if knobs else (
+        f"robuststack export {model.job}"
+    )  # fmt: skip
+    classes = f" The classes are {', '.join(first.classes)}." if first.classes else ""
+    return "\n\n".join([
+        f"It takes images float32 [N, C, H, W] in [0, 1]; normalisation is a part of it.{classes} With its store:",
+        f'```python\nimport robuststack as rs\n\nmodel = rs.load_model("{model.job}").at({point})\n```',
+        f"As a file: `{exported}`.",
+    ])  # fmt: skip
