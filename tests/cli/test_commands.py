@@ -273,7 +273,7 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("list defence", "'defence' is not one of 'defense'"),
         ("show defence float", "unknown kind 'defence': did you mean 'defense'?"),
         ("show defense flot", "unknown defense 'flot': did you mean 'float'"),
-        ("show defense", "write robuststack show [KIND] NAME, one component; valid: adapter_soup, advprop, "),
+        ("show defense", "write robuststack show [KIND] NAME, one component; valid: adapter_soup, "),
         ("show", "write robuststack show [KIND] NAME, one component"),
         ("show defense float oat", "write robuststack show [KIND] NAME, one component"),
         ("show flot", "unknown component 'flot': did you mean 'float'"),
