@@ -72,3 +72,4 @@ def test_what_a_spreadsheet_or_latex_would_misread_is_written_as_text(opened: Pa
     (cell,) = [line[1] for line in csv.reader(io.StringIO(exported(opened, "CSV"))) if line[1].startswith("a,")]
     assert cell == 'a,"b"\n5 % & $x_1^2$ {c} ~ #'
     assert r"5 \% \& \$x\_1\textasciicircum{}2\$ \{c\} \textasciitilde{} \#" in exported(opened, "LaTeX")
+    opened.reload()  # The boards as they were.
