@@ -68,11 +68,11 @@ def _pooled(groups: list[np.ndarray]) -> tuple[float, int]:
 
 def _component(name: str, square: float, below: float, freedom: int, level: float) -> Component:
     """The part of a mean square that is left when what lies below it is taken off, as a standard deviation in points."""
-    from scipy.stats import chi2
+    from scipy.special import chdtri
 
     if not freedom:
         return Component(name, None)
-    tails = ((1 + level) / 2, (1 - level) / 2)
-    low, high = (square * freedom / float(chi2.ppf(tail, freedom)) for tail in tails)
+    upper_tails = ((1 - level) / 2, (1 + level) / 2)
+    low, high = (square * freedom / float(chdtri(freedom, tail)) for tail in upper_tails)
     sd, low, high = (100 * max(value - below, 0.0) ** 0.5 for value in (square, low, high))
     return Component(name, sd, low, high)

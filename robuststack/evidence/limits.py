@@ -10,9 +10,9 @@ from robuststack.evidence.variance import of_model
 
 def share_lower_limit(count: int, n: int) -> float:
     """The one-sided 95 % lower limit of a share, 0 to 1, exact: `count` of `n` (Clopper and Pearson 1934)."""
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
-    return float(binomtest(count, n, alternative="greater").proportion_ci(LEVEL).low)
+    return float(betaincinv(count, n - count + 1, 1 - LEVEL)) if count else 0.0
 
 
 def lower_limit(labels: np.ndarray, truth: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,9 @@ def run_audit(
             results.add(run_plan(stage, store, executor, registry, wait=wait))
 
     own = [job for models in by_row.values() for subject in models for job in subject.all_own()]
-    run([*own, *(job for each in asked for job in each.check.jobs(each.subject))])
+    run([*own, *(job for each in asked for job in each.jobs)])
     for each in asked:
-        if not results.reason(each.check.jobs(each.subject)):
+        if not results.reason(each.jobs):
             each.confirming = list(each.check.confirming(each.subject, results))
     run(job for each in asked for job in each.confirming)
     audited = Audited(failed={derived.jobs[job].label: str(error) for job, error in results.failed.items()})
@@ -88,13 +89,21 @@ class _Asked:
     check: Check
     subject: Subject
     confirming: list[Job] = field(default_factory=list)
+    _verdict: Verdict | None = None
+
+    @cached_property
+    def jobs(self) -> Sequence[Job]:
+        """The check's first jobs."""
+        return self.check.jobs(self.subject)
 
     def verdict(self, results: _Results) -> Verdict:
-        jobs = [*self.check.jobs(self.subject), *self.confirming]
-        reason = results.reason(jobs)
-        if reason:
-            return self.check.says("open", reason, jobs)
-        return self.check.verdict(self.subject, results)
+        """What the check says, once all of its jobs have run."""
+        if self._verdict is None:
+            jobs = [*self.jobs, *self.confirming]
+            reason = results.reason(jobs)
+            said = self.check.says("open", reason, jobs) if reason else self.check.verdict(self.subject, results)
+            self._verdict = said
+        return self._verdict
 
     def stronger(self, results: _Results, images: Subject) -> Sequence[Job]:
         """The judge jobs, on the images of the subject or of its `others`, that lower RA worst."""

@@ -8,7 +8,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robuststack.evidence.proportions import mcnemar, wilson
+from robuststack.evidence.limits import share_lower_limit
+from robuststack.evidence.proportions import mcnemar, mcnemar_one_sided, wilson
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,17 @@ def test_mcnemar_counts_the_images_that_only_one_gets_right():
     right = np.array([True] * 10 + [False] * 90)
     assert mcnemar(right, right) == 1
     assert mcnemar(right, np.zeros(100, dtype=bool)) == pytest.approx(2 * 0.5**10)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_the_tests_and_the_limit_are_those_of_scipy_stats(first, second):
+    n = first + second
+    one = np.repeat([True, False], [first, second])
+    differences = np.repeat([1, -1, 0], [first, second, 5])
+    expected = scipy.stats.binomtest(first, n).pvalue if n else 1.0
+    assert mcnemar(one, ~one) == pytest.approx(expected, rel=1e-9)
+    expected = scipy.stats.binom.sf(first - 1, n, 0.5) if n else 1.0
+    assert mcnemar_one_sided(differences) == pytest.approx(expected, rel=1e-9)
+    if n:
+        exact = scipy.stats.binomtest(first, n, alternative="greater").proportion_ci(0.95).low
+        assert share_lower_limit(first, n) == pytest.approx(exact, rel=1e-9)
