@@ -19,6 +19,7 @@ from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
+from robuststack.layers.safe_convolutions import convolves_unseen
 
 IMAGES = 4
 AGREEMENT = 1e-3
@@ -36,7 +37,7 @@ class Needs:
     pairs: bool = False
     """It cannot take a batch of one image."""
     float32: bool = False
-    """It cannot run inside autocast."""
+    """It cannot run inside autocast, or is wrong there."""
     dtype: torch.dtype | None = None
     """The type of its input, if it is not float32."""
     wrapped: bool = False
@@ -88,8 +89,9 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
         runtime.place(model)
         seen = trial.first(Needs())
         needs = seen.needs if seen else Needs()
-    if runtime.precision != "float32" and trial.run(needs, autocast=True) is None and trial.run(needs) is not None:
-        needs = replace(needs, float32=True)
+    if runtime.precision != "float32":
+        fails = trial.run(needs, autocast=True) is None and trial.run(needs) is not None
+        needs = replace(needs, float32=fails or (runtime.device.type == "cpu" and convolves_unseen(model)))
     needs = replace(needs, copies=needs.copies or copies)
     trial.model.needs(needs)
     return needs

@@ -12,7 +12,7 @@ from torch import nn
 from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.layers.full_float32 import full_float32
-from robuststack.layers.pointwise import avoid_fault
+from robuststack.layers.safe_convolutions import GUARD, avoid_faults
 from robuststack.processor import cpu_name
 
 
@@ -29,7 +29,8 @@ class Runtime:
             return self.float32()
         # No cache of casts: torch before about 2.10 keeps those made under no_grad, and a later pass that needs their
         # gradient trains nothing. The other precision casts each weight once a pass anyway.
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+        casts = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+        return _guarded(casts) if self.device.type == "cpu" else casts
 
     def float32(self) -> AbstractContextManager[object]:
         """Where the precision is float32, no other: `ROUNDING` would not cover a CUDA card's TF32, nor what a program lets
@@ -49,8 +50,16 @@ class Runtime:
             if tensor.dim() == 4:
                 tensor.data = tensor.data.to(memory_format=layout)
         if self.device.type == "cpu":
-            avoid_fault(model)
+            avoid_faults(model)
         return model
+
+
+@contextmanager
+def _guarded(casts: AbstractContextManager[object]) -> Iterator[None]:
+    """Casts around convolutions that a processor gets right in the other precision. A backward pass goes as the forward
+    pass went."""
+    with casts, GUARD:
+        yield
 
 
 @contextmanager

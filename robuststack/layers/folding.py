@@ -26,7 +26,7 @@ from robuststack.layers.folded_layers import FoldedConv2d, FoldedNoisyConv2d
 from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.generators import forked
 from robuststack.layers.noise import NoisyConv2d, WeightNoise
-from robuststack.layers.pointwise import in_order
+from robuststack.layers.safe_convolutions import narrow_in_default_layout
 
 AGREEMENT = 1e-3
 """Largest difference of folded and plain logits, relative to the largest logit: far above rounding, far below a layer that
@@ -223,5 +223,5 @@ def _plain(conv: nn.Conv2d) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    before = any(hook is not in_order for hook in module._forward_pre_hooks.values())
+    before = any(hook is not narrow_in_default_layout for hook in module._forward_pre_hooks.values())
     return bool(before or module._forward_hooks or module._backward_hooks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -9,27 +10,31 @@ from cases import Case, Shape
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robuststack.engine.fitted import fit
 from robuststack.engine.runtime import Runtime
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View
 from robuststack.layers.folded_layers import FoldedConv2d
 from robuststack.layers.slimmable import SlimConv2d
 
-RUNTIME = Runtime(Hardware("cpu", "float32"))
+RUNTIMES = {name: Runtime(Hardware("cpu", name)) for name in ("float32", "bf16")}
 Layer = nn.Conv2d | nn.ConvTranspose2d
 
 
 class FunctionalConv2d(nn.Module):
-    """A convolution of a user who calls the function."""
+    """A convolution of a user who calls the function, with the weight of a child of his module."""
 
     def __init__(self, conv: Layer) -> None:
         super().__init__()
-        self.weight, self.bias = conv.weight, conv.bias
+        # A layer that would not be guarded if it were called, since it has no stride.
+        shape = (conv.out_channels, conv.in_channels) if conv.transposed else (conv.in_channels, conv.out_channels)
+        self.child = nn.Conv2d(*shape, conv.kernel_size, groups=conv.groups)  # type: ignore[arg-type]
+        self.child.weight, self.child.bias = conv.weight, conv.bias
         self.options = {name: getattr(conv, name) for name in ("stride", "padding", "dilation", "groups")}
         self.function = functional.conv_transpose2d if conv.transposed else functional.conv2d
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, self.weight, self.bias, **self.options)  # type: ignore[no-any-return, operator]
+        return self.function(x, self.child.weight, self.child.bias, **self.options)  # type: ignore[no-any-return, operator]
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,10 @@ def convolution(case: Case, right: Exact, guarded: bool) -> nn.Module:
         if layer.bias is not None:
             layer.bias[: len(right.bias)] = right.bias
     module = _module(case, layer)
-    if guarded:
-        RUNTIME.place(module)
+    if guarded and case.path == "scripted":
+        fit(module, View(module), (case.shape.inputs, *case.shape.size), RUNTIMES[case.precision])
+    elif guarded:
+        RUNTIMES[case.precision].place(module)
     else:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if case.weight_layout == "default":
@@ -107,6 +114,12 @@ def _module(case: Case, conv: Layer) -> nn.Module:
     if case.path == "scripted":
         return torch.jit.script(nn.Sequential(conv)).eval()  # type: ignore[no-any-return]
     return conv.eval()
+
+
+def arithmetic(precision: str, guarded: bool) -> AbstractContextManager[object]:
+    """What a forward pass of a job is in, or torch's own way to compute in this precision."""
+    own = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    return RUNTIMES[precision].autocast() if guarded else own
 
 
 def in_layout(x: Tensor, layout: str) -> Tensor:

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #define REGION ((size_t)1 << 42) /* Addresses, not memory, for all blocks of a process. */
-enum { PAGE = 4096, SMALLEST = 256, LINE = 64, NOISE = 0xA5, KEPT = 2048 };
+enum { PAGE = 4096, SMALLEST = 256, LINE = 64, NOISE = 0xFF, KEPT = 2048 };
 enum { NOBODYS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
 
 static char *region; /* NULL if there is none: then no block is watched. */

@@ -23,7 +23,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cases import Case, Shape, all_cases, placed
+from cases import Case, Shape, all_cases, known, placed
 from checked import UNLIMITED, environment, instruction_sets, watched
 from forks import Task, ended
 
@@ -59,7 +59,7 @@ class Fault:
 def run(case: Case, right: Exact, guarded: bool, tell: int) -> list[tuple[str, str]]:
     """The steps of a case that give wrong values, and how far they are off. Writes each step to `tell` before it."""
     import torch
-    from convolution import convolution, in_layout
+    from convolution import arithmetic, convolution, in_layout
 
     torch.set_num_threads(case.threads)
     wrong: list[tuple[str, str]] = []
@@ -79,7 +79,7 @@ def run(case: Case, right: Exact, guarded: bool, tell: int) -> list[tuple[str, s
     x = in_layout(right.x, case.layout).requires_grad_()
     weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
     begin("forward")
-    with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bf16"):
+    with arithmetic(case.precision, guarded):
         result = module(x)
     compare("forward", result, right.result)
     cotangent = in_layout(right.cotangent, case.gradient_layout).to(result.dtype)
@@ -217,6 +217,7 @@ def worked(arguments: argparse.Namespace, cases: Sequence[Case]) -> int:
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="some 7,000 cases instead of some 230")
+    parser.add_argument("--known", action="store_true", help="only those that have been seen to be wrong by themselves")
     parser.add_argument("--unguarded", action="store_true", help="as torch computes them by itself")
     parser.add_argument("--count", type=int, help="how many cases are drawn beside the lattice")
     parser.add_argument("--seed", type=int, default=0)
@@ -229,7 +230,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = sys.argv[1:] if given is None else given
     arguments = parser.parse_args(given)
-    cases = all_cases(arguments.full, arguments.count, arguments.seed)
+    cases = [*known()] if arguments.known else all_cases(arguments.full, arguments.count, arguments.seed)
     if not arguments.unguarded:
         cases = list(dict.fromkeys(placed(case) for case in cases))
     if arguments.worker:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from checked import UNLIMITED, environment, instruction_sets, watched
+from cases import known
+from checked import UNLIMITED, environment, guard_pages, instruction_sets, watched
 
 HERE = Path(__file__).parent
 
@@ -23,10 +24,22 @@ def test_a_write_past_the_end_is_seen_where_the_system_can_see_it() -> None:
     assert watched() or not sys.platform.startswith("linux")
 
 
-def test_convolutions_as_the_host_places_them() -> None:
-    command = [sys.executable, str(HERE / "search_convolutions.py"), "--count", "10", "--processes", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def searched(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(HERE / "search_convolutions.py"), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_convolutions_as_the_host_computes_them() -> None:
+    done = searched("--count", "10", "--processes", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_convolutions_without_the_guard_are_seen_to_be_wrong() -> None:
+    """The test above can fail: on a processor that computes bf16, each kind is at fault, in the ways that are tried."""
+    if "AVX512_CORE_BF16" in instruction_sets() and guard_pages():
+        done = searched("--known", "--unguarded", "--isa", "AVX512_CORE_BF16")
+        count = len(list(known()))
+        assert done.stdout.endswith(f"{count} cases on each of AVX512_CORE_BF16: {count} at fault\n"), done.stdout
 
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())

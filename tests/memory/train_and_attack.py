@@ -98,7 +98,7 @@ def work(plan: Plan, registry: Registry, guarded: bool) -> None:
     from robuststack.engine import runtime
 
     if not guarded:
-        runtime.avoid_fault = lambda model: None
+        runtime.avoid_faults = lambda model: None
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalExecutor(registry, Store(Path(folder, "store")), data_folder(), plan.hardware) as executor,
