@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 
@@ -36,6 +37,12 @@ class Runtime:
         """Where the precision is float32, no other: `ROUNDING` would not cover a CUDA card's TF32, nor what a program lets
         a processor round to. A backward pass takes its arithmetic from where that pass runs."""
         return full_float32(self.device) if self.precision == "float32" else nullcontext()
+
+    def clock(self) -> Callable[[], float]:
+        """What tells seconds of a computation. With one thread on a processor it is the time that this process had of it:
+        whatever else a machine does while it trains one network and not while it trains another would count otherwise."""
+        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        return time.process_time if alone else time.perf_counter
 
     def place(self, model: nn.Module, *, channels_last: bool = True) -> nn.Module:
         """The model on the device, its 4-dimensional weights in channels-last, the layout of the images, or in torch's

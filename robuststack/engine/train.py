@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -188,8 +187,9 @@ def train(
     model, optimizer = state.model, state.optimizer
     step = Step(model, attack, threat, runtime, recipe.epochs, seed, len(data))
     finite = _finite(model)  # A constant mask of -inf is not.
+    seconds = runtime.clock()
     for epoch in range(state.epoch, recipe.epochs):
-        started = time.perf_counter()
+        started = seconds()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, epoch)
         model.train()
@@ -209,7 +209,7 @@ def train(
             "loss": loss,
             "steps": len(losses),
             "table_draws": step.table.draws,
-            "seconds": time.perf_counter() - started,
+            "seconds": seconds() - started,
         }
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
         single = attack.steps <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from robuststack.attacks.attacked_model import AttackedModel
 from robuststack.attacks.seeding import seeded_from
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.random_streams import seeded, stream_seed
-from robuststack.engine.runtime import Runtime, current_card
+from robuststack.engine.runtime import Runtime, current_card, threads
 from robuststack.errors import RobustStackError
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
@@ -118,3 +119,12 @@ def test_attacks_in_float32_are_in_float32_whatever_a_program_has_lowered() -> N
 )
 def test_errors_that_say_that_memory_is_gone(error: Exception, expected: bool) -> None:
     assert out_of_memory(error) is expected
+
+
+def test_one_thread_on_a_processor_is_timed_by_what_it_had_of_it() -> None:
+    runtime = Runtime(Hardware("cpu", "float32"))
+    with threads(1):
+        assert runtime.clock() is time.process_time
+    with threads(2):
+        assert runtime.clock() is time.perf_counter
+    assert Runtime(Hardware("cuda", "float32")).clock() is time.perf_counter
