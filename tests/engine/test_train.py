@@ -181,6 +181,8 @@ def test_a_training_attack_is_on_the_folded_network_in_every_precision(precision
     seen = []
 
     class Watched:
+        replays = 1
+
         def perturb(self, model, x, *others, **options):
             seen.append(model.view)
             return x
