@@ -129,6 +129,7 @@ def full_board() -> Board:
             _read_again(row)
             _repeat(row, seeds=3)
             board["training"] |= dict.fromkeys(row["jobs"]["train"].values(), curve)
+    first["shift"] = {"Blur-3": copy.deepcopy(first["ca"])}
     first["checks"]["gradients_zero"] = 50.0
     first["extra"] = {f"carbon {UNSAFE}": f"3 g {UNSAFE}"}
     first["layers"] = {title: ["stem", *sorted(set(values) - {"stem"})] for title, values in first["inspected"].items()}

@@ -54,3 +54,14 @@ def test_rows_that_a_protocol_does_not_score_are_counted(opened: Page) -> None:
     assert opened.locator(".plane").first.locator("svg a").count() == len(column(opened, "ca"))
     go(opened, "#/full")
     assert "not scored by" not in opened.locator("main").inner_text()
+
+
+def test_accuracy_under_a_natural_shift_is_beside_the_robust_ones_and_in_none_of_them(opened: Page) -> None:
+    go(opened, "#/full")
+    shifted = column(opened, "shift Blur-3")
+    assert shifted[0] == column(opened, "ca")[0]
+    assert set(shifted[1:]) == {"–"}
+    opened.get_by_role("group", name="Reading").get_by_text("majority 5").click()
+    assert set(column(opened, "shift Blur-3")) == {"–"}, "a vote was not judged on it"
+    go(opened, "#/full/digits-resnet8-float-lambda_n=0-lambda_th=0")
+    assert "CA Blur-3" in opened.get_by_role("region", name="Accuracy by protocol and reading").inner_text()

@@ -17,10 +17,10 @@
 
   /** Every accuracy of the row on one scale, with its interval. */
   const accuracies = (board, row, width) => {
-    const found = [["clean", row.ca], ...board.attacks.map((one) => [one.label, row.ra[one.label]]), ["worst", row.ra.worst]].filter(([, one]) => one);
+    const found = [["clean", row.ca], ...board.attacks.map((one) => [one.label, row.ra[one.label]]), ["worst", row.ra.worst], ...Object.entries(row.shift ?? {})].filter(([, one]) => one);
     const shown = found.map(([name, one]) => ({ name, ...one }));
     const ink = colour(board, row.defense);
-    return chart("Accuracy, clean and under each attack (%)", width, {
+    return chart(`Accuracy, clean and under each attack${Object.keys(row.shift ?? {}).length ? " or natural shift" : ""} (%)`, width, {
       height: 50 + 30 * shown.length, marginLeft: 110, marginRight: 30, marginBottom: 30,
       x: { domain: [0, 100], label: null, grid: true, ticks: 5 }, y: { domain: shown.map((one) => one.name), label: null, tickSize: 0 },
       marks: [Plot.ruleY(shown, { y: "name", x1: "low", x2: "high", stroke: ink, strokeWidth: 3, strokeOpacity: 0.4 }),
@@ -35,7 +35,8 @@
     const attacks = [...board.attacks.map((one) => one.label), "worst"];
     return plainTable("Accuracy by protocol and reading", ["Accuracy", ...protocols.map(([name]) => name)],
       [["clean", ...protocols.map(([, one]) => figureElement(one.ca))],
-       ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))])], protocols.map((_, i) => i + 1));
+       ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))]),
+       ...Object.entries(row.shift ?? {}).map(([name, figure]) => [`CA ${name}`, ...protocols.map((_, i) => figureElement(i ? null : figure))])], protocols.map((_, i) => i + 1));
   };
 
   /** Robust accuracy by what the attacker knows, and what each piece of knowledge is worth. Null without a ladder. */

@@ -25,6 +25,7 @@
     const several = unique(rows.flatMap(protocolsOf)).length > 1;
     const batches = unique(rows.flatMap((row) => Object.keys(row.latency_ms)));
     const extra = unique(rows.flatMap((row) => Object.keys(row.extra ?? {})));
+    const shifts = unique(rows.flatMap((row) => Object.keys(row.shift ?? {})));
     const sparse = rows.some((row) => row.nonzero_parameters !== row.parameters);
     const accuracy = (field, title, get, shown, meaning) => ({
       field, title, shown, meaning, figure: get, hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc", ...(narrow ? { width: 98 } : {}),
@@ -50,6 +51,8 @@
       ...attacks.map((name) => accuracy(`ra ${name}`, `RA ${name} %`, (one) => one.ra[name], !narrow && attacks.length <= 3,
         `Robust accuracy against ${name} with its 95 % interval`)),
       accuracy("ra worst", "RA worst %", (one) => one.ra.worst, true, "Robust accuracy, image by image the worst of all attacks"),
+      ...shifts.map((name) => accuracy(`shift ${name}`, `CA ${name} %`, ({ row, protocol, reading }) => (protocol === row.protocol && reading === EXPECTED ? row.shift?.[name] : undefined),
+        !narrow && shifts.length <= 3, `Accuracy under the natural shift ${name}, without an attacker, with its 95 % interval`)),
       number("parameters", "Parameters", ({ row }) => row.parameters, short, !narrow),
       number("nonzero", "Non-zero", ({ row }) => row.nonzero_parameters, short, !narrow && sparse, "Parameters that are not zero"),
       number("macs", "MACs", (record) => record.macs, short, !narrow, "Multiply-accumulates of one answer: one forward pass, or those of a vote"),
