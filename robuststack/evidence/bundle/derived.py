@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from robuststack.evidence.game import is_pure, settled
 from robuststack.leaderboard import board_labels
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.game_maker import make_games
 from robuststack.leaderboard.row_maker import make_rows
 from robuststack.leaderboard.training_curves import training_curves
+from robuststack.plan.job import LABELS
 from robuststack.plan.plan import Plan
+from robuststack.plan.played import model_game
+from robuststack.plan.specs import GameSpec, JudgeSpec
 from robuststack.running.pipeline import Outcome
 from robuststack.running.store import Store
 
@@ -34,6 +38,38 @@ def derived_board(plan: Plan, results: Mapping[str, dict[str, Any]], jobs: Store
         suite_file=board.suite_file,
         games=make_games(plan, outcome, jobs),
     )
+
+
+def job_changes(plan: Plan, results: Mapping[str, Mapping[str, Any]], jobs: Store) -> list[str]:
+    """What jobs say of their own labels otherwise than these do, a line each: accuracies, and the worth of games."""
+    lines: list[str] = []
+    for job in plan.jobs:
+        result = results[job.id]
+        if isinstance(job.spec, JudgeSpec):
+            judged = board_labels.read_labels(jobs, job.id, result)
+            derived: dict[str, Any] = {"accuracy": 100 * float(judged.correct.mean()), "n": len(judged.truth)}
+        elif isinstance(job.spec, GameSpec):
+            derived = _game(job.spec, job.id, result, results, jobs)
+        else:
+            continue
+        lines += changes({key: result[key] for key in derived}, derived, "its result", "its labels", job.id)
+    return lines
+
+
+def _game(
+    spec: GameSpec, job: str, result: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], jobs: Store
+) -> dict[str, Any]:
+    """What the labels of a game's jobs and rounds come to."""
+    from safetensors.numpy import load
+
+    game = model_game(spec, {judge: load(jobs.read(judge, LABELS, results[judge])) for judge in spec.judged})
+    kept = load(jobs.read(job, LABELS, result))
+    values = [float(game.hidden(game.mixtures()).mean())]
+    for number in range(1, len(result["rounds"]) + 1):
+        game = game.with_row([kept[f"{number}/{place}"] for place in range(len(spec.settings))])
+        values.append(float(game.hidden(game.mixtures()).mean()))
+    ended = is_pure(game.mixtures()) or settled(values)
+    return {"n": len(game.truth), "values": values, "upper_bound": not ended}
 
 
 def board_changes(board: Board, derived: Board) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from robuststack.evidence.bundle.derived import board_changes, derived_board
+from robuststack.evidence.bundle.derived import board_changes, derived_board, job_changes
 from robuststack.evidence.bundle.images import check_images
 from robuststack.evidence.bundle.links import broken_links
 from robuststack.evidence.bundle.opening import BOARD, PLAN, Bundle, open_bundle, understood
@@ -58,11 +58,12 @@ def _derive(bundle: Bundle, report: Verification) -> None:
     board = bundle.board
     with understood(bundle.path, BOARD):
         derived = derived_board(bundle.plan, bundle.results, bundle.jobs, board)
+        problems = job_changes(bundle.plan, bundle.results, bundle.jobs)
         judged = [job.id for job in bundle.plan.jobs if isinstance(job.spec, JudgeSpec)]
         labels = sum(read_labels(bundle.jobs, job, bundle.results[job]).labels.size for job in judged)
     parts = {"rows": board.rows, "entries": board.entries, "games": board.games}
     counted = ", ".join(f"{name} ({len(part)})" for name, part in parts.items() if part)
-    report.settle(f"the leaderboard from {labels:,} labels: {counted}", board_changes(board, derived))
+    report.settle(f"the leaderboard from {labels:,} labels: {counted}", [*problems, *board_changes(board, derived)])
     report.unchecked.append("times, counts and training curves, which follow from no label")
     kinds = {job.kind for job in bundle.plan.jobs}
     if "game" in kinds:

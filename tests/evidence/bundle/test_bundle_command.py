@@ -80,6 +80,15 @@ def test_what_cannot_be_bundled_is_one_line(run, capsys):
         capsys, "tiny"
     )
     folder.with_name("aside").rename(folder)
+    attack = Store(run / "store").folder(next(Store(run / "store").finished("attack"))["id"]) / "result.json"
+    result = attack.read_text()
+    attack.write_text(result.replace('"checks"', '"checked"'))
+    told = refused(capsys, "tiny")
+    assert (
+        f"{run}/store: what its jobs behind {run}/leaderboard/tiny.json say is not as this version of robuststack"
+        in told
+    )
+    attack.write_text(result)
     suite = run / "tiny.yaml"
     text = suite.read_text()
     suite.write_text(text.replace("steps: 2", "steps: 3"))

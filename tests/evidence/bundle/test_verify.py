@@ -13,7 +13,7 @@ from forging import contents, edited, forged
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.evidence.bundle.data import why_not_there
-from robuststack.evidence.bundle.derived import board_changes, derived_board
+from robuststack.evidence.bundle.derived import board_changes, derived_board, job_changes
 from robuststack.evidence.bundle.images import check_images
 from robuststack.evidence.bundle.judging_again import judge_again
 from robuststack.evidence.bundle.links import broken_links
@@ -133,6 +133,18 @@ def test_a_figure_that_does_not_follow_from_the_labels_is_found(bundled, tmp_pat
     found = board_changes(made.board, _derived(made))
     assert len(found) == 1
     assert line in found[0]
+
+
+def test_an_accuracy_that_a_job_says_is_derived_too(bundled, tmp_path):
+    members = contents(bundled)
+    job = judge_job(open_bundle(bundled), 1)
+    name = f"jobs/{job}/result.json"
+    flattering = edited(members[name], lambda result: result.update(accuracy=99.5))
+    made = reopened(tmp_path / "job.bundle", **{**members, name: flattering})
+    (line,) = job_changes(made.plan, made.results, made.jobs)
+    assert line.startswith(f"{job}.accuracy is 99.5 in its result and ")
+    honest = open_bundle(bundled)
+    assert job_changes(honest.plan, honest.results, honest.jobs) == []
 
 
 def _derived(made: Bundle):
