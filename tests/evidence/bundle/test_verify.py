@@ -44,7 +44,9 @@ def flattered(members: dict[str, bytes], job: str) -> dict[str, bytes]:
     name = f"jobs/{job}/labels.safetensors"
     kept = safetensors.numpy.load(members[name])
     kept["labels"] = np.ascontiguousarray(np.broadcast_to(kept["truth"], kept["labels"].shape))
-    return {**members, name: safetensors.numpy.save(kept)}
+    result = f"jobs/{job}/result.json"
+    proud = edited(members[result], lambda content: content.update(accuracy=100.0))
+    return {**members, name: safetensors.numpy.save(kept), result: proud}
 
 
 def workspace(bundle: Bundle, folder: Path):
