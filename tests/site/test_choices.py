@@ -65,3 +65,23 @@ def test_accuracy_under_a_natural_shift_is_beside_the_robust_ones_and_in_none_of
     assert set(column(opened, "shift Blur-3")) == {"–"}, "a vote was not judged on it"
     go(opened, "#/full/digits-resnet8-float-lambda_n=0-lambda_th=0")
     assert "CA Blur-3" in opened.get_by_role("region", name="Accuracy by protocol and reading").inner_text()
+
+
+def test_a_large_table_draws_what_is_in_sight_and_finds_rows_by_words(opened: Page) -> None:
+    opened.evaluate(
+        """() => {
+          const board = robuststack.boards.find((candidate) => candidate.name === 'float_vs_oat');
+          board.rows = Array.from({ length: 20 }, (_, copy) => board.rows.map((row) => ({
+            ...row, label: `${row.label} copy-${copy}`, site: { ...row.site, id: `${row.site.id}-${copy}` } }))).flat();
+        }"""
+    )
+    go(opened, "#/")
+    go(opened, "#/float_vs_oat?sort=ca+asc")
+    assert 10 < opened.locator(".tabulator-row").count() < 200
+    assert opened.evaluate("Tabulator.findTable('.grid-table')[0].getRows('active').length") == 640
+    opened.get_by_role("searchbox", name="Find rows by words of their label").fill("copy-7 oat digits")
+    assert len(column(opened, "ca")) == 4
+    assert values(column(opened, "ca")) == sorted(values(column(opened, "ca")))
+    assert "find=copy-7+oat+digits" in opened.evaluate("location.hash")
+    assert opened.get_by_role("status").inner_text() == "4 rows shown"
+    opened.reload()  # The boards as they were.

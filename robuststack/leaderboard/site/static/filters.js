@@ -51,7 +51,9 @@
       board.rows.length > MANY_ROWS && h("label", { class: "choice" }, h("span", {}, "Find"), h("input", { type: "search", "aria-label": "Find rows by words of their label",
         value: state.find, oninput: (event) => set("find")(event.target.value) })),
       h("div", { class: "chips", role: "group", "aria-label": "Defenses shown" }, chips));
-    const hasWords = ({ label }) => state.find.toLowerCase().split(/\s+/).every((word) => label.toLowerCase().includes(word));
+    // Where a word begins, as `--only` has it: `oat` is not in `float`.
+    const begins = (word) => new RegExp(`${/^[a-z0-9]/i.test(word) ? "(?<![A-Za-z0-9_])" : ""}${word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`, "i");
+    const hasWords = ({ label }) => state.find.trim().split(/\s+/).every((word) => begins(word).test(label));
     const accepts = (record) =>
       (!state.find || hasWords(record.row)) && (!state.dataset || record.dataset === state.dataset) && (!state.architecture || record.architecture === state.architecture) &&
       (!state.protocol || record.protocol === state.protocol) && record.reading === state.reading && !state.off.has(record.defense);
