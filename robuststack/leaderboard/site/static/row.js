@@ -17,26 +17,26 @@
 
   /** Every accuracy of the row on one scale, with its interval. */
   const accuracies = (board, row, width) => {
-    const found = [["clean", row.ca], ...board.attacks.map((one) => [one.label, row.ra[one.label]]), ["worst", row.ra.worst], ...Object.entries(row.shift ?? {})].filter(([, one]) => one);
-    const shown = found.map(([name, one]) => ({ name, ...one }));
+    const figures = [["clean", row.ca], ...board.attacks.map(({ label }) => [label, row.ra[label]]), ["worst", row.ra.worst], ...Object.entries(row.shift ?? {})].filter(([, accuracy]) => accuracy);
+    const shown = figures.map(([name, accuracy]) => ({ name, ...accuracy }));
     const ink = colour(board, row.defense);
     return chart(`Accuracy, clean and under each attack${Object.keys(row.shift ?? {}).length ? " or natural shift" : ""} (%)`, width, {
       height: 50 + 30 * shown.length, marginLeft: 110, marginRight: 30, marginBottom: 30,
-      x: { domain: [0, 100], label: null, grid: true, ticks: 5 }, y: { domain: shown.map((one) => one.name), label: null, tickSize: 0 },
+      x: { domain: [0, 100], label: null, grid: true, ticks: 5 }, y: { domain: shown.map(({ name }) => name), label: null, tickSize: 0 },
       marks: [Plot.ruleY(shown, { y: "name", x1: "low", x2: "high", stroke: ink, strokeWidth: 3, strokeOpacity: 0.4 }),
               Plot.dot(shown, { x: "value", y: "name", r: 5, fill: ink, title: figure })],
-      ariaDescription: found.map(([name, one]) => `${name} ${figure(one)}`).join("; "),
+      ariaDescription: figures.map(([name, accuracy]) => `${name} ${figure(accuracy)}`).join("; "),
     });
   };
 
   const scores = (board, row) => {
     const protocols = protocolsOf(row).flatMap((protocol) => readingsOf(board).map((reading) =>
-      [[protocol, reading !== EXPECTED && reading].filter(Boolean).join(", "), scoresOf(row, protocol, reading)])).filter(([, one]) => one);
-    const attacks = [...board.attacks.map((one) => one.label), "worst"];
+      [[protocol, reading !== EXPECTED && reading].filter(Boolean).join(", "), scoresOf(row, protocol, reading)])).filter(([, read]) => read);
+    const attacks = [...board.attacks.map((attack) => attack.label), "worst"];
     return plainTable("Accuracy by protocol and reading", ["Accuracy", ...protocols.map(([name]) => name)],
-      [["clean", ...protocols.map(([, one]) => figureElement(one.ca))],
-       ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, one]) => figureElement(one.ra[name]))]),
-       ...Object.entries(row.shift ?? {}).map(([name, figure]) => [`CA ${name}`, ...protocols.map((_, i) => figureElement(i ? null : figure))])], protocols.map((_, i) => i + 1));
+      [["clean", ...protocols.map(([, read]) => figureElement(read.ca))],
+       ...attacks.map((name) => [`RA ${name}`, ...protocols.map(([, read]) => figureElement(read.ra[name]))]),
+       ...Object.entries(row.shift ?? {}).map(([name, accuracy]) => [`CA ${name}`, ...protocols.map((_, i) => figureElement(i ? null : accuracy))])], protocols.map((_, i) => i + 1));
   };
 
   /** Robust accuracy by what the attacker knows, and what each piece of knowledge is worth. Null without a ladder. */

@@ -26,27 +26,27 @@
 
   const entriesOf = (board) =>
     plainTable("Each defense as one entry", ["Defense", "Data, network", "Models", "Settings", "Hypervolume %", "Knee", "Dominated settings"],
-      board.entries.map((one) => [
-        h("span", { class: "named" }, swatch(board, one.defense), one.title), one.heading, String(one.models), String(one.settings),
-        h("span", { class: "meter", style: `--part:${one.hypervolume}%` }, volume(one)),
-        `${one.knee ?? "–"}${agreed(one.settings > 2 ? one.certainty?.knee : undefined)}`,
-        one.dominated.length ? h("details", {}, h("summary", {}, `${one.dominated.length} of ${one.settings}`),
-          one.dominated.map((name) => `${name}${agreed(one.certainty?.dominated[name])}`).join(", ")) : "–",
+      board.entries.map((entry) => [
+        h("span", { class: "named" }, swatch(board, entry.defense), entry.title), entry.heading, String(entry.models), String(entry.settings),
+        h("span", { class: "meter", style: `--part:${entry.hypervolume}%` }, volume(entry)),
+        `${entry.knee ?? "–"}${agreed(entry.settings > 2 ? entry.certainty?.knee : undefined)}`,
+        entry.dominated.length ? h("details", {}, h("summary", {}, `${entry.dominated.length} of ${entry.settings}`),
+          entry.dominated.map((name) => `${name}${agreed(entry.certainty?.dominated[name])}`).join(", ")) : "–",
       ]), [2, 3, 4]);
 
   const claimsOf = (board) =>
     plainTable("Published comparisons beside ours", ["Claim", "Published", "Ours", "Between", "Source"],
-      board.claims.map((one) => {
-        const unit = (number) => (one.how === "difference" ? `${number >= 0 ? "+" : "−"}${fixed(Math.abs(number), 2)} points` : `${fixed(number, 2)}×`);
-        const between = one.ours?.of ? `${one.ours.of} against ${one.ours.against}` : one.ours ? `mean of ${plural(one.ours.pairs, "pair")}` : "–";
-        return [one.claim, unit(one.published), one.ours ? unit(one.ours.value) : "no such pair of rows", between, one.source];
+      board.claims.map((claim) => {
+        const unit = (number) => (claim.how === "difference" ? `${number >= 0 ? "+" : "−"}${fixed(Math.abs(number), 2)} points` : `${fixed(number, 2)}×`);
+        const between = claim.ours?.of ? `${claim.ours.of} against ${claim.ours.against}` : claim.ours ? `mean of ${plural(claim.ours.pairs, "pair")}` : "–";
+        return [claim.claim, unit(claim.published), claim.ours ? unit(claim.ours.value) : "no such pair of rows", between, claim.source];
       }), [1, 2]);
 
   const referencesOf = (board) =>
     plainTable("Published figures, not ours", ["Defense", "Kind", "Setting", "CA %", "RA %", "Note", "Source"],
-      board.reference.map((one) => [
-        one.defense, h("span", { class: "tag quoted" }, "published"), one.setting || "–", fixed(one.ca),
-        Object.entries(one.ra).map(([attack, ra]) => `${attack} ${value(ra)}`).join(", ") || "–", one.note || "–", one.source,
+      board.reference.map((quoted) => [
+        quoted.defense, h("span", { class: "tag quoted" }, "published"), quoted.setting || "–", fixed(quoted.ca),
+        Object.entries(quoted.ra).map(([attack, ra]) => `${attack} ${value(ra)}`).join(", ") || "–", quoted.note || "–", quoted.source,
       ]), [3]);
 
   /** A menu of check boxes, one for each column; `changed` is called after each change. */

@@ -21,7 +21,7 @@
   /** What columns a board has; `shown` says which of them stand there at first. */
   const columns = (board, narrow, picker) => {
     const rows = board.rows;
-    const attacks = board.attacks.map((one) => one.label);
+    const attacks = board.attacks.map((attack) => attack.label);
     const several = unique(rows.flatMap(protocolsOf)).length > 1;
     const batches = unique(rows.flatMap((row) => Object.keys(row.latency_ms)));
     const extra = unique(rows.flatMap((row) => Object.keys(row.extra ?? {})));
@@ -47,18 +47,18 @@
       { field: "protocol", title: "Protocol", shown: several, text: ({ protocol }) => protocol },
       { field: "compare", title: "Compare", shown: !narrow, headerSort: false, meaning: "Choose two rows of a table to compare them",
         formatter: (cell) => picker(cell.getData().row) },
-      accuracy("ca", "CA %", (one) => one.ca, true, "Clean accuracy with its 95 % interval"),
-      ...attacks.map((name) => accuracy(`ra ${name}`, `RA ${name} %`, (one) => one.ra[name], !narrow && attacks.length <= 3,
+      accuracy("ca", "CA %", (record) => record.ca, true, "Clean accuracy with its 95 % interval"),
+      ...attacks.map((name) => accuracy(`ra ${name}`, `RA ${name} %`, (record) => record.ra[name], !narrow && attacks.length <= 3,
         `Robust accuracy against ${name} with its 95 % interval`)),
-      accuracy("ra worst", "RA worst %", (one) => one.ra.worst, true, "Robust accuracy, image by image the worst of all attacks"),
+      accuracy("ra worst", "RA worst %", (record) => record.ra.worst, true, "Robust accuracy, image by image the worst of all attacks"),
       ...shifts.map((name) => accuracy(`shift ${name}`, `CA ${name} %`, ({ row, protocol, reading }) => (protocol === row.protocol && reading === EXPECTED ? row.shift?.[name] : undefined),
         !narrow && shifts.length <= 3, `Accuracy under the natural shift ${name}, without an attacker, with its 95 % interval`)),
       number("parameters", "Parameters", ({ row }) => row.parameters, short, !narrow),
       number("nonzero", "Non-zero", ({ row }) => row.nonzero_parameters, short, !narrow && sparse, "Parameters that are not zero"),
       number("macs", "MACs", (record) => record.macs, short, !narrow, "Multiply-accumulates of one answer: one forward pass, or those of a vote"),
       ...batches.map((batch, position) => number(`ms ${batch}`, `ms, batch ${batch}`, (record) => record.latency_ms[batch]?.median ?? null,
-        (one) => fixed(one, 2), !narrow && position === 0, `Latency of one answer at batch ${batch}, median`)),
-      number("train", "Train s/epoch", ({ row }) => row.train_seconds_per_epoch, (one) => fixed(one, 2), !narrow),
+        (amount) => fixed(amount, 2), !narrow && position === 0, `Latency of one answer at batch ${batch}, median`)),
+      number("train", "Train s/epoch", ({ row }) => row.train_seconds_per_epoch, (amount) => fixed(amount, 2), !narrow),
       number("n", "Images", ({ row }) => row.n, count, false, undefined, false),
       number("draws", "Draws", ({ row }) => row.draws, count, false, "Noise draws that each image is judged on", false),
       { field: "flags", title: "Flags", shown: !narrow && rows.some((row) => row.site.suspicions.length), meaning: "What makes a figure doubtful",
