@@ -132,6 +132,17 @@ def test_smoke_runs_have_no_place_and_a_model_of_two_suites_has_one(opened: Page
     assert [[entry["also"] for entry in board["ranked"]] for board in twice] == [[1, 1, 1], [1, 1, 1]]
 
 
+def test_data_with_other_options_is_another_leaderboard_of_another_name(opened: Page) -> None:
+    other = """const other = structuredClone(boards[0]); other.name = 'other'; boards.push(other);
+      for (const row of other.rows) { row.jobs.scores = { other: row.label }; row.site.model.dataset += ' folds=2' }"""
+    boards = ranking(opened, "hypervolume", other)
+    assert [len(board["ranked"]) for board in boards] == [3, 3, 3, 3]
+    assert [board["heading"] for board in boards[::2]] == [
+        "digits channels=1, Linf eps 0.25, test",
+        "digits channels=1 folds=2, Linf eps 0.25, test",
+    ]
+
+
 def test_what_is_less_comparable_than_it_looks_is_said(opened: Page) -> None:
     assert ranking(opened, "hypervolume")[0]["cautions"] == []
     other = """const other = structuredClone(boards[0]); other.name = 'other'; other.attacks.pop(); boards.push(other);

@@ -77,12 +77,14 @@
   /** One leaderboard for each data set and threat model: who is `ranked`, the best first, and who is `unranked`. */
   const leaderboards = (boards, key, limits) => {
     const ranking = RANKINGS.find((candidate) => candidate.key === key);
-    return d3.groups(contestants(boards), (contestant) => contestant.place).map(([place, group]) => {
+    const groups = d3.groups(contestants(boards), (contestant) => contestant.place);
+    const short = ([first]) => `${first.entry.variant[0]}, ${first.rows[0].site.model["threat model"]}`;
+    const alike = (group) => groups.filter(([, other]) => short(other) === short(group)).length > 1;
+    return groups.map(([place, group]) => {
       const scored = group.map((contestant) => ({ ...contestant, figure: figureOf(contestant, ranking, limits) }));
       const ranked = d3.sort(scored.filter((item) => item.figure), (a, b) => b.figure.value - a.figure.value);
       return {
-        place, heading: `${group[0].entry.variant[0]}, ${group[0].rows[0].site.model["threat model"]}`, ranked: places(ranked),
-        unranked: scored.filter((item) => !item.figure), cautions: cautions(ranked, limits),
+        heading: alike(group) ? place : short(group), ranked: places(ranked), unranked: scored.filter((item) => !item.figure), cautions: cautions(ranked, limits),
       };
     });
   };
