@@ -9,10 +9,11 @@ from torch import nn
 
 
 def eval_mode(model: nn.Module) -> None:
-    """Put the model into eval mode, by its own `eval` if that works: some networks define a `train` that takes no mode."""
+    """Put the model into eval mode, by its own `eval` if that works: some networks define a `train` that takes no mode, and
+    exported programs refuse it."""
     try:
         model.eval()
-    except TypeError:
+    except Exception:
         for module in model.modules():
             module.training = False
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robuststack.attacks.frozen_eval import eval_mode, frozen_eval
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import Runtime
+from robuststack.engine.torch_settings import TorchSettings
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.safe_convolutions import convolves_unseen
@@ -42,6 +43,8 @@ class Needs:
     """The type of its input, if it is not float32."""
     wrapped: bool = False
     """Its logits are a field `logits` of what it returns, or have more dimensions, all of size 1."""
+    settings: bool = False
+    """It changes settings of torch, which would change what others compute; they are put back after each call."""
 
 
 class FittedForward:
@@ -58,8 +61,15 @@ class FittedForward:
         x = x if needs.channels_last else x.contiguous()
         x = torch.cat([x, x]) if needs.pairs and count == 1 else x
         x = x.clone() if needs.copies else x
-        with torch.autocast(x.device.type, enabled=False) if needs.float32 else nullcontext():
-            logits = self.forward(x)
+        before = TorchSettings.now() if needs.settings else None
+        try:
+            with torch.autocast(x.device.type, enabled=False) if needs.float32 else nullcontext():
+                logits = self.forward(x)
+        except SystemExit as error:  # It would end the whole run, without a word.
+            raise RuntimeError(f"it calls sys.exit({'' if error.code is None else error.code})") from error
+        finally:
+            if before:
+                before.restore()
         logits = _unwrapped(logits, len(x)) if needs.wrapped else logits
         return logits[:count] if needs.pairs and isinstance(logits, Tensor) else logits
 
@@ -124,6 +134,10 @@ class _StandIn:
             attributes.pop("forward", None)
 
 
+class _ChangesSettings(Exception):
+    """A call has changed settings of torch."""
+
+
 @dataclass(frozen=True)
 class _Seen:
     """One call: under which `needs`, and what came of it."""
@@ -180,7 +194,9 @@ class _Trial:
                 return self._run(needs)
         except torch.OutOfMemoryError:
             raise
-        except Exception:  # The probe calls the network once more, and says what is wrong with it.
+        except _ChangesSettings:
+            return self.run(replace(needs, settings=True), autocast=autocast)
+        except (Exception, SystemExit):  # The probe calls the network once more, and says what is wrong with it.
             return None
         finally:
             self.model.needs(Needs())
@@ -192,14 +208,14 @@ class _Trial:
         written = images.clone()
         version = written._version
         with seeded("needs"), torch.no_grad():
-            logits = self.view(written)
+            logits = self._called(written)
         wrapped = not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images)
         if wrapped:
             needs = replace(needs, wrapped=True)
             self.model.needs(needs)
         with seeded("needs"), torch.enable_grad():
             point = images.clone().requires_grad_()
-            logits = self.view(point)
+            logits = self._called(point)
             if not isinstance(logits, Tensor) or logits.dim() != 2:
                 raise TypeError("no logits")
             gradient = None
@@ -208,6 +224,20 @@ class _Trial:
                 (gradient,) = torch.autograd.grad((logits.float().nan_to_num() * scale).sum(), point, allow_unused=True)
         wrote = written._version != version or not torch.equal(written, images)
         return _Seen(needs, logits.detach().float(), gradient, wrote)
+
+    def _called(self, images: Tensor) -> Any:
+        """What the network returns.
+
+        Raises:
+            _ChangesSettings: it has changed settings of torch, which are put back.
+        """
+        before = TorchSettings.now()
+        try:
+            return self.view(images)
+        finally:
+            if TorchSettings.now() != before:  # It may have failed by what it set.
+                before.restore()
+                raise _ChangesSettings
 
 
 def same(first: Tensor, second: Tensor, tolerance: float = AGREEMENT) -> bool:

@@ -17,15 +17,18 @@ import torch
 import robuststack
 from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
+from robuststack.engine.failing_model import place_in_model
 from robuststack.engine.fitted import fit
+from robuststack.engine.memory import out_of_memory
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.phases import Training
 from robuststack.engine.probes import probed
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_name
 from robuststack.engine.stages import Reporter
+from robuststack.engine.torch_settings import settings_kept
 from robuststack.engine.workspace import Made, Workspace, ready
-from robuststack.errors import JobFailed
+from robuststack.errors import JobFailed, RobustStackError
 from robuststack.evidence.overfitting import catastrophic_overfitting
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
@@ -56,6 +59,20 @@ def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
     Raises:
         JobFailed: the job's own failure; RobustStackError: anything that concerns the whole run.
     """
+    try:
+        with settings_kept():
+            return _execute(job, workspace, report)
+    except Exception as error:
+        if not job.calls_function or isinstance(error, RobustStackError) or out_of_memory(error):
+            raise
+        place = place_in_model(error)
+        if place is None:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise JobFailed(f"{job.function or job.label!r} fails: {reason} ({place})") from error
+
+
+def _execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
     kept = _kept(job, workspace) if job.calls_function else None
     if kept is not None:
         return kept

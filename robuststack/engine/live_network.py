@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import torch
@@ -80,19 +81,38 @@ def live_network(model: object, points: Sequence[Mapping[str, Any]]) -> nn.Modul
         ModelError: it is neither a module nor a function, or its `at` fails.
     """
     if not points:
-        return _as_network(_copy(model), repr(type(model).__name__))
+        return _as_network(copied(model), repr(type(model).__name__))
     networks: dict[str, nn.Module] = {}
     for point in points:
         key = point_key(point)
         if key not in networks:
             words = ", ".join(f"{knob}={value!r}" for knob, value in point.items())
             try:
-                network = _copy(model).at(**point)  # type: ignore[attr-defined]
+                network = copied(model).at(**point)  # type: ignore[attr-defined]
             except Exception as error:
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 raise ModelError(f"{type(model).__name__}.at({words}) fails: {reason}") from error
             networks[key] = _as_network(network, f"{type(model).__name__}.at({words})")
     return Tuned(networks, list(points[0]))
+
+
+def refuse_without_weights(model: nn.Module, name: str) -> None:
+    """Raises:
+    ModelError: some of the model's weights have no values.
+    """
+    tensors = list(chain(model.named_parameters(), model.named_buffers()))
+    unmade = next((path for path, tensor in tensors if nn.parameter.is_lazy(tensor)), None)
+    if unmade is not None:
+        raise ModelError(
+            f"{name} has no weights yet: {unmade} is of a lazy layer, which makes them when it is first called;"
+            " call the model once in the function, and load its weights"
+        )
+    empty = next((path for path, tensor in tensors if tensor.is_meta), None)
+    if empty is not None:
+        raise ModelError(
+            f"{name} has no weights: {empty} is on torch's meta device, without values; build the model on the cpu, or"
+            " load its weights with assign=True"
+        )
 
 
 def _as_network(model: object, name: str) -> nn.Module:
@@ -103,7 +123,8 @@ def _as_network(model: object, name: str) -> nn.Module:
     raise ModelError(f"{name} is no model; valid: a torch.nn.Module, or a function of images that returns logits")
 
 
-def _copy(model: Any) -> Any:
+def copied(model: Any) -> Any:
+    """A deep copy of a model, or the model itself if it cannot be copied."""
     try:
         return copy.deepcopy(model)
     except Exception:  # Tensors with a history, open files, locks.
@@ -135,7 +156,7 @@ def classes_of(model: object, image: Tensor) -> int | None:
     """How many classes a module or function tells apart, from its logits of images [N, C, H, W] repeated to two; None if it
     gives no such logits (the probe says why)."""
     try:
-        network = _as_network(_copy(model), "")
+        network = _as_network(copied(model), "")
         # Where the model is, and of its type.
         pair = torch.cat([image, image])[:2].to(next(network.parameters(), image))
         with untouched(model):

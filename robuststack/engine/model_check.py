@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.bake import bake
-from robuststack.engine.fitted import same
+from robuststack.engine.fitted import AGREEMENT, same
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_of
 from robuststack.errors import ModelError, RobustStackError
@@ -49,8 +50,8 @@ def probe(
 
     Raises:
         ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], gives no gradients
-            where attacks need them, is not in eval mode after `eval()`, draws noise without a word, or gives logits that
-            depend on the other images of a batch.
+            where attacks need them, gives NaN, is not in eval mode after `eval()`, draws noise without a word, or gives
+            logits that depend on the other images of a batch or on an image's place in it.
     """
     try:
         view = defense.view(model, defense.reference_setting())
@@ -62,6 +63,7 @@ def probe(
     with seeded("probe"), frozen_eval(view), full_float32(device):
         images = torch.rand(IMAGES, *dataset.shape, device=device)
         _refuse_shape(view, images[:2], dataset, name)
+        _refuse_nan(view, images, name)
         _refuse_train_mode(view, images, name)
         if not stochastic and not view.stochastic:
             _refuse_noise(view, images, name)
@@ -102,8 +104,26 @@ def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> No
             f"{name} returns {list(logits.shape)} for 2 images; the dataset has {num_classes} classes, so logits are"
             f" [2, {num_classes}]"
         )
+    if logits.is_complex():
+        raise ModelError(f"{name} returns complex numbers; valid: real logits [N, {num_classes}], such as their abs()")
     if _probabilities(logits):
         raise ModelError(f"{name} returns probabilities; remove its softmax: attacks need logits")
+
+
+def _refuse_nan(view: View, images: Tensor, name: str) -> None:
+    """Refuse a network that gives NaN for every image: its weights are damaged, or its arithmetic overflows."""
+    if not _logits(view, images, name).isnan().any(1).all():
+        return
+    tensors = chain(view.model.named_parameters(), view.model.named_buffers())
+    damaged = next((path for path, tensor in tensors if _holds_nan(tensor)), None)
+    raise ModelError(
+        f"{name} gives NaN for each of {len(images)} images; "
+        + (f"{damaged} holds NaN" if damaged else "none of its weights is NaN, so it divides by zero or overflows")
+    )
+
+
+def _holds_nan(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.is_floating_point() and bool(tensor.isnan().any())
 
 
 @torch.no_grad()
@@ -112,10 +132,10 @@ def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
     training = [(path, module) for path, module in view.model.named_modules() if module.training]
     if not training:
         return
-    logits = _logits(view, images)
+    logits = _logits(view, images, name)
     for _, module in training:
         module.training = False
-    still = _logits(view, images)
+    still = _logits(view, images, name)
     for _, module in training:
         module.training = True
     if same(logits, still):
@@ -129,7 +149,7 @@ def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
 
 
 def _refuse_noise(view: View, images: Tensor, name: str) -> None:
-    first, second = (_logits(view, images, seed) for seed in (1, 2))
+    first, second = (_logits(view, images, name, seed) for seed in (1, 2))
     if not same(first, second, NOISE):
         raise ModelError(
             f"{name} gives other logits when it is called again with the same images, in eval mode: it draws noise"
@@ -139,16 +159,15 @@ def _refuse_noise(view: View, images: Tensor, name: str) -> None:
 
 
 def _refuse_batches(view: View, images: Tensor, name: str) -> None:
-    """Refuse logits that depend on the rest of the batch: figures would depend on the batch size."""
-    whole = _logits(view, images)
+    """Refuse logits that depend on the rest of the batch or on a place in it: figures would depend on the batch size."""
+    whole = _logits(view, images, name)
+    if not same(_logits(view, images.flip(0), name).flip(0), whole, QUANTISED if _quantises(view.model) else AGREEMENT):
+        raise ModelError(
+            f"{name} gives an image other logits at another place in the batch (noise of a fixed seed, say); each image's"
+            " logits must depend on that image alone"
+        )
     for part in (images[: IMAGES - 1], images[:1]):
-        try:
-            logits = _logits(view, part)
-        except (RobustStackError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ModelError(f"{name} cannot take a batch of {len(part)}: {reason}") from error
+        logits = _logits(view, part, name)
         if same(logits, whole[: len(part)]):
             continue
         if quantises(view.model) and same(logits, whole[: len(part)], QUANTISED):
@@ -181,9 +200,18 @@ def _refuse_without_gradients(view: View, images: Tensor, registry: Registry, na
 
 
 @torch.no_grad()
-def _logits(view: View, images: Tensor, seed: int = 0) -> Tensor:
-    with seeded("probe", seed):
-        return view(images.clone()).float()  # type: ignore[no-any-return]
+def _logits(view: View, images: Tensor, name: str, seed: int = 0) -> Tensor:
+    """Raises:
+    ModelError: the network cannot take that many images.
+    """
+    try:
+        with seeded("probe", seed):
+            return view(images.clone()).float()  # type: ignore[no-any-return]
+    except (RobustStackError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"{name} cannot take a batch of {len(images)}: {reason}") from error
 
 
 def _batch_statistics(module: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import io
 import json
@@ -10,9 +11,10 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PosixPath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.errors import ModelError
+from robuststack.file_kind import HEAD, file_kind
 
 NO_WEIGHTS = re.compile(r"(^|.*\.)(n_averaged|total_ops|total_params)$")
 """Keys that averaging and counting add to a state dict, and that no layer reads."""
@@ -30,6 +33,17 @@ DEEPEST = 4
 _CORE: Any = getattr(np, "_core", None) or np.core
 HARMLESS: list[Any] = [
     argparse.Namespace,
+    datetime.date,
+    datetime.datetime,
+    datetime.timedelta,
+    datetime.timezone,
+    defaultdict,
+    dict,
+    list,
+    int,
+    float,
+    PosixPath,
+    PurePosixPath,
     np.dtype,
     np.ndarray,
     _CORE.multiarray.scalar,
@@ -38,7 +52,8 @@ HARMLESS: list[Any] = [
     (_CORE.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
     *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdSU"},
 ]
-"""What training scripts store beside weights, such as a best accuracy or the command line; loading it runs no code."""
+"""What training scripts store beside weights, such as a best accuracy, a date or the command line; loading it runs no code.
+"""
 
 
 @dataclass(frozen=True)
@@ -97,12 +112,28 @@ def misfit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     for key, value in own.items():
         if key in state and _shape(value) != _shape(state[key]):
             return f"{key} has shape {_shape(state[key])}, the model's has {_shape(value)}"
+        if key in state and (problem := _no_values(value, state[key])):
+            return f"{key} {problem}"
     missing, unknown = [key for key in own if key not in state], sorted(state.keys() - own.keys())
     return "; ".join(
         f"keys {what}: {', '.join(keys[:2])}{f' and {len(keys) - 2} more' if len(keys) > 2 else ''}"
         for keys, what in ((missing, "are missing"), (unknown, "are unknown to it"))
         if keys
     )
+
+
+def _no_values(own: Any, stored: Any) -> str:
+    """Why a tensor of the model's shape cannot give it its values; empty if it can."""
+    if not (isinstance(own, Tensor) and isinstance(stored, Tensor)):
+        return ""
+    if stored.is_meta or stored.layout is not torch.strided:
+        return f"is stored {'without values' if stored.is_meta else 'as a sparse tensor'}; valid: a dense tensor"
+    if stored.is_quantized or own.is_complex() != stored.is_complex() or (
+        own.is_floating_point() and not (stored.is_floating_point() or stored.is_complex())
+    ):  # fmt: skip
+        kinds = tuple(str(tensor.dtype).removeprefix("torch.") for tensor in (stored, own))
+        return f"is of type {kinds[0]}, the model's of {kinds[1]}; quantised weights need their scales"
+    return ""
 
 
 def _shape(value: Any) -> list[int] | str:
@@ -128,14 +159,14 @@ def _loaded(path: Path, content: bytes) -> Any:
             " torch.jit.load(FILE), and name it with python: MODULE:FUNCTION"
         )
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(content):  # By what it holds: a file may be named otherwise.
             return safetensors.torch.load(content)
         with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
             warnings.simplefilter("ignore")  # Of what it then refuses in one line.
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # Unpickling a damaged file ends in whatever its bytes happen to say.
         raise ModelError(
-            f"{path} is not a readable checkpoint (.safetensors, or a PyTorch state dict): {_unreadable(error)}"
+            f"{path} is not a readable checkpoint (.safetensors, or a PyTorch state dict): {_unreadable(error, content)}"
         ) from None
 
 
@@ -149,21 +180,44 @@ def _shards(content: bytes) -> int:
         return 0
 
 
+def _is_safetensors(content: bytes) -> bool:
+    """Eight bytes with the length of a JSON header, and that header."""
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 2**40
+
+
 def _is_torchscript(content: bytes) -> bool:
+    return any(name.endswith("/constants.pkl") for name in _archived(content))
+
+
+def _archived(content: bytes) -> list[str]:
+    """The names in a zip archive; none if it is something else."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+            return archive.namelist()
     except zipfile.BadZipFile:
-        return False
+        return []
 
 
-def _unreadable(error: Exception) -> str:
+def _unreadable(error: Exception, content: bytes) -> str:
     code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if code:
         return f"it needs {code[1]} to be loaded, and loading runs no code; save model.state_dict()"
+    names = _archived(content)
+    if any(name.rpartition("/")[2] == "archive_format" for name in names):
+        return (
+            "it is a torch.export program, which holds its own network; write a function that returns"
+            " torch.export.load(FILE).module(), and name it with python: MODULE:FUNCTION"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return "it is an .npz file of arrays"
+    if kind := file_kind(content[:HEAD]):
+        # PyTorch's files are zip archives or begin with a pickle.
+        if kind.startswith("it is a pickle file"):
+            return "it is a pickle file that torch.save did not write, or is damaged"
+        return "it is cut off" if kind.startswith("it is a zip archive") and not names else kind
     if isinstance(error, (OSError, RuntimeError, safetensors.SafetensorError)):
         return str(error).partition(". ")[0].partition("\n")[0]
-    return "it is empty, damaged or of another kind"
+    return "it is damaged or of another kind"
 
 
 def _at(path: Path, loaded: Any, key: str) -> Any:
@@ -195,6 +249,8 @@ def _state_dicts(
     if not isinstance(loaded, Mapping) or depth > DEEPEST:
         return
     tensors = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors and all(isinstance(value, np.ndarray) and value.dtype.kind in "biuf" for value in loaded.values()):
+        tensors = {str(key): torch.from_numpy(np.array(value)) for key, value in loaded.items()}
     if tensors:
         yield place, tensors, ()
         yield from _groups(tensors, place)

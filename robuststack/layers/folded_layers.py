@@ -30,8 +30,7 @@ class FoldedConv2d:
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self.conv, self.norm = conv, norm
-        self.strayed = False
-        """Whether, since the last `fold`, a forward pass went a way that it cannot follow."""
+        self._strayed = False
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -49,15 +48,26 @@ class FoldedConv2d:
         self._casts: dict[tuple[str, torch.dtype], Tensor] = {}
         # A narrow norm of a slimmed network belongs to the first rows of the weight.
         self._scale(conv.weight[: len(scale)], scale[:, None, None, None])
-        self.strayed, self._taken_over = False, self._state()
+        self._strayed, self._taken_over, self._versions = False, self._identities(), self._written()
 
     def _scale(self, weight: Tensor, scale: Tensor) -> None:
         self.weight = weight * scale
 
-    def _state(self) -> list[tuple[int, int] | None]:
-        """What tells whether a weight or a statistic was written or replaced."""
-        tensors = (*self.conv._parameters.values(), *self.norm._parameters.values(), *self.norm._buffers.values())
-        return [None if tensor is None else (id(tensor), tensor._version) for tensor in tensors]
+    def _tensors(self) -> tuple[Tensor | None, ...]:
+        return (*self.conv._parameters.values(), *self.norm._parameters.values(), *self.norm._buffers.values())
+
+    def _identities(self) -> list[int]:
+        """What tells whether a weight or a statistic was replaced, if only for the length of a call."""
+        return [*map(id, self._tensors())]
+
+    def _written(self) -> list[int]:
+        """What tells whether one was written, then or since: the counts only grow."""
+        return [-1 if tensor is None else tensor._version for tensor in self._tensors()]
+
+    @property
+    def strayed(self) -> bool:
+        """Whether, since the last `fold`, a forward pass went a way that it cannot follow."""
+        return self._strayed or self._written() != self._versions
 
     def cast(self, name: Literal["weight", "bias"], x: Tensor) -> Tensor:
         """The weight or bias in the type that autocast would give it beside `x`, cast once a fold and not in every pass."""
@@ -76,7 +86,7 @@ class FoldedConv2d:
 
     def stray(self, reason: str) -> Strayed:
         """Remember that a pass went another way, and the error that ends it."""
-        self.strayed = True
+        self._strayed = True
         return Strayed(reason)
 
     def convolved(self, x: Tensor) -> Tensor:
@@ -86,19 +96,19 @@ class FoldedConv2d:
     def outside(self, x: Tensor) -> Tensor:
         """The convolution's forward pass between passes of the folded network. Activation checkpointing calls it in the
         backward pass, which would mix the gradients of both networks."""
-        self.strayed = self.strayed or torch._C._current_graph_task_id() != -1
+        self._strayed = self._strayed or torch._C._current_graph_task_id() != -1
         return type(self.conv).forward(self.conv, x)
 
     def normed(self, y: Tensor) -> Tensor:
         """The norm's forward pass.
 
         Raises:
-            Strayed: the norm is in train mode, or weights or statistics were changed by the network itself.
+            Strayed: the norm is in train mode, or weights or statistics were replaced by the network itself.
         """
         if not isinstance(y, Promise) or y.layer is not self:
             return nn.BatchNorm2d.forward(self.norm, y)
         result = y.result
-        if self.norm.training or self._state() != self._taken_over:
+        if self.norm.training or self._identities() != self._taken_over:
             raise self.stray("the norm behind a folded convolution has changed")
         if result._version != y.version or torch.is_grad_enabled() != y.with_gradient:
             raise self.stray("a folded convolution's output is used in another way than by its norm")
@@ -170,5 +180,5 @@ class Promise(Tensor):
         if func in SHAPE_ONLY and len(read) == 1:
             return func(read[0].result, *args[1:], **(kwargs or {}))
         for promise in read:
-            promise.layer.strayed = True
+            promise.layer.stray("read")
         raise Strayed("a folded convolution's output is read by something else than its norm")

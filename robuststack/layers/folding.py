@@ -13,8 +13,7 @@ network on which folding is wrong, the pass ends, and whoever attacks starts aga
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -41,9 +40,12 @@ class FoldedView(View):
     plain view then.
     """
 
-    def __init__(self, view: View, layers: Sequence[FoldedConv2d]) -> None:
+    def __init__(self, view: View, layers: Sequence[FoldedConv2d], stand_ins: StandIns | None = None) -> None:
         super().__init__(view.model, view.values, stochastic=view.stochastic)
         self.layers = layers
+        self._stand_ins = stand_ins or StandIns(
+            [(layer.conv, layer.convolved) for layer in layers] + [(layer.norm, layer.normed) for layer in layers]
+        )
 
     @property
     def strayed(self) -> bool:
@@ -51,39 +53,37 @@ class FoldedView(View):
         return any(layer.strayed for layer in self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        with _standing_in(self.layers):
+        with self._stand_ins:
             return super().forward(x)
 
     def subset(self, index: Tensor) -> View:
-        return FoldedView(super().subset(index), self.layers)
+        return FoldedView(super().subset(index), self.layers, self._stand_ins)
 
 
-@contextmanager
-def _standing_in(layers: Sequence[FoldedConv2d]) -> Iterator[None]:
-    """For the length of a forward pass the folded layers do the work of their convolutions and norms.
+class StandIns:
+    """Other forward passes of modules, for as long as the context lasts: for the length of a forward pass the folded layers
+    do the work of their convolutions and norms.
 
     A folded copy of the model would be simpler, and wrong for one that keeps a state of its own, such as a generator that
-    the attack would then see twice.
+    the attack would then see twice. It is entered once in every pass, so what can be looked up is looked up before.
     """
-    forwards = [(layer.conv, layer.convolved) for layer in layers] + [(layer.norm, layer.normed) for layer in layers]
-    with _forwards(forwards):
-        yield
 
+    def __init__(self, forwards: Sequence[tuple[nn.Module, Callable[[Tensor], Tensor]]]) -> None:
+        self._attributes = [module.__dict__ for module, _ in forwards]
+        self._forwards = [forward for _, forward in forwards]
+        self._before: list[list[Any]] = []
 
-@contextmanager
-def _forwards(given: Sequence[tuple[nn.Module, Callable[[Tensor], Tensor]]]) -> Iterator[None]:
-    """Give modules other forward passes for a while."""
-    before = [(module, module.__dict__.get("forward")) for module, _ in given]
-    try:
-        for module, forward in given:
-            module.__dict__["forward"] = forward
-        yield
-    finally:
-        for module, own in before:
-            if own is None:
-                module.__dict__.pop("forward", None)
+    def __enter__(self) -> None:
+        self._before.append([own.get("forward") for own in self._attributes])
+        for own, forward in zip(self._attributes, self._forwards, strict=True):
+            own["forward"] = forward
+
+    def __exit__(self, *error: object) -> None:
+        for own, before in zip(self._attributes, self._before.pop(), strict=True):
+            if before is None:
+                own.pop("forward", None)
             else:
-                module.__dict__["forward"] = own
+                own["forward"] = before
 
 
 def on_folded(
@@ -94,7 +94,7 @@ def on_folded(
     stand_ins = [view for view in folded if isinstance(view, FoldedView)]
     layers = [layer for view in stand_ins for layer in view.layers]
     try:
-        with _forwards([(layer.conv, layer.outside) for layer in layers]):
+        with StandIns([(layer.conv, layer.outside) for layer in layers]):
             made = attack(folded)
         if not any(view.strayed for view in stand_ins):
             return made, folded

@@ -91,7 +91,7 @@ def _dataset(
         return {**named, "options": {**named["options"], **options}}
     images, labels = live_arrays(data)
     options = {**options, "path": str(save_arrays(images, labels, folder))}
-    if "classes" not in options and labels.dtype.kind in "iu" and images.ndim in (3, 4):
+    if "classes" not in options and labels.dtype.kind in "iu" and images.dtype.kind in "biuf" and images.ndim in (3, 4):
         classes = _classes(model, images, options, points)
         # Test images alone need not show every class.
         if classes is not None and len(labels) and classes > int(labels.max()) and int(labels.min()) >= 0:
@@ -101,11 +101,13 @@ def _dataset(
 
 
 def _classes(model: object, images: Any, options: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> int | None:
+    import numpy as np
     import torch
 
     from robuststack.engine.live_network import classes_of, live_network
 
-    first = torch.as_tensor(images[:1]).float()
+    # A copy: the array may be one that nobody may write, or of another byte order, which torch does not take.
+    first = torch.from_numpy(np.array(images[:1], np.float32))
     if first.ndim == 3:
         first = first[:, None]
     elif options.get("layout") == "nhwc":

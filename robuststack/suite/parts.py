@@ -90,7 +90,9 @@ class ModelSource(Options):
     @classmethod
     def _place(cls, python: str | None) -> str | None:
         if python is not None and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", python):
-            raise ValueError(f"{python!r} names no function; write package.module:function")
+            file = re.fullmatch(r"(?:\./)?([\w/]+)\.py:(\w+)", python)
+            meant = f"{file[1].replace('/', '.')}:{file[2]}" if file else "package.module:function"
+            raise ValueError(f"{python!r} names no function; write {meant}")
         return python
 
     @model_validator(mode="after")

@@ -49,7 +49,9 @@ def single_suite(
     if load is not None and architecture is None:
         raise SuiteError(f"--load {load}: name the network that the weights are of with --architecture")
     entry = component_of("--defense", defense)
-    data: dict[str, Any] = {"datasets": [component_of("--dataset", dataset)], "defenses": [entry]}
+    images = component_of("--dataset", dataset)
+    _refuse_place(images["name"])
+    data: dict[str, Any] = {"datasets": [images], "defenses": [entry]}
     marks: dict[tuple[str | int, ...], str] = {
         (): COMMAND,
         ("datasets", 0): f"--dataset {dataset}",
@@ -88,6 +90,14 @@ def single_suite(
         if override(source, assignment)[0] == "extends":
             raise SuiteError(f"--set {assignment}: a model that is evaluated by itself extends no suite")
     return suite_of(source, Path(model))
+
+
+def _refuse_place(name: str) -> None:
+    """Refuse a file or folder in place of the name of the dataset that reads it."""
+    place = Path(name)
+    reader = "npz" if place.suffix == ".npz" else "folder" if "/" in name and place.is_dir() else None
+    if reader:
+        raise SuiteError(f'--dataset {name}: that is a place; write --dataset "{reader} path={name}"')
 
 
 def point_of(text: str) -> dict[str, Any]:

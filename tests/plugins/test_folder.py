@@ -258,7 +258,8 @@ def test_a_path_that_is_not_given_is_asked_for():
 def test_test_images_must_be_there(tree):
     shutil.rmtree(tree / "test")
     assert refused(tree) == (
-        f"dataset 'folder', {tree}: there is no folder test; expected train and test, with one folder a class in each"
+        f"dataset 'folder', {tree}: there is no folder test: it holds train; expected train and test, with one folder a"
+        " class in each"
     )
 
 
@@ -318,8 +319,8 @@ def floats(path: Path) -> None:
     ("spoil", "problem"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "it does not decode (OSError: "),
-        (lambda path: path.write_bytes(b"<html>"), "it does not decode (UnidentifiedImageError: "),
-        (lambda path: path.write_bytes(b""), "it does not decode (UnidentifiedImageError: "),
+        (lambda path: path.write_bytes(b"<html>"), "it is no image that can be read: it is a web page"),
+        (lambda path: path.write_bytes(b""), "it is no image that can be read: it is empty"),
         (sixteen_bits, "it has pixels of mode I;16; valid: 8 bits a channel"),
         (floats, "it has pixels of mode F; valid: 8 bits a channel"),
     ],

@@ -167,7 +167,7 @@ IMAGE = f"{ROOT}/val/images/val_2.JPEG"
             f"val_2.JPEG names the class 'n99999999', which has no training image in {ANNOTATIONS}",
         ),
         ({**members(), IMAGE: jpeg(0)[:200]}, f"{IMAGE}: it does not decode (OSError: "),
-        ({**members(), IMAGE: b"<html>"}, f"{IMAGE}: it does not decode (UnidentifiedImageError: "),
+        ({**members(), IMAGE: b"<html>"}, f"{IMAGE}: it is no image that can be read"),
         ({**members(), IMAGE: jpeg(0, size=32)}, f"{IMAGE}: it has 32 x 32 pixels, not 64 x 64"),
     ],
     ids=["no line", "cut off", "unknown class", "truncated", "html", "size"],

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
+import pickle
+import tarfile
+import zipfile
+from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +80,11 @@ STORED: dict[str, Callable[[State], Any]] = {
     "the same weights twice": lambda state: {"model": state, "best": {key: value.clone() for key, value in state.items()}},
     "no counters of batches": lambda state: without(state, "num_batches_tracked"),
     "counted by thop": lambda state: {**state, "total_ops": torch.zeros(1), "stem.total_params": torch.zeros(1)},
+    "beside a date and a path": lambda state: {"model": state, "when": datetime.now(), "log": defaultdict(list), "at": Path("x")},
+    "arrays of NumPy": lambda state: {"model": {key: value.numpy() for key, value in state.items()}},
+    "channels last": lambda state: {key: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
+                                    for key, value in state.items()},
+    "double precision": lambda state: {key: value.double() if value.is_floating_point() else value for key, value in state.items()},
     "half precision": lambda state: {key: value.half() if value.is_floating_point() else value for key, value in state.items()},
 }  # fmt: skip
 
@@ -88,6 +99,24 @@ def test_weights_are_found(kind: str, net: nn.Module, score: Callable[..., Any],
         expected.load_state_dict({key: value.half() if value.is_floating_point() else value
                                   for key, value in net.state_dict().items()})  # fmt: skip
     assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(figures(expected), abs=1e-3)
+
+
+def written_as(kind: str, state: State, path: Path) -> None:
+    if kind == "safetensors in a .pt file":
+        safetensors.torch.save_file(state, path, metadata={"format": "pt", "epoch": "3"})
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind != "PyTorch's older format")
+
+
+WRITTEN = {"safetensors in a .pt file": "w.pt", "PyTorch in a .safetensors file": "w.safetensors",
+           "PyTorch's older format": "w.pt", "a .pth.tar file": "w.pth.tar"}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_file_is_what_it_holds(kind: str, net: nn.Module, score: Callable[..., Any], here: Path) -> None:
+    written_as(kind, net.state_dict(), here / WRITTEN[kind])
+    (row,) = score(load=WRITTEN[kind], architecture=ARCHITECTURE).rows
+    assert row.ca.value == pytest.approx(figures(net)[0], abs=1e-3)
 
 
 def test_safetensors_with_metadata_and_a_home_directory(
@@ -155,11 +184,71 @@ def jit(state: State, path: Path) -> None:
     torch.jit.save(torch.jit.trace(net.eval(), torch.rand(1, 3, 8, 8)), path)
 
 
+def archived(state: State, path: Path, kind: str) -> None:
+    """The checkpoint in an archive that somebody made of it."""
+    inner = path.with_name("inner.pt")
+    torch.save(state, inner)
+    if kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            archive.add(inner, "inner.pt")
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as files:
+            files.write(inner, "inner.pt")
+    elif kind == "npz":
+        np.savez(path.open("wb"), **{key: value.numpy() for key, value in state.items()})
+    else:
+        path.write_bytes(gzip.compress(inner.read_bytes()))
+
+
+def shortened(state: State, path: Path) -> None:
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def changed(change: Callable[[Tensor], Tensor]) -> Callable[[State, Path], Any]:
+    """Floating-point weights changed before they are saved."""
+    return lambda state, path: torch.save(
+        {key: change(value) if value.is_floating_point() else value for key, value in state.items()}, path
+    )
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 REFUSED: dict[str, tuple[Callable[[State, Path], Any], str]] = {
     "TorchScript": (jit, "w.pt is a TorchScript file, which holds its own network; write a function that returns"),
     "an index of shards": (
         lambda _, path: path.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})),
         "w.pt is the index of 2 files of weights; write the weights to one file",
+    ),
+    "a shard": (
+        lambda state, path: torch.save(dict(list(state.items())[:9]), path), "w.pt does not fit resnet8 under none",
+    ),
+    "a tar archive": (lambda state, path: archived(state, path, "tar"), "it is a tar archive: unpack it"),
+    "a zip archive": (lambda state, path: archived(state, path, "zip"), "it is a zip archive: unpack it"),
+    "a gzip file": (lambda state, path: archived(state, path, "gzip"), "it is compressed by gzip: unpack it"),
+    "an npz file": (lambda state, path: archived(state, path, "npz"), "it is an .npz file of arrays"),
+    "a file that is cut off": (shortened, "it is cut off"),
+    "a pickle file": (
+        lambda state, path: path.write_bytes(pickle.dumps({"weight": np.zeros(3)})),
+        "it is a pickle file that torch.save did not write",
+    ),
+    "a pointer of Git LFS": (lambda _, path: path.write_text(POINTER), "in place of the file: run `git lfs pull`"),
+    "a web page": (lambda _, path: path.write_text("<html>Sign in</html>"), "it is a web page"),
+    "nothing": (lambda _, path: path.write_bytes(b""), "it is empty"),
+    "a folder": (lambda _, path: path.mkdir(), "w.pt cannot be read: Is a directory"),
+    "an exported program": (
+        lambda _, path: torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(3, 2),)), path.open("wb")),
+        "it is a torch.export program, which holds its own network; write a function that returns",
+    ),
+    "quantised weights": (
+        changed(lambda value: (100 * value).to(torch.int8)),
+        "stem.weight is of type int8, the model's of float32; quantised weights need their scales",
+    ),
+    "sparse weights": (changed(lambda value: value.to_sparse()), "stem.weight is stored as a sparse tensor"),
+    "weights without values": (changed(lambda value: value.to("meta")), "stem.weight is stored without values"),
+    "complex weights": (changed(lambda value: value.to(torch.cfloat)), "stem.weight is of type complex64"),
+    "weights of NaN": (changed(lambda value: value * torch.nan), "gives NaN for each of 8 images; stem.weight holds NaN"),
+    "a list of tensors": (
+        lambda state, path: torch.save(list(state.values()), path), "w.pt holds no state dict (name -> tensor)",
     ),
     "a whole module": (
         lambda _, path: torch.save(network(), path), "loading runs no code; save model.state_dict()",

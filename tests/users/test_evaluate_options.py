@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,26 @@ def test_noise_is_declared_by_a_flag(module: Callable[[str], str], capsys: pytes
     assert call(["evaluate", *words, "--stochastic", *QUICK]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["stochastic"], row["draws"]) == (True, 3)
+
+
+PLACES = {
+    ("--dataset", "mine.npz"): '--dataset mine.npz: that is a place; write --dataset "npz path=mine.npz"',
+    ("--dataset", "./mine"): '--dataset ./mine: that is a place; write --dataset "folder path=./mine"',
+    ("--python", "mymodels.py:make"): "'mymodels.py:make' names no function; write mymodels:make",
+    ("--python", "./models/mine.py:make"): "names no function; write models.mine:make",
+}
+
+
+@pytest.mark.parametrize(("flag", "value"), PLACES)
+def test_a_file_in_place_of_a_name_is_told_the_name(
+    flag: str, value: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "mine").mkdir()
+    words = {"--dataset": "digits", "--python": "referee:Base", flag: value}
+    assert call(["evaluate", *(word for pair in words.items() for word in pair)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("robuststack: error: ")
+    assert PLACES[flag, value] in line
 
 
 @pytest.mark.parametrize("option", [{"data": "digits"}, {"data_options": {"layout": "nhwc"}}, {"name": "mine"}])

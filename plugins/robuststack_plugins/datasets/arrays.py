@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, get_args
 
 import robuststack as rs
+from robuststack.file_kind import HEAD, file_kind
+from robuststack_plugins.datasets.own import first_few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,17 +39,20 @@ class LabelledArrays:
         self.path = path
         self.error = error
         with self._reading(), zipfile.ZipFile(path) as file:
-            present = {name.removesuffix(".npy") for name in file.namelist()}
+            self.members = _members(file, error)
+            """Name of an array -> of its file in the archive."""
+            present = self.members.keys()
             self.splits: list[rs.Split] = [
                 split for split in get_args(rs.Split) if split == "test" or present & {f"x_{split}", f"y_{split}"}
             ]
             wanted = [f"{axis}_{split}" for split in self.splits for axis in "xy"]
             missing = [key for key in wanted if key not in present]
             if missing:
-                raise error(f"there is no array {missing[0]}; expected {', '.join(wanted)}")
+                held = f"it holds {first_few(sorted(present))}" if present else "it holds nothing"
+                raise error(f"there is no array {missing[0]}: {held}; expected {', '.join(wanted)}")
             self.unread = sorted(present - set(wanted))
             """Other arrays of the file."""
-            self.headers = {key: _header(file.open(f"{key}.npy")) for key in wanted}
+            self.headers = {key: _header(file.open(self.members[key])) for key in wanted}
         for split in self.splits:
             self._check(split)
 
@@ -68,7 +73,7 @@ class LabelledArrays:
         import numpy as np
 
         stored = self.read(f"y_{split}").reshape(-1)
-        if stored.dtype.kind == "f" and not (np.abs(stored) < 2**31).all():
+        if stored.dtype.kind in "fu" and not (np.abs(stored) < 2**31).all():
             raise self.error(f"y_{split} holds numbers that are no labels; valid: whole numbers [N]")
         labels: np.ndarray = stored.astype(np.int64)
         if not np.array_equal(labels, stored):
@@ -85,7 +90,7 @@ class LabelledArrays:
                 yield row.tobytes()
             return
         size = math.prod(header.shape[1:]) * header.dtype.itemsize
-        with self._reading(), zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as file:
+        with self._reading(), zipfile.ZipFile(self.path) as archive, archive.open(self.members[key]) as file:
             _skip_header(file)
             for _ in range(header.shape[0]):
                 yield file.read(size)
@@ -104,7 +109,8 @@ class LabelledArrays:
             raise self.error(f"x_{split} has shape {images.shape}; valid: {valid}")
         if labels.dtype.kind not in "biuf" or labels.shape[1:] not in ((), (1,)) or not labels.shape:
             raise self.error(
-                f"y_{split} is of type {labels.dtype} and shape {labels.shape}; valid: whole numbers [N]{_advice(labels)}"
+                f"y_{split} is of type {labels.dtype} and shape {labels.shape}; valid: whole numbers"
+                f" [N]{_advice(labels, images.shape[0])}"
             )
         if images.shape[0] != labels.shape[0]:
             raise self.error(f"x_{split} holds {images.shape[0]} images, y_{split} {labels.shape[0]} labels")
@@ -120,11 +126,34 @@ class LabelledArrays:
         try:
             yield
         except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise self.error(f"it cannot be read as an .npz file ({type(error).__name__}: {error})") from None
+            raise self.error(f"it cannot be read as an .npz file: {self._reason(error)}") from None
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        with self.path.open("rb") as file:
+            head = file.read(HEAD)
+        kind = "" if zipfile.is_zipfile(self.path) else file_kind(head)
+        if kind.startswith("it is a zip archive"):
+            return "it is cut off"
+        return kind or f"{type(error).__name__}: {error}"
 
 
-def _advice(labels: Header) -> str:
+def _members(file: zipfile.ZipFile, error: Callable[[str], rs.DatasetError]) -> dict[str, str]:
+    """Name of an array -> of its file in the archive. As NumPy does it, a file without `.npy` counts too."""
+    members: dict[str, str] = {}
+    for member in file.namelist():
+        name = member.removesuffix(".npy")
+        if name in members:
+            raise error(f"there are two arrays {name}")
+        members[name] = member
+    return members
+
+
+def _advice(labels: Header, images: int) -> str:
     """How labels of a known other form become numbers."""
+    if labels.shape in ((1, images), (images, 1, 1)):
+        return "; y.reshape(-1) gives them"
     if labels.dtype.kind in "US":
         return "; names become numbers by np.unique(y, return_inverse=True)[1]"
     if labels.dtype.kind in "biuf" and len(labels.shape) == 2:

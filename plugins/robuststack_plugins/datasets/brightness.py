@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ def doubt(low: float, high: float, kind: str) -> str:
     `kind` is that of NumPy: `i` and `u` for whole numbers, `f` for floats.
     """
     if kind == "f":
+        if not high < math.inf:
+            return ""  # The host names the image.
         if low >= 0 and high > 2:
             return f"floats up to {high:g}; say which value is white, for example white: 255"
         if 0 < high <= (1 + 1e-6) / 255:
@@ -67,6 +70,8 @@ def doubt(low: float, high: float, kind: str) -> str:
 def _outside(low: float, high: float, kind: str, white: float) -> str:
     # Rounding around the ends is the host's business.
     slack = 1e-2 * white if kind == "f" else 0
+    if high == math.inf:
+        return ""
     if low < -slack or high > white + slack:
         return f"values from {low:g} to {high:g}; valid with white: {white:g} are 0 to {white:g}"
     return ""

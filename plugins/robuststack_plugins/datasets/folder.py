@@ -62,7 +62,9 @@ class Folder(Own):
     def classes(self) -> Sequence[str]:
         parts = self._tree.parts
         for part in [part for part in ("test", *parts) if part not in parts]:
-            raise self.error(f"there is no folder {part}; expected train and test, with one folder a class in each")
+            raise self.error(
+                f"there is no folder {part}: {self._held}; expected train and test, with one folder a class in each"
+            )
         if self.options.classes is not None:
             names = self.class_names(self.options.classes)
             for part, classes in parts.items():
@@ -75,7 +77,11 @@ class Folder(Own):
                 there, absent = (first, part) if name in parts[first] else (part, first)
                 raise self.error(f"class {name!r} is in {there}, but not in {absent}")
         if len(parts[first]) < 2:
-            raise self.error(f"{first} has {counted(len(parts[first]), 'folder')} of classes; at least 2 are needed")
+            stray = [name for name in self._tree.others if name.rpartition("/")[0] == first]
+            beside = f"; {first_few(stray)} lie in no class's folder ({first}/CLASS/)" if stray else ""
+            raise self.error(
+                f"{first} has {counted(len(parts[first]), 'folder')} of classes; at least 2 are needed{beside}"
+            )
         return in_order(list(parts[first]))
 
     def training_problem(self) -> str:
@@ -132,6 +138,16 @@ class Folder(Own):
             image = image.point([min(round(value * 255 / white), 255) for value in range(256)] * len(image.getbands()))
         square = np.asarray(functional.center_crop(functional.resize(image, size), [size, size]))
         return square[None] if self.options.channels == 1 else square.transpose(2, 0, 1)
+
+    @property
+    def _held(self) -> str:
+        """What the place holds in place of a folder of images."""
+        if not self.place.exists():
+            return "there is no such place"
+        if not self.place.is_dir():
+            return "it is a file"
+        names = sorted([*self._tree.parts, *self._tree.others])
+        return f"it holds {first_few(names)}" if names else "it is empty"
 
     @cached_property
     def _tree(self) -> ImageTree:

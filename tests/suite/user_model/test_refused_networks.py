@@ -31,8 +31,8 @@ FUNCTIONS = {
     [
         ("raises", "cannot be made: OSError: no weights at all"),
         ("exits", "cannot be made: SystemExit: 3"),
-        ("returns nothing", "gives NoneType; valid: a torch.nn.Module that returns logits"),
-        ("returns a tuple", "gives tuple; valid: a torch.nn.Module that returns logits"),
+        ("returns nothing", "gives NoneType; valid: a torch.nn.Module that returns logits, or a function of images"),
+        ("returns a tuple", "gives tuple; valid: a torch.nn.Module that returns logits, or a function of images"),
         ("cannot be imported", "cannot be made: ModuleNotFoundError: No module named 'absent_thing'"),
         ("is not there", "has no attribute 'make'"),
     ],

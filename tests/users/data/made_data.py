@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +127,99 @@ def in_mode(mode: str) -> Callable[[Image.Image, Path], None]:
 
 def sixteen_bits(image: Image.Image, path: Path) -> None:
     Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(path)
+
+
+def sixteen_bit_colours(image: Image.Image, path: Path) -> None:
+    """A PNG file that Pillow would decode to 8 bits."""
+    pixels = np.asarray(image).astype(">u2") * 257
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", image.width, image.height, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+
+
+def written(kind: str, **options: Any) -> Callable[[Image.Image, Path], None]:
+    """Saves an image as a file of another kind; `mode` is that of its pixels."""
+    mode = options.pop("mode", "RGB")
+
+    def save(image: Image.Image, path: Path) -> None:
+        image.convert(mode).save(path.with_suffix(kind), **options)
+
+    return save
+
+
+def see_through(image: Image.Image, path: Path) -> None:
+    """A palette with one transparent colour: all of the image."""
+    image.convert("P").save(path, transparency=0)
+
+
+def content(text: bytes) -> Callable[[Image.Image, Path], None]:
+    """Writes something that is no image under an image's name."""
+    return lambda image, path: (path.write_bytes(text), None)[1]
+
+
+def linked(image: Image.Image, path: Path) -> None:
+    Path("elsewhere").mkdir(exist_ok=True)
+    place = Path("elsewhere", f"{path.parent.name}.png").absolute()
+    image.save(place)
+    path.symlink_to(place)
+
+
+def labels_in_a_table() -> str:
+    """Images in one folder, and a table that labels them."""
+    classes_folder(["a", "b"])
+    for number, path in enumerate(sorted(Path("mine/test").rglob("*.png"))):
+        path.rename(f"mine/test/{number}.png")
+    for folder in "ab":
+        Path("mine/test", folder).rmdir()
+    Path("mine/test/labels.csv").write_text("0.png,a\n")
+    return "folder path=mine size=8"
+
+
+def moved(place: str) -> str:
+    """The folder of test images under another name."""
+    dataset = classes_folder(["a", "b"])
+    Path("mine/test").rename(place)
+    return dataset
+
+
+def zipped(*members: tuple[str, np.ndarray]) -> str:
+    """An .npz file whose arrays have these names in the archive."""
+    with zipfile.ZipFile("mine.npz", "w") as archive:
+        for name, values in members:
+            part = io.BytesIO()
+            np.save(part, values)
+            archive.writestr(name, part.getvalue())
+    return "npz path=mine.npz"
+
+
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    """Images of four classes, uint8 [12, 3, 8, 8], and their labels."""
+    labels, brightness = levels(4)
+    return as_bytes(flat(brightness)), labels
+
+
+def other_file(text: bytes) -> str:
+    Path("mine.npz").write_bytes(text)
+    return "npz path=mine.npz"
+
+
+def cut_off() -> str:
+    dataset = only_tests(4)
+    Path("mine.npz").write_bytes(Path("mine.npz").read_bytes()[:900])
+    return dataset
+
+
+def objects(values: np.ndarray) -> np.ndarray:
+    """An array of Python objects, one for each image or label."""
+    made = np.empty(len(values), object)
+    made[:] = list(values)
+    return made
 
 
 def truncated(image: Image.Image, path: Path) -> None:

@@ -11,25 +11,34 @@ import numpy as np
 import pytest
 
 from made_data import (
+    arrays,
     as_bytes,
     binary,
     class_file,
     classes_folder,
     evaluated,
     fewer_classes,
+    flat,
     gif,
     in_mode,
     junk,
+    levels,
+    linked,
     masks,
+    npz,
     one_bit_above,
     only_tests,
     other_files,
+    picture,
     repeated_images,
     scaled,
+    see_through,
     sorted_by_class,
     trained_on,
     turned,
     with_labels,
+    written,
+    zipped,
 )
 
 
@@ -73,6 +82,18 @@ RIGHT = [
     Right("GIF files, first frame", lambda: classes_folder(["a", "b", "c", "d"], gif), "four", row={"n": 8}),
     *(Right(f"image files of mode {mode}", lambda mode=mode: classes_folder(["a", "b", "c", "d"], in_mode(mode)), "four")
       for mode in ("P", "L", "LA", "RGBA", "CMYK")),
+    *(Right(f"image files: {kind}", lambda save=save: classes_folder(["a", "b", "c", "d"], save), "four", row={"n": 8})
+      for kind, save in {
+          "WebP": written(".webp", lossless=True),
+          "WebP of several frames": written(".webp", lossless=True, save_all=True, append_images=[picture(0.99)]),
+          "animated PNG": written(".png", save_all=True, append_images=[picture(0.99)]),
+          "TIFF of several pages": written(".tiff", save_all=True, append_images=[picture(0.99)]),
+          "JPEG of CMYK": written(".jpg", mode="CMYK", quality=100),
+          "a palette with a transparent colour": see_through,
+          "a link": linked,
+          "another ending in capitals": written(".PNG"),
+      }.items()),
+    Right("image files of one pixel", lambda: classes_folder(["a", "b", "c", "d"], written(".bmp")).replace("=8", "=1"), "four"),
     Right("image files of 0 and 1", lambda: masks() + " white=1", "two"),
     Right("test arrays alone", lambda: only_tests(4), "four", row={"n": 12}),
     Right("test arrays of fewer classes than the model", lambda: fewer_classes() + " classes=4", "four",
@@ -106,6 +127,16 @@ RIGHT = [
     Right("labels as floats", lambda: with_labels(lambda labels: labels.astype(float)), "four"),
     Right("labels as bytes", lambda: with_labels(lambda labels: labels.astype(np.uint8)), "four"),
     Right("labels as booleans", lambda: with_labels(lambda labels: labels.astype(bool), 2), "two"),
+    Right("arrays in another order", lambda: zipped(("y_test.npy", arrays()[1]), ("x_test.npy", arrays()[0])), "four"),
+    Right("arrays without .npy", lambda: zipped(("x_test", arrays()[0]), ("y_test", arrays()[1])), "four"),
+    Right("big-endian floats and labels", lambda: npz(x_test=flat(levels(4)[1]).astype(">f4"), y_test=arrays()[1].astype(">i2")),
+          "four"),
+    Right("labels as uint64", lambda: with_labels(lambda labels: labels.astype(np.uint64)), "four"),
+    Right("labels as int8", lambda: with_labels(lambda labels: labels.astype(np.int8)), "four"),
+    Right("images of one pixel", lambda: only_tests(4, shape=(1, 1, 1)), "four"),
+    Right("images of one pixel in colour", lambda: only_tests(4, shape=(3, 1, 1)) + " layout=nchw", "four"),
+    Right("a masked array", lambda: npz(x_test=np.ma.masked_array(arrays()[0]), y_test=arrays()[1]), "four"),
+    Right("extended precision", scaled(1, np.longdouble), "four"),
     Right("Fortran order", lambda: only_tests(4, lambda images: np.asfortranarray(as_bytes(images))), "four"),
 ]  # fmt: skip
 

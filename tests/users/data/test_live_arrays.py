@@ -1,0 +1,80 @@
+"""Arrays of a running program, in whatever memory and type they lie: the right figure, or one line before any compute."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import robuststack as rs
+from made_data import arrays, flat, levels
+
+
+class Brightness(torch.nn.Module):
+    """Class k for a mean brightness between k / 4 and (k + 1) / 4."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centers = (torch.arange(4) + 0.5) / 4
+        return -100 * (x.mean((1, 2, 3))[:, None] - centers).abs()
+
+
+def mapped(images: np.ndarray) -> np.ndarray:
+    """A read-only memory map of a file."""
+    np.save("images.npy", images)
+    return np.load("images.npy", mmap_mode="r")
+
+
+def read_only(images: np.ndarray) -> np.ndarray:
+    images.setflags(write=False)
+    return images
+
+
+FLOATS = flat(levels(4)[1])
+BYTES, LABELS = arrays()
+RIGHT: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "a read-only memory map": lambda: (mapped(BYTES), LABELS),
+    "read-only arrays": lambda: (read_only(BYTES.copy()), read_only(LABELS.copy())),
+    "big-endian": lambda: (FLOATS.astype(">f4"), LABELS.astype(">i4")),
+    "Fortran order": lambda: (np.asfortranarray(BYTES), LABELS),
+    "every second image": lambda: (BYTES[::2], LABELS[::2]),
+    "backwards": lambda: (BYTES[::-1], LABELS[::-1]),
+    "half precision": lambda: (FLOATS.astype(np.float16), LABELS.astype(np.int8)),
+    "bfloat16 tensors": lambda: (torch.tensor(FLOATS).bfloat16(), torch.tensor(LABELS, dtype=torch.uint8)),
+    "channels-last tensors": lambda: (torch.tensor(BYTES).to(memory_format=torch.channels_last), LABELS.tolist()),
+    "tensors that need gradients": lambda: (torch.tensor(FLOATS).float().requires_grad_(), torch.tensor(LABELS)),
+}
+REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
+    "objects": (lambda: (BYTES.astype(object), LABELS), "images or labels are no numbers"),
+    "names as labels": (lambda: (BYTES, np.array(list("abcd"))[LABELS]), "names become numbers by np.unique"),
+    "one-hot labels": (lambda: (BYTES, np.eye(4)[LABELS]), "one-hot labels become numbers by y.argmax"),
+    "complex images": (lambda: (FLOATS.astype(complex), LABELS), "x_test is of type complex128"),
+    "fewer labels": (lambda: (BYTES, LABELS[:-1]), "12 images and 11 labels"),
+}
+
+
+def scored(data: tuple[Any, Any]) -> Any:
+    options = {"device": "cpu", "overrides": ["measure.latency=false", "precision=float32"], "store": "store"}
+    return rs.evaluate(Brightness(), data=data, attacks=["fgsm"], eps=0.001, **options)
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_arrays_are_read_as_meant(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (row,) = scored(RIGHT[kind]()).rows
+    assert row.ca.value == 100
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_data_is_one_line(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, message = REFUSED[kind]
+    with pytest.raises(rs.RobustStackError, match=message) as caught:
+        scored(data())
+    assert len(str(caught.value).splitlines()) == 1
