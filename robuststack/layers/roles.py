@@ -107,15 +107,18 @@ def rewrite(
 ) -> int:
     """Replace each module of `kind` by `change(module)`, in place; return how many were replaced.
 
-    A module used in two places is replaced by one new module in both.
+    A module used in two places is replaced by one new module in both; so is one inside of a module that has two names.
     """
-    replaced: dict[int, nn.Module] = {}
+    # The old ones are kept too: an id that is free again would be given to another module.
+    replaced: dict[int, tuple[nn.Module, nn.Module]] = {}
     paths = [path for path, module in model.named_modules(remove_duplicate=False) if isinstance(module, kind)]
     for path in paths:
         parent_path, _, name = path.rpartition(".")
         parent = model.get_submodule(parent_path)
         old = getattr(parent, name)
+        if any(old is new for _, new in replaced.values()):
+            continue  # Its parent was met under another name.
         if id(old) not in replaced:
-            replaced[id(old)] = change(old)
-        setattr(parent, name, replaced[id(old)])
+            replaced[id(old)] = old, change(old)
+        setattr(parent, name, replaced[id(old)][1])
     return len(replaced)

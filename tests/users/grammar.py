@@ -131,7 +131,7 @@ class Network(nn.Module):
         rule = random.Random(seed)
         torch.manual_seed(seed)
         width = rule.choice([4, 6, 8])
-        self.entry = rule.choice(["plain", "in place", "no grad", "clamp", "normalised"])
+        self.entry = rule.choice(["plain", "in place", "no grad", "some", "clamp", "normalised"])
         self.register_buffer("mean", torch.full((3, 1, 1), 0.4), persistent=False)
         self.stem = nn.Conv2d(3, width, 3, padding=1, bias=rule.random() < 0.5)
         self.layers = nn.ModuleList([self.layer(rule, width) for _ in range(rule.randint(1, 4))])
@@ -180,6 +180,9 @@ class Network(nn.Module):
         elif self.entry == "no grad":
             with torch.no_grad():
                 x.mul_(2).sub_(1)
+        elif self.entry == "some":
+            with torch.no_grad():
+                x[x.mean((1, 2, 3)) < 0.5] -= 0.2
         elif self.entry == "clamp":
             x = x.clamp_(0.1, 0.9)
         elif self.entry == "normalised":

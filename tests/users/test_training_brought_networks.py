@@ -80,6 +80,8 @@ def test_what_is_shared_stays_shared_under_a_defense(name: str, registry: Regist
     defense, point = NOISY[name]
     row, back = trained(registry, here, defense)
     assert still_tied(back.model)
+    kinds = [type(layer).__name__ for layer in back.model.get_submodule("block").modules()]
+    assert max(map(kinds.count, ("NoisyConv2d", "DualNorm"))) <= 1, "what has two names is rewritten once"
     assert all(bool(torch.isfinite(value).all()) for value in back.model.state_dict().values())
     if not row.stochastic:
         assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(figures(back.at(**point)), abs=1e-3)
