@@ -161,7 +161,7 @@ def _refuse_noise(view: View, images: Tensor, name: str) -> None:
 def _refuse_batches(view: View, images: Tensor, name: str) -> None:
     """Refuse logits that depend on the rest of the batch or on a place in it: figures would depend on the batch size."""
     whole = _logits(view, images, name)
-    if not same(_logits(view, images.flip(0), name).flip(0), whole, QUANTISED if _quantises(view.model) else AGREEMENT):
+    if not same(_logits(view, images.flip(0), name).flip(0), whole, QUANTISED if quantises(view.model) else AGREEMENT):
         raise ModelError(
             f"{name} gives an image other logits at another place in the batch (noise of a fixed seed, say); each image's"
             " logits must depend on that image alone"
