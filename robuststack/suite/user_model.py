@@ -69,11 +69,12 @@ def find_user_model(source: ModelSource) -> UserModel:
 def _source_of(module: str) -> str:
     package = module.partition(".")[0]
     folder = _folder_of(module)
+    meant = f"; write {module.removesuffix('.py')}, without .py" if module.endswith(".py") else ""
     # The script that runs would be another module, run once more, where a job imports it.
     if package == "__main__" or (folder is None and importlib.util.find_spec(package) is None):
-        raise ModelError(f"no module {package!r} in {Path.cwd()} or among the installed packages")
+        raise ModelError(f"no module {package!r} in {Path.cwd()} or among the installed packages{meant}")
     if not has_source(module, folder):
-        raise ModelError(f"package {package!r} has no module {module!r} with Python source")
+        raise ModelError(f"package {package!r} has no module {module!r} with Python source{meant}")
     return source_digest([module], folder=folder)
 
 

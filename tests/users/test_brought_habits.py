@@ -83,7 +83,7 @@ def test_a_model_that_fails_in_the_middle_of_a_job_is_one_line_with_its_place(
         assert reason.startswith(f"'{name}:make' {message}")
         assert len(reason.splitlines()) == 1
         if kind != "an exit":
-            assert reason.endswith(f"({name}.py, line 14)")
+            assert reason.endswith(f"({name}.py, line 15)")
 
 
 def test_an_error_of_the_backward_pass_has_its_place_too(

@@ -56,7 +56,7 @@ def test_noise_is_declared_by_a_flag(module: Callable[[str], str], capsys: pytes
 PLACES = {
     ("--dataset", "mine.npz"): '--dataset mine.npz: that is a place; write --dataset "npz path=mine.npz"',
     ("--dataset", "./mine"): '--dataset ./mine: that is a place; write --dataset "folder path=./mine"',
-    ("--python", "mymodels.py:make"): "'mymodels.py:make' names no function; write mymodels:make",
+    ("--python", "mymodels.py:make"): "among the installed packages; write mymodels, without .py",
     ("--python", "./models/mine.py:make"): "names no function; write models.mine:make",
 }
 

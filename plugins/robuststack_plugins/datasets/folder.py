@@ -146,7 +146,7 @@ class Folder(Own):
             return "there is no such place"
         if not self.place.is_dir():
             return "it is a file"
-        names = sorted([*self._tree.parts, *self._tree.others])
+        names = sorted([*self._tree.parts, *(name for name in self._tree.others if "/" not in name)])
         return f"it holds {first_few(names)}" if names else "it is empty"
 
     @cached_property
