@@ -28,6 +28,8 @@ class Progress:
         """Of the jobs that were started, in that order."""
         self.workers = 1
         self.spent: dict[str, list[float]] = {}
+        self.nodes: dict[str, list[str]] = {}
+        """Job -> the nodes of a cluster that have worked on it."""
 
     def __enter__(self) -> Progress:
         return self
@@ -58,6 +60,12 @@ class Progress:
     @hookimpl
     def job_started(self, job: Job) -> None:
         self.numbers[job.id] = len(self.numbers) + 1
+        self.update(job, "")
+
+    @hookimpl
+    def job_placed(self, job: Job, node: str) -> None:
+        nodes = self.nodes.setdefault(job.id, [])
+        nodes += [node] if node not in nodes else []
         self.update(job, "")
 
     @hookimpl
@@ -105,7 +113,8 @@ class Progress:
 
     def _head(self, job: Job) -> str:
         total = len(self.numbers.keys() | self.jobs.keys())
-        return f"[{self.numbers[job.id]}/{total}] {job.kind} {job.label}"
+        where = f" on {', '.join(self.nodes[job.id])}" if job.id in self.nodes else ""
+        return f"[{self.numbers[job.id]}/{total}] {job.kind} {job.label}{where}"
 
     def _remaining(self, running: Job | None = None, share: float = 0.0) -> str:
         """`, 40 s left`, from the seconds a unit of work took so far; of a kind not seen yet, the mean of the others."""

@@ -7,6 +7,7 @@ appear and disappear whole. A run that is killed at any moment leaves nothing th
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -23,6 +24,8 @@ from robuststack.running.atomic_files import Content, _remove, _replace, _write,
 
 SCHEMA = 2
 MARKER = "robuststack-store.json"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What network folders without locks say of them."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +310,13 @@ class Store:
                 lock.acquire(blocking=False)
             except filelock.Timeout:  # An OSError too, so it must not reach the block around it.
                 raise Busy(f"job {job} in {self.root} is being run by {self._owner(folder)}") from None
+            except (OSError, NotImplementedError) as error:
+                if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+                    raise
+                raise StoreError(
+                    f"{self.root} lies on a file system that cannot lock files, so two runs could spoil each other's jobs;"
+                    " name a folder on a disk of this machine with --store"
+                ) from None
         try:
             for left in folder.glob(".*"):  # What a killed run was writing; nobody else writes here now.
                 left.unlink(missing_ok=True)

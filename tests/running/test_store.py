@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -233,3 +235,15 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path
     assert "File too large" in done.stderr
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["board.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_that_cannot_lock_files_is_one_line(
+    store: Store, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=r"lies on a file system that cannot lock files.*name a folder on a disk"):
+        store.lock(JOB).__enter__()
