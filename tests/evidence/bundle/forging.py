@@ -35,8 +35,9 @@ def forged(path: Path, members: Mapping[str, bytes]) -> Path:
     for name in [name for name in changed if name.startswith("jobs/") and not name.endswith(RESULT)]:
         _, job, file = name.split("/")
         result = json.loads(changed[member(job, RESULT)])
-        result["files"][file] = hashlib.sha256(changed[name]).hexdigest()
-        changed[member(job, RESULT)] = json.dumps(result).encode()
+        if isinstance(result, dict) and isinstance(result.get("files"), dict):
+            result["files"][file] = hashlib.sha256(changed[name]).hexdigest()
+            changed[member(job, RESULT)] = json.dumps(result).encode()
     manifest = json.loads(changed.pop("manifest.json"))
     manifest["members"] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for name, content in changed.items()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundled_run import BundledRun
@@ -19,6 +22,7 @@ from robuststack.evidence.bundle.jobs import BundledJobs, named_places
 from robuststack.evidence.bundle.opening import open_bundle
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.specs import AttackSpec, JudgeSpec
+from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 
 
@@ -71,6 +75,40 @@ def test_a_changed_byte_in_any_member_is_refused_with_its_name(
     path = tmp_path_factory.getbasetemp() / "changed.bundle"
     path.write_bytes(changed)
     assert member.name in refused(path)
+
+
+VALUES = (None, 0, -1, 1e308, "x", "", [], {}, True, 10**18, [1], {"a": 1}, "../x", 3.7)
+
+
+@settings(max_examples=15)
+@given(chosen=st.data())
+def test_whatever_a_member_says_is_a_verdict_or_one_line(
+    bundled: Path, tmp_path_factory: pytest.TempPathFactory, chosen: st.DataObject
+) -> None:
+    """A stranger's JSON with a manifest that fits it, in which something is another thing or gone."""
+    members = contents(bundled)
+    name = chosen.draw(st.sampled_from([name for name in members if name.endswith(".json")]))
+    content = json.loads(members[name])
+    place, key = chosen.draw(st.sampled_from(list(places(content))))
+    if chosen.draw(st.booleans()):
+        place[key] = chosen.draw(st.sampled_from(VALUES))
+    else:
+        del place[key]
+    path = tmp_path_factory.getbasetemp() / "strange.bundle"
+    if name == "manifest.json":
+        write(path, {**members, name: json.dumps(content).encode()})
+    else:
+        forged(path, {**members, name: json.dumps(content).encode()})
+    with contextlib.suppress(BundleError):  # Without plugins: nothing can be judged again.
+        assert rs.verify(path, registry=Registry(sources=[]), device="cpu").verdict in ("disagrees", "consistent")
+
+
+def places(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Every mapping or list in JSON data, with each of its keys."""
+    if isinstance(data, dict | list):
+        for key in list(data) if isinstance(data, dict) else range(len(data)):
+            yield data, key
+            yield from places(data[key])
 
 
 def test_what_no_bundle_has_is_refused(bundled: Path, tmp_path: Path) -> None:
