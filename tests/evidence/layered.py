@@ -49,6 +49,14 @@ def honest() -> nn.Module:
     return Layered()
 
 
+class Paired(Layered):
+    """Cannot take a batch of one image, so the engine gives it that image twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert len(x) > 1
+        return super().forward(x)
+
+
 def noisy() -> nn.Module:
     """An honest randomised model: noise on the features."""
     return Layered(before=lambda x: x + 0.05 * torch.randn_like(x))

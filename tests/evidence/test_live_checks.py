@@ -8,13 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import defects
+import layered
 import pytest
 import torch
 from unsteady import BEYOND
 
 import robuststack as rs
-from robuststack.engine.probes.binary import RIDGE, discriminant
+from robuststack.engine.fitted import fit
+from robuststack.engine.probes.binary import RIDGE, discriminant, features
+from robuststack.engine.runtime import Runtime
 from robuststack.evidence.checks.verdict import Verdict
+from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
 from robuststack.suite.single_model import single_suite
 
 Ask = Callable[..., Verdict]
@@ -96,6 +101,15 @@ def test_a_test_that_random_search_passes_says_nothing(ask):
 def test_an_ensemble_that_needs_more_classes_is_tested_by_its_cross_entropy(ask):
     verdict = ask("layered:honest", "BINARY", "autoattack_rand iterations=5")
     assert verdict.text.startswith("APGD-CE finds 60 of 60 planted images (100.0 %)")
+
+
+def test_features_of_one_image_are_its_own_if_the_network_gets_it_twice():
+    model, (images, _) = layered.Paired(), defects.data()
+    view = View(model)
+    assert fit(model, view, tuple(images.shape[1:]), Runtime(Hardware("cpu", "float32"))).pairs
+    alone, both = (features(view, model.readout, images[:count]) for count in (1, 2))
+    assert alone.shape == (1, layered.WIDTH)
+    assert torch.allclose(alone, both[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def features(view: View, layer: nn.Module | None, x: Tensor) -> Tensor:
         view(x)
     finally:
         handle.remove()
-    return kept[-1].float()
+    # A network that cannot take one image gets it twice.
+    return kept[-1][: len(x)].float()
 
 
 @torch.no_grad()
