@@ -11,6 +11,7 @@ from made_rows import make_row
 from torch import nn
 
 import robuststack as rs
+from robuststack.cli import call
 from robuststack.engine import train as training
 from robuststack.engine.best_checkpoint import BestCheckpoint
 from robuststack.engine.data import Data
@@ -23,6 +24,7 @@ from robuststack.leaderboard.row_maker import _overfitting
 from robuststack.leaderboard.suspicion import suspicions
 from robuststack.plan.plan import RowPlan
 from robuststack.plugin.registry import Registry
+from robuststack.running.store import Store
 from robuststack.suite.recipe import Recipe
 
 REGISTRY = Registry()
@@ -130,3 +132,31 @@ def test_a_row_of_weights_from_after_it_is_doubtful():
     ]
     assert "overfitting" in doubtful.model_dump()
     assert "overfitting" not in make_row().model_dump(), "files leave it out where there is none"
+
+
+SUITE = """
+datasets: {name: tradeoff, options: {images: 60, test_images: 20, size: 8, classes: 4}, threat: {eps: 0.1}}
+architectures: {name: resnet8, options: {width: 4}}
+train: {epochs: 3, batch_size: 20, attack: fgsm}
+defenses: pgd_at
+attacks: fgsm
+measure: {latency: false}
+"""
+
+
+def test_the_terminal_the_result_and_the_row_name_the_epoch(tmp_path, monkeypatch, capsys):
+    """What the watch would see is given; the rest is a run of the command."""
+    shown = {1: {PGD: 40.0, FGSM: 45.0}, 2: {PGD: 1.0, FGSM: 90.0}, 3: {PGD: 0.0, FGSM: 95.0}}
+    monkeypatch.setattr(training, "watched", lambda *arguments: shown[arguments[-1]])
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    assert (
+        call(["run", str(tmp_path / "suite.yaml"), "--store", str(tmp_path / "store"), "--leaderboard", str(tmp_path)])
+        == 0
+    )
+    told = "catastrophic overfitting in epoch 2: on validation images RA is 1.0 under PGD and 90.0 under FGSM"
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).replace("\n", " ").count(told) == 2, "once as it happens, once below the table"
+    (row,) = rs.load_board(tmp_path / "suite.json").rows
+    assert row.overfitting == {0: OverfittingRecord(epoch=2, pgd=1.0, fgsm=90.0)}
+    (job,) = row.jobs.train.values()
+    assert Store(tmp_path / "store").result(job)["overfitting"] == {"epoch": 2, "pgd": 1.0, "fgsm": 90.0}
