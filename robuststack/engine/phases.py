@@ -90,6 +90,8 @@ class Training:
             done = len(progress.history)
             files = _files(model, state) if done < total else {}
             facts = {"history": progress.history, "kept": progress.kept}
+            if state.average:
+                facts["averaged"] = state.average.count
             if state.best:
                 facts["best"] = {"ra": state.best.ra, "epoch": state.best.epoch}
             epoch_saved(done, files, facts, metrics)
@@ -129,6 +131,11 @@ class Training:
         finished = sum(phase.recipe.epochs for phase in self.phases[: len(progress.kept)])
         state.history = progress.history[finished:]
         state.epoch = len(state.history)
+        if state.average:
+            models.restore(
+                state.average.model, saved.files["average.safetensors"], saved.folder / "average.safetensors"
+            )
+            state.average.count = saved.meta["averaged"]
         if "best.safetensors" in saved.files:
             weights = safetensors.torch.load(saved.files["best.safetensors"])
             state.best = BestCheckpoint(**saved.meta["best"], weights=weights)
@@ -164,4 +171,8 @@ def _files(model: nn.Module, state: training.State) -> dict[str, bytes]:
     optimizer = io.BytesIO()
     torch.save(state.optimizer.state_dict(), optimizer)
     files = {"model.safetensors": models.packed(model), "optimizer.pt": optimizer.getvalue()}
-    return {**files, "best.safetensors": models.packed_state(state.best.weights)} if state.best else files
+    if state.average:
+        files["average.safetensors"] = models.packed(state.average.model)
+    if state.best:
+        files["best.safetensors"] = models.packed_state(state.best.weights)
+    return files

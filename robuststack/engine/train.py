@@ -19,6 +19,7 @@ from robuststack.engine.free_training import FreePerturbations
 from robuststack.engine.overfitting import JUDGES, watched
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
+from robuststack.engine.weight_average import WeightAverage
 from robuststack.errors import JobFailed
 from robuststack.evidence.overfitting import PGD
 from robuststack.layers.condition import View
@@ -42,6 +43,8 @@ class State:
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: BestCheckpoint | None = None
+    average: WeightAverage | None = None
+    """The average of the weights, if the recipe wants one."""
 
 
 class Step:
@@ -115,10 +118,17 @@ class Step:
         self.seen[name] = (right + (logits.detach().argmax(1) == y).sum(), count + len(y))
 
 
+class Passes(Step):
+    """The passes of a training step, of which no gradient is kept: they estimate the batch statistics of a model."""
+
+    def backward(self, loss: Tensor) -> None:
+        self.loss = self.loss + loss.detach().float()
+
+
 def begin(defense: Defense, model: nn.Module, recipe: PhaseRecipe) -> State:
     """The state before the first epoch."""
     groups = defense.parameter_groups(model, recipe.weight_decay)
-    return State(model, make_optimizer(groups, recipe))
+    return State(model, make_optimizer(groups, recipe), average=WeightAverage.of(model, recipe))
 
 
 def make_optimizer(groups: list[dict[str, Any]], recipe: PhaseRecipe) -> torch.optim.Optimizer:
@@ -202,8 +212,12 @@ def train(
             for replay in range(attack.replays):
                 learn(step, defense, optimizer, x, y, epoch, number, replay)
                 losses.append(step.loss)
+                if state.average:
+                    state.average.after_step(model)
         loss = _mean_loss(losses, epoch, recipe)
         defense.after_epoch(model, optimizer, epoch, recipe.epochs)
+        if state.average:
+            state.average.after_epoch(model, epoch)
         state.epoch = epoch + 1
         metrics = {
             "loss": loss,
@@ -215,15 +229,24 @@ def train(
         single = attack.steps <= 1
         if single and step.attacked and validation is not None:
             metrics |= watched(model, defense, validation, threat, runtime, seed, state.epoch)
-        if recipe.checkpoint == "best" and validation is not None:
+        last = state.epoch == recipe.epochs
+        choosing = recipe.checkpoint == "best" and validation is not None
+        scored = model
+        if state.average and state.average.count and (choosing or last):
+            passes = Passes(state.average.model, attack, threat, runtime, recipe.epochs, seed, len(data))
+            batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
+            scored = state.average.settled(model, defense, optimizer, passes, batches)
+        if choosing and validation is not None and (scored is not model or not state.average):
             judge = JUDGES[PGD] if single else attack
-            ra = validation_ra(model, defense, validation, judge, threat, recipe, runtime, seed, state.epoch)
+            ra = validation_ra(scored, defense, validation, judge, threat, recipe, runtime, seed, state.epoch)
             metrics["validation_ra"] = ra
-            state.best = better(state.best, ra, state.epoch, model)
+            state.best = better(state.best, ra, state.epoch, scored)
         state.history.append(metrics)
         epoch_done(epoch + 1, metrics)
     if state.best:
         model.load_state_dict(state.best.weights)
+    elif state.average:
+        model.load_state_dict(state.average.model.state_dict())
     broken = finite - _finite(model)
     if broken:
         raise JobFailed(f"{min(broken)} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robuststack.layers.condition import Condition
+from robuststack.layers.norms import NORMS, channel_axis, channels
 from robuststack.layers.roles import rewrite, role_of
 
 
@@ -36,13 +37,18 @@ class FiLM(nn.Module):
         return mu * h + sigma
 
 
-def modulate(model: nn.Module, kind: type[nn.Module], dim: int, condition: Condition) -> nn.Module:
+def modulate(
+    model: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], dim: int, condition: Condition
+) -> nn.Module:
     """Put a FiLM layer behind each norm of `kind` that is the stem's or a block's own; not behind a shortcut's or the
-    final one. `kind` says by `num_features` how many channels it normalises, and by `channel_axis` where they stand."""
+    final one. `kind` is one of torch's norms, or says by `num_features` how many channels it normalises, and by
+    `channel_axis` where they stand."""
 
     def change(norm: nn.Module) -> nn.Module:
         if role_of(norm) not in ("stem", "block"):
             return norm
+        if isinstance(norm, NORMS):
+            return nn.Sequential(norm, FiLM(channels(norm), dim, condition, channel_axis(norm)))
         film = FiLM(norm.num_features, dim, condition, norm.channel_axis)  # type: ignore[arg-type]
         return nn.Sequential(norm, film)
 

@@ -114,11 +114,14 @@ class Folding:
         self._layers: dict[Hashable, tuple[FoldedConv2d, ...]] = {}
 
     def of(self, view: View, images: Tensor, *, verify: bool = False) -> View:
-        """`view` with folded layers, or itself where there are none. `images` [N, C, H, W] are any that it takes.
+        """`view` with folded layers, or itself where there are none or where the model says `foldable = False`: its layers
+        then read weights that are not their own. `images` [N, C, H, W] are any that it takes.
 
         What is folded is verified on the first images that come and, with `verify`, on these: it then depends on no others.
         The model is in eval mode with frozen parameters, and stays so while the result is used.
         """
+        if not getattr(view.model, "foldable", True):
+            return view
         key = tuple(sorted((name, value) for name, value in view.values.items() if not isinstance(value, Tensor)))
         # Samples that choose between batch norms within a batch: none can be folded.
         if isinstance(view.values.get("branch"), Tensor) or view.values.get("split") is not None:

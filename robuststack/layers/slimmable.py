@@ -65,6 +65,29 @@ def _(layer: SlimLinear, condition: Condition, granularity: Granularity) -> Weig
     raise PluginError("noise on a slimmed linear layer is not supported; the published methods leave it plain")
 
 
+class SwitchableLinear(nn.Module):
+    """One linear layer for each width; each starts as the first columns of the layer it comes from. Reads `width`.
+
+    A switchable output layer (SOLAR, arXiv 2509.16833; code: sakt90/SOLAR).
+    """
+
+    def __init__(self, linear: nn.Linear, widths: Sequence[float], condition: Condition) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList([linear if width == 1 else _narrow_head(linear, width) for width in widths])
+        self.widths = tuple(widths)
+        self.condition = condition
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.heads[self.widths.index(current_width(self.condition, self.widths))](x)  # type: ignore[no-any-return]
+
+
+def _narrow_head(linear: nn.Linear, width: float) -> nn.Linear:
+    narrow = copy.deepcopy(linear)
+    narrow.in_features = share(linear.in_features, width)
+    narrow.weight = nn.Parameter(linear.weight.detach()[:, : narrow.in_features].clone())
+    return narrow
+
+
 class SwitchableBatchNorm2d(nn.Module):
     """One batch norm for each width; each starts as the first features of the norm it comes from. Reads `width`."""
 
@@ -111,10 +134,11 @@ def current_width(condition: Condition, widths: Sequence[float]) -> float:
     return cast(float, width)
 
 
-def slim(model: nn.Module, widths: Sequence[float], condition: Condition) -> nn.Module:
+def slim(model: nn.Module, widths: Sequence[float], condition: Condition, *, heads: bool = False) -> nn.Module:
     """Make `model` runnable at each of `widths`, shares of its channels in (0, 1] of which one is 1.
 
-    The images' channels and the outputs of linear layers are the same at every width.
+    The images' channels and the outputs of linear layers are the same at every width. With `heads` each width has linear
+    layers of its own.
 
     Raises:
         PluginError: a width that is no whole number of channels, or a layer that cannot be sliced.
@@ -122,8 +146,14 @@ def slim(model: nn.Module, widths: Sequence[float], condition: Condition) -> nn.
     _check(model, widths)
     rewrite(model, nn.BatchNorm2d, lambda norm: SwitchableBatchNorm2d(cast(nn.BatchNorm2d, norm), widths, condition))
     rewrite(model, nn.Conv2d, lambda conv: SlimConv2d(cast(nn.Conv2d, conv), widths, condition))
-    rewrite(model, nn.Linear, lambda linear: SlimLinear(cast(nn.Linear, linear)))
+    rewrite(model, nn.Linear, lambda linear: _head(cast(nn.Linear, linear), widths, condition, switchable=heads))
     return model
+
+
+def _head(linear: nn.Linear, widths: Sequence[float], condition: Condition, *, switchable: bool) -> nn.Module:
+    if switchable:
+        return SwitchableLinear(linear, widths, condition)
+    return SlimLinear(linear)
 
 
 def _check(model: nn.Module, widths: Sequence[float]) -> None:

@@ -111,9 +111,10 @@ def recipe_text(recipe: ResolvedRecipe) -> str:
     """How a model was trained, in words."""
     # Training attacks to the end whatever its attack's `early_stop` says.
     options = {key: value for key, value in recipe.attack.options.items() if key != "early_stop"}
+    average = f", scored with averaged weights ({recipe.average_text})" if recipe.average_text else ""
     return (
         f"{recipe.epochs} epochs of batches of {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}),"
-        f" weight decay {recipe.weight_decay:g}, training attack {component_text(recipe.attack.name, options)}"
+        f" weight decay {recipe.weight_decay:g}, training attack {component_text(recipe.attack.name, options)}{average}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -46,10 +47,37 @@ class PhaseRecipe(Options):
         " test.",
     )
 
+    average: Literal["none", "ema", "swa"] = option(
+        "none",
+        "The weights that are scored: those of an epoch, or an average over the run up to it. `ema` is an exponential"
+        " moving average over steps, `swa` the mean over the last epochs (Izmailov 2018). Batch statistics of the average"
+        " are estimated on training batches.",
+    )
+    average_decay: float = option(
+        0.999,
+        "With `ema`: the weight of the average in step n, or (1 + n) / (10 + n) if that is less.",
+        gt=0,
+        lt=1,
+    )
+    average_from: int | None = option(
+        None, "With `swa`: the first epoch that counts; default: behind three quarters of the epochs.", ge=1
+    )
+
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_average(self) -> Self:
+        if self.average != "ema" and "average_decay" in self.model_fields_set:
+            raise ValueError("average_decay is a key of average: ema")
+        if self.average_from is not None:
+            if self.average != "swa":
+                raise ValueError("average_from is a key of average: swa")
+            if self.average_from > self.epochs:
+                raise ValueError(f"average_from {self.average_from} is behind the last epoch, {self.epochs}")
         return self
 
     @model_validator(mode="after")
@@ -59,6 +87,29 @@ class PhaseRecipe(Options):
             if key not in self.model_fields_set:
                 self.__dict__[key] = value
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {key: value for key, value in data.items() if key not in self._off()}
+
+    def _off(self) -> set[str]:
+        """The keys that mean nothing in this recipe. They stand in no specification and in no row."""
+        off = {"none": {"average", "average_decay", "average_from"}, "ema": {"average_from"}, "swa": {"average_decay"}}
+        return off[self.average]
+
+    @property
+    def first_averaged(self) -> int:
+        """The first epoch (1-based) whose weights `swa` averages."""
+        return self.average_from or math.floor(0.75 * self.epochs) + 1
+
+    @property
+    def average_text(self) -> str:
+        """How the scored weights were averaged; empty if they are no average."""
+        if self.average == "none":
+            return ""
+        how = f"decay {self.average_decay:g}" if self.average == "ema" else f"from epoch {self.first_averaged}"
+        return f"{self.average}, {how}"
 
     def resolved(self) -> dict[str, Any]:
         """Every key that the recipe's optimiser has, with its value."""
@@ -92,12 +143,11 @@ class Recipe(PhaseRecipe):
     @property
     def shared(self) -> PhaseRecipe:
         """What every phase starts from."""
-        return PhaseRecipe(**{key: getattr(self, key) for key in PhaseRecipe.model_fields})
+        keys = PhaseRecipe.model_fields.keys() - self._off()
+        return PhaseRecipe(**{key: getattr(self, key) for key in keys})
 
-    @model_serializer(mode="wrap")
-    def _leave_out_no_phases(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        return data if self.phases else {key: value for key, value in data.items() if key != "phases"}
+    def _off(self) -> set[str]:
+        return super()._off() | (set() if self.phases else {"phases"})
 
 
 def merged(defense: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

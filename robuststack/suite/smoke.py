@@ -18,7 +18,7 @@ from robuststack.suite.suite import Seeds, Suite
 
 IMAGES = 8
 """Images a split, a batch and a block."""
-LENGTHS = ("epochs", "batch_size")
+LENGTHS = ("epochs", "batch_size", "average_from")
 """The keys of a recipe that a smoke run decides itself."""
 SUFFIX = ".smoke"
 SMOKE = "A smoke run, on a few made-up images and with one epoch of training: its figures say nothing."
@@ -163,7 +163,9 @@ def _section(recipe: Recipe) -> Recipe:
 
 def _recipe(recipe: Recipe, registry: Registry) -> Recipe:
     attack = _part(recipe.attack, "attack", registry)
-    return recipe.model_copy(update={"epochs": 1, "batch_size": IMAGES, "attack": attack, **_phases(recipe)})
+    return recipe.model_copy(
+        update={"epochs": 1, "batch_size": IMAGES, "average_from": None, "attack": attack, **_phases(recipe)}
+    )
 
 
 def _phases(recipe: Recipe) -> dict[str, Any]:

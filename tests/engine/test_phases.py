@@ -16,7 +16,9 @@ from robuststack.engine.jobs import execute
 from robuststack.engine.phases import part_of
 from robuststack.engine.workspace import Workspace
 from robuststack.errors import PluginError, SuiteError
+from robuststack.leaderboard.training_curves import training_curves
 from robuststack.plan.planner import make_plan
+from robuststack.running.pipeline import Outcome
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack.suite.phases import checked
@@ -91,6 +93,14 @@ def test_the_two_phases_are_told_apart(whole):
     assert len(result["history"]) == len(result["epoch_seconds"]) == 4
     assert [sorted(epoch.keys() & {"ca", "ra"}) for epoch in result["history"]] == [["ca"]] * 2 + [["ca", "ra"]] * 2
     assert result["kept_epoch"] == 4
+
+
+def test_its_curves_are_those_of_each_phase(whole, tmp_path):
+    result, _ = whole["logit_mix"]
+    (curve,) = training_curves(planned(tmp_path, "logit_mix"), Outcome(results={result["id"]: result})).values()
+    assert curve.metrics.keys() == {"clean: loss", "clean: ca", "robust: loss", "robust: ca", "robust: ra"}
+    assert curve.metrics["robust: loss"] == tuple(round(epoch["loss"], 4) for epoch in result["history"][2:])
+    assert (curve.kept_epoch, curve.kept_of_phases) == (4, {"clean": 2, "robust": 2})
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
@@ -184,3 +194,20 @@ def test_a_part_that_is_not_there_is_refused():
     model = nn.Sequential(nn.Flatten())
     with pytest.raises(PluginError, match="phase 'one': the model has no part 'robust'; its parts: 0"):
         part_of(model, rs.Phase("one", TRAINER, part="robust"), Declared())
+
+
+def test_a_phase_starts_from_its_parent_and_what_is_calibrated_is_stored(tmp_path):
+    """Killed where the second phase begins, and not killed."""
+    defenses = "{name: weight_mix, train: {phases: {clean: {lr: 1.0e-12}}}}, mixed_nuts"
+    whole = trained(tmp_path / "whole", defenses)
+    killed = trained(tmp_path / "killed", defenses, die_after=2)
+    for label, (_, weights) in whole.items():
+        assert all(torch.equal(killed[label][1][key], value) for key, value in weights.items())
+    _, mixed = whole["weight_mix"]
+    for key in (key for key in mixed if key.startswith("robust.") and key.endswith("weight")):
+        torch.testing.assert_close(mixed[key.replace("robust.", "clean.", 1)], mixed[key], atol=1e-6, rtol=1e-5)
+    statistics = [value for key, value in mixed.items() if "/running_mean" in key]
+    assert statistics
+    assert all(not torch.equal(value[0], torch.zeros_like(value[0])) for value in statistics)
+    result, nuts = whole["mixed_nuts"]
+    assert result["inspected"]["calibrated"]["alpha"] == float(nuts["calibrated_mix"])

@@ -29,6 +29,7 @@ OWN_DATA: dict[str, dict[str, Any]] = {"npz": {}, "folder": {}}
 QUICK: dict[str, dict[str, Any]] = {
     "oat": {"dim": 4},
     "oats": {"dim": 4},
+    "solar": {"dim": 4},
     "pni": {"warmup_epochs": 0},
     "tradeoff": {"images": 60, "test_images": 20, "size": 8},
     "noise": {"samples": 2},
@@ -37,7 +38,7 @@ QUICK: dict[str, dict[str, Any]] = {
 """Options that make a component quick; none changes what it has to keep."""
 PAPERLESS = {"none", "folder", "npz"}
 """What is nobody's method or data set."""
-TWO_NETWORKS = {"logit_mix"}
+TWO_NETWORKS = {"logit_mix", "mixed_nuts", "weight_mix"}
 """Defenses that deploy one of their networks, or both: their own tests count them."""
 KITS = conformance(OURS, options=QUICK, members=FAMILIES)
 TRAINED = [kit for kit in KITS.values() if issubclass(kit, DefenseConformance)]

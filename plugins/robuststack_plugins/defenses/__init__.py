@@ -26,3 +26,7 @@ def register_defense(register: Register) -> None:
     register("oat", f"{HERE}.oat:OnceForAll")
     register("oats", f"{HERE}.oats:OnceForAllSlim")
     register("logit_mix", f"{HERE}.logit_mix:LogitMix")
+    register("mixed_nuts", f"{HERE}.mixed_nuts:MixedNuts")
+    register("weight_mix", f"{HERE}.weight_mix:WeightMix")
+    register("yoto", f"{HERE}.yoto:YouOnlyTrainOnce")
+    register("solar", f"{HERE}.solar:SwitchableOutputLayer")

@@ -58,11 +58,16 @@ class LogitMix(rs.Defense):
 
 def two_networks() -> list[rs.Phase]:
     """The phases of a clean and of a robust network, trained on the parts `clean` and `robust`."""
-    robust = PGDAdversarialTraining(PGDAdversarialTraining.Options(**{"lambda": 1.0}))
-    return [
-        rs.Phase("clean", trainer=Undefended(), part="clean", recipe={"checkpoint": "last"}),
-        rs.Phase("robust", trainer=robust, part="robust"),
-    ]
+    return [rs.Phase("clean", trainer=Undefended(), part="clean", recipe={"checkpoint": "last"}), robust_phase()]
+
+
+def robust_phase() -> rs.Phase:
+    """The phase that trains the part `robust` as `pgd_at` with lambda 1 does."""
+    return rs.Phase(
+        "robust",
+        trainer=PGDAdversarialTraining(PGDAdversarialTraining.Options(lambda_=1.0)),
+        part="robust",
+    )
 
 
 def parameters_of_two(model: nn.Module, setting: rs.Setting) -> int:

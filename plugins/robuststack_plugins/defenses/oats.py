@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import robuststack as rs
 from robuststack_plugins.defenses.oat import OnceForAll
@@ -23,6 +23,9 @@ class OnceForAllSlim(OnceForAll):
         "Wang et al., Once-for-All Adversarial Training, NeurIPS 2020, arXiv 2010.11828 (OATS);"
         " Yu et al., Slimmable Neural Networks, ICLR 2019, arXiv 1812.08928"
     )
+
+    head_for_each_width: ClassVar[bool] = False
+    """Whether each width has an output layer to itself."""
 
     class Options(OnceForAll.Options):
         widths: Widths = widths_option()
@@ -48,7 +51,8 @@ class OnceForAllSlim(OnceForAll):
         from robuststack.layers.slimmable import SwitchableBatchNorm2d, slim
 
         condition = Condition("branch", "split", "code", "width")
-        model = slim(architecture.build(shape, num_classes), self.options.widths, condition)
+        network = architecture.build(shape, num_classes)
+        model = slim(network, self.options.widths, condition, heads=self.head_for_each_width)
         modulate(model, SwitchableBatchNorm2d, self.options.dim, condition)
         return attach(add_codebook(dualise(model, condition), self.options.dim), condition)
 
