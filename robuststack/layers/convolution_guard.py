@@ -5,8 +5,8 @@ These kinds are at fault with oneDNN, as torch 2.15 uses it (`tests/memory/searc
 - Strided 1 x 1 convolutions of few input channels: in channels-last their gradients are written past the end of memory, and
   values can be wrong. Transposed convolutions with one output channel: in channels-last a gradient can be memory that was
   never written. Both are so in float32 and bf16, and get their operands in torch's default layout.
-- In bf16, convolutions that are transposed or dilated, and strided ones whose kernel is as large as the image: their
-  gradients can be memory that was never written, or end the process. They are computed in float32.
+- In bf16, convolutions that are transposed or dilated (1 x 1 ones too), and strided ones whose kernel is as large as the
+  image: their gradients can be memory that was never written, or end the process. They are computed in float32.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _convolved(func: Callable[..., Any], call: dict[str, Any], transposed: bool)
         call |= {"input": in_default_layout(x), "weight": in_default_layout(weight)}
     low = _lowered_to(weight)
     covered = largest(stride) > 1 and min(x.shape[-len(kernel) :]) <= max(kernel)
-    if low is None or not (transposed or covered or dilates(kernel, call.get("dilation", 1))):
+    if low is None or not (transposed or covered or largest(call.get("dilation", 1)) > 1):
         return func(**call)
     in_float32 = {name: value.float() if isinstance(value, Tensor) else value for name, value in call.items()}
     with torch.autocast("cpu", enabled=False):
@@ -96,11 +96,6 @@ def _lowered_to(weight: Tensor) -> torch.dtype | None:
     casts = torch.is_autocast_enabled("cpu") and weight.dtype is not torch.float64
     computed = torch.get_autocast_dtype("cpu") if casts else weight.dtype
     return computed if computed.itemsize == 2 else None
-
-
-def dilates(kernel: Sequence[int], dilation: int | Sequence[int]) -> bool:
-    """Whether a kernel [H, W] (or of another number of dimensions) has gaps between its weights."""
-    return largest(dilation) > 1 and max(kernel) > 1
 
 
 def largest(option: int | Sequence[int]) -> int:

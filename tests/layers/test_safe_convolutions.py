@@ -210,6 +210,7 @@ def test_a_transposed_one_of_one_output_channel_leaves_it() -> None:
 
 WRONG_IN_BF16 = {
     "dilated": nn.Conv2d(8, 8, 3, dilation=2, groups=8),
+    "dilated without gaps": nn.Conv2d(8, 8, 1, dilation=3, groups=8),
     "transposed": nn.ConvTranspose2d(8, 4, 3, stride=2),
     "as large as the image": nn.Conv2d(8, 4, 3, stride=2, padding=1),
     "named": nn.Conv2d(8, 8, 3, dilation=(1, 3), padding="same"),
@@ -218,7 +219,6 @@ RIGHT_IN_BF16 = {
     "plain": (nn.Conv2d(8, 8, 3), 9),
     "strided": (nn.Conv2d(8, 8, 3, stride=2), 9),
     "depthwise": (nn.Conv2d(8, 8, 3, groups=8), 9),
-    "without gaps": (nn.Conv2d(8, 8, 1, dilation=2), 9),
     "on a pixel": (nn.Conv2d(8, 8, 3, padding=1), 1),
 }
 
