@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import robuststack as rs
 from clusters import cluster
 from robuststack.plugin.registry import Registry
+from stores import contents
 
 SUITE = """
 datasets: {name: digits}
@@ -26,7 +26,6 @@ precision: float32
 device: cpu
 threads: 1
 """
-TIMINGS = ("seconds", "epoch_seconds", "seconds_per_epoch", "block_seconds", "latency_ms", "machine", "retries")
 
 
 @pytest.fixture
@@ -40,17 +39,6 @@ def suite(tmp_path: Path) -> Path:
 def two_nodes() -> Iterator[Any]:
     with cluster(1, 1) as made:
         yield made
-
-
-def contents(store: Path) -> dict[str, Any]:
-    """Every finished job: its result without timings, and the hashes of its files."""
-    jobs: dict[str, Any] = {}
-    for path in sorted(store.glob("*/*/result.json")):
-        result = json.loads(path.read_text())
-        for round_ in result.get("rounds", ()):
-            round_.pop("seconds")
-        jobs[result["id"]] = {name: value for name, value in result.items() if name not in TIMINGS}
-    return jobs
 
 
 def figures(row: rs.Row) -> str:

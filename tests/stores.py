@@ -1,0 +1,19 @@
+"""What a store holds, for comparing runs of one suite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+TIMED = ("seconds", "epoch_seconds", "seconds_per_epoch", "block_seconds", "latency_ms", "machine", "retries")
+"""What differs between runs of one job: times, and where it ran."""
+
+
+def contents(store: Path) -> dict[str, Any]:
+    """Every finished job by id: its result without times, with the hashes of its files."""
+    jobs: dict[str, Any] = {}
+    for path in sorted(store.glob("*/*/result.json")):
+        result = json.loads(path.read_text())
+        jobs[result["id"]] = {name: value for name, value in result.items() if name not in TIMED}
+    return jobs
