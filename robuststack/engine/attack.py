@@ -99,6 +99,7 @@ def attack_block(
         attacked = MixtureModel(models, attacker.weights) if isinstance(attacker, Mixture) else models[0]
         before = [buffer.clone() for buffer in view.buffers()]
         modes = [module.training for module in view.modules()]
+        written = True
         try:
             with seeded(seed, "attack", number):
                 source = generator(x.device, seed, "start", number)
@@ -107,13 +108,13 @@ def attack_block(
                     raw = attack.perturb(attacked, x.clone(), y.clone(), threat, source).detach().float()
             changed = [(old != new).any() for old, new in zip(before, view.buffers(), strict=True)]
             # One look at the device, not one for each buffer.
-            kept = modes == [module.training for module in view.modules()] and not (
-                changed and bool(torch.stack(changed).any())
-            )
+            written = bool(changed) and bool(torch.stack(changed).any())
         finally:
-            for old, new in zip(before, view.buffers(), strict=True):
-                new.copy_(old)
-        return raw, tally, kept
+            # Only what differs: whatever is written, with its own values too, is taken for another weight by folding.
+            for old, new in zip(before, view.buffers(), strict=True) if written else ():
+                if not torch.equal(old, new):
+                    new.copy_(old)
+        return raw, tally, not written and modes == [module.training for module in view.modules()]
 
     with frozen_eval(view):
         folding = folding or Folding()

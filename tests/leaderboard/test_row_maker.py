@@ -140,6 +140,7 @@ def test_no_attack_had_to_be_corrected(rows):
         assert row.checks.clipped < 1e-6
         assert row.checks.not_finite == 0
         assert row.checks.state_kept is True
+        assert row.checks.attacked_again == 0
 
 
 def test_a_row_says_how_often_the_table_of_normal_quantiles_served(small_suite, monkeypatch):
@@ -148,6 +149,7 @@ def test_a_row_says_how_often_the_table_of_normal_quantiles_served(small_suite, 
     monkeypatch.setattr(normal, "_looked_up", lambda count: looked_up.append(count) or table(count))
     overrides = [
         "train.epochs=1",
+        "train.attack={name: pgd, options: {steps: 2}}",  # Training by one step is watched, with draws of its own.
         "datasets.options.images=100",
         "defenses=[none, {name: float, points: {lambda_n: 1}}]",
     ]
