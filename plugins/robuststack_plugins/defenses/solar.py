@@ -15,7 +15,7 @@ class SwitchableOutputLayer(OnceForAllSlim):
     """
 
     paper = (
-        "SOLAR: Switchable Output Layer for Accuracy and Robustness in Once-for-All Training, arXiv 2509.16833; code:"
-        " sakt90/SOLAR"
+        "Tareen et al., SOLAR: Switchable Output Layer for Accuracy and Robustness in Once-for-All Training, WACV 2026,"
+        " arXiv 2509.16833; code: sakt90/SOLAR"
     )
     head_for_each_width: ClassVar[bool] = True

@@ -35,8 +35,9 @@ class WeightMix(rs.Defense):
     """
 
     paper = (
-        "Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022 (WiSE-FT); Zhu et al., Improving Generalization"
-        " of Adversarial Training via Robust Critical Fine-Tuning, ICCV 2023 (RiFT; code: microsoft/robustlearn)"
+        "Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022;"
+        " Zhu et al., Improving Generalization of Adversarial Training via Robust Critical Fine-Tuning, ICCV 2023;"
+        " code: microsoft/robustlearn"
     )
 
     class Options(rs.Options):
