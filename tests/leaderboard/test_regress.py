@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,9 @@ def test_a_dead_worker_is_named_and_the_other_rows_are_compared(trained, tmp_pat
     def shot(self, report):
         for worker in self._workers:
             if worker.job is not None and worker.job.kind == "train":
+                while not worker.trace.exists():  # A process that has just been started could not say where it was.
+                    time.sleep(0.01)
+                time.sleep(0.2)
                 os.kill(worker.process.pid, signal.SIGSEGV)
         return plain(self, report)
 
