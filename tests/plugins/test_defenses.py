@@ -43,6 +43,9 @@ def defense_of(name: str) -> rs.Defense:
     return REGISTRY.create("defense", name, OPTIONS.get(name, {}))
 
 
+TRAINERS = [name for name in NAMES if not defense_of(name).phases(Recipe())]
+"""Defenses that train in one go. Each phase of the others is trained by one of these (`tests/engine/test_phases.py`)."""
+
 # Learning
 
 
@@ -51,7 +54,7 @@ def accuracy(view: nn.Module, data: data_module.Data) -> float:
     return float((view(data.images).argmax(1) == data.labels).float().mean())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_three_epochs_lead_past_chance_at_every_width(name, tmp_path):
     options = {"images": 600, "test_images": 200, "size": 8, "classes": 4, "nonrobust_strength": 0.05, "noise": 0.1}
     dataset = REGISTRY.create("dataset", "tradeoff", options)
@@ -124,7 +127,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_file(name, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_every_parameter_learns_in_every_precision(name, precision):
     """Older torch keeps weight casts made under no_grad, and would then train nothing but norms and biases."""
     defense, runtime = defense_of(name), Runtime(Hardware("cpu", precision))
@@ -141,7 +144,7 @@ def test_every_parameter_learns_in_every_precision(name, precision):
     assert missing == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_a_batch_is_one_step_of_the_optimiser(name):
     defense, recipe = defense_of(name), Recipe(epochs=1, batch_size=8, lr=0.05)
     state, steps = training.begin(defense, build(defense), recipe), []

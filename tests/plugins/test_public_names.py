@@ -11,7 +11,7 @@ import robuststack_plugins
 
 FOLDER = Path(robuststack_plugins.__file__).parent
 ATTACKS = ("attacks", "autoattack", "torchattacks")
-PUBLIC = ("robuststack", "robuststack.attacks", "robuststack.errors")
+PUBLIC = ("robuststack", "robuststack.attacks", "robuststack.did_you_mean", "robuststack.errors")
 """What attacks import whole; modules below `robuststack.plugin` and `robuststack.layers` are public too."""
 PUBLIC_ROOMS = ("robuststack.plugin.", "robuststack.layers.", "robuststack_plugins.")
 
