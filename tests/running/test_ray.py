@@ -77,5 +77,6 @@ def test_two_nodes_give_the_bytes_of_one_process_though_one_is_killed(
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
     said = [figures(row) for row in spread.rows]
     assert said == [figures(row) for row in alone.rows]
-    assert sum(row.effort.retries for row in spread.rows) == len(notices) >= 1
+    # A model that was trained again is behind several rows, and each of them says so.
+    assert sum(row.effort.retries for row in spread.rows) >= len(notices) >= 1
     assert all("was lost" in notice and "tried again, 1 of 2" in notice for notice in notices)
