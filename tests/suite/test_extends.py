@@ -10,6 +10,8 @@ from robuststack.suite.loading import load_suite, suite_from_texts, suite_texts
 from robuststack.suite.suite import Suite
 from suite_files import BASE, error_of, write
 
+SUITES = Path(__file__).parents[2] / "suites"
+
 
 def extended(folder: Path, top: str, base: str = BASE) -> Suite:
     write(folder, base, "base.yaml")
@@ -98,8 +100,11 @@ def test_the_texts_of_a_suite_say_the_same_without_its_files(tmp_path):
     assert (again.name, again.overrides, again.train[0].epochs) == ("top", ("seeds=[1, 2]",), suite.train[0].epochs)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "suites").rglob("*.yaml")), ids=lambda path: path.stem
-)
+def test_fashion_at_full_length_scores_the_whole_split_and_not_as_many_images_as_its_base():
+    small, full = (load_suite(SUITES / f"{name}.yaml") for name in ("fashion", "paper_fashion"))
+    assert (small.evaluate.limit, full.evaluate.limit) == (300, None)
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_the_texts_of_every_suite_say_what_its_files_do(path):
     assert suite_from_texts(suite_texts(path)).model_dump() == load_suite(path).model_dump()
