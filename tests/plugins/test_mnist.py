@@ -131,6 +131,20 @@ def test_a_damaged_file_is_refused_and_named(small, tmp_path, name, damage, flaw
     assert re.search(rf"\(not usable: {re.escape(str(folder / name))}\.gz {flaw}\)$", refused(tmp_path))
 
 
+def test_a_file_that_nobody_may_read_is_refused_and_named(small, tmp_path, monkeypatch):
+    folder = tmp_path / "usr/share/datasets/fashion-mnist"
+    write(folder, small, ".gz")
+    unreadable, read_bytes = folder / f"{NAMES[0]}.gz", Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path == unreadable:
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert refused(tmp_path).endswith(f"(not usable: {unreadable} cannot be read (Permission denied))")
+
+
 def test_a_download_of_the_known_packing_that_holds_other_bytes_is_refused(small, tmp_path, monkeypatch):
     other = gzip.compress(b"other")
     write(tmp_path / "usr/share/datasets/fashion-mnist", {name: small[name] for name in NAMES[1:]}, ".gz")

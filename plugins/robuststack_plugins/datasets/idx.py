@@ -20,10 +20,14 @@ def read_known(path: Path, sha256: str) -> np.ndarray:
     """The array of bytes in an idx file, gzipped if its name ends in `.gz`; what is unpacked has this hash.
 
     Raises:
-        ValueError: as the end of "the file ...", if it is cut short or another one.
+        ValueError: as the end of "the file ...", if it cannot be read, is cut short, or is another one.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror or error})") from None
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"does not unpack ({type(error).__name__}: {error})") from None
     digest = hashlib.sha256(content).hexdigest()
