@@ -77,6 +77,7 @@ def test_parameters_and_macs_are_those_of_the_networks_that_run(built, alpha, ne
     setting = defense.setting({"alpha": alpha})
     assert defense.parameters(model, setting) == networks * HAND_COUNT
     assert macs(defense.view(model, setting), SHAPE) == networks * HAND_MACS
+    assert defense.forward_passes(setting) == networks
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])

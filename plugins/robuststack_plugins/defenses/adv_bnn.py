@@ -15,7 +15,7 @@ PUBLISHED_DRAWS = 20
 """Whose mean probability the reference code judges."""
 
 
-class AdversarialBayesianNetwork(rs.Defense):
+class AdversarialBayesianNetwork(ensembles.Ensembled):
     """Weights mu + exp(s) times noise, mu and s learned by variational inference on adversarial images.
 
     L = CE(adversarial) + KL / N, with N training images and the KL divergence of all weights and biases of convolutions and
@@ -65,15 +65,6 @@ class AdversarialBayesianNetwork(rs.Defense):
         step.observe("ra", adversarial, step.y)
         kl = divergence(step.model, self.options.prior)
         step.backward(functional.cross_entropy(adversarial, step.y) + kl / step.images)
-
-    def setting(self, point: rs.Point) -> rs.Setting:
-        return ensembles.ensemble_setting(point["ensemble"])
-
-    def quiet(self, setting: rs.Setting) -> rs.Setting | None:
-        return ensembles.quiet(setting)
-
-    def forward_passes(self, setting: rs.Setting) -> float:
-        return ensembles.forward_passes(setting)
 
     def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
         """`published` is how the reference code scores: the attacker takes the gradient of one draw a step, and the mean

@@ -21,11 +21,15 @@ def ensemble_setting(draws: int) -> rs.Setting:
     return rs.Setting({"noise": 1.0, "ensemble": draws}, stochastic=True)
 
 
-def quiet(setting: rs.Setting) -> rs.Setting | None:
-    """The network without its noise, of which one pass says it all."""
-    return rs.Setting({"noise": 0.0, "ensemble": 1}) if setting.stochastic else None
+class Ensembled(rs.Defense):
+    """A defense whose answer is the mean probability of as many draws as its knob `ensemble` says."""
 
+    def setting(self, point: rs.Point) -> rs.Setting:
+        return ensemble_setting(point["ensemble"])
 
-def forward_passes(setting: rs.Setting) -> float:
-    """As `Defense.forward_passes`."""
-    return float(setting.values["ensemble"])
+    def quiet(self, setting: rs.Setting) -> rs.Setting | None:
+        """The network without its noise, of which one pass says it all."""
+        return rs.Setting({"noise": 0.0, "ensemble": 1}) if setting.stochastic else None
+
+    def forward_passes(self, setting: rs.Setting) -> float:
+        return float(setting.values["ensemble"])

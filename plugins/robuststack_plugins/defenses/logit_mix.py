@@ -12,6 +12,8 @@ from robuststack_plugins.defenses.undefended import Undefended
 if TYPE_CHECKING:
     from torch import nn
 
+    from robuststack.layers.condition import Condition
+
 
 class LogitMix(rs.Defense):
     """Adaptive smoothing with a constant weight: log((1 - alpha) softmax(f) + alpha softmax(g)).
@@ -33,7 +35,8 @@ class LogitMix(rs.Defense):
         )
 
     def phases(self, recipe: rs.PhaseRecipe) -> Sequence[rs.Phase]:
-        return two_networks()
+        clean = rs.Phase("clean", trainer=Undefended(), part="clean", recipe={"checkpoint": "last"})
+        return [clean, robust_phase()]
 
     def operating_points(self) -> list[rs.Point]:
         return [{"alpha": value} for value in (0.0, 0.5, 0.7, 0.9, 1.0)]
@@ -42,23 +45,27 @@ class LogitMix(rs.Defense):
         import copy
 
         from robuststack.layers.condition import Condition, attach
-        from robuststack.layers.mixing import LogitMix as Mixed
 
         condition = Condition("mix")
         clean = architecture.build(shape, num_classes)
-        return attach(Mixed(clean, copy.deepcopy(clean), condition), condition)
+        return attach(self.mixture(clean, copy.deepcopy(clean), condition), condition)
+
+    def mixture(self, clean: nn.Module, robust: nn.Module, condition: Condition) -> nn.Module:
+        """The layer that mixes the two networks, which are its parts `clean` and `robust`."""
+        from robuststack.layers.mixing import LogitMix as Mixed
+
+        return Mixed(clean, robust, condition)
 
     def setting(self, point: rs.Point) -> rs.Setting:
         return rs.Setting({"mix": point["alpha"]})
 
     def parameters(self, model: nn.Module, setting: rs.Setting) -> int:
         """Those of the networks that run."""
-        return parameters_of_two(model, setting)
+        networks = [model.get_submodule(name) for name in _running(setting)]
+        return sum(weight.numel() for network in networks for weight in network.parameters())
 
-
-def two_networks() -> list[rs.Phase]:
-    """The phases of a clean and of a robust network, trained on the parts `clean` and `robust`."""
-    return [rs.Phase("clean", trainer=Undefended(), part="clean", recipe={"checkpoint": "last"}), robust_phase()]
+    def forward_passes(self, setting: rs.Setting) -> float:
+        return float(len(_running(setting)))
 
 
 def robust_phase() -> rs.Phase:
@@ -70,8 +77,7 @@ def robust_phase() -> rs.Phase:
     )
 
 
-def parameters_of_two(model: nn.Module, setting: rs.Setting) -> int:
-    """The parameters of the parts `clean` and `robust` that run at a setting: of both where `mix` is between 0 and 1."""
+def _running(setting: rs.Setting) -> list[str]:
+    """The parts that run at a setting: both if `mix` is between 0 and 1."""
     mix = setting.values["mix"]
-    parts = [name for name, runs in (("clean", mix < 1), ("robust", mix > 0)) if runs]
-    return sum(weight.numel() for name in parts for weight in model.get_submodule(name).parameters())
+    return [name for name, runs in (("clean", mix < 1), ("robust", mix > 0)) if runs]

@@ -11,6 +11,8 @@ from robuststack_plugins.defenses.logit_mix import LogitMix
 if TYPE_CHECKING:
     from torch import nn
 
+    from robuststack.layers.condition import Condition
+
 
 class MixedNuts(LogitMix):
     """A mix of two networks, in which the robust one is made more confident where it is right.
@@ -45,15 +47,10 @@ class MixedNuts(LogitMix):
     def operating_points(self) -> list[rs.Point]:
         return [{"alpha": value} for value in (0.0, 0.6, 0.8, 0.9, 1.0)]
 
-    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        import copy
-
-        from robuststack.layers.condition import Condition, attach
+    def mixture(self, clean: nn.Module, robust: nn.Module, condition: Condition) -> nn.Module:
         from robuststack.layers.mixing import NonlinearMix
 
-        condition = Condition("mix")
-        clean = architecture.build(shape, num_classes)
-        return attach(NonlinearMix(clean, copy.deepcopy(clean), condition), condition)
+        return NonlinearMix(clean, robust, condition)
 
     def calibrate(self, model: nn.Module, calibration: rs.Calibration) -> None:
         """The grid search. Without an image of either kind there is nothing to search, and s = p = 1, c = 0 stay."""
@@ -69,11 +66,11 @@ class MixedNuts(LogitMix):
                 clean, attacked = robust(x).float(), robust(calibration.attack(robust, x, y)).float()
                 wrong.append(clean[clean.argmax(1) != y])
                 right.append(attacked[attacked.argmax(1) == y])
-            found = search(torch.cat(right), torch.cat(wrong), self.options.robust)
-        if found is not None:
+            best = search(torch.cat(right), torch.cat(wrong), self.options.robust)
+        if best is not None:
             state = {
-                "transformation.scale": found.scale, "transformation.power": found.power,
-                "transformation.shift": found.shift, "calibrated_mix": found.mix, "plain_mix": found.plain_mix,
+                "transformation.scale": best.scale, "transformation.power": best.power,
+                "transformation.shift": best.shift, "calibrated_mix": best.mix, "plain_mix": best.plain_mix,
             }  # fmt: skip
             for path, value in state.items():
                 model.get_buffer(path).fill_(value)

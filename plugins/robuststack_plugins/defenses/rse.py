@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class RandomSelfEnsemble(PGDAdversarialTraining):
+class RandomSelfEnsemble(ensembles.Ensembled, PGDAdversarialTraining):
     """Random self-ensemble: Gaussian noise before each convolution; the answer is the mean probability of 10 draws.
 
     The noise is there in training and at deployment.
@@ -47,15 +47,6 @@ class RandomSelfEnsemble(PGDAdversarialTraining):
 
     def training_setting(self) -> rs.Setting:
         return ensembles.ensemble_setting(1)
-
-    def setting(self, point: rs.Point) -> rs.Setting:
-        return ensembles.ensemble_setting(point["ensemble"])
-
-    def quiet(self, setting: rs.Setting) -> rs.Setting | None:
-        return ensembles.quiet(setting)
-
-    def forward_passes(self, setting: rs.Setting) -> float:
-        return ensembles.forward_passes(setting)
 
     def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
         """`published` is how the reference code scores: the attacker takes the gradient of one draw a step, and the mean
