@@ -60,7 +60,7 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
             buffer.copy_(value)
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
-                weight.add_(gradient, alpha=gamma * float(weight.norm() / (gradient.norm() + TINY)))
+                weight.addcmul_(gradient, gamma * weight.norm() / (gradient.norm() + TINY))
     try:
         yield
     finally:
