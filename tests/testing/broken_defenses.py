@@ -178,4 +178,5 @@ DEFENSE = [
      "alpha, a is nan"),
     ("the_work_of_a_training_step_is_estimated", {"image_passes": lambda self, steps: 9.0 - steps},
      r"falls with the attack's steps: \[9.0, 8.0, 2.0\]"),
+    ("the_work_of_an_answer_is_estimated", {"forward_passes": lambda self, setting: 0.0}, "forward_passes is 0.0"),
 ]  # fmt: skip
