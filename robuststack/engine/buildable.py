@@ -17,7 +17,7 @@ from robuststack.errors import Problems, RobustStackError, SuiteError
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
-from robuststack.suite.resolve import Cell
+from robuststack.suite.cell import Cell
 from robuststack.suite.suite import Suite
 
 

@@ -272,7 +272,7 @@ class Subject:
 def subjects(plan: Plan, jobs: DerivedJobs, rows: Sequence[RowPlan], images: int = IMAGES) -> dict[str, list[Subject]]:
     """What the checks of each row look at: one subject for each training seed, with the first attack seed."""
     plain = _undefended(plan, jobs, rows)
-    found: dict[str, list[Subject]] = {}
+    by_row: dict[str, list[Subject]] = {}
     for row in rows:
         protocol = HEADLINE if HEADLINE in row.clean else next(iter(row.clean))
         pairs = sorted(row.clean[protocol].jobs)
@@ -280,8 +280,8 @@ def subjects(plan: Plan, jobs: DerivedJobs, rows: Sequence[RowPlan], images: int
         spec = jobs.jobs[row.clean[protocol].jobs[first[0]]].spec
         assert isinstance(spec, JudgeSpec)
         sample = spec.selection.sampled(images)
-        found[row.label] = [Subject(plan, jobs, row, seeds, sample, plain.get(row.label)) for seeds in first]
-    return found
+        by_row[row.label] = [Subject(plan, jobs, row, seeds, sample, plain.get(row.label)) for seeds in first]
+    return by_row
 
 
 def _undefended(plan: Plan, jobs: DerivedJobs, rows: Sequence[RowPlan]) -> dict[str, RowPlan]:

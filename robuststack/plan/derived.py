@@ -14,6 +14,7 @@ from robuststack.plan.plan import Plan
 from robuststack.plan.specs import AttackSpec, BlocksSpec, ComponentSpec, JudgeSpec, ModelSpec, ProbeSpec, TrainSpec
 from robuststack.plugin.component import Component
 from robuststack.plugin.dataset import Dataset
+from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 
 
@@ -60,7 +61,7 @@ class DerivedJobs:
         attack = self.component("attack", spec.attack)
         if not (attack.chooses_draws and spec.draws_noise):
             spec = spec.model_copy(update={"draws_from": None, "draws_times": None})
-        work = self._passes(spec) * attack_passes(attack, spec.draws_noise) * (spec.draws_times or 1)
+        work = self._answer(spec) * attack_passes(attack, spec.draws_noise) * (spec.draws_times or 1)
         trained = self._trained(spec)
         draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), attack]
@@ -79,16 +80,16 @@ class DerivedJobs:
             # The digest of an attack on this model ends with that of the model.
             before = [images] if isinstance(images.spec, AttackSpec) and images.spec.model == spec.model else needs
         digest = job_digest("judge", self._model_components(spec), before, baked=spec.bake is not None)
-        return self._job(spec, label, digest, needs, self._passes(spec) * spec.draws)
+        return self._job(spec, label, digest, needs, self._answer(spec) * spec.draws)
 
-    def probe(self, spec: ProbeSpec, label: str, passes: float) -> Job:
-        """The probe job of a specification; `passes` is its work per image, in forward passes."""
+    def probe(self, spec: ProbeSpec, label: str, answers: float) -> Job:
+        """The probe job of a specification; `answers` of the model are its work per image."""
         attack = [self.component("attack", spec.attack)] if spec.attack else []
         trained = self._trained(spec)
         draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), *attack]
         digest = job_digest("probe", components, draws or trained, probe=spec.probe)
-        return self._job(spec, label, digest, [*draws, *trained], self._passes(spec) * passes)
+        return self._job(spec, label, digest, [*draws, *trained], self._answer(spec) * answers)
 
     def with_needs(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs and all that they need, each once, what is needed first."""
@@ -110,10 +111,11 @@ class DerivedJobs:
     def _model_components(self, spec: BlocksSpec) -> list[Component]:
         return model_components(self.registry, spec.foreign) if spec.foreign is not None else []
 
-    def _passes(self, spec: BlocksSpec) -> float:
-        """The pixels of a forward pass of all the job's images."""
+    def _answer(self, spec: BlocksSpec) -> float:
+        """The work of one answer of the job's model for each of the job's images."""
         _, height, width = self.dataset(spec).shape
-        return float(self.size(spec) * height * width)
+        defense: Defense = self.component("defense", self.model(spec).defense)
+        return float(self.size(spec) * defense.forward_passes(spec.setting) * height * width)
 
     def _job(
         self,

@@ -5,61 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plan.passes import attack_passes
 from robuststack.plan.plan import HEADLINE, GamePlan, RowPlan
-from robuststack.plan.specs import AttackSpec, ComponentSpec, GameRow, GameSpec, JobSpec, ModelSpec
-from robuststack.plugin.attack import Attack
-from robuststack.plugin.component import Component
+from robuststack.plan.specs import AttackSpec, ComponentSpec, GameRow, GameSpec
+from robuststack.plan.suite_jobs import ScoredModel, SuiteJobs
 from robuststack.plugin.operating_point import Scoring, Setting
-from robuststack.suite.resolve import Cell
-from robuststack.suite.suite import Suite
+from robuststack.suite.cell import Cell
 from robuststack.suite.variant import Variant
 from robuststack.wording import options_text
-
-
-@dataclass(frozen=True)
-class ScoredModel:
-    """What is attacked and judged: the model of a train job or, if a defense does not train, the one it loads."""
-
-    id: str
-    spec: ModelSpec
-    job: Job | None
-    components: tuple[Component, ...]
-
-
-class Planner(Protocol):
-    """What plans the jobs of a suite: jobs of equal specifications are one."""
-
-    suite: Suite
-    hardware: Hardware
-    jobs: dict[str, Job]
-
-    def attack_job(
-        self, label: str, attack: Attack, cell: Cell, attacker: Setting, model: ScoredModel, seed: int, early_stop: bool
-    ) -> Job: ...
-
-    def judge_job(
-        self, label: str, images: Job | None, cell: Cell, victim: Setting, model: ScoredModel, seed: int
-    ) -> Job: ...
-
-    def scored(self, cell: Cell, model: ScoredModel) -> dict[str, Any]: ...
-
-    def work(self, cell: Cell, passes: float) -> float: ...
-
-    def job(
-        self,
-        label: str,
-        spec: JobSpec,
-        components: Sequence[Component],
-        needs: Sequence[Job] = (),
-        before: Sequence[Job] = (),
-        work: float = 0.0,
-        keep_images: bool = False,
-    ) -> Job: ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +41,7 @@ def plan_games(
     rows: Sequence[RowPlan],
     models: Mapping[int, ScoredModel],
     attacks: Mapping[str, Variant],
-    planner: Planner,
+    jobs: SuiteJobs,
 ) -> Iterator[GamePlan]:
     """The game of a cell with two settings or more; `rows` are those of its points. Points of one setting count once."""
     by_setting: dict[str, _Setting] = {}
@@ -108,9 +64,9 @@ def plan_games(
         rows=tuple(tuple(row.label for row in setting.rows) for setting in settings),
         attacks=tuple(attacks),
         jobs={
-            (train_seed, seed): _game_job(settings, cell, attacks, model, seed, planner).id
+            (train_seed, seed): _game_job(settings, cell, attacks, model, seed, jobs).id
             for train_seed, model in models.items()
-            for seed in planner.suite.seeds.attack
+            for seed in jobs.suite.seeds.attack
         },
     )
 
@@ -128,14 +84,14 @@ def _game_job(
     attacks: Mapping[str, Variant],
     model: ScoredModel,
     seed: int,
-    planner: Planner,
+    jobs: SuiteJobs,
 ) -> Job:
     """The game of one model: each attack at each setting, to the end, judged at every setting; then the mixtures."""
-    suite = planner.suite
+    suite = jobs.suite
     judges: dict[str, Job] = {}
 
     def judged(label: str, images: Job | None, victim: Setting) -> str:
-        judge = planner.judge_job(label, images, cell, victim, model, seed)
+        judge = jobs.judge(label, images, cell, victim, model, seed)
         judges[judge.id] = judge
         return judge.id
 
@@ -145,7 +101,7 @@ def _game_job(
         for place, setting in enumerate(settings):
             label = f"{setting.label} {name} to the end"
             # Another setting judges the images too: they are not done if they fool their own.
-            images = planner.attack_job(label, variant.component, cell, setting.scoring.attacker, model, seed, False)
+            images = jobs.attack(label, variant.component, cell, setting.scoring.attacker, model, seed, False)
             told = [
                 judged(f"{label}, against {victim_name}", images, victim.scoring.victim)
                 for victim_name, victim in zip(_names(settings), settings, strict=True)
@@ -156,7 +112,7 @@ def _game_job(
     victims = [setting.scoring.victim for setting in settings]
     assert suite.evaluate.game is not None
     spec = GameSpec(
-        **planner.scored(cell, model),
+        **jobs.scored(cell, model),
         setting=victims[0],
         others=tuple(victims[1:]),
         attacks=tuple(ComponentSpec.of(component) for component in components),
@@ -164,16 +120,16 @@ def _game_job(
         clean=tuple(clean),
         least_clean=suite.evaluate.game.ca,
         threat=cell.threat,
-        precision=planner.hardware.precision,
+        precision=jobs.hardware.precision,
         seed=seed,
         draws=suite.evaluate.judging_draws,
     )
     stochastic = any(victim.stochastic for victim in victims)
     # A guess: one round of attacks that looks at two settings and at every image.
-    passes = 2 * max(attack_passes(component, stochastic) for component in components)
-    chosen = [planner.jobs[probe] for probe in dict.fromkeys(row.draws_from for row in rows if row.draws_from)]
+    answers = 2 * max(attack_passes(component, stochastic) for component in components)
+    costliest = max(victims, key=cell.defense.component.forward_passes)
+    chosen = [jobs.jobs[probe] for probe in dict.fromkeys(row.draws_from for row in rows if row.draws_from)]
     before = [*judges.values(), *([model.job] if model.job else [])]
     label = f"{settings[0].label.removesuffix(options_text(settings[0].point)).strip()} game"
-    return planner.job(
-        label, spec, [*model.components, *components], [*chosen, *before], before, planner.work(cell, passes)
-    )
+    work = jobs.work(cell, costliest, answers)
+    return jobs.job(label, spec, [*model.components, *components], [*chosen, *before], before, work)

@@ -10,8 +10,8 @@ from robuststack.plan.job_id import job_id
 from robuststack.plan.specs import ComponentSpec
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.operating_point import Point, Scoring
+from robuststack.suite.cell import Cell
 from robuststack.suite.ladder import ADAPTIVE, RUNGS, ladder
-from robuststack.suite.resolve import Cell
 from robuststack.suite.suite import Suite
 from robuststack.suite.variant import Variant
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robuststack.errors import ModelError, PluginError, Problems
-from robuststack.plugin.attack import Attack, GradientAttack
-from robuststack.plugin.dataset import Dataset
+from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.defense import Defense
-from robuststack.plugin.operating_point import Point, Scoring
+from robuststack.plugin.operating_point import Point
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Norm, Threat, check_radius
+from robuststack.suite.cell import Cell
+from robuststack.suite.cell_checks import CellChecks
 from robuststack.suite.part import Part
 from robuststack.suite.parts import DatasetPart, DefensePart, ThreatSpec
-from robuststack.suite.phases import phases_of_none, planned_phases, with_phases
+from robuststack.suite.phases import phases_of_none, with_phases
 from robuststack.suite.recipe import PhaseRecipe, Recipe, merged, misplaced
 from robuststack.suite.smoke import StandIn, ends
 from robuststack.suite.suite import Suite
@@ -26,45 +27,6 @@ from robuststack.suite.variant import Training, Variant
 from robuststack.wording import options_text
 
 Sections = tuple[tuple[Recipe, tuple[str | int, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination of all that a model is trained and scored on; the rows of its points differ in nothing else."""
-
-    dataset: Variant
-    architecture: Variant | None
-    """None where the model brings its own network."""
-    threat: Threat
-    training: Training
-    attack: GradientAttack
-    """The training attack."""
-    defense: Variant
-    points: list[dict[str, Any]]
-    user_model: UserModel | None = None
-    """The user's own model, in place of one that is trained."""
-
-    @property
-    def trains(self) -> bool:
-        return self.user_model is None and bool(self.defense.component.trains)
-
-    @property
-    def names(self) -> tuple[str, str | None, str]:
-        """The names of its dataset, architecture and defense."""
-        network = self.architecture.component.name if self.architecture else None
-        return self.dataset.component.name, network, self.defense.component.name
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The recipe with the options of its attack, defaults included."""
-        return {**self.training.recipe.resolved(), "attack": self.attack.resolved()}
-
-    def protocols(self, point: Point) -> dict[str, Scoring]:
-        """The ways to score `point`, by name; all of them randomised if the user says that the model is."""
-        protocols: dict[str, Scoring] = self.defense.component.protocols(point)
-        if self.user_model is None or not self.user_model.source.stochastic:
-            return protocols
-        return {name: scoring.randomised() for name, scoring in protocols.items()}
 
 
 @dataclass(frozen=True)
@@ -89,6 +51,7 @@ class Resolver:
         self.suite = suite
         self.registry = registry
         self.problems = Problems()
+        self.checks = CellChecks(suite, registry, self.problems)
 
     def attacks(self) -> dict[str, Variant]:
         """Label -> attack, in the suite's order. What is wrong with them is raised by `cells`."""
@@ -149,7 +112,7 @@ class Resolver:
                         cell = Cell(
                             dataset, network, threat, training, attack, model.defense, model.points, model.user_model
                         )
-                        self._check(cell, attacks)
+                        self.checks.check(cell, attacks)
                         cells.append(cell)
         self._check_phases(defenses)
         self.problems.raise_all()
@@ -266,81 +229,6 @@ class Resolver:
             raise self.suite.error(message, *Training(Recipe(), sections).place(str(place[0]), *place[1:])) from None
         except PluginError as error:
             raise self.suite.error(error, *model.defense.path, "name") from None
-
-    def _check(self, cell: Cell, attacks: Mapping[str, Variant]) -> None:
-        data: Dataset = cell.dataset.component
-        defense: Defense = cell.defense.component
-        problem = data.training_problem() if cell.trains else ""
-        if problem:
-            raise self.suite.error(
-                f"no model can be trained on dataset {data.name!r}: it {problem}", *cell.dataset.path
-            )
-        split = self.suite.evaluate.split
-        if data.size(split) == 0:
-            raise self.suite.error(f"split {split}: dataset {data.name!r} has no {split} images", "evaluate", "split")
-        if cell.trains:
-            self._check_batches(cell)
-            self._check_training_threat(cell)
-            if defense.needs_validation and data.size("validation") == 0:
-                message = f"defense {defense.name!r} is calibrated on the validation split, and dataset {data.name!r}"
-                raise self.suite.error(f"{message} has no validation images", *cell.defense.path)
-        for variant in attacks.values():
-            with self.problems.collected():
-                self._check_attack(variant, cell)
-
-    def _check_batches(self, cell: Cell) -> None:
-        data: Dataset = cell.dataset.component
-        for planned in planned_phases(cell.defense.component, cell.training.recipe):
-            size, name, trainer = planned.recipe.batch_size, planned.phase.name, planned.phase.trainer
-            place = cell.training.place("phases", name, "batch_size") if name else cell.training.place("batch_size")
-            if size > data.size("train"):
-                images = f"the {data.size('train')} training images of {data.name}"
-                raise self.suite.error(f"batch_size {size} is more than {images}: an epoch would have no step", *place)
-            if size < trainer.min_batch:
-                of_phase = f", phase {name!r}," if name else ""
-                message = (
-                    f"batch_size {size}: defense {cell.defense.component.name!r}{of_phase} needs batches of at least"
-                )
-                raise self.suite.error(f"{message} {trainer.min_batch}", *place)
-
-    def _check_attack(self, variant: Variant, cell: Cell) -> None:
-        data: Dataset = cell.dataset.component
-        defense: Defense = cell.defense.component
-        attack: Attack = variant.component
-        if attack.training_only:
-            message = f"attack {attack.name!r} serves training only; give it as train.attack, and score with another"
-            raise self.suite.error(message, *variant.path)
-        if data.num_classes < attack.min_classes:
-            message = f"attack {attack.name!r} needs at least {attack.min_classes} classes, {data.name} has "
-            raise self.suite.error(f"{message}{data.num_classes}", *variant.path)
-        try:
-            attack.check_shape(data.shape)
-        except ValueError as error:
-            raise self.suite.error(f"attack {attack.name!r}: {error}", *variant.path) from None
-        if not attack.natural:
-            self._check_norm(attack, cell.threat, variant.path)
-        if attack.needs_gradients and not defense.differentiable:
-            message = f"attack {attack.name!r} needs gradients, and defense {defense.name!r} gives none"
-            raise self.suite.error(f"{message}; {self.registry.gradient_free()}", *variant.path)
-
-    def _check_training_threat(self, cell: Cell) -> None:
-        recipe, training = cell.training.recipe, cell.training
-        if recipe.eps is not None:
-            try:
-                check_radius(recipe.eps, cell.threat.norm)
-            except ValueError as error:
-                raise self.suite.error(f"train.eps: {error}", *training.place("eps")) from None
-        self._check_norm(cell.attack, cell.threat, training.place("attack"), "train.attack: ")
-
-    def _check_norm(self, attack: Attack, threat: Threat, path: tuple[str | int, ...], before: str = "") -> None:
-        if threat.norm not in attack.norms:
-            others = self.registry.attacks_for(threat.norm)
-            message = f"attack {attack.name!r} knows {', '.join(attack.norms)} only; these know {threat.norm}: {others}"
-            raise self.suite.error(f"{before}{message}", *path)
-        try:
-            attack.check_threat(threat)
-        except ValueError as error:
-            raise self.suite.error(f"{before}attack {attack.name!r}: {error}", *path, "options") from None
 
     def _points(self, defense: Variant) -> list[dict[str, Any]]:
         part: DefensePart = defense.part

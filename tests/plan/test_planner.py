@@ -9,7 +9,9 @@ import pytest
 from planned_suites import SUITE, ids
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware
+from robuststack.plan.derived import DerivedJobs
 from robuststack.plan.planner import make_plan
+from robuststack.plan.specs import JudgeSpec
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
 from robuststack_plugins.datasets.tradeoff import Tradeoff
@@ -163,3 +165,22 @@ def test_one_model_serves_several_radii_when_the_training_radius_is_said(tmp_pat
     plan = make_plan(load_suite(path), Registry(), Hardware("cpu", "float32"))
     assert len(plan.rows) == 2
     assert len([job for job in plan.jobs if job.kind == "train"]) == 1
+
+
+def test_work_counts_the_forward_passes_of_an_answer(plan, registry):
+    """In a suite and in what an audit derives from it."""
+    changes = ["attacks={name: pgd, options: {steps: 5, draws: auto}}", "evaluate.game={}"]
+    single, mean = (plan(*changes, f"defenses={{name: rse, points: {{ensemble: [{draws}, 20]}}}}") for draws in (1, 10))
+    work = [
+        {kind: [job.work for job in made.jobs if job.kind == kind] for kind in ("train", "draws", "attack", "game")}
+        for made in (single, mean)
+    ]
+    assert work[0]["train"] == work[1]["train"]
+    assert work[0]["game"] == work[1]["game"], "a guess by the setting that costs most"
+    assert [mean / single for single, mean in zip(work[0]["draws"], work[1]["draws"], strict=True)] == [10, 1]
+    for made in (single, mean):
+        derived = DerivedJobs(made, registry)
+        for job in made.jobs:
+            if isinstance(job.spec, JudgeSpec):
+                again = derived.judge(job.spec.model_copy(update={"stream": "rejudge"}), "again")
+                assert again.work == job.work
