@@ -122,7 +122,7 @@ class Passes(Step):
     """The passes of a training step, of which no gradient is kept: they estimate the batch statistics of a model."""
 
     def backward(self, loss: Tensor) -> None:
-        self.loss = self.loss + loss.detach().float()
+        """Nothing: the passes are all that counts."""
 
 
 def begin(defense: Defense, model: nn.Module, recipe: PhaseRecipe) -> State:
@@ -234,8 +234,9 @@ def train(
         scored = model
         if state.average and state.average.count and (choosing or last):
             passes = Passes(state.average.model, attack, threat, runtime, recipe.epochs, seed, len(data))
+            passes.free = step.free  # The average is trained on images that are moved, too.
             batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
-            scored = state.average.settled(model, defense, optimizer, passes, batches)
+            scored = state.average.settled(model, defense, optimizer, passes, batches, epoch)
         if choosing and validation is not None and (scored is not model or not state.average):
             judge = JUDGES[PGD] if single else attack
             ra = validation_ra(scored, defense, validation, judge, threat, recipe, runtime, seed, state.epoch)

@@ -67,12 +67,13 @@ class WeightAverage:
         optimizer: torch.optim.Optimizer,
         passes: Step,
         batches: Iterable[tuple[Tensor, Tensor]],
+        epoch: int,
     ) -> nn.Module:
-        """The average as a model that can be scored.
+        """The average, after an epoch (0-based), as a model that can be scored.
 
-        Batch statistics are estimated by the `passes` of training steps on the first `BATCHES` batches. Other buffers are
-        the trained model's. The defense does to the weights what it does after each step, such as setting those to zero
-        that a mask hides.
+        Batch statistics are estimated by the `passes` of that epoch's training steps on the first `BATCHES` batches. Other
+        buffers are the trained model's. The defense does to the weights what it does after each step, such as setting those
+        to zero that a mask hides.
         """
         with torch.no_grad():
             for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
@@ -82,7 +83,7 @@ class WeightAverage:
         if any(True for _ in batch_norms(self.model)):
             with estimated_statistics(self.model):
                 for number, (x, y) in enumerate(islice(batches, BATCHES)):
-                    passes.begin(x, y, 0, number)
+                    passes.begin(x, y, epoch, number)
                     with seeded(passes.seed, "average", number), passes.runtime.autocast():
                         defense.training_step(passes)
         return self.model

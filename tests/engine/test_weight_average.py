@@ -66,6 +66,21 @@ def test_the_batch_statistics_are_those_of_the_averaged_network():
     torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3)), atol=1e-5, rtol=1e-4)
 
 
+def test_batch_statistics_are_those_of_the_epochs_steps(monkeypatch):
+    """A defense may train its first epochs in another way."""
+    defense, recipe = defense_of("none"), recipe_of(average="ema")
+    plain, epochs = defense.training_step, []
+
+    def noted(step: training.Step) -> None:
+        if isinstance(step, training.Passes):
+            epochs.append(step.epoch)
+        plain(step)
+
+    monkeypatch.setattr(defense, "training_step", noted)
+    run(defense, fresh(defense, recipe), recipe)
+    assert set(epochs) == {2}
+
+
 def test_averaging_disturbs_no_training(monkeypatch):
     _, averaged = trajectory(monkeypatch, recipe_of(average="ema"))
     _, plain = trajectory(monkeypatch, recipe_of())

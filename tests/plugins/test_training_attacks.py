@@ -150,6 +150,25 @@ def test_defenses_that_attack_in_training_train_free(defense):
         assert (length <= THREAT.eps + 1e-6).all()
 
 
+def test_the_batch_statistics_of_an_average_are_those_of_images_that_free_training_has_moved(monkeypatch):
+    defense, recipe = REGISTRY.create("defense", "none"), Recipe(epochs=1, batch_size=8, lr=0.05, average="ema")
+    moved: list[float] = []
+
+    def attacked(step: training.Step) -> None:
+        images = step.attack(View(step.model), step.x, step.y)
+        if isinstance(step, training.Passes):
+            moved.append(float((images.detach() - step.x).abs().max()))
+        step.backward(functional.cross_entropy(step.model(images), step.y))
+
+    monkeypatch.setattr(defense, "training_step", attacked)
+    training.train(
+        training.begin(defense, build(defense), recipe), defense, data_module.Data(*images(24)),
+        REGISTRY.create("attack", "free"), THREAT, recipe, RUNTIME,
+        seed=0, augmentation=rs.Augmentation(), epoch_done=lambda epoch, metrics: None,
+    )  # fmt: skip
+    assert moved == [pytest.approx(THREAT.eps, abs=1e-6)] * 3
+
+
 SUITE = """
 datasets: {name: tradeoff, options: {images: 60, test_images: 10, size: 8, classes: 4}, threat: {eps: 0.1}}
 architectures: {name: resnet8, options: {width: 4}}

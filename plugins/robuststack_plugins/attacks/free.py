@@ -10,8 +10,8 @@ class Free(rs.GradientAttack):
 
     Each repetition moves them by a step of eps along the gradient that its backward pass gives them.
 
-    The perturbation starts at 0 in each epoch and is carried from batch to batch, as in the reference code, which never
-    resets it; so a killed run goes on with the same numbers. An epoch is `replays` times as many steps of the optimiser:
+    The perturbation is carried from batch to batch, as in the reference code. There it starts at 0 once, and here in each
+    epoch, so that a killed run goes on with the same numbers. An epoch is `replays` times as many steps of the optimiser:
     the paper divides the epochs by as much.
     """
 
