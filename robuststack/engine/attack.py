@@ -120,9 +120,13 @@ def attack_block(
         folding = folding or Folding()
         # Verified for each block, so that its images do not depend on which blocks were made before it.
         folded = [folding.of(part, x[:2].clone(), verify=True) for part in views]
-        weights = [parameter._version for parameter in view.parameters()]
+        weights = [(parameter._version, parameter.detach().clone()) for parameter in view.parameters()]
         (raw, tally, kept), used = on_folded(views, folded, perturbed)
-    if weights != [parameter._version for parameter in view.parameters()]:
+    # By their values too: a network may clamp its weights in each forward pass.
+    if any(
+        parameter._version != version and not torch.equal(parameter, value)
+        for parameter, (version, value) in zip(view.parameters(), weights, strict=True)
+    ):
         raise PluginError(f"attack {attack.name!r} breaks its contract: it changed the model's weights")
     if raw.shape != x.shape:
         shapes = f"{tuple(raw.shape)} for {tuple(x.shape)}"
