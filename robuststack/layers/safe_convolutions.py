@@ -25,7 +25,8 @@ def avoid_faults(model: nn.Module) -> None:
     TorchScript cannot be seen into: one that could hold such a convolution computes in the default layout throughout. A
     module may call the function with its own weight or with a child's, and in a traced or exported program the module that
     holds a weight is not the one that is called: a model with a weight for that is called inside of `ConvolutionGuard`.
-    Other models pay nothing. Not seen is a module that calls the function with a slice of the weight of a wide `nn.Conv2d`.
+    Other models pay nothing. Not seen are functions of TorchScript, and modules that call the function with a slice of the
+    weight of a wide `nn.Conv2d`.
     """
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -37,7 +38,8 @@ def avoid_faults(model: nn.Module) -> None:
             _lay_out(module, all_in_default_layout)
     guarded = enter_guard in model._forward_pre_hooks.values()
     if not guarded and any(_could_be_called_wrongly(module) for module in model.modules()):
-        nn.Module.register_forward_pre_hook(model, enter_guard)
+        # Before the model's own hooks: if one of them fails, the guard that is left must be the one that was entered.
+        nn.Module.register_forward_pre_hook(model, enter_guard, prepend=True)
         nn.Module.register_forward_hook(model, leave_guard, always_call=True)
 
 
@@ -52,7 +54,7 @@ def _lay_out(module: nn.Module, hook: Callable[..., object]) -> None:
 
 def narrow_in_default_layout(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The hook: a narrow input in the default layout, any other as it is."""
-    if not arguments or arguments[0].shape[1] >= NARROW:
+    if not arguments or arguments[0].shape[-3] >= NARROW:
         return None
     return (in_default_layout(arguments[0]), *arguments[1:])
 

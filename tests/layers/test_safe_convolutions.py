@@ -182,6 +182,29 @@ def test_the_guard_ends_with_a_forward_pass_that_fails() -> None:
     assert not _get_current_function_mode_stack()
 
 
+def test_the_guard_leaves_the_mode_of_others_alone_if_a_hook_of_the_model_fails() -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("too many")
+
+    model = Functional(12)
+    model.register_forward_pre_hook(fail)
+    RUNTIME.place(model)
+    with torch.device("cpu"):  # A mode, too.
+        before = _get_current_function_mode_stack()
+        with pytest.raises(ValueError, match="too many"):
+            model(images())
+        assert _get_current_function_mode_stack() == before
+
+
+def test_a_narrow_image_without_a_batch_leaves_the_layout() -> None:
+    conv = nn.Conv2d(12, 24, 1, stride=2)
+    RUNTIME.place(conv)
+    handed: list[Tensor] = []
+    conv.register_forward_hook(lambda _, arguments, result: handed.append(arguments[0]))
+    conv(torch.rand(4, 12, 32, 32).contiguous(memory_format=torch.channels_last)[0])
+    assert handed[0].is_contiguous()
+
+
 def test_a_model_without_such_weights_pays_nothing() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 32, 3), nn.Conv2d(32, 8, 1, stride=2), nn.Conv2d(8, 8, 3, groups=8), nn.ConvTranspose2d(8, 2, 2)
