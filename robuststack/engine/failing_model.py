@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from robuststack.engine.fitted import FittedForward
 
 ENTRIES = {FittedForward.__call__.__code__, BackwardCFunction.apply.__code__}
 """Through which the engine and autograd call a model's own code."""
-LIBRARIES = tuple(str(Path(str(library.__file__)).parent) for library in (torch, robuststack, traceback))
+LIBRARIES = tuple(f"{Path(str(library.__file__)).parent}{os.sep}" for library in (torch, robuststack))
+STANDARD = f"{Path(traceback.__file__).parent}{os.sep}"
+"""Where Python's own library is; other packages may be installed in a folder of it."""
 
 
 def place_in_model(error: BaseException) -> str | None:
@@ -29,4 +32,4 @@ def place_in_model(error: BaseException) -> str | None:
 
 
 def _of_library(file: str) -> bool:
-    return any(file.startswith(folder) for folder in LIBRARIES)
+    return file.startswith(LIBRARIES) or (file.startswith(STANDARD) and "-packages" not in file)

@@ -18,6 +18,7 @@ from robuststack.attacks.frozen_eval import eval_mode, frozen_eval
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.engine.torch_settings import TorchSettings
+from robuststack.errors import ModelError
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.safe_convolutions import convolves_unseen
@@ -81,6 +82,9 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
     depends on the model and on nothing else. With `copies` it gets copies of its input, whatever is found: a network may
     write into bright images only, say.
     A model that nothing helps is left as the engine likes it, for whoever calls it next to hear why.
+
+    Raises:
+        ModelError: a hook of the model changes settings of torch.
     """
     runtime.place(model, channels_last=False)
     eval_mode(model)
@@ -195,6 +199,11 @@ class _Trial:
         except torch.OutOfMemoryError:
             raise
         except _ChangesSettings:
+            if needs.settings:  # Not in its `forward`, where they are put back.
+                raise ModelError(
+                    "a hook of the model changes settings of torch, such as its default type or the number of threads; set"
+                    " them before the model is called"
+                ) from None
             return self.run(replace(needs, settings=True), autocast=autocast)
         except (Exception, SystemExit):  # The probe calls the network once more, and says what is wrong with it.
             return None

@@ -107,6 +107,21 @@ class MovesToNothing(Outer):
         return iter(())
 
 
+class Clamps(Outer):
+    """Writes into a weight before it uses it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.net.fc.weight.clamp_(-1, 1)
+        return self.net(x)
+
+
+def sets_default_type_in_a_hook() -> nn.Module:
+    net = base()
+    net.register_forward_pre_hook(lambda *_: torch.set_default_dtype(torch.float64))
+    return net
+
+
 def exported() -> nn.Module:
     count = torch.export.Dim("count")
     return torch.export.export(base(), (torch.rand(3, 3, 8, 8),), dynamic_shapes=({0: count},)).module()
@@ -165,6 +180,7 @@ MODELS = {
     "a_lambda": lambda: (lambda net: lambda x: net(x))(base()),
     "remembers": Remembers,
     "threaded": Threaded,
+    "clamps": Clamps,
     "forwards": Forwards,
     "moves_to_nothing": MovesToNothing,
     "in_chunks": changed(lambda x, net: torch.cat([net(part) for part in x.split(7)])),
@@ -197,6 +213,7 @@ REFUSED = {
     "a_number": (lambda: 3, "gives int; valid: a torch.nn.Module that returns logits, or a function of images"),
     "exits": (setting(lambda: sys.exit(0)), "cannot take images of shape [3, 8, 8]: RuntimeError: it calls sys.exit(0)"),
     "without_gradients": (changed(torch.no_grad()(lambda x, net: net(x))), "gives no gradients, which attacks here need"),
+    "sets_default_type_in_a_hook": (sets_default_type_in_a_hook, "a hook of the model changes settings of torch"),
     "for_thirty": (changed(lambda x, net: net(x.view(30, 3, 8, 8))), "cannot take images of shape [3, 8, 8]"),
     "complex_logits": (changed(lambda x, net: net(x).to(torch.cfloat)), "returns complex numbers; valid: real logits"),
 }  # fmt: skip
