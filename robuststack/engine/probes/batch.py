@@ -47,8 +47,8 @@ def look(subject: Probed) -> dict[str, Any]:
         "images": len(images),
         "sizes": sizes,
         "neighbours": neighbours,
-        "largest": min(max(apart), 1e9),
-        "repeat": min(difference(_in_batches(subject, images, len(images)), whole), 1e9),
+        "largest": max(apart),
+        "repeat": difference(_in_batches(subject, images, len(images)), whole),
     }
 
 

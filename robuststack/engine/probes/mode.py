@@ -46,9 +46,9 @@ def look(subject: Probed) -> dict[str, Any]:
         "training": [_own(name) for name in training],
         "moved": [_own(name) for name in moved],
         "statistics": [_own(name) for name in moved if name.rpartition(".")[0] + "." in owners],
-        "train_effect": _finite(difference(first, eval_mode)),
-        "state_effect": _finite(difference(second, first)),
-        "repeat": _finite(difference(again, first)),
+        "train_effect": difference(first, eval_mode),
+        "state_effect": difference(second, first),
+        "repeat": difference(again, first),
     }
 
 
@@ -72,7 +72,3 @@ def _restore(view: nn.Module, before: Mapping[str, Tensor]) -> None:
 def _own(name: str) -> str:
     """A path in the user's model, not in the view of it."""
     return name.removeprefix("model.") if name != "model" else "the model"
-
-
-def _finite(distance: float) -> float:
-    return min(distance, 1e9)

@@ -22,6 +22,8 @@ from robuststack.plan.specs import ProbeSpec
 from robuststack.plugin.attack import Attack
 
 PROBES = "robuststack.engine.probes"
+LARGEST = 1e9
+"""What stands for a difference that is infinite, or larger than this: facts are JSON, which has no infinity."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,14 @@ class Probed:
 
 
 def difference(first: Tensor, second: Tensor) -> float:
-    """The largest difference of logits [N, K], relative to the largest finite one; infinite if one has a NaN or an infinity
-    where the other has none."""
+    """The largest difference of logits [N, K], relative to the largest finite one; `LARGEST` if one has a NaN or an
+    infinity where the other has none."""
     alike = (first == second) | (first.isnan() & second.isnan())
     if bool(alike.all()):
         return 0.0
     largest = second[second.isfinite()].abs().max() if bool(second.isfinite().any()) else second.new_ones(())
     relative = torch.where(alike, 0.0, (first - second).abs() / largest)
-    return float(relative.nan_to_num(nan=torch.inf).max())
+    return float(relative.nan_to_num(nan=torch.inf).clamp(max=LARGEST).max())
 
 
 def probe(spec: ProbeSpec, digest: str, workspace: Workspace) -> dict[str, Any]:
