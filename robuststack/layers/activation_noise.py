@@ -51,7 +51,8 @@ class GaussianNoise:
         key = member, *x.shape[1:]
         if key not in self.kept:
             source = torch.Generator().manual_seed((self.seed + APART * member) % SEEDS)
-            self.kept[key] = torch.randn((1, *x.shape[1:]), generator=source)
+            # Drawn on a processor, so that every device keeps the same, and moved there once.
+            self.kept[key] = torch.randn((1, *x.shape[1:]), generator=source).to(x.device)
         return self.kept[key].to(x)
 
 

@@ -56,6 +56,8 @@ class FrozenView(View):
             several = torch.cat([x, 1 - x])
             whole, count = self._pass(several, 0), len(x)
             alike = _alike(self._pass(several.flip(0), 0).flip(0), whole) and _alike(alone, whole[:count])
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:  # What is kept has the shape of a batch.
             alike = False
         if not alike:

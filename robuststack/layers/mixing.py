@@ -168,8 +168,8 @@ class WeightMix(nn.Module):
         if mix in (0, 1):
             return (self.robust if mix else self.clean)(x)  # type: ignore[no-any-return]
         if mix not in self.mixes:
-            valid = ", ".join(f"{known:g}" for known in self.mixes)
-            raise PluginError(f"mix {mix:g} has no batch statistics; valid: 0, {valid}, 1" if valid else "valid: 0, 1")
+            valid = ", ".join(f"{known:g}" for known in (0, *self.mixes, 1))
+            raise PluginError(f"mix {mix:g} has no batch statistics; valid: {valid}")
         row = self.mixes.index(mix)
         statistics = {key: getattr(self, _stored(key))[row] for key in self._statistics_of(self.robust)}
         logits: Tensor = functional_call(self.robust, {**self.weights_at(mix), **statistics}, (x,))

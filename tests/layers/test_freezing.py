@@ -104,6 +104,19 @@ def test_noise_that_no_layer_freezes_is_refused_at_the_first_pass(x):
     )
 
 
+def test_too_little_memory_for_the_check_is_no_fault_of_the_model(x, monkeypatch):
+    frozen = freeze(view(make()))
+
+    def small(images: Tensor) -> Tensor:
+        if len(images) > len(x):
+            raise torch.OutOfMemoryError
+        return images.flatten(1)
+
+    monkeypatch.setattr(frozen.model, "forward", small)
+    with pytest.raises(torch.OutOfMemoryError):
+        frozen(x)
+
+
 def test_without_noise_it_is_the_model(x):
     model = make(freezes=False)
     assert torch.equal(freeze(view(model, 0.0))(x), view(model, 0.0)(x))

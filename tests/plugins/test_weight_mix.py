@@ -12,8 +12,9 @@ from torch import nn
 import robuststack as rs
 from robuststack.engine.measure import macs
 from robuststack.errors import PluginError
-from robuststack.layers.condition import View
+from robuststack.layers.condition import Condition, View, attach
 from robuststack.layers.folding import FoldedView, Folding
+from robuststack.layers.mixing import WeightMix
 from robuststack.plugin.registry import Registry
 from robuststack.testing.network import SmallResNet
 
@@ -106,6 +107,9 @@ def test_an_alpha_without_statistics_is_refused(built):
         defense.whole_point({"alpha": 0.3})
     with pytest.raises(PluginError, match=r"mix 0\.3 has no batch statistics; valid: 0, 0\.25, 0\.5, 1"):
         View(model, {"mix": 0.3})(torch.rand(2, *SHAPE))
+    ends = WeightMix(nn.Identity(), nn.Identity(), (), Condition("mix"))
+    with pytest.raises(PluginError, match=r"^mix 0\.3 has no batch statistics; valid: 0, 1$"):
+        View(attach(ends, ends.condition), {"mix": 0.3})(torch.rand(2, *SHAPE))
 
 
 @pytest.mark.parametrize("alphas", [[0.0, 0.5], [0.5, 1.0], [0.0, 0.7, 0.5, 1.0]])
