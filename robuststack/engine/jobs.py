@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import platform
 import statistics
 import time
@@ -202,7 +203,7 @@ def _train(
     result = {
         "history": [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in progress.history],
         "epoch_seconds": seconds,
-        "seconds_per_epoch": statistics.median(seconds),
+        "seconds_per_epoch": seconds_per_epoch(seconds, [planned.recipe.epochs for planned in phases]),
         "seconds": sum(seconds),
         "images": len(splits["train"]),
         # Over all phases, as the history counts.
@@ -217,6 +218,14 @@ def _train(
         "devices": devices,
     }
     return result, {"model.safetensors": models.packed(model)}
+
+
+def seconds_per_epoch(seconds: Sequence[float], epochs: Sequence[int]) -> float:
+    """The mean over the epochs of phases that took `seconds` each, one after another, `epochs` in each phase. Every epoch
+    counts as the median of its phase, so that one that the machine held up counts for nothing."""
+    ends = list(itertools.accumulate(epochs))
+    medians = [statistics.median(seconds[end - count : end]) for end, count in zip(ends, epochs, strict=True)]
+    return statistics.fmean(medians, epochs)
 
 
 def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[str, Any], dict[str, bytes]]:

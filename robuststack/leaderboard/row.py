@@ -298,7 +298,8 @@ class Row(Scores):
     latency_ms: dict[int, Latency]
     """Batch size -> time of one forward pass."""
     train_seconds_per_epoch: float | None
-    """The median over epochs, as the mean over seeds."""
+    """The median over epochs, as the mean over seeds; of several phases, the mean of their medians, weighted by their
+    epochs."""
     effort: Effort
     inspected: dict[str, dict[str, float]]
     """What the defense shows of its trained model: title -> layer -> value, the mean over training seeds."""
