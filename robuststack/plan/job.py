@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from robuststack.plan.specs import JobSpec, Kind
 
+WEIGHTS = "model.safetensors"
+"""The file of a train job."""
 IMAGES = "images.safetensors"
 """The file of an attack job's images."""
 LABELS = "labels.safetensors"

@@ -16,11 +16,11 @@ from robuststack.evidence.bundle.data import (
     scored_images,
     why_not_there,
 )
-from robuststack.evidence.bundle.opening import WEIGHTS, Bundle, understood
+from robuststack.evidence.bundle.opening import Bundle, understood
 from robuststack.evidence.bundle.verification import Verification
-from robuststack.hardware import Hardware, resolve
+from robuststack.hardware import resolve
 from robuststack.leaderboard.board_labels import read_labels
-from robuststack.plan.job import LABELS, Job
+from robuststack.plan.job import LABELS, WEIGHTS, Job
 from robuststack.plan.specs import AttackSpec, JudgeSpec
 from robuststack.plugin.registry import Registry
 
@@ -33,7 +33,7 @@ def check_images(bundle: Bundle, report: Verification, registry: Registry, data_
     """Adversarial images against [0, 1] and, if the data is there, against the ball; then a share of them judged again."""
     from robuststack.engine.workspace import Workspace
 
-    workspace = Workspace(registry, bundle.jobs, data_folder, Hardware(resolve(device, "float32").device, "float32"))
+    workspace = Workspace(registry, bundle.jobs, data_folder, resolve(device, "float32"))
     with understood(bundle.path, "its data"):
         selections = scored_images(bundle.plan, bundle.results, bundle.jobs)
         there = {name for name, scored in selections.items() if _has_data(scored, bundle, report, workspace)}

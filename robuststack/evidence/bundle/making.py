@@ -17,7 +17,7 @@ from robuststack.evidence.bundle.data import data_record, scored_images
 from robuststack.evidence.bundle.derived import board_changes, derived_board
 from robuststack.evidence.bundle.jobs import RESULT, member, named_places
 from robuststack.evidence.bundle.links import broken_links
-from robuststack.evidence.bundle.opening import AUDIT, BOARD, MANIFEST, PLAN, SUITE, WEIGHTS, understood
+from robuststack.evidence.bundle.opening import AUDIT, BOARD, MANIFEST, PLAN, SUITE, understood
 from robuststack.evidence.bundle.records import (
     BUNDLE_SCHEMA,
     DataRecord,
@@ -33,7 +33,7 @@ from robuststack.leaderboard.audit_target import audit_target
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board, suite_place
 from robuststack.leaderboard.record import file_json
-from robuststack.plan.job import IMAGES, LABELS
+from robuststack.plan.job import IMAGES, LABELS, WEIGHTS
 from robuststack.plan.job_id import ENGINE_REVISION
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
@@ -166,7 +166,7 @@ def _refuse_contradictions(contents: Contents, file: Path) -> None:
     """A bundle that its own verification would find at odds is not written."""
     plan, results, store = contents.plan, contents.results, contents.store
     with understood(store.root, f"what its jobs behind {file} say"):  # Another version may have run them.
-        problems = broken_links(plan, results) or board_changes(
+        problems = broken_links(plan, store) or board_changes(
             contents.board, derived_board(plan, results, store, contents.board)
         )
     if problems:

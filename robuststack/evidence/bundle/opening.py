@@ -19,13 +19,12 @@ from robuststack.evidence.bundle.records import BUNDLE_SCHEMA, Manifest, PlanRec
 from robuststack.leaderboard.audit import Audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.record import Record
-from robuststack.plan.job import IMAGES, LABELS
+from robuststack.plan.job import IMAGES, LABELS, WEIGHTS
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import GameSpec, JudgeSpec, parse_spec
 from robuststack.plugin.options import first_problem
 
 MANIFEST, SUITE, PLAN, BOARD, AUDIT = "manifest.json", "suite.json", "plan.json", "board.json", "audit.json"
-WEIGHTS = "model.safetensors"
 NAMES = re.compile(
     rf"{MANIFEST}|{SUITE}|{PLAN}|{BOARD}|{AUDIT}|jobs/[a-z]+-[0-9a-f]{{16}}/({RESULT}|{LABELS}|{IMAGES}|{WEIGHTS})"
 )

@@ -33,7 +33,7 @@ def verify_bundle(
     report = Verification(path, _hash(path), bundle.manifest.suite)
     report.agreed.append(f"{len(members)} members and their hashes")
     with understood(path, PLAN):
-        problems = broken_links(bundle.plan, bundle.results, bundle.manifest.engine_revision)
+        problems = broken_links(bundle.plan, bundle.jobs, bundle.manifest.engine_revision)
     report.settle(
         f"{len(bundle.plan.jobs)} jobs: their ids, and the weights, images and labels that they used", problems
     )

@@ -10,6 +10,7 @@ from knobbed import KnobbedSuite, knobbed_registry
 
 import robuststack as rs
 from robuststack.evidence.bundle.derived import job_changes
+from robuststack.evidence.bundle.links import broken_links
 from robuststack.evidence.bundle.opening import open_bundle
 
 SUITE = KnobbedSuite(
@@ -62,3 +63,13 @@ def test_a_worth_that_does_not_follow_from_the_labels_is_found(game, tmp_path):
     assert values.startswith(f"{job}.values.")
     assert upper_bound.startswith(f"{job}.upper_bound is ")
     assert job_changes(bundle.plan, bundle.results, bundle.jobs) == []
+
+
+def test_a_game_of_other_labels_than_its_judge_jobs_gave_is_found(game, tmp_path):
+    members = contents(game)
+    (job,) = (job for job in open_bundle(game).plan.jobs if job.kind == "game")
+    judge, name = job.spec.judged[0], f"jobs/{job.id}/result.json"
+    changed = edited(members[name], lambda result: result["labels_sha256"].update({judge: "0"}))
+    made = open_bundle(forged(tmp_path / "game.bundle", {**members, name: changed}))
+    assert broken_links(made.plan, made.jobs) == [f"{job.id} used other labels than {judge} made"]
+    assert broken_links(open_bundle(game).plan, open_bundle(game).jobs) == []

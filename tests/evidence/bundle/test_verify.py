@@ -176,14 +176,14 @@ def test_jobs_that_do_not_fit_each_other_are_found(bundled, tmp_path):
     made = reopened(tmp_path / "spec.bundle", **{
         **members, name: edited(members[name], lambda result: result["spec"]["threat"].update(eps=0.2)),
     })  # fmt: skip
-    assert broken_links(made.plan, made.results) == [f"{attack} is not the id of its specification"]
+    assert broken_links(made.plan, made.jobs) == [f"{attack} is not the id of its specification"]
     name = f"jobs/{judge}/result.json"
     made = reopened(tmp_path / "images.bundle", **{
         **members, name: edited(members[name], lambda result: result.update(images_sha256="0", model_sha256="1")),
     })  # fmt: skip
     spec = made.plan.by_id[judge].spec
     assert isinstance(spec, JudgeSpec)
-    assert broken_links(made.plan, made.results) == [
+    assert broken_links(made.plan, made.jobs) == [
         f"{judge} used other weights than {spec.model} made", f"{judge} used other images than {spec.images} made",
     ]  # fmt: skip
 
