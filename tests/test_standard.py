@@ -32,6 +32,7 @@ STATED = {
     "evidence/decisions.FIRES": ("with p < {:g}, and", 1),
     "evidence/decisions.CONFIRMS": ("and p < {:g} on up to", 1),
     "evidence/decisions.HOLDS": ("upper limit of D is at most {:g} points", 100),
+    "evidence/decisions.DRAWN_AGAIN": ("by more than the {:.1f} % interval of the draws alone", 100),
     "evidence/draws.IMAGES": ("{:g} images of the row, or all if there are fewer", 1),
     "evidence/draws.CAP": ("up to {:g} draws from the same start", 1),
     "evidence/draws.ENOUGH": ("both at most {:g} point", 100),
@@ -45,7 +46,6 @@ STATED = {
     "evidence/proportions.LEVEL": ("The {:g} % interval of a figure", 100),
     "evidence/redrawn_front.REDRAWN": ("{:,} redrawn fronts", 1),
     "evidence/bundle/derived.LAST_DIGIT": ("if they differ by at most {:g};", 1),
-    "evidence/bundle/judging_again.LEVEL": ("within the {:.1f} % interval of the draws alone, or", 100),
     "evidence/bundle/judging_again.SHARE": ("at least {:g} % of the images of each judge job", 100),
     "evidence/checks/binary.FOUND": ("images found is below {:g} %; open", 1),
     "evidence/checks/binary.SEPARATED": ("separates in fewer than {:g} % of the balls", 1),
@@ -64,7 +64,6 @@ STATED = {
     "evidence/checks/eps.RESTARTS": ("to the radius, {:g} starts", 1),
     "evidence/checks/eps.LEFT": ("lower limit is above {:g} %", 1),
     "evidence/checks/fresh.DRAWS": ("{:g} held-out draws", 1),
-    "evidence/checks/fresh.LEVEL": ("the {:.1f} % interval of the draws alone", 100),
     "evidence/checks/ladder.BAKES": ("on {:g} frozen draws", 1),
     "evidence/checks/logits.PROBABILITIES": ("at least {:g} % of the rows are probabilities", 1),
     "evidence/checks/order.STEPS": ("PGD-{:g} if there is none", 1),
@@ -179,6 +178,7 @@ def test_a_constant_is_found_in_whichever_way_it_is_written(tmp_path):
 def test_what_follows_from_the_constants_is_that_of_the_code():
     numbers = in_the_code()
     (fires,), (confirms,) = (numbers[f"evidence/decisions.{name}"] for name in ("FIRES", "CONFIRMS"))
+    (fall,), (again,) = (numbers[f"evidence/decisions.{name}"] for name in ("FALL", "DRAWN_AGAIN"))
     (level,) = numbers["evidence/proportions.LEVEL"]
     (images,) = numbers["plan/audit.IMAGES"]
     spoken = " ".join(STANDARD.split())
@@ -187,6 +187,8 @@ def test_what_follows_from_the_constants_is_that_of_the_code():
     assert f"p of Student's test with df is below {1 - level:.2f}" in spoken
     assert f"D ± (1 - {(1 - level) / 2:.3f}^(1/n))" in spoken
     assert f"on up to {images} other images" in spoken
+    assert f"RA differs by more than {100 * fall:g} point and by more than the" in spoken
+    assert f"within the {100 * again:.1f} % interval of the draws alone, or {100 * fall:g} point" in spoken
     assert f"the largest up to {2 * ROUNDING['float32']:g} of the largest in magnitude" in spoken
 
 

@@ -24,6 +24,9 @@ FIRES, CONFIRMS = 0.01, 0.05
 """p-values below which a fall counts, on the check's images and again on other images of the row."""
 HOLDS = 0.03
 """A figure holds if the one-sided 95 % upper limit of its fall is at most three points."""
+DRAWN_AGAIN = 0.999
+"""Of the interval in which a figure on other judging draws has to lie: a campaign of a hundred honest rows should find none
+outside."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,33 @@ def upper_limit(estimate: Estimate, n: int, level: float = LEVEL) -> float:
     if estimate.variance == 0:
         return estimate.value + unseen(n, 1 - level)
     return estimate.value + estimate.quantile(level)
+
+
+@dataclass(frozen=True)
+class DrawnAgain:
+    """The accuracy of one model on the same images, 0 to 1, on two sets of judging draws."""
+
+    first: float
+    second: float
+    allowed: float
+    """How far apart chance may put them."""
+
+    @property
+    def apart(self) -> float:
+        return abs(self.second - self.first)
+
+
+def drawn_again(first: Attacks, second: Attacks, truth: np.ndarray) -> DrawnAgain:
+    """The worst of the same attacks on two sets of judging draws, labels [M, n] each. The images are the same, so the
+    variance is that of the draws alone."""
+    figures, parts = [], []
+    for attacks in (first, second):
+        figures.append(float(worst_over_attacks(EXPECTED, attacks, truth).mean()))
+        if len(attacks[0]) > 1:
+            parts.append(jackknife(worst_without_each_draw(EXPECTED, attacks, truth).mean(1)))
+    difference = Estimate(figures[1] - figures[0], tuple(parts))
+    # One point is left for attacks that change places when the worst is chosen on other draws.
+    return DrawnAgain(figures[0], figures[1], max(difference.quantile((1 + DRAWN_AGAIN) / 2), FALL))
 
 
 Verdict = Literal["better", "worse", "undecided"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robuststack.evidence.decisions import FALL
-from robuststack.evidence.variance import Estimate, jackknife
+from robuststack.evidence.decisions import drawn_again
 from robuststack.leaderboard.board_labels import read_labels
 from robuststack.plan.job import Job
 from robuststack.plan.specs import JudgeSpec
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 SHARE = 0.05
 """Of the images of each judge job."""
-LEVEL = 0.999
-"""Of the interval in which other draws of the noise have to lie."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +71,11 @@ def judge_again(job: Job, result: dict[str, Any], workspace: Workspace) -> Judge
     )  # fmt: skip
     if not judged.other:
         return judged
-    if (
-        spec.draws_noise
-        and _other_numbers(result, spec, workspace)
-        and _same_interval(stored[:, chosen] == truth, told == truth)
-    ):
-        return JudgedAgain(job.id, told.size, judged.rounded, judged.other, redrawn=True)
+    redrawn = drawn_again([stored[:, chosen]], [told], truth)
+    if spec.draws_noise and _other_numbers(result, spec, workspace) and redrawn.apart <= redrawn.allowed:
+        return replace(judged, redrawn=True)
     problem = f"{judged.other} of {told.size} labels of {job.id} are others when they are judged again"
-    return JudgedAgain(job.id, told.size, judged.rounded, judged.other, problem=problem)
+    return replace(judged, problem=problem)
 
 
 def _single_images(spec: JudgeSpec, n: int) -> list[tuple[int, np.ndarray]]:
@@ -132,16 +125,3 @@ def _other_numbers(result: dict[str, Any], spec: JudgeSpec, workspace: Workspace
     import torch
 
     return bool(result["versions"]["torch"] != torch.__version__ or spec.device != workspace.hardware.kind)
-
-
-def _same_interval(stored: np.ndarray, new: np.ndarray) -> bool:
-    """Whether two accuracies on the same images, bool [draws, N] each, differ by no more than their draws explain."""
-    parts = [jackknife(_left_out(right.mean(1))) for right in (stored, new)]
-    difference = Estimate(abs(float(new.mean() - stored.mean())), tuple(parts))
-    return difference.value <= max(difference.quantile((1 + LEVEL) / 2), FALL)
-
-
-def _left_out(by_draw: Sequence[float] | np.ndarray) -> np.ndarray:
-    """The mean with each draw left out in turn."""
-    values = np.asarray(by_draw)
-    return np.asarray((values.sum() - values) / max(len(values) - 1, 1))
