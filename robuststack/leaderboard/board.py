@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from robuststack.leaderboard.game import Game
-from robuststack.leaderboard.record import Percent, Record, Values, file_json, file_schema
+from robuststack.leaderboard.record import Percent, Record, SparseRecord, Values, file_json, file_schema
 from robuststack.leaderboard.row import Row
 from robuststack.plugin.threat import Threat
 from robuststack.suite.report import Claim, Reference
@@ -78,9 +78,10 @@ class ComparedClaim(Claim):
     ours: OurNumber | None
 
 
-class TrainingCurve(Record):
+class TrainingCurve(SparseRecord):
     """What a train job reported, epoch by epoch."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"kept_of_phases"})
     kept_epoch: int
     """The epoch whose weights were kept, from 1; in a training of several phases that of the last, counted over all."""
     kept_of_phases: dict[str, int] = Field(default_factory=dict)
@@ -88,15 +89,11 @@ class TrainingCurve(Record):
     metrics: dict[str, tuple[float, ...]]
     """Name -> its value after each epoch; in several phases `PHASE: NAME` -> after each epoch of the phase."""
 
-    @model_serializer(mode="wrap")
-    def _leave_out_no_phases(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        return data if self.kept_of_phases else {key: value for key, value in data.items() if key != "kept_of_phases"}
 
-
-class Board(Record):
+class Board(SparseRecord):
     """A leaderboard. Rows and attacks are in the suite's order; only timings change from run to run."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"games", "title"})
     schema_: int = Field(alias="schema", description="The layout of this file.")
     suite: str
     title: str = ""
@@ -131,11 +128,6 @@ class Board(Record):
     @property
     def by_label(self) -> dict[str, Row]:
         return {row.label: row for row in self.rows}
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        return {key: value for key, value in data.items() if value or key not in ("games", "title")}
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Board:

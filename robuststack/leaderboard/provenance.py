@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from robuststack.leaderboard.record import Count, Percent, Record, Values
+from robuststack.leaderboard.record import Count, Percent, Record, SparseRecord, Values
 from robuststack.suite.recipe import Recipe
 
 
@@ -102,9 +102,10 @@ class Machine(Record):
     """How many jobs ran at a time."""
 
 
-class RowJobs(Record):
+class RowJobs(SparseRecord):
     """The ids of the jobs behind a row."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"shift"})
     train: dict[int, str]
     """Training seed -> job; empty for a model that was not trained here."""
     measure: str
@@ -113,7 +114,6 @@ class RowJobs(Record):
     scores: dict[str, dict[str, dict[str, str]]]
     """Protocol -> `ca` or the attack's label -> "training seed/attack seed", with "/bake" behind it if a baked draw stands
     for the model -> job."""
-
     shift: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Label of a natural shift -> run -> job, by the headline's protocol. A file leaves the key out if there is none."""
 
@@ -121,8 +121,3 @@ class RowJobs(Record):
         """The jobs that figures come from, clean accuracy included, each once."""
         figures = [figure for protocol in self.scores.values() for figure in protocol.values()]
         return list(dict.fromkeys(job for figure in [*figures, *self.shift.values()] for job in figure.values()))
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_shift(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        return data if self.shift else {key: value for key, value in data.items() if key != "shift"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,8 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
 )
 
 
@@ -27,6 +29,17 @@ class Record(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+class SparseRecord(Record):
+    """A record whose file leaves out some keys if nothing stands there."""
+
+    left_out: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {key: value for key, value in data.items() if value or key not in self.left_out}
 
 
 def _finite(value: JsonValue) -> JsonValue:

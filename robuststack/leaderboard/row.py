@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from robuststack.image_selection import LimitRule
 from robuststack.leaderboard.provenance import (
@@ -22,7 +17,7 @@ from robuststack.leaderboard.provenance import (
     UserModelRecord,
     Versions,
 )
-from robuststack.leaderboard.record import Count, Percent, Record, Values
+from robuststack.leaderboard.record import Count, Percent, Record, SparseRecord, Values
 from robuststack.plugin.threat import Threat
 from robuststack.wording import component_text, percent_text, points_text, threat_text
 
@@ -161,10 +156,6 @@ class Predictions(Record):
     """How often the class that is named most is named."""
 
 
-LEFT_OUT = ("draws_chosen", "readings", "variance", "predictions", "overfitting", "shift")
-"""Keys that a file leaves out if a row has nothing there."""
-
-
 class OverfittingRecord(Record):
     """That a training run overfitted catastrophically before the weights that it kept."""
 
@@ -176,9 +167,10 @@ class OverfittingRecord(Record):
     """The same under FGSM."""
 
 
-class Scores(Record):
+class Scores(SparseRecord):
     """A row by one protocol."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"draws_chosen", "readings"})
     ca: Figure
     """Clean accuracy."""
     ra: dict[str, Figure]
@@ -200,11 +192,6 @@ class Scores(Record):
     def single_attacks(self) -> list[str]:
         """The labels of the attacks, without `worst`."""
         return [label for label in self.ra if label != WORST]
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        return {key: value for key, value in data.items() if value or key not in LEFT_OUT}
 
     @model_validator(mode="after")
     def _has_the_worst_case(self) -> Scores:
@@ -234,6 +221,7 @@ ExtraValue = bool | int | float | str | None
 class Row(Scores):
     """One trained model at one operating point, on one dataset, under one threat model."""
 
+    left_out: ClassVar[frozenset[str]] = Scores.left_out | {"variance", "predictions", "overfitting", "shift"}
     label: str
     """What the row is about: dataset, architecture, defense with the options that tell it apart, operating point."""
     variant: tuple[str, ...]

@@ -64,14 +64,18 @@ def distinct_runs(jobs: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], Ru
     """
     runs: dict[tuple[str, ...], Run] = {}
     for run in jobs[0]:
-        numbers = tuple(int(number) for number in run.split("/"))
-        runs.setdefault(tuple(of_attack[run] for of_attack in jobs), numbers)
+        runs.setdefault(tuple(of_attack[run] for of_attack in jobs), run_of(run))
     return runs
 
 
 def run_text(run: Run) -> str:
     """A run as rows name it: "training seed/attack seed", and "/bake" behind it if a baked draw stands for the model."""
     return "/".join(map(str, run))
+
+
+def run_of(text: str) -> Run:
+    """The run that rows name so."""
+    return tuple(map(int, text.split("/")))
 
 
 def shares_models(first: Row, second: Row) -> bool:

@@ -8,6 +8,7 @@ from robuststack.evidence.components import Component, components
 from robuststack.evidence.readings import worst_outcomes
 from robuststack.leaderboard.figures import Jobs, LabelsOf
 from robuststack.leaderboard.row import CLEAN, WORST, VariancePart
+from robuststack.leaderboard.row_labels import run_of
 
 
 def variance(jobs: Jobs, labels: LabelsOf) -> dict[str, dict[str, VariancePart]]:
@@ -22,9 +23,7 @@ def _parts(jobs: Jobs, labels: LabelsOf, made_of: Sequence[str]) -> dict[str, Va
     right = {}
     for run in jobs[made_of[0]]:
         judged = [labels(jobs[figure][run]) for figure in made_of]
-        right[tuple(map(int, run.split("/")))] = worst_outcomes(
-            [of_attack.labels for of_attack in judged], judged[0].truth
-        )
+        right[run_of(run)] = worst_outcomes([of_attack.labels for of_attack in judged], judged[0].truth)
     return {part.name: _rounded(part) for part in components(right)}
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.record import Count, Record, Values
-from robuststack.leaderboard.row_labels import run_text
+from robuststack.leaderboard.row_labels import run_of, run_text
 from robuststack.plan.job import Job
 from robuststack.plan.plan import GamePlan, Plan, RowPlan, Score
 from robuststack.plan.specs import JobSpec
@@ -78,7 +78,7 @@ class ScoreRecord(Record):
         return cls(jobs={run_text(run): job for run, job in score.jobs.items()}, stochastic=score.stochastic)
 
     def score(self) -> Score:
-        return Score({_run(run): job for run, job in self.jobs.items()}, self.stochastic)
+        return Score({run_of(run): job for run, job in self.jobs.items()}, self.stochastic)
 
 
 class RowRecord(Record):
@@ -156,7 +156,7 @@ class GameRecord(Record):
     def game(self) -> GamePlan:
         jobs: dict[tuple[int, int], str] = {}
         for run, job in self.jobs.items():
-            train, attack = _run(run)
+            train, attack = run_of(run)
             jobs[train, attack] = job
         return GamePlan(
             self.variant, self.defense, self.shown, self.threat, self.settings, self.rows, self.attacks, jobs
@@ -214,10 +214,6 @@ class PlanRecord(Record):
 def in_order(record: Record) -> bytes:
     """A member's content. Unlike leaderboards, a plan and a suite mean something by the order of their keys."""
     return json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False).encode()
-
-
-def _run(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split("/"))
 
 
 def _plain(data: Any) -> Any:
