@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from robuststack.errors import LeaderboardError
-from robuststack.evidence.checks.verdict import Verdict
+from robuststack.evidence.checks.verdict import SEVERITY, Verdict
 from robuststack.leaderboard.record import Percent, Record, file_json, file_schema
 from robuststack.leaderboard.row import Row
 from robuststack.plugin.options import first_problem
@@ -77,6 +77,13 @@ class RowAudit(Record):
     def weak(self) -> list[str]:
         """The checks that found a stronger attack."""
         return [verdict.check for verdict in self.verdicts if verdict.verdict == "weak"]
+
+    @property
+    def doubts(self) -> list[Verdict]:
+        """The verdicts that are graver than `holds`, the gravest first."""
+        graver = SEVERITY[SEVERITY.index("holds") + 1 :]
+        told = [verdict for verdict in self.verdicts if verdict.verdict in graver]
+        return sorted(told, key=lambda verdict: SEVERITY.index(verdict.verdict), reverse=True)
 
     @property
     def badge(self) -> str:

@@ -36,10 +36,9 @@ def _figures(row: RowAudit) -> tuple[str, str]:
 def _reasons(audit: Audit) -> Iterator[str]:
     """For each row, why a check does not hold; checks that hold or do not apply are only in the file."""
     for row in audit.rows:
-        told = [verdict for verdict in row.verdicts if verdict.verdict in ("broken", "weak", "open")]
         lines = [row.label]
-        for verdict in sorted(told, key=lambda verdict: list(BADGES).index(verdict.verdict)):
+        for verdict in row.doubts:
             jobs = ", ".join(verdict.jobs[-SHOWN_JOBS:])
             lines.append(f"  {verdict.verdict} {verdict.check}: {verdict.text} ({jobs})")
-        if told:
+        if row.doubts:
             yield "\n".join(lines)

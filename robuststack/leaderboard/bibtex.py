@@ -111,13 +111,13 @@ def _publication(text: str, note: str) -> Publication:
 
 def _field(part: str) -> dict[str, str]:
     """What the last part of a reference says; empty if it is a part of the title."""
-    patterns = {
-        "eprint": r"arXiv:? ?(?P<eprint>\d{4}\.\d{4,5})",
-        "url": r"(?P<url>https?://[^\s{}]+)",
-        "note": r"(?P<note>(?:section|chapter|table|page)s? .+)",
-        "year": r"(?P<venue>.*?) ?(?P<year>(?:19|20)\d\d)",
-    }
-    for pattern in patterns.values():
+    patterns = (
+        r"arXiv:? ?(?P<eprint>\d{4}\.\d{4,5})",
+        r"(?P<url>https?://[^\s{}]+)",
+        r"(?P<note>(?:section|chapter|table|page)s? .+)",
+        r"(?P<venue>.*?) ?(?P<year>(?:19|20)\d\d)",
+    )
+    for pattern in patterns:
         if match := re.fullmatch(pattern, part):
             return {name: value for name, value in match.groupdict().items() if value}
     return {}

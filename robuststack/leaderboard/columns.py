@@ -38,7 +38,7 @@ class Column:
     @property
     def short(self) -> str:
         """The name as a user may write it: `ca`, `ra worst`."""
-        return self.name.removesuffix(" %").lower()
+        return bare(self.name)
 
     def best(self, rows: Sequence[Row]) -> set[int]:
         """The positions of the best rows: those that print the number that the best one prints. Of a single row, none."""
@@ -89,17 +89,17 @@ def column_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in re.split(r",(?! batch \d)", text) if name.strip())
 
 
+def bare(name: str) -> str:
+    """The name of a column in lower case, without its `%`."""
+    return name.removesuffix("%").strip().lower()
+
+
 def columns(rows: Sequence[Row], attacks: Sequence[str], audits: Audits) -> list[Column]:
     """The columns of a table of rows: what is measured of any of them."""
     batches = list(dict.fromkeys(batch for row in rows for batch in row.latency_ms))
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     protocols = list(dict.fromkeys(name for row in rows for name in row.protocols))
-    measured = [*named(), *accuracies(attacks)]
-    if audits:
-        measured += [
-            Column("audit", lambda row: audits[row.label].badge if row.label in audits else "-"),
-            Column("RA worst % audited", lambda row: _audited(audits.get(row.label))),
-        ]
+    measured = [*named(), *accuracies(attacks), *audited(audits)]
     measured += [column for name in protocols for column in _by_protocol(name)]
     measured += shifts(rows)
     measured.append(Column("parameters", lambda row: f"{row.parameters:,}", lambda row: row.parameters, True))
@@ -130,6 +130,16 @@ def accuracies(attacks: Sequence[str]) -> Iterator[Column]:
     for figure in (CLEAN, *attacks, WORST):
         name = "CA %" if figure == CLEAN else f"RA {figure} %"
         yield Column(name, partial(_text, figure=figure), partial(_value, figure=figure))
+
+
+def audited(audits: Audits) -> list[Column]:
+    """What an audit found, and robust accuracy with the stronger attacks that it counts; nothing without audits."""
+    if not audits:
+        return []
+    return [
+        Column("audit", lambda row: audits[row.label].badge if row.label in audits else "-"),
+        Column("RA worst % audited", lambda row: _audited(audits.get(row.label))),
+    ]
 
 
 def shifts(rows: Sequence[Row]) -> list[Column]:
@@ -212,9 +222,8 @@ def _bold(text: str, style: str) -> str:
 
 def _find(there: Sequence[Column], name: str) -> Column:
     """The column of a name, with or without its case, `RA` and `%`."""
-    wanted = name.strip().removesuffix("%").strip().lower()
     for column in there:
-        if column.short in (wanted, f"ra {wanted}"):
+        if column.short in (bare(name), f"ra {bare(name)}"):
             return column
     names = [column.name.removesuffix(" %") for column in there]
     raise LeaderboardError(f"--columns {name}: no such column: {did_you_mean(name, names)}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.board import Board, board_json
-from robuststack.leaderboard.columns import EVERYTHING, NO_AUDITS, Audits, Shown
+from robuststack.leaderboard.columns import EVERYTHING, NO_AUDITS, Audits, Shown, bare
 from robuststack.leaderboard.row import EXPECTED, WORST, Row
 from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.leaderboard.table import tables
@@ -102,8 +102,7 @@ def _places(header: Sequence[str], name: str) -> list[int]:
     Raises:
         LeaderboardError: nowhere.
     """
-    wanted = name.strip().removesuffix("%").strip().lower()
-    names = {f"{start}{wanted}{part}" for start in ("", "ra ") for part in PARTS}
+    names = {f"{start}{bare(name)}{part}" for start in ("", "ra ") for part in PARTS}
     places = [place for place, column in enumerate(header) if place >= len(WHAT) and column.lower() in names]
     if not places:
         raise LeaderboardError(f"--columns {name}: no such column: {did_you_mean(name, header[len(WHAT) :])}")

@@ -15,9 +15,10 @@ from robuststack.leaderboard.audit import RowAudit, board_files, find_audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.cited import citation, of_board
-from robuststack.leaderboard.columns import Column, Shown, accuracies, columns, macs, named, shifts
+from robuststack.leaderboard.columns import EVERYTHING, Column, accuracies, audited, macs, named, shifts
 from robuststack.leaderboard.method_text import recipe_text
 from robuststack.leaderboard.row import ReadFigure, Row
+from robuststack.leaderboard.row_labels import run_of
 from robuststack.leaderboard.suspicion import suspicions
 from robuststack.plugin.registry import Registry
 from robuststack.wording import options_text
@@ -36,6 +37,12 @@ class CardedModel:
     def seed(self) -> int:
         """The training seed of the model."""
         return next(seed for seed, job in self.rows[0].jobs.train.items() if job == self.job)
+
+    @property
+    def knobs(self) -> list[str]:
+        """What it is tuned by at deployment."""
+        first = self.rows[0]
+        return [key for key in first.point if key not in first.retrained]
 
     @property
     def name(self) -> str:
@@ -73,7 +80,7 @@ def find_model(job: str, folder: Path) -> CardedModel:
 
 def model_card(model: CardedModel, registry: Registry) -> str:
     """The card, as Markdown."""
-    first = model.rows[0]
+    first, labels = model.rows[0], {row.label for row in model.rows}
     parts = [
         _head(first),
         f"# {model.name}",
@@ -87,7 +94,7 @@ def model_card(model: CardedModel, registry: Registry) -> str:
         "## Training",
         f"{recipe_text(first.recipe)}." if first.recipe else "The model was not trained by RobustStack.",
         "## Citation",
-        f"```bibtex\n{citation([row for row in of_board(model.board) if row.label in _labels(model)], registry)}\n```",
+        f"```bibtex\n{citation([row for row in of_board(model.board) if row.label in labels], registry)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -98,10 +105,6 @@ def _board(file: Path) -> Board | None:
         return read_board(file)
     except RobustStackError:
         return None
-
-
-def _labels(model: CardedModel) -> set[str]:
-    return {row.label for row in model.rows}
 
 
 def _head(row: Row) -> str:
@@ -119,10 +122,9 @@ def _head(row: Row) -> str:
 
 def _description(model: CardedModel) -> str:
     first = model.rows[0]
-    knobs = [key for key in first.point if key not in first.retrained]
-    tuned = f" At deployment it is tuned by {' and '.join(knobs)}." if knobs else ""
-    noise = " Two forward passes of a randomised point differ." if any(row.stochastic for row in model.rows) else ""
-    options = options_text({**first.architecture_options}) or "none"
+    tuned = f" At deployment it is tuned by {' and '.join(model.knobs)}." if model.knobs else ""
+    noise = " Two forward passes of a randomised point differ." if _noisy(model.rows) else ""
+    options = options_text(first.architecture_options) or "none"
     return (
         f"The network {first.architecture} (options: {options}), trained on `{first.dataset}` by the defense"
         f" `{first.title}` with RobustStack {first.versions.robuststack}. The job is `{model.job}`, its training seed"
@@ -140,12 +142,9 @@ def _figures(model: CardedModel) -> list[str]:
     for heading, rows in groups.items():
         there = {label for row in rows for label in row.single_attacks}
         attacks = [attack.label for attack in model.board.attacks if attack.label in there]
-        shown = [*named(), *accuracies(attacks), *shifts(rows)]
-        if several:
-            shown += [_own("CA", model.seed), _own("RA worst", model.seed)]
-        if model.audits:
-            shown += [column for column in columns(rows, attacks, model.audits) if "audit" in column.name]
-        table = Shown().table([*shown, macs()], rows, "github")
+        own = [_own("CA", model.seed), _own("RA worst", model.seed)] if several else []
+        shown = [*named(), *accuracies(attacks), *shifts(rows), *own, *audited(model.audits), macs()]
+        table = EVERYTHING.table(shown, rows, "github")
         first = rows[0]
         seeds = f", the mean of {len(first.jobs.train)} training seeds" if several else ""
         randomised = f", {max(row.draws for row in rows)} noise draws at randomised points" if _noisy(rows) else ""
@@ -163,7 +162,7 @@ def _own(title: str, seed: int) -> Column:
 
     def value(row: Row) -> float | None:
         figure: ReadFigure = row.ca if title == "CA" else row.worst
-        own = [figure for run, figure in (figure.seeds or {}).items() if run.partition("/")[0] == str(seed)]
+        own = [value for run, value in (figure.seeds or {}).items() if run_of(run)[0] == seed]
         return sum(own) / len(own) if own else None
 
     def text(row: Row) -> str:
@@ -180,12 +179,11 @@ def _noisy(rows: Sequence[Row]) -> bool:
 def _limits(model: CardedModel) -> list[str]:
     """Doubts, verdicts of the audit, and what no figure says."""
     lines = [f"{row.label}: {doubt}." for row in model.rows for doubt in suspicions(row)]
-    for row in model.rows:
-        audit = model.audits.get(row.label)
-        graver = (
-            [verdict for verdict in audit.verdicts if verdict.verdict in ("broken", "weak", "open")] if audit else []
-        )
-        lines += [f"{row.label}, {verdict.check} is {verdict.verdict}: {verdict.text}." for verdict in graver]
+    lines += [
+        f"{label}, {verdict.check} is {verdict.verdict}: {verdict.text}."
+        for label, audit in model.audits.items()
+        for verdict in audit.doubts
+    ]
     unaudited = [row.label for row in model.rows if row.label not in model.audits]
     if unaudited:
         lines.append(f"{len(unaudited)} of {len(model.rows)} rows were not audited (`robuststack audit`).")
@@ -195,13 +193,13 @@ def _limits(model: CardedModel) -> list[str]:
 
 
 def _use(model: CardedModel) -> str:
-    first = model.rows[-1]
-    knobs = {key: value for key, value in first.point.items() if key not in first.retrained}
-    point = ", ".join(f"{'lambda_' if key == 'lambda' else key}={json.dumps(value)}" for key, value in knobs.items())
+    last = model.rows[-1]
+    knobs = {key: last.point[key] for key in model.knobs}
+    point = ", ".join(f"{'lambda_' if key == 'lambda' else key}={value!r}" for key, value in knobs.items())
     exported = f'robuststack export {model.job} --point "{options_text(knobs)}"' if knobs else (
         f"robuststack export {model.job}"
     )  # fmt: skip
-    classes = f" The classes are {', '.join(first.classes)}." if first.classes else ""
+    classes = f" The classes are {', '.join(last.classes)}." if last.classes else ""
     return "\n\n".join([
         f"It takes images float32 [N, C, H, W] in [0, 1]; normalisation is a part of it.{classes} With its store:",
         f'```python\nimport robuststack as rs\n\nmodel = rs.load_model("{model.job}").at({point})\n```',

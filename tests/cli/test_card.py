@@ -80,6 +80,14 @@ def test_what_it_tells_to_type_is_a_point_of_the_model(folder, rows):
     assert words[3:] == ["--point", f"lambda={rows[-1].point['lambda']:g}"]
 
 
+def test_a_knob_that_is_a_switch_is_written_as_python_has_it(folder, rows):
+    board = read_board(BOARD)
+    labels = {row.label for row in rows}
+    switched = [changed(row, point={"lambda": True}) if row.label in labels else row for row in board.rows]
+    Path("leaderboard/float_vs_oat.json").write_text(board_json(changed(board, rows=tuple(switched))))
+    assert ".at(lambda_=True)" in card(next(iter(rows[0].jobs.train.values())))
+
+
 def test_an_audit_and_doubts_are_told(folder, rows):
     row = rows[0]
     weak = Verdict(check="STRONGER", verdict="weak", text="a stronger attack finds more")
