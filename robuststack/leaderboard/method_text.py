@@ -9,6 +9,7 @@ from robuststack.leaderboard.provenance import ResolvedRecipe
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.suite.ladder import FROZEN_KNOWN, OFF, SURROGATE
+from robuststack.suite.recipe import PhaseRecipe
 from robuststack.wording import component_text, options_text
 
 FIGURES = (
@@ -111,10 +112,17 @@ def recipe_text(recipe: ResolvedRecipe) -> str:
     """How a model was trained, in words."""
     # Training attacks to the end whatever its attack's `early_stop` says.
     options = {key: value for key, value in recipe.attack.options.items() if key != "early_stop"}
+    # Each phase has a whole recipe, which wins over the keys that stand for all.
+    phases = [f"{_phase_text(phase)} in phase `{name}`" for name, phase in recipe.phases.items()]
+    text = ", then ".join(phases) or _phase_text(recipe)
+    return f"{text}, training attack {component_text(recipe.attack.name, options)}"
+
+
+def _phase_text(recipe: PhaseRecipe) -> str:
     average = f", scored with averaged weights ({recipe.average_text})" if recipe.average_text else ""
     return (
         f"{recipe.epochs} epochs of batches of {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}),"
-        f" weight decay {recipe.weight_decay:g}, training attack {component_text(recipe.attack.name, options)}{average}"
+        f" weight decay {recipe.weight_decay:g}{average}"
     )
 
 

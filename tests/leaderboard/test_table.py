@@ -12,8 +12,10 @@ import robuststack as rs
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.markdown import markdown
+from robuststack.leaderboard.method_text import recipe_text
 from robuststack.leaderboard.row import Scores
 from robuststack.leaderboard.table import tables
+from robuststack.suite.recipe import PhaseRecipe
 
 
 @pytest.fixture
@@ -163,6 +165,22 @@ def test_other_protocols_and_zeros_are_columns_where_they_differ(board):
 def test_the_title_of_a_suite_stands_above_its_table(board):
     assert markdown(board, {}).startswith(f"# {board.suite}\n")
     assert markdown(changed(board, title="Two defenses"), {}).startswith("# Two defenses\n")
+
+
+def test_a_training_of_several_phases_is_told_phase_by_phase(board):
+    row = next(row for row in board.rows if row.recipe)
+    phases = {
+        "clean": PhaseRecipe(epochs=3, lr=0.02),
+        "robust": PhaseRecipe(epochs=5, batch_size=64, average="ema", average_decay=0.9),
+    }
+    text = recipe_text(changed(row.recipe, phases=phases))
+    assert text.startswith(
+        "3 epochs of batches of 128, lr 0.02 (cosine), weight decay 0.0005 in phase `clean`, then"
+        " 5 epochs of batches of 64, lr 0.1 (cosine), weight decay 0.0005, scored with averaged weights (ema, decay 0.9) in"
+        " phase `robust`, training attack "
+    )
+    assert f"trained for {recipe_text(row.recipe)}." in markdown(board, {})
+    assert "phase" not in recipe_text(row.recipe)
 
 
 def test_a_partial_leaderboard_says_so(board):
