@@ -21,6 +21,7 @@ SUITES = Path(__file__).parents[1] / "suites"
 PAPER = sorted((SUITES / "paper").glob("*.yaml"))
 FIGURES = {"table1", *(f"fig{number:02}" for number in (1, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))}
 SUITE = """
+title: Two defenses
 datasets: {name: cifar10, train: {epochs: 3, lr: 0.05}}
 architectures: {name: resnet8, options: {width: 4}}
 train: {epochs: 90, batch_size: 256, milestones: [3], schedule: steps}
@@ -106,6 +107,7 @@ def test_it_runs_without_the_data_and_leaves_the_real_leaderboard_alone(tmp_path
     assert {row.dataset_options["stand_in"] for row in result.rows} == {IMAGES}
     assert all(f" stand_in={IMAGES}/" in row.label for row in result.rows)
     written = (tmp_path / "board" / "mine.smoke.md").read_text()
+    assert written.startswith("# Two defenses (smoke run)\n")
     assert f" stand_in={IMAGES}, " in written
     assert "A smoke run, on a few made-up images" in written
 

@@ -89,6 +89,7 @@ def shrunk(suite: Suite, registry: Registry) -> Suite:
     return suite.model_copy(
         update={
             "name": f"{suite.name}{SUFFIX}",
+            "title": f"{suite.title} (smoke run)" if suite.title else "",
             "description": f"{SMOKE} {suite.description}".strip(),
             "datasets": [_dataset(part, registry) for part in suite.datasets],
             "architectures": [_part(part, "architecture", registry) for part in suite.architectures],
