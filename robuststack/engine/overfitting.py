@@ -48,6 +48,12 @@ JUDGES: Mapping[str, GradientAttack] = {PGD: _PGD10(), FGSM: _FGSM()}
 """What an epoch shows -> the attack that tells it."""
 
 
+def beyond_one_step(attack: GradientAttack) -> GradientAttack:
+    """What weights are held against that `attack` trained: PGD-10 if that takes one step or none, since such
+    training may withstand one step and no other attack."""
+    return JUDGES[PGD] if attack.steps <= 1 else attack
+
+
 def watched(
     model: nn.Module,
     defense: Defense,

@@ -16,6 +16,7 @@ from robuststack.engine import train as training
 from robuststack.engine.best_checkpoint import BestCheckpoint
 from robuststack.engine.calibration import CalibrationData
 from robuststack.engine.data import Data
+from robuststack.engine.overfitting import beyond_one_step
 from robuststack.engine.random_streams import seeded, stream_seed
 from robuststack.engine.runtime import Runtime
 from robuststack.engine.user_checkpoint import misfit
@@ -144,8 +145,8 @@ class Training:
     def _calibrate(self, model: nn.Module) -> None:
         model.eval()
         data = CalibrationData(
-            self.splits, self.augmentation, self.phases[-1].recipe.batch_size, self.attack, self.threat, self.runtime,
-            stream_seed(self.seed, "calibration"),
+            self.splits, self.augmentation, self.phases[-1].recipe.batch_size, beyond_one_step(self.attack), self.threat,
+            self.runtime, stream_seed(self.seed, "calibration"),
         )  # fmt: skip
         with seeded(self.seed, "calibrate"), self.runtime.float32():
             self.defense.calibrate(model, data)

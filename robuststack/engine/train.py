@@ -16,12 +16,11 @@ from robuststack.attacks.starts import STARTS
 from robuststack.engine.best_checkpoint import BestCheckpoint, better, validation_ra
 from robuststack.engine.data import Data, training_batches
 from robuststack.engine.free_training import FreePerturbations
-from robuststack.engine.overfitting import JUDGES, watched
+from robuststack.engine.overfitting import beyond_one_step, watched
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
 from robuststack.engine.weight_average import WeightAverage
 from robuststack.errors import JobFailed
-from robuststack.evidence.overfitting import PGD
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding, on_folded
 from robuststack.layers.normal import TableUse, quantile_table
@@ -226,8 +225,7 @@ def train(
             "seconds": seconds() - started,
         }
         metrics |= {name: 100 * float(right) / count for name, (right, count) in step.seen.items()}
-        single = attack.steps <= 1
-        if single and step.attacked and validation is not None:
+        if attack.steps <= 1 and step.attacked and validation is not None:
             metrics |= watched(model, defense, validation, threat, runtime, seed, state.epoch)
         last = state.epoch == recipe.epochs
         choosing = recipe.checkpoint == "best" and validation is not None
@@ -238,7 +236,7 @@ def train(
             batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
             scored = state.average.settled(model, defense, optimizer, passes, batches, epoch)
         if choosing and validation is not None and (scored is not model or not state.average):
-            judge = JUDGES[PGD] if single else attack
+            judge = beyond_one_step(attack)
             ra = validation_ra(scored, defense, validation, judge, threat, recipe, runtime, seed, state.epoch)
             metrics["validation_ra"] = ra
             state.best = better(state.best, ra, state.epoch, scored)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Calibration(Protocol):
-    """Data and the training attack, as `Defense.calibrate` receives them.
+    """Data and an attack, as `Defense.calibrate` receives them.
 
     A batch is images [B, C, H, W], float32 in [0, 1], and labels [B]. It has the size of the last phase's batches; the last
     one of the validation split may be smaller.
@@ -25,7 +25,8 @@ class Calibration(Protocol):
         """An epoch of the training images, augmented as in training; the same at every call."""
 
     def attack(self, view: View, x: Tensor, y: Tensor) -> Tensor:
-        """Adversarial images [N, C, H, W] in [0, 1] against `view`, by the recipe's training attack and within its radius.
+        """Adversarial images [N, C, H, W] in [0, 1] against `view`, by the recipe's training attack, or by PGD-10 if that
+        takes one step or none, and within its radius.
 
         Args:
             view: what is attacked, such as `self.view(model, setting)`, in eval mode.

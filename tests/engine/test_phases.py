@@ -17,12 +17,14 @@ from robuststack.engine.jobs import execute, seconds_per_epoch
 from robuststack.engine.phases import part_of
 from robuststack.engine.workspace import Workspace
 from robuststack.errors import PluginError, SuiteError
+from robuststack.layers.condition import View
 from robuststack.leaderboard.training_curves import training_curves
 from robuststack.plan.planner import make_plan
 from robuststack.running.pipeline import Outcome
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack.suite.phases import checked
+from robuststack_plugins.defenses.mixed_nuts import MixedNuts
 from training_runs import HARDWARE, REGISTRY
 
 SUITE = """
@@ -226,3 +228,22 @@ def test_a_phase_starts_from_its_parent_and_what_is_calibrated_is_stored(tmp_pat
     assert all(not torch.equal(value[0], torch.zeros_like(value[0])) for value in statistics)
     result, nuts = whole["mixed_nuts"]
     assert result["inspected"]["calibrated"]["alpha"] == float(nuts["calibrated_mix"])
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "free"])
+def test_training_by_one_step_is_not_calibrated_on_its_own_attack(tmp_path, monkeypatch, attack):
+    """Free training has no attack of its own, and its start alone fools nothing."""
+    moved = []
+
+    def calibrate(self: rs.Defense, model: nn.Module, calibration: rs.Calibration) -> None:
+        robust = View(model.get_submodule("robust"))
+        moved.extend(calibration.attack(robust, x, y) - x for x, y in calibration.validation())
+
+    monkeypatch.setattr(MixedNuts, "calibrate", calibrate)
+    trained(tmp_path, "mixed_nuts", f"train.attack={attack}", "train.epochs=1")
+    lengths = torch.cat(moved).abs()
+    assert lengths.max() <= 0.1 + 1e-6
+    between = ((lengths > 0.01) & (lengths < 0.09)).float().mean()
+    at_the_border = (lengths > 0.0999).float().mean()
+    assert at_the_border > 0.3, "a uniform start has a hundredth of its pixels there"
+    assert between > 0.05, "a single step of eps moves every pixel as far"

@@ -78,7 +78,7 @@ def test_the_search_finds_the_best_of_the_grid():
     right = torch.randn(60, 4, generator=source)
     right[:, 0] += 2
     wrong = 1.5 * torch.randn(40, 4, generator=source)
-    found = margins.search(right, wrong, 90.0)
+    best = margins.search(right, wrong, 90.0)
 
     def margin(rows: torch.Tensor, s: float, p: float, c: float) -> torch.Tensor:
         new = torch.tensor([transformed(row, s, p, c) for row in rows.double().tolist()], dtype=torch.float64).softmax(
@@ -91,13 +91,13 @@ def test_the_search_finds_the_best_of_the_grid():
         cutoff = torch.quantile(margin(right, s, p, c), 0.1)
         return float((margin(wrong, s, p, c) >= cutoff).double().mean())
 
-    assert found
-    least = confident(found.scale, found.power, found.shift)
+    assert best
+    least = confident(best.scale, best.power, best.shift)
     grid = [(s, p, c) for s in margins.SCALES for p in margins.POWERS[::3] for c in margins.SHIFTS[::3]]
     assert least <= min(confident(*parameters) for parameters in grid)
     assert least < confident(1.0, 1.0, 0.0), "it does no better than no transformation"
-    cutoff = float(torch.quantile(margin(right, found.scale, found.power, found.shift), 0.1))
-    assert found.mix == pytest.approx(1 / (1 + cutoff), rel=1e-6)
+    cutoff = float(torch.quantile(margin(right, best.scale, best.power, best.shift), 0.1))
+    assert best.mix == pytest.approx(1 / (1 + cutoff), rel=1e-6)
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(0, 5), (5, 0)])

@@ -44,7 +44,7 @@ def built():
 
 
 def between(model: nn.Module, alpha: float) -> nn.Module:
-    """The network between as a plain one, with batch statistics by hand: each batch in train mode, means of its moments."""
+    """The weights between, in a plain network whose batch statistics are those of the robust one."""
     network = copy.deepcopy(model.robust)
     for weight, other in zip(network.parameters(), model.clean.parameters(), strict=True):
         weight.data = (1 - alpha) * other.data + alpha * weight.data

@@ -22,7 +22,7 @@ class MixedNuts(LogitMix):
     s, p and c are found on the validation split by the published grid search: of all (s, p, c), those at which the fewest
     images that the robust network gets wrong are as confident as all but 100 - `robust` percent of the attacked images
     that it gets right. The alpha at which that share of the robust accuracy is kept is shown with them. The search takes
-    the images of the training attack, the publication those of AutoAttack.
+    the images of the training attack (of PGD-10 if that takes one step or none), the publication those of AutoAttack.
     At alpha 0.5 and below, the label is the clean network's. Attacks follow the published gradient, which goes around the
     transformation; the forward pass is exact. Where the mix is certain, cross-entropy has no gradient left, and rows count
     zero gradients: score it by a margin loss (`apgd_dlr`, `cw_inf`) as well.
