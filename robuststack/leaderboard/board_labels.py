@@ -53,10 +53,10 @@ def read_labels(store: JobStore, job: str, result: Mapping[str, Any] | None = No
 
     result = store.result(job) if result is None else result
     kept = unpacked(store.read(job, LABELS, result))
-    return Labels(kept["labels"], kept["truth"], _selection(store, result))
+    return Labels(kept["labels"], kept["truth"], selection_name(store, result))
 
 
-def _selection(store: JobStore, result: Mapping[str, Any]) -> str:
+def selection_name(store: JobStore, result: Mapping[str, Any]) -> str:
     """A name for the images of a judge job, the same on every machine: the dataset, and what of it."""
     spec = parse_spec(result)
     assert isinstance(spec, JudgeSpec)

@@ -131,5 +131,5 @@ def test_the_discriminant_is_the_direct_solution():
     covariance = spread.T @ spread / len(inner)
     ridge = RIDGE * covariance.diagonal().mean() * torch.eye(5)
     direct = torch.linalg.solve(covariance + ridge, (planted - inner.mean(0)).double())
-    found = discriminant(inner, planted).double()
-    assert torch.allclose(found / found.norm(), direct / direct.norm(), atol=1e-5)
+    direction = discriminant(inner, planted).double()
+    assert torch.allclose(direction / direction.norm(), direct / direct.norm(), atol=1e-5)

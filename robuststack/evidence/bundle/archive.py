@@ -69,6 +69,12 @@ class Member:
         return self.start + self.size
 
 
+def file_hash(path: Path) -> str:
+    """The hash of a whole file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class ArchiveWriter:
     """Writes an archive, members in the order of their names."""
 

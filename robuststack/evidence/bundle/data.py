@@ -12,7 +12,8 @@ import numpy as np
 
 from robuststack.errors import RobustStackError
 from robuststack.evidence.bundle.records import DataRecord
-from robuststack.leaderboard.board_labels import read_labels
+from robuststack.evidence.checks.box import rounding
+from robuststack.leaderboard.board_labels import selection_name
 from robuststack.plan.components import component
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import AttackSpec, BlocksSpec, ComponentSpec, ImageSelection, JudgeSpec, TrainSpec
@@ -44,7 +45,7 @@ def scored_images(plan: Plan, results: Mapping[str, Mapping[str, Any]], jobs: St
     selections: dict[str, Scored] = {}
     for job in plan.jobs:
         if isinstance(job.spec, JudgeSpec):
-            name = read_labels(jobs, job.id, results[job.id]).selection
+            name = selection_name(jobs, results[job.id])
             selections.setdefault(name, Scored(name, dataset_of(plan, job.spec), job.spec.selection))
     return selections
 
@@ -133,7 +134,7 @@ def ball_problems(images: Tensor, data: Data, spec: AttackSpec) -> Iterator[str]
         rows = slice(start, start + IMAGES_AT_A_TIME)
         x = data.batch(rows)[0].cpu()
         ball = Ball.of(x, spec.threat)
-        slack = max(ball.slack, 1e-6 if spec.threat.norm == "linf" else 1e-5 * spec.threat.eps)
+        slack = max(ball.slack, rounding(spec.threat))
         farthest = max(farthest, float(ball.length(images[rows] - x).max()))
     if farthest > spec.threat.eps + slack:
         yield f"an image is {farthest:.6g} from the clean one in {spec.threat.norm}, and eps is {spec.threat.eps:.6g}"

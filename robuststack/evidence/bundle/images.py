@@ -19,7 +19,7 @@ from robuststack.evidence.bundle.data import (
 from robuststack.evidence.bundle.opening import Bundle, understood
 from robuststack.evidence.bundle.verification import Verification
 from robuststack.hardware import resolve
-from robuststack.leaderboard.board_labels import read_labels
+from robuststack.leaderboard.board_labels import read_labels, selection_name
 from robuststack.plan.job import LABELS, WEIGHTS, Job
 from robuststack.plan.specs import AttackSpec, JudgeSpec
 from robuststack.plugin.registry import Registry
@@ -35,11 +35,14 @@ def check_images(bundle: Bundle, report: Verification, registry: Registry, data_
 
     workspace = Workspace(registry, bundle.jobs, data_folder, resolve(device, "float32"))
     with understood(bundle.path, "its data"):
-        selections = scored_images(bundle.plan, bundle.results, bundle.jobs)
-        there = {name for name, scored in selections.items() if _has_data(scored, bundle, report, workspace)}
         attacks = [job for job in bundle.plan.jobs if isinstance(job.spec, AttackSpec)]
         judges = [job for job in bundle.plan.jobs if isinstance(job.spec, JudgeSpec)]
-        of_job = {job.id: read_labels(bundle.jobs, job.id, bundle.results[job.id]).selection for job in judges}
+        of_job = {job.id: selection_name(bundle.jobs, bundle.results[job.id]) for job in judges}
+        there = {
+            name
+            for name, scored in scored_images(bundle.plan, bundle.results, bundle.jobs).items()
+            if _has_data(scored, [job for job in judges if of_job[job.id] == name], bundle, report, workspace)
+        }
         images = {job.spec.images: of_job[job.id] for job in judges if isinstance(job.spec, JudgeSpec)}
         natural = _natural(bundle)
         known = {job.id for job in attacks if images.get(job.id) in there}
@@ -55,8 +58,8 @@ def check_images(bundle: Bundle, report: Verification, registry: Registry, data_
     _judge_again(bundle, report, workspace, [job for job in judges if of_job[job.id] in there], judges)
 
 
-def _has_data(scored: Scored, bundle: Bundle, report: Verification, workspace: Workspace) -> bool:
-    """Whether the clean images are there, and are those that the author had."""
+def _has_data(scored: Scored, judges: list[Job], bundle: Bundle, report: Verification, workspace: Workspace) -> bool:
+    """Whether the clean images are there, and are those that the author had and that the `judges` of them scored."""
     name = f"dataset {scored.dataset.name!r}"
     reason = why_not_there(workspace.registry, scored.dataset, workspace.data_folder)
     try:
@@ -72,10 +75,8 @@ def _has_data(scored: Scored, bundle: Bundle, report: Verification, workspace: W
     problems = [] if same else [f"{name}: its images are others here"]
     problems += [
         f"{job.id}: its true labels are not those of {name}"
-        for job in bundle.plan.jobs
-        if isinstance(job.spec, JudgeSpec)
-        and (judged := read_labels(bundle.jobs, job.id, bundle.results[job.id])).selection == scored.name
-        and judged.truth.tolist() != truth.tolist()
+        for job in judges
+        if read_labels(bundle.jobs, job.id, bundle.results[job.id]).truth.tolist() != truth.tolist()
     ]
     report.settle(f"{len(data)} images of {name} and their labels", problems)
     return not problems

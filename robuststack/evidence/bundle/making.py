@@ -12,7 +12,7 @@ from typing import Any
 
 from robuststack import __version__
 from robuststack.errors import BundleError, StoreError
-from robuststack.evidence.bundle.archive import ArchiveWriter
+from robuststack.evidence.bundle.archive import ArchiveWriter, file_hash
 from robuststack.evidence.bundle.data import data_record, scored_images
 from robuststack.evidence.bundle.derived import board_changes, derived_board
 from robuststack.evidence.bundle.jobs import RESULT, member, named_places
@@ -123,8 +123,7 @@ def write_bundle(contents: Contents, path: Path, registry: Registry, data_folder
                 written[name] = _record(content)
             archive.add(name, content)
         archive.finish()
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_hash(path)
 
 
 def _results(plan: Plan, store: Store, board: Path) -> dict[str, dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from robuststack.evidence.bundle.archive import file_hash
 from robuststack.evidence.bundle.derived import board_changes, derived_board, job_changes
 from robuststack.evidence.bundle.images import check_images
 from robuststack.evidence.bundle.links import broken_links
@@ -30,7 +30,7 @@ def verify_bundle(
     """
     bundle = open_bundle(path, own_data)
     members = bundle.archive.members
-    report = Verification(path, _hash(path), bundle.manifest.suite)
+    report = Verification(path, file_hash(path), bundle.manifest.suite)
     report.agreed.append(f"{len(members)} members and their hashes")
     with understood(path, PLAN):
         problems = broken_links(bundle.plan, bundle.jobs, bundle.manifest.engine_revision)
@@ -46,11 +46,6 @@ def verify_bundle(
         report.unchecked.append(f"whether the suite makes these jobs: {reason}")
     check_images(bundle, report, registry, data_folder, device)
     return report
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _derive(bundle: Bundle, report: Verification) -> None:

@@ -8,11 +8,17 @@ from robuststack.evidence.checks.check import Check, Results
 from robuststack.evidence.checks.verdict import Verdict
 from robuststack.plan.audit import Subject
 from robuststack.plan.job import Job
+from robuststack.plugin.threat import Threat
 
 OUTSIDE = 1e-6
 """How far a pixel may be outside, in the [0, 1] pixel range: rounding."""
 OUTSIDE_L2 = 1e-5
 """How far an image may be outside an L2 ball, in radii: its norm is a sum of many squares."""
+
+
+def rounding(threat: Threat) -> float:
+    """How far outside of the ball or of [0, 1] an image may be."""
+    return OUTSIDE if threat.norm == "linf" else OUTSIDE_L2 * threat.eps
 
 
 class Box(Check):
@@ -24,8 +30,7 @@ class Box(Check):
         return [subject.made(label) for label in subject.judges]
 
     def verdict(self, subject: Subject, results: Results) -> Verdict:
-        jobs, threat = self.jobs(subject), subject.threat
-        allowed = OUTSIDE if threat.norm == "linf" else OUTSIDE_L2 * threat.eps
+        jobs, allowed = self.jobs(subject), rounding(subject.threat)
         seen = {label: results.seen(job) for label, job in zip(subject.judges, jobs, strict=True)}
         furthest = max(seen, key=lambda label: seen[label]["clipped"])
         outside = float(seen[furthest]["clipped"])

@@ -23,12 +23,13 @@ class Stronger(PairCheck):
     holds_means = "APGD-CE and APGD-DLR find no more"
 
     def inapplicable(self, subject: Subject) -> str:
-        draws = max(_draws(attack, subject) for attack, _ in _attacks(subject))
+        attacks = [attack for attack, _ in _attacks(subject)]
+        draws = max(_draws(attack, subject) for attack in attacks)
         for label, attack in subject.attacks.items():
             iterations = attack.options.resolved().get("iterations", 0)
             if ENSEMBLE in attack.name and iterations >= ITERATIONS and _draws(attack, subject) >= draws:
                 return f"the row has {label} already"
-        misfits = [subject.misfit(attack) for attack, _ in _attacks(subject)]
+        misfits = [subject.misfit(attack) for attack in attacks]
         return misfits[0] if all(misfits) else ""
 
     def pairs(self, subject: Subject) -> Sequence[Pair]:

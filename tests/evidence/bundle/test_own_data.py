@@ -45,18 +45,18 @@ def test_results_do_not_tell_where_the_data_lay(own):
 
 
 def test_without_the_data_figures_are_checked_and_images_are_not(own):
-    found = rs.verify(own, device="cpu")
-    assert found.verdict == "consistent"
-    told = "\n".join(found.unchecked)
+    report = rs.verify(own, device="cpu")
+    assert report.verdict == "consistent"
+    told = "\n".join(report.unchecked)
     assert "whether the suite makes these jobs: its suite names what its author alone has: " in told
     assert "dataset 'npz': it is the author's own; name with --data the folder that holds it" in told
     assert "the ball around the clean images of 1 attack jobs" in told
 
 
 def test_the_data_is_found_by_its_name(own, tmp_path):
-    found = rs.verify(own, data=own.parent / "private", device="cpu")
-    assert found.verdict == "re-judged"
-    assert "30 images of dataset 'npz' and their labels" in found.agreed
+    report = rs.verify(own, data=own.parent / "private", device="cpu")
+    assert report.verdict == "re-judged"
+    assert "30 images of dataset 'npz' and their labels" in report.agreed
     with np.load(own.parent / "private" / "data.npz") as stored:
         arrays = dict(stored)
     arrays["x_test"] = 255 - arrays["x_test"]

@@ -79,9 +79,9 @@ def test_a_forger_who_derives_everything_anew_is_found_by_the_weights_alone(bund
     assert board_changes(made.board, board), "the labels are other ones"
     whole = forged(tmp_path / "forged.bundle", {**contents(made.path), "board.json": board_json(board).encode()})
     assert call(["verify", str(whole), "--json", "--device", "cpu"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["verdict"] == "disagrees"
-    (line,) = found["disagreements"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"] == "disagrees"
+    (line,) = report["disagreements"]
     assert f"labels of {judge_job(honest, 1)} are others when they are judged again" in line
     # Without weights nothing can tell, and the verdict says no more than that it fits together.
     light = {name: content for name, content in contents(whole).items() if not name.endswith("model.safetensors")}
@@ -132,9 +132,9 @@ def test_labels_of_a_randomised_point_are_judged_on_the_same_noise(bundled, tmp_
 def test_a_figure_that_does_not_follow_from_the_labels_is_found(bundled, tmp_path, change, line):
     members = contents(bundled)
     made = reopened(tmp_path / "board.bundle", **{**members, "board.json": edited(members["board.json"], change)})
-    found = board_changes(made.board, _derived(made))
-    assert len(found) == 1
-    assert line in found[0]
+    problems = board_changes(made.board, _derived(made))
+    assert len(problems) == 1
+    assert line in problems[0]
 
 
 def test_an_accuracy_that_a_job_says_is_derived_too(bundled, tmp_path):
@@ -157,11 +157,11 @@ def test_numbers_agree_to_the_last_digit_that_the_leaderboard_has(bundled):
     bundle = open_bundle(bundled)
     derived = _derived(bundle)
     assert board_changes(bundle.board, derived) == []
-    for moved, found in ((0.0001, 0), (0.0003, 1)):
+    for moved, count in ((0.0001, 0), (0.0003, 1)):
         row = derived.rows[0]
         ca = row.ca.model_copy(update={"value": row.ca.value + moved})
         changed = derived.model_copy(update={"rows": (row.model_copy(update={"ca": ca}), *derived.rows[1:])})
-        assert len(board_changes(bundle.board, changed)) == found
+        assert len(board_changes(bundle.board, changed)) == count
 
 
 def _attack(bundle: Bundle) -> str:
@@ -195,8 +195,8 @@ def test_a_suite_that_makes_other_jobs_is_found(bundled, tmp_path):
         suite["texts"]["tiny.yaml"] = suite["texts"]["tiny.yaml"].replace("steps: 2", "steps: 50")
 
     made = reopened(tmp_path / "suite.bundle", **{**members, "suite.json": edited(members["suite.json"], louder)})
-    found = plan_problems(made, Registry())
-    assert any("is in plan.json alone" in line for line in found)
+    problems = plan_problems(made, Registry())
+    assert any("is in plan.json alone" in line for line in problems)
     assert plan_problems(open_bundle(bundled), Registry()) == []
 
 
@@ -234,12 +234,12 @@ def test_images_that_the_threat_model_does_not_allow_are_found(bundled, tmp_path
     name = f"jobs/{attack}/images.safetensors"
     images = np.ascontiguousarray(move(safetensors.numpy.load(members[name])["images"]))
     made = reopened(tmp_path / "images.bundle", **{**members, name: safetensors.numpy.save({"images": images})})
-    found = Verification(made.path, "", "")
-    check_images(made, found, Registry(), tmp_path, "cpu")
-    assert len(found.disagreements) == 1
-    assert found.disagreements[0].startswith(f"{attack}: ")
-    assert line in found.disagreements[0]
-    assert not found.judged_again
+    report = Verification(made.path, "", "")
+    check_images(made, report, Registry(), tmp_path, "cpu")
+    assert len(report.disagreements) == 1
+    assert report.disagreements[0].startswith(f"{attack}: ")
+    assert line in report.disagreements[0]
+    assert not report.judged_again
 
 
 def test_other_true_labels_than_the_data_has_are_found(bundled, tmp_path):
@@ -250,16 +250,16 @@ def test_other_true_labels_than_the_data_has_are_found(bundled, tmp_path):
     made = reopened(tmp_path / "truth.bundle", **{
         **members, name: safetensors.numpy.save({**kept, "truth": np.ascontiguousarray(kept["labels"][0])}),
     })  # fmt: skip
-    found = Verification(made.path, "", "")
-    check_images(made, found, Registry(), tmp_path, "cpu")
-    assert found.disagreements == [f"{job}: its true labels are not those of dataset 'tradeoff'"]
+    report = Verification(made.path, "", "")
+    check_images(made, report, Registry(), tmp_path, "cpu")
+    assert report.disagreements == [f"{job}: its true labels are not those of dataset 'tradeoff'"]
 
 
 def test_without_the_plugins_the_labels_still_tell(bundled):
-    found = rs.verify(bundled, registry=Registry(sources=[]), device="cpu")
-    assert found.verdict == "consistent"
-    assert any(line == "the leaderboard from 1,440 labels: rows (3), entries (2)" for line in found.agreed)
-    told = "\n".join(found.unchecked)
+    report = rs.verify(bundled, registry=Registry(sources=[]), device="cpu")
+    assert report.verdict == "consistent"
+    assert any(line == "the leaderboard from 1,440 labels: rows (3), entries (2)" for line in report.agreed)
+    told = "\n".join(report.unchecked)
     assert "whether the suite makes these jobs: its suite cannot be planned here: " in told
     assert "the images against the data: dataset 'tradeoff': unknown dataset 'tradeoff'" in told
     assert "labels.safetensors of 12 judge jobs against their models: their weights or their data are not there" in told
