@@ -33,7 +33,7 @@ from robuststack.errors import JobFailed, RobustStackError
 from robuststack.evidence.overfitting import catastrophic_overfitting
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
-from robuststack.plan.job import IMAGES, Job
+from robuststack.plan.job import IMAGES, WEIGHTS, Job
 from robuststack.plan.specs import (
     AttackSpec,
     BlocksSpec,
@@ -217,7 +217,7 @@ def _train(
         "layers": {title: list(values) for title, values in shown.items()},  # In order: JSON files are sorted.
         "devices": devices,
     }
-    return result, {"model.safetensors": models.packed(model)}
+    return result, {WEIGHTS: models.packed(model)}
 
 
 def seconds_per_epoch(seconds: Sequence[float], epochs: Sequence[int]) -> float:

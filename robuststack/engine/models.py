@@ -15,6 +15,7 @@ from robuststack.engine.user_checkpoint import load_user_weights, misfit
 from robuststack.engine.user_function import call_function
 from robuststack.errors import StoreError
 from robuststack.plan.components import component
+from robuststack.plan.job import WEIGHTS
 from robuststack.plan.specs import ModelSpec
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.dataset import Dataset
@@ -60,7 +61,7 @@ def finished(
         return defense, call_function(own.python, own.fingerprint)
     model = untrained(registry, spec, seed)
     if own is None:
-        restore(model, store.read(job, "model.safetensors"), store.folder(job) / "model.safetensors")
+        restore(model, store.read(job, WEIGHTS), store.folder(job) / WEIGHTS)
     else:
         assert spec.architecture is not None
         wanted = f"{spec.architecture.name} under {defense.name} with {dataset.num_classes} classes"

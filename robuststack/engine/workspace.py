@@ -23,7 +23,7 @@ from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
 from robuststack.layers.folding import Folding
 from robuststack.plan.components import component
-from robuststack.plan.job import IMAGES, Job
+from robuststack.plan.job import IMAGES, WEIGHTS, Job
 from robuststack.plan.specs import (
     BlocksSpec,
     ComponentSpec,
@@ -109,7 +109,7 @@ class Workspace:
             raise StoreError(f"another run with other source code has retrained {spec.model} meanwhile; run again")
         trained = parse_spec(result)
         assert isinstance(trained, TrainSpec)
-        return Made(spec.model, trained.model, result["files"]["model.safetensors"], trained.seed)
+        return Made(spec.model, trained.model, result["files"][WEIGHTS], trained.seed)
 
     def model(self, made: Made) -> tuple[Defense, nn.Module]:
         """The model and its defense, on the device. The last one is kept: that of these weights, not of that name."""

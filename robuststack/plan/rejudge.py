@@ -9,7 +9,7 @@ from typing import Any
 from robuststack import hardware
 from robuststack.errors import RobustStackError, StoreError
 from robuststack.plan.components import component, model_components
-from robuststack.plan.job import IMAGES, Job
+from robuststack.plan.job import IMAGES, WEIGHTS, Job
 from robuststack.plan.job_digest import job_digest
 from robuststack.plan.job_id import job_id
 from robuststack.plan.plan import Plan
@@ -156,7 +156,7 @@ def _trained(store: Store, spec: AttackSpec, result: Mapping[str, Any]) -> tuple
     if spec.foreign is not None:
         return None, spec.foreign
     made = store.result(spec.model)
-    if made["files"]["model.safetensors"] != result["model_sha256"]:
+    if made["files"][WEIGHTS] != result["model_sha256"]:
         raise StoreError(f"{spec.model} has been trained again since {result['id']} attacked it; run the suite again")
     trained = parse_spec(made)
     assert isinstance(trained, TrainSpec)

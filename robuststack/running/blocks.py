@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robuststack.plan.job import LABELS, Job
+from robuststack.plan.job import LABELS, WEIGHTS, Job
 from robuststack.plan.specs import AttackSpec, BlocksSpec, GameSpec, JudgeSpec, ProbeSpec
 from robuststack.running.job_store import JobStore
 
@@ -22,7 +22,7 @@ def stored_basis(spec: BlocksSpec, store: JobStore) -> dict[str, Any]:
         StoreError: a job that it needs is not done.
     """
     trained = None if spec.foreign is not None else store.result(spec.model)
-    known: dict[str, Any] = {"model_sha256": trained["files"]["model.safetensors"] if trained else None}
+    known: dict[str, Any] = {"model_sha256": trained["files"][WEIGHTS] if trained else None}
     if isinstance(spec, JudgeSpec) and spec.images:
         known["images_sha256"] = store.result(spec.images)["images_sha256"]
     chosen = _draws_from(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robuststack.plan.job import IMAGES, LABELS, Job
+from robuststack.plan.job import IMAGES, LABELS, WEIGHTS, Job
 from robuststack.plan.specs import JudgeSpec
 from robuststack.running.store import Store
 
@@ -46,7 +46,7 @@ def stored(
 def _same(before: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
     """Whether a result was made of what the job before it made."""
     if before["kind"] == "train":
-        return bool(before["files"].get("model.safetensors") == result.get("model_sha256"))
+        return bool(before["files"].get(WEIGHTS) == result.get("model_sha256"))
     if before["kind"] == "draws":
         return bool(before["draws"] == result.get("draws_from", {}).get(before["id"]))
     if before["kind"] == "judge":
