@@ -18,9 +18,10 @@ from robuststack.engine.calibration import CalibrationData
 from robuststack.engine.data import Data
 from robuststack.engine.overfitting import beyond_one_step
 from robuststack.engine.random_streams import seeded, stream_seed
-from robuststack.engine.runtime import Runtime
+from robuststack.engine.runtime import Runtime, device_of
 from robuststack.engine.user_checkpoint import misfit
 from robuststack.errors import PluginError
+from robuststack.layers.safe_convolutions import avoid_faults
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Augmentation, Split
 from robuststack.plugin.defense import Defense
@@ -153,18 +154,21 @@ class Training:
 
 
 def part_of(model: nn.Module, phase: Phase, defense: Defense) -> nn.Module:
-    """The part of the model that a phase trains.
+    """The part of a placed model that a phase trains.
 
     Raises:
         PluginError: the model has none at that path.
     """
     try:
-        return model.get_submodule(phase.part)
+        part = model.get_submodule(phase.part)
     except AttributeError:
         children = ", ".join(name for name, _ in model.named_children()) or "none"
         raise PluginError(
             f"defense {defense.name!r}, phase {phase.name!r}: the model has no part {phase.part!r}; its parts: {children}"
         ) from None
+    if device_of(part).type == "cpu":
+        avoid_faults(part)  # What guards the whole model is not entered if a part of it is called.
+    return part
 
 
 def _files(model: nn.Module, state: training.State) -> dict[str, bytes]:

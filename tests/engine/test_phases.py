@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn import functional
 
 import robuststack as rs
 from robuststack.engine.jobs import execute, seconds_per_epoch
@@ -25,7 +26,7 @@ from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack.suite.phases import checked
 from robuststack_plugins.defenses.mixed_nuts import MixedNuts
-from training_runs import HARDWARE, REGISTRY
+from training_runs import HARDWARE, REGISTRY, RUNTIME
 
 SUITE = """
 datasets: {name: tradeoff, options: {images: 60, test_images: 10, size: 8, classes: 4}, threat: {eps: 0.1}}
@@ -211,6 +212,21 @@ def test_a_part_that_is_not_there_is_refused():
     model = nn.Sequential(nn.Flatten())
     with pytest.raises(PluginError, match="phase 'one': the model has no part 'robust'; its parts: 0"):
         part_of(model, rs.Phase("one", TRAINER, part="robust"), Declared())
+
+
+def test_a_part_is_guarded_from_faulty_convolutions_like_the_whole_model():
+    class Narrow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(24, 3, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return functional.conv2d(x, self.weight, stride=2)
+
+    model = RUNTIME.place(nn.Sequential(Narrow()))
+    x = torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert not model[0](x).is_contiguous()
+    assert part_of(model, rs.Phase("one", TRAINER, part="0"), Declared())(x).is_contiguous()
 
 
 def test_a_phase_starts_from_its_parent_and_what_is_calibrated_is_stored(tmp_path):
