@@ -11,22 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robuststack.api import (
-        AuditResult,
-        BundleFile,
-        Result,
-        Trained,
-        Verification,
-        audit,
-        bundle,
-        compare,
-        evaluate,
-        load_model,
-        load_suite,
-        run,
-        verify,
-    )
+    from robuststack.api.audits import AuditResult, audit
+    from robuststack.api.bundles import BundleFile, bundle, verify
+    from robuststack.api.comparisons import compare
+    from robuststack.api.result import Result
+    from robuststack.api.runs import evaluate, run
+    from robuststack.api.trained import Trained, load_model
     from robuststack.errors import DatasetError, PluginError, RobustStackError
+    from robuststack.evidence.bundle.verification import Verification
     from robuststack.image_selection import stratified
     from robuststack.leaderboard.board import Board
     from robuststack.leaderboard.board_labels import Labels
@@ -48,25 +40,19 @@ if TYPE_CHECKING:
     from robuststack.plugin.threat import Threat
     from robuststack.plugin.training_step import TrainStep
     from robuststack.running.executors.ray_options import RayOptions
+    from robuststack.suite.loading import load_suite
     from robuststack.suite.recipe import PhaseRecipe
 
 _EXPORTS = {
-    "robuststack.api": [
-        "AuditResult",
-        "BundleFile",
-        "Result",
-        "Trained",
-        "Verification",
-        "audit",
-        "bundle",
-        "compare",
-        "evaluate",
-        "load_model",
-        "load_suite",
-        "run",
-        "verify",
-    ],
+    "robuststack.api.audits": ["AuditResult", "audit"],
+    "robuststack.api.bundles": ["BundleFile", "bundle", "verify"],
+    "robuststack.api.comparisons": ["compare"],
+    "robuststack.api.result": ["Result"],
+    "robuststack.api.runs": ["evaluate", "run"],
+    "robuststack.api.trained": ["Trained", "load_model"],
     "robuststack.errors": ["DatasetError", "PluginError", "RobustStackError"],
+    "robuststack.evidence.bundle.verification": ["Verification"],
+    "robuststack.image_selection": ["stratified"],
     "robuststack.leaderboard.board": ["Board"],
     "robuststack.leaderboard.board_labels": ["Labels"],
     "robuststack.leaderboard.board_lookup": ["load_board", "load_labels"],
@@ -78,8 +64,8 @@ _EXPORTS = {
     "robuststack.plugin.attack": ["Attack", "GradientAttack"],
     "robuststack.plugin.calibration": ["Calibration"],
     "robuststack.plugin.dataset": ["Augmentation", "Dataset", "Images", "Split"],
-    "robuststack.plugin.download": ["Download"],
     "robuststack.plugin.defense": ["Defense"],
+    "robuststack.plugin.download": ["Download"],
     "robuststack.plugin.hookspecs": ["hookimpl"],
     "robuststack.plugin.operating_point": ["Point", "Scoring", "Setting"],
     "robuststack.plugin.options": ["Draws", "Number", "Options", "PixelLength", "option"],
@@ -87,8 +73,8 @@ _EXPORTS = {
     "robuststack.plugin.threat": ["Threat"],
     "robuststack.plugin.training_step": ["TrainStep"],
     "robuststack.running.executors.ray_options": ["RayOptions"],
+    "robuststack.suite.loading": ["load_suite"],
     "robuststack.suite.recipe": ["PhaseRecipe"],
-    "robuststack.image_selection": ["stratified"],
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -74,7 +74,7 @@ sys.path = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 torch.manual_seed(1), numpy.random.seed(1), random.seed(1)
 torch.set_num_threads(2)
 torch.set_float32_matmul_precision("medium")
-import robuststack as rs, robuststack.api, matplotlib, scipy.stats, torch._dynamo  # As any program may.
+import robuststack as rs, robuststack.api.runs, matplotlib, scipy.stats, torch._dynamo  # As any program may.
 before = state()
 if CALL == "run":
     result = rs.run("suite.yaml", store="store", leaderboard="boards")

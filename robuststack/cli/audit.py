@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robuststack.cli.common import from_here, registry_with_warnings, workers_option
+from robuststack.cli.common import device_option, from_here, registry_with_warnings, workers_option
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
 from robuststack.plan.audit import IMAGES
 from robuststack.running.process_memory import keep_memory
 
 if TYPE_CHECKING:
-    from robuststack.api import AuditResult
+    from robuststack.api.audits import AuditResult
 
 
 @click.command("audit")
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
               help="How many images of each row the checks look at: a seeded sample.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit with code 1 if a check finds a contradiction (broken).")
 @click.option("--set", "overrides", metavar="K=V", multiple=True, help="Replace a key of the suite; repeatable.")
-@click.option(
-    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
-)
+@device_option
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
 @click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR",
               help="Where leaderboards are looked for, and the audit of a suite is written.")  # fmt: skip
@@ -53,7 +51,7 @@ def command(
 
     Jobs are taken from the store, and what is missing is run: models and attacks of the suite, too.
     """
-    from robuststack.api import audit
+    from robuststack.api.audits import audit
 
     keep_memory()
     registry = registry_with_warnings()

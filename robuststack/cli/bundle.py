@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from robuststack.cli.common import from_here, registry_with_warnings
-from robuststack.paths import LEADERBOARD, STORE
+from robuststack.cli.common import from_here, leaderboard_option, registry_with_warnings
+from robuststack.paths import STORE
 
 
 @click.command("bundle")
@@ -14,7 +14,7 @@ from robuststack.paths import LEADERBOARD, STORE
               help="Where to write it.  [default: SUITE.bundle, in this folder]")  # fmt: skip
 @click.option("--weights", is_flag=True, help="Add the trained weights: `verify` can then judge images again.")
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where the jobs behind it are kept.")
-@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie.")
+@leaderboard_option
 def command(target: str, output: str | None, weights: bool, store: str, leaderboard: str) -> None:
     """Write all that is behind a leaderboard into one file, which `robuststack verify` checks anywhere.
 
@@ -26,7 +26,7 @@ def command(target: str, output: str | None, weights: bool, store: str, leaderbo
     robuststack bundle suites/float_vs_oat.yaml -o float_vs_oat.bundle --weights
     robuststack verify float_vs_oat.bundle
     """
-    from robuststack.api import bundle
+    from robuststack.api.bundles import bundle
 
     written = bundle(target, output, weights=weights, store=store, leaderboard=leaderboard,
                      registry=registry_with_warnings())  # fmt: skip

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
-from robuststack.cli.common import from_here, registry_with_warnings
-from robuststack.paths import LEADERBOARD, expanded
+from robuststack.cli.common import file_name, from_here, leaderboard_option, registry_with_warnings
+from robuststack.paths import expanded
 
 
 @click.command("card")
 @click.argument("job")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
               help="Where to write it.  [default: named after the model, in this folder]")  # fmt: skip
-@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie.")
+@leaderboard_option
 def command(job: str, output: str | None, leaderboard: str) -> None:
     """Write a model card of JOB, a train job or the beginning of its id, as Markdown.
 
@@ -29,6 +27,6 @@ def command(job: str, output: str | None, leaderboard: str) -> None:
     from robuststack.running.atomic_files import write_text
 
     model = find_model(job, expanded(leaderboard))
-    path = expanded(output or re.sub(r"[^\w.=-]+", "-", model.name.strip()) + ".md")
+    path = expanded(output or f"{file_name(model.name)}.md")
     write_text(path, model_card(model, registry))
     click.echo(f"wrote {from_here(path)}")

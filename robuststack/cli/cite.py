@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from robuststack.cli.common import registry_with_warnings
-from robuststack.paths import LEADERBOARD, expanded
+from robuststack.cli.common import leaderboard_option, registry_with_warnings
+from robuststack.paths import expanded
 
 
 @click.command("cite")
 @click.argument("target", metavar="SUITE|BOARD")
 @click.option("--row", metavar="ROW", help="Only of this row: its label, or words that no other label has together.")
-@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie.")
+@leaderboard_option
 def command(target: str, row: str | None, leaderboard: str) -> None:
     """Print BibTeX of what a suite or a leaderboard uses: RobustStack and its standard, defenses, attacks, networks, data.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from robuststack.errors import RobustStackError
+from robuststack.paths import LEADERBOARD
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
@@ -19,7 +21,7 @@ from robuststack.suite.single_model import point_of
 from robuststack.suite.smoke import shrunk
 
 if TYPE_CHECKING:
-    from robuststack.api import Result
+    from robuststack.api.result import Result
     from robuststack.leaderboard.row import Row
     from robuststack.running.executors.places import Where
 
@@ -28,29 +30,31 @@ LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
+)
+leaderboard_option = click.option(
+    "--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N",
+    help="How many jobs run at a time, each in its own process.  [default: what the suite's `threads` leaves room for]",
+)  # fmt: skip
+
+
 def suite_arguments(function: F) -> F:
     """SUITE [--set K=V] [--device D] [--only PATTERN] [--smoke]."""
     for decorate in reversed([
         click.argument("suite", type=click.Path(dir_okay=False)),
         click.option("--set", "overrides", metavar="K=V", multiple=True,
                      help="Replace a key of the suite, for example --set train.epochs=3; repeatable."),
-        click.option("--device", default="auto", show_default=True, metavar="D",
-                     help="Where to compute: auto, cpu, cuda or cuda:N."),
+        device_option,
         click.option("--only", metavar="PATTERN",
                      help="Only rows whose label contains PATTERN, or matches it as a shell pattern."),
         click.option("--smoke", is_flag=True, help="Quick check that a suite runs; its figures mean nothing."),
     ]):  # fmt: skip
         function = decorate(function)
     return function
-
-
-def workers_option(function: F) -> F:
-    """[--workers N]."""
-    decorate = click.option(
-        "--workers", type=click.IntRange(min=1), metavar="N",
-        help="How many jobs run at a time, each in its own process.  [default: what the suite's `threads` leaves room for]",
-    )  # fmt: skip
-    return decorate(function)
 
 
 def executor_options(function: F) -> F:
@@ -97,13 +101,22 @@ def registry_with_warnings() -> Registry:
 
 
 def planned(
-    suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, registry: Registry
+    suite: str,
+    overrides: Sequence[str],
+    device: str,
+    only: str | None,
+    smoke: bool,
+    registry: Registry,
+    executor: Where = "local",
 ) -> Plan:
-    """The plan of a suite file, found valid; how its data was read is logged."""
+    """The plan of a suite file for the place where it is to run, found valid; how its data was read is logged."""
+    from robuststack.running.executors.places import place
+
     loaded = load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
-    plan = make_plan(loaded, registry, loaded.hardware(device))
+    with place(executor) as where:
+        plan = make_plan(loaded, registry, where.hardware(loaded, device, None))
     plan = plan.only(only) if only else plan
     for note in plan.notes:
         LOG.warning(note)
@@ -133,6 +146,11 @@ def print_suspicions(rows: Iterable[Row]) -> None:
 
     for line in doubtful_rows(rows):
         click.echo(f"robuststack: suspicious: {line}", err=True)
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file."""
+    return re.sub(r"[^\w.=-]+", "-", text.strip())
 
 
 def from_here(path: Path) -> Path:

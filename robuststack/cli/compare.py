@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 from tabulate import tabulate
 
+from robuststack.cli.common import leaderboard_option
 from robuststack.errors import RobustStackError
-from robuststack.paths import LEADERBOARD, expanded
+from robuststack.paths import expanded
 from robuststack.wording import points_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ COLUMNS = ["figure", "difference", "p", "verdict", "about"]
               " all of N tries are right).")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Of two leaderboards, print also the undecided figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie.")
+@leaderboard_option
 def command(
     board: str, other: str | None, rows: tuple[str, str] | None, protocol: str | None, attack: str | None,
     reading: str, everything: bool, as_json: bool, leaderboard: str,

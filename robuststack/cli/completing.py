@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_origin
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
 from click.types import StringParamType
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from robuststack.paths import LEADERBOARD, STORE, expanded
 
@@ -137,7 +136,7 @@ def with_completions(name: str, command: click.Command) -> click.Command:
     for param in command.params:
         complete = COMPLETIONS.get((name, param.name or "")) or COMPLETIONS.get(("", param.name or ""))
         if complete:
-            param.type = _Completed(complete, files=param.name in ("target", "board", "other"))
+            param.type = _Completed(complete, files=complete is _boards)
     if isinstance(command, click.Group):
         for inside in command.commands.values():
             with_completions(name, inside)
@@ -190,24 +189,27 @@ def _suite_keys(ctx: click.Context, incomplete: str) -> Iterator[str]:
 
 
 def keys_of(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """The keys of a suite that `--set` takes, `train.epochs=`, and those of its mappings; a list is replaced whole."""
+    """The keys of a suite that `--set` takes, `train.epochs=`, and those of its mappings. A list is replaced whole, unless
+    a bare value may stand for it."""
     from robuststack.suite.part import Part
 
     for name, field in model.model_fields.items():
         key = f"{before}{field.alias or name}"
-        inner = [part for part in _models(field.annotation) if not issubclass(part, Part)]
         yield f"{key}="
-        for part in inner:
-            yield from keys_of(part, f"{key}.")
+        if get_origin(field.annotation) is list and not any(
+            isinstance(rule, BeforeValidator) for rule in field.metadata
+        ):
+            continue
+        for part in _models(field.annotation):
+            if not issubclass(part, Part):
+                yield from keys_of(part, f"{key}.")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif re.match(r"list\[robuststack\.suite\.report", str(annotation)):
-        return  # Figures, publications and claims: lists of their own.
     else:
-        for part in getattr(annotation, "__args__", ()):
+        for part in get_args(annotation):
             yield from _models(part)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from robuststack.cli.common import print_failures, print_result, print_suspicions, registry_with_warnings
+from robuststack.cli.common import device_option, print_failures, print_result, print_suspicions, registry_with_warnings
 from robuststack.cli.progress import make_progress
 from robuststack.paths import STORE
 from robuststack.running.process_memory import keep_memory
@@ -38,9 +38,7 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--limit", type=int, metavar="N", help="Score N test images only, each class in proportion.")
 @click.option("--set", "overrides", metavar="K=V", multiple=True,
               help="Any other key of a suite, for example --set seeds.attack=[0,1]; repeatable.")  # fmt: skip
-@click.option(
-    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
-)
+@device_option
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where jobs and results are kept.")
 @click.option("--leaderboard", metavar="DIR", help="Write a leaderboard there too, named after the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON; progress goes to standard error.")
@@ -62,7 +60,7 @@ def command(
     robuststack evaluate --python mymodels:make --dataset cifar10
     """
     registry = registry_with_warnings()
-    from robuststack.api import evaluate
+    from robuststack.api.runs import evaluate
 
     keep_memory()
     # Where rows are printed, nothing else may be; what data sets and plugins print neither.

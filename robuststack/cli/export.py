@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import click
 
-from robuststack.cli.common import one_point, registry_with_warnings
+from robuststack.cli.common import file_name, one_point, registry_with_warnings
 from robuststack.paths import STORE, expanded
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
@@ -41,7 +40,7 @@ def command(
     """
     point = one_point(points)
     registry = registry_with_warnings()
-    from robuststack.api import load_model
+    from robuststack.api.trained import load_model
     from robuststack.engine.export import export
     from robuststack.running.atomic_files import write_bytes
     from robuststack.wording import options_text
@@ -50,6 +49,6 @@ def command(
     resolved = trained.point(**point)
     content = export(trained, point, file_format, frozen=frozen, seed=seed)
     name = " ".join([trained.label, options_text(resolved), *(["frozen"] if frozen else [])])
-    path = expanded(output or re.sub(r"[^\w.=-]+", "-", name.strip()) + SUFFIXES[file_format])
+    path = expanded(output or f"{file_name(name)}{SUFFIXES[file_format]}")
     write_bytes(path, content)
     click.echo(f"wrote {path}")

@@ -5,13 +5,9 @@ from __future__ import annotations
 import click
 
 from robuststack.cli import compare
-from robuststack.cli.common import print_suspicions
+from robuststack.cli.common import leaderboard_option, print_suspicions
 from robuststack.leaderboard.formats import DATA, FORMATS
-from robuststack.paths import LEADERBOARD, expanded
-
-folder_option = click.option(
-    "--leaderboard", default=LEADERBOARD, show_default=True, metavar="DIR", help="Where leaderboards lie."
-)
+from robuststack.paths import expanded
 
 
 @click.group("leaderboard")
@@ -31,7 +27,7 @@ def command() -> None:
     "--columns", metavar="NAMES", help="Only these columns behind the defense and its point, such as CA,PGD-20,worst."
 )
 @click.option("--bold", is_flag=True, help="The best row of each column in bold, in Markdown and LaTeX.")
-@folder_option
+@leaderboard_option
 def show(
     suite: str, sort: str | None, style: str, reading: str, columns: str | None, bold: bool, leaderboard: str
 ) -> None:
@@ -66,7 +62,7 @@ command.add_command(compare.command)
 
 
 @command.command("build")
-@folder_option
+@leaderboard_option
 @click.option("-o", "--output", metavar="DIR", help="Where index.html is written.  [default: beside the leaderboards]")
 def build(leaderboard: str, output: str | None) -> None:
     """Write index.html, the page of every leaderboard in a folder, and beside it `site/` with what it loads.

@@ -50,7 +50,7 @@ def command(
     Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used. If a row
     regressed, the command names it and keeps a log of the jobs.
     """
-    from robuststack.api import run
+    from robuststack.api.runs import run
     from robuststack.leaderboard import board_labels
     from robuststack.leaderboard.board_file import read_board
     from robuststack.leaderboard.regress import refuse_unusable, regressions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robuststack.cli.common import one_point, registry_with_warnings
+from robuststack.cli.common import device_option, one_point, registry_with_warnings
 from robuststack.paths import STORE, data_folder
 from robuststack.plan.job import Job
 from robuststack.plugin.hookspecs import hookimpl
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="Score on this operating point of the same model instead: its knobs, with spaces between.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--device", default="auto", show_default=True, metavar="D", help="Where to compute: auto, cpu, cuda or cuda:N."
-)
+@device_option
 @click.option("--store", default=STORE, show_default=True, metavar="DIR", help="Where the job is kept.")
 def command(
     job: str,

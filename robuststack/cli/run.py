@@ -52,9 +52,10 @@ def command(
     registry = registry_with_warnings()
     where = chosen_place(executor, address, gpus_per_job, retries, measure_on)
     if dry_run:
-        show(planned(suite, overrides, device, only, smoke, registry), store, as_json=False)
+        show(planned(suite, overrides, device, only, smoke, registry, where), store, as_json=False)
         return 0
-    from robuststack.api import audit, run
+    from robuststack.api.audits import audit
+    from robuststack.api.runs import run
 
     keep_memory()
     progress = make_progress(registry)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from robuststack.cli.common import registry_with_warnings
+from robuststack.cli.common import device_option, registry_with_warnings
 
 
 @click.command("verify")
@@ -19,7 +19,7 @@ from robuststack.cli.common import registry_with_warnings
     metavar="FOLDER",
     help="Where downloaded data sets, and the author's own, lie.  [default: the data folder]",
 )
-@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: str, data: str | None, device: str, as_json: bool) -> int:
     """Check the bundle FILE: every hash, every figure of its leaderboard from its labels, and its adversarial images.
@@ -29,7 +29,7 @@ def command(file: str, data: str | None, device: str, as_json: bool) -> int:
     `consistent` if nothing or not all could be judged again, or `disagrees`, with exit code 1. What was not checked is
     printed with the reason. A file that is no bundle, or of which a byte was changed, is refused with exit code 2.
     """
-    from robuststack.api import verify
+    from robuststack.api.bundles import verify
 
     registry = registry_with_warnings()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():

@@ -20,7 +20,7 @@ from robuststack.layers.condition import View
 from robuststack.layers.generators import forked
 
 if TYPE_CHECKING:
-    from robuststack.api import Trained
+    from robuststack.api.trained import Trained
 
 Shape = tuple[int, int, int]
 TOLERANCE = 1e-4
