@@ -1,7 +1,9 @@
-"""A run on the nodes of a Ray cluster: the bytes of a run in one process, also with a node killed in the middle."""
+"""A run on the nodes of a Ray cluster: the bytes of a run in one process, also with a node killed in the middle; and what
+fails there."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,18 @@ import pytest
 
 import robuststack as rs
 from clusters import cluster
+from robuststack.cli import call
+from robuststack.errors import RobustStackError
+from robuststack.hardware import Hardware
+from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
+from robuststack.running.executors.places import place
+from robuststack.running.executors.ray_cluster import Node, RayCluster, Share
+from robuststack.running.executors.ray_nodes import Nodes
+from robuststack.running.executors.ray_pool import Pool
+from robuststack.running.pipeline import run_plan
+from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
 from stores import contents
 
 SUITE = """
@@ -26,13 +39,6 @@ precision: float32
 device: cpu
 threads: 1
 """
-
-
-@pytest.fixture
-def suite(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(SUITE)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +86,91 @@ def test_two_nodes_give_the_bytes_of_one_process_though_one_is_killed(
     # A model that was trained again is behind several rows, and each of them says so.
     assert sum(row.effort.retries for row in spread.rows) >= len(notices) >= 1
     assert all("was lost" in notice and "tried again, 1 of 2" in notice for notice in notices)
+
+
+def test_a_job_that_fails_by_itself_is_not_tried_again(suite: Path, tmp_path: Path, two_nodes: Any) -> None:
+    placed: list[str] = []
+
+    class Watch:
+        @rs.hookimpl
+        def job_placed(self, job: Any) -> None:
+            placed.append(job.kind)
+
+    registry = Registry()
+    registry.hooks.register(Watch())
+    result = rs.run(
+        suite, store=tmp_path / "store", leaderboard=None, registry=registry,
+        overrides=["defenses=[none]", "train.lr=1e30"], executor=rs.RayOptions(address=two_nodes.address),
+    )  # fmt: skip
+    (reason,) = result.failed.values()
+    assert reason.startswith("the loss is nan in epoch 1")
+    assert sorted(placed) == ["measure", "train"]
+
+
+def test_a_job_that_loses_too_many_workers_fails_alone(suite: Path, tmp_path: Path, two_nodes: Any) -> None:
+    plan_of = load_suite(suite, ["defenses=[none]"])
+    registry = Registry()
+    store = Store(tmp_path / "store")
+    with place(rs.RayOptions(address=two_nodes.address, retries=0)) as where:
+        plan = make_plan(plan_of, registry, where.hardware(plan_of, "auto", None))
+        with where.executor(plan, registry, store, tmp_path) as executor:
+
+            class Killer:
+                @rs.hookimpl
+                def epoch_finished(self, job: Any) -> None:
+                    for worker in executor._pool.workers:
+                        if worker.work and worker.work.job is job:
+                            where._cluster.ray.kill(worker.actor)
+
+            registry.hooks.register(Killer())
+            outcome = run_plan(plan, store, executor, registry)
+    (error,) = outcome.failed.values()
+    assert re.fullmatch(r"its worker on \S+ was lost \(its process died\)", str(error))
+    assert [result["kind"] for result in outcome.results.values()] == ["measure"]
+
+
+def test_a_node_on_which_no_worker_can_be_started_is_left_alone(two_nodes: Any, caplog: Any) -> None:
+    share = Share(1)
+    with RayCluster(rs.RayOptions(address=two_nodes.address)) as reached:
+        nodes = Nodes(reached, share)
+        pool = Pool(reached, nodes, share, Hardware("cpu", "float32"))
+        first, second = nodes.usable()
+
+        def fail(node: Node) -> None:
+            pool.start(node)
+            reached.ray.kill(pool.workers[0].actor)
+            while pool.workers:
+                pool.hear()
+
+        for _ in range(3):
+            assert first in nodes.usable()
+            fail(first)
+        assert nodes.usable() == [second]
+        assert "is not used: no worker can be started there: its process died" in caplog.text
+        fail(second)
+        fail(second)
+        with pytest.raises(RobustStackError, match=r"^node \S+: no worker can be started there: its process died$"):
+            fail(second)
+
+
+def test_a_cluster_that_is_too_small_is_one_line_also_in_a_dry_run(
+    suite: Path, tmp_path: Path, two_nodes: Any, capsys: Any
+) -> None:
+    command = [
+        "run",
+        str(suite),
+        "--executor",
+        "ray",
+        "--address",
+        two_nodes.address,
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    for more, wanted in (
+        (["--set", "threads=9"], "9 CPU"),
+        (["--set", "resources={h100: 0.5}", "--dry-run"], "1 CPU, 0.5 h100"),
+    ):
+        assert call([*command, *more]) == 2
+        told = f"a job needs {wanted} on one node, and no node of the cluster has that"
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()

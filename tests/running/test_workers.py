@@ -31,25 +31,6 @@ from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack.suite.suite import MOST_WORKERS
 
-SUITE = """
-datasets: {name: tradeoff, options: {images: 200, test_images: 60, size: 8, classes: 3, noise: 0.1}, threat: {eps: 0.1}}
-architectures: {name: resnet8, options: {width: 4}}
-train: {epochs: 2, batch_size: 50, attack: {name: pgd, options: {steps: 2, step: relative}}}
-defenses: [none, {name: float, points: {lambda_n: 1}}]
-attacks: {name: pgd, options: {steps: 2}}
-evaluate: {draws: 3}
-precision: float32
-device: cpu
-threads: 1
-"""
-
-
-@pytest.fixture
-def suite(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(SUITE)
-    return path
-
 
 def figures(rows: Sequence[rs.Row]) -> list[Any]:
     return [[row.label, row.ca, row.ra, row.jobs, row.effort] for row in rows]

@@ -112,8 +112,7 @@ class ResultMade(Event):
 
 @dataclass(frozen=True)
 class Over(Event):
-    """The work is done. `outcome` is a result that was there before, why the job failed, what cannot be prepared, or None:
-    what was made has been sent."""
+    """The work is done. `outcome` is the job's result, why it failed, what cannot be prepared, or, of blocks, None."""
 
     outcome: Mapping[str, Any] | JobFailed | None = None
 

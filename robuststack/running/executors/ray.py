@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections import Counter, deque
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
+
+import numpy as np
 
 from robuststack.errors import JobFailed, RobustStackError, SuiteError
 from robuststack.hardware import Hardware
@@ -31,40 +30,17 @@ from robuststack.running.executors.parcel import (
     ResultMade,
     Work,
 )
-from robuststack.running.executors.parcels import Sender
 from robuststack.running.executors.ray_cluster import Node, RayCluster, Share
 from robuststack.running.executors.ray_nodes import Nodes
+from robuststack.running.executors.ray_pool import Lost, Pool, Worker
 from robuststack.running.executors.ray_timed import Reservations
-from robuststack.running.executors.ray_worker import RayWorker
+from robuststack.running.executors.sender import Sender
 from robuststack.running.executors.shared_job import SharedJob
 from robuststack.running.pipeline import Report
 from robuststack.running.store import Block, Store
 
-SHORT_SECONDS = 0.05
-POLL_SECONDS = 1.0
-"""How often the run looks for new nodes while nothing is heard."""
 WORTH_A_WORKER = 10.0
 """Seconds of work on blocks that are worth another worker, which has to import torch first."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    """A worker as the run knows it."""
-
-    actor: Any
-    node: Node
-    call: Any
-    """What it is to answer; None while it has nothing to do."""
-    ready: bool = False
-    work: Work | None = None
-    shared: SharedJob | None = None
-    """What the work is a part of; None while it prepares."""
-    result: dict[str, Any] | None = None
-    """Of the work, as it was stored."""
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and self.work is None
 
 
 class RayExecutor:
@@ -72,24 +48,21 @@ class RayExecutor:
 
     def __init__(self, registry: Registry, store: Store, hardware: Hardware, cluster: RayCluster, share: Share) -> None:
         """`share` is what each job gets of its node."""
-        self._registry, self._store, self._hardware, self._cluster = registry, store, hardware, cluster
-        self._share = share
-        self._nodes = Nodes(cluster, self._share)
-        self._timed = Reservations(cluster, self._share)
+        self._registry, self._store, self._share, self._retries = registry, store, share, cluster.options.retries
+        self._nodes = Nodes(cluster, share)
+        self._pool = Pool(cluster, self._nodes, share, hardware)
+        self._timed = Reservations(cluster, share)
         self._sender = Sender(store, cluster.ray.put)
-        self._workers: list[_Worker] = []
         self._jobs: dict[str, SharedJob] = {}
         self._over: deque[tuple[Job, dict[str, Any] | JobFailed]] = deque()
         self._prepared: dict[str, JobFailed] | None = None
-        self._failed_starts = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._timed.release_all()
-        while self._workers:
-            self._end(self._workers[-1])
+        self._pool.end_all()
 
     @property
     def slots(self) -> int:
@@ -108,12 +81,13 @@ class RayExecutor:
         self._prepared = None
         work = Work(Parcel(), pending=tuple(pending), done=tuple(done))
         self._grow(min(self.slots, len(pending)))
-        for _ in range(self._cluster.options.retries + 1):
-            while (worker := next((idle for idle in self._workers if idle.idle), None)) is None:
+        workers = self._pool.workers
+        for _ in range(self._retries + 1):
+            while (worker := next((idle for idle in workers if idle.idle), None)) is None:
                 self._hear(_nobody)
                 self._grow(1)
-            self._begin(worker, work, None)
-            while worker in self._workers and worker.work is work:
+            self._pool.begin(worker, work)
+            while worker in workers and worker.work is work:
                 self._hear(_nobody)
             if self._prepared is not None:
                 return self._prepared
@@ -167,9 +141,9 @@ class RayExecutor:
 
     def _resting(self, avoid: Collection[str] = ()) -> Node | None:
         """A node on which nothing of this run is computed and something may be timed, if possible none to avoid."""
-        if any(not worker.ready for worker in self._workers):
+        if any(not worker.ready for worker in self._pool.workers):
             return None
-        busy = {worker.node.id for worker in self._workers if worker.work is not None}
+        busy = {worker.node.id for worker in self._pool.workers if worker.work is not None}
         nodes = [node for node in self._nodes.usable() if node.id not in busy and self._timed.fit(node)]
         return min(nodes, key=lambda node: node.id in avoid, default=None)
 
@@ -177,19 +151,27 @@ class RayExecutor:
 
     def _hand_out(self, report: Report) -> None:
         """Give work to the workers that have none, and start further ones if they are worth it."""
-        for shared in [*self._jobs.values()]:
-            if shared.job.kind == "measure" and shared.waits():
-                self._hand_out_timed(shared, report)
-        for worker in [resting for resting in self._workers if resting.idle]:
+        for shared in self._waiting(timed=True):
+            self._hand_out_timed(shared, report)
+        for worker in [resting for resting in self._pool.workers if resting.idle]:
             if worker.node.id in self._timed.nodes:
                 continue
-            waiting = [shared for shared in self._jobs.values() if shared.waits() and shared.job.kind != "measure"]
-            waiting = [shared for shared in waiting if self._may_work(worker, shared)]
+            waiting = [shared for shared in self._waiting(timed=False) if self._may_work(worker, shared)]
             if waiting:
                 # First those that have no worker at all, in their order.
-                shared = min(waiting, key=lambda job: (job.at_work > 0, -len(job.left) if job.at_work else 0))
-                self._hand_to(worker, shared, report)
+                alone = [shared for shared in waiting if not self._pool.at_work(shared.job)]
+                self._hand_to(worker, alone[0] if alone else max(waiting, key=lambda job: len(job.left)), report)
+        for shared in self._waiting(timed=False):
+            self._start_elsewhere(shared)
         self._grow(self._wanted())
+
+    def _waiting(self, *, timed: bool) -> list[SharedJob]:
+        """The jobs that have work to hand out, in their order: those that are timed, or all others."""
+        return [
+            shared
+            for shared in self._jobs.values()
+            if (shared.job.kind == "measure") == timed and shared.waits(self._pool.at_work(shared.job))
+        ]
 
     def _hand_out_timed(self, shared: SharedJob, report: Report) -> None:
         job = shared.job.id
@@ -201,13 +183,13 @@ class RayExecutor:
             if node is None:
                 return
             self._timed.reserve(job, node)
-        there = [worker for worker in self._workers if worker.node.id == node.id]
+        there = [worker for worker in self._pool.workers if worker.node.id == node.id]
         if not there:
-            self._start_worker(node)
+            self._pool.start(node)
         elif all(worker.idle for worker in there) and self._timed.free(job, len(there)):
             self._hand_to(there[0], shared, report)
 
-    def _hand_to(self, worker: _Worker, shared: SharedJob, report: Report) -> None:
+    def _hand_to(self, worker: Worker, shared: SharedJob, report: Report) -> None:
         job = shared.job
 
         def noticed(text: str) -> None:
@@ -216,113 +198,66 @@ class RayExecutor:
         blocks = shared.take(self.slots)
         parcel = Parcel(self._sender.needs(job.needs)) if blocks else self._sender.parcel(job, noticed)
         report("job_placed", job=job, node=worker.node.host)
-        self._begin(worker, Work(parcel, job, blocks), shared)
+        self._pool.begin(worker, Work(parcel, job, blocks))
 
-    def _begin(self, worker: _Worker, work: Work, shared: SharedJob | None) -> None:
-        worker.work, worker.shared, worker.result = work, shared, None
-        if shared is not None:
-            shared.at_work += 1
-        worker.call = worker.actor.begin.remote(work)
-
-    def _may_work(self, worker: _Worker, shared: SharedJob) -> bool:
+    def _may_work(self, worker: Worker, shared: SharedJob) -> bool:
         """Whether a worker may take a job: one that was lost is tried again elsewhere, if there is any elsewhere."""
         if worker.node.id not in shared.lost_on:
             return True
-        others = {other.node.id for other in self._workers} | {node.id for node in self._free_nodes()}
+        others = {other.node.id for other in self._pool.workers} | {node.id for node in self._free_nodes()}
         return others <= shared.lost_on
+
+    def _start_elsewhere(self, shared: SharedJob) -> None:
+        """Start a worker for a job that was lost wherever there are workers, if there is another node for it."""
+        if self._pool.at_work(shared.job) or not {worker.node.id for worker in self._pool.workers} <= shared.lost_on:
+            return
+        further = [node for node in self._free_nodes() if node.id not in shared.lost_on]
+        if shared.lost_on and further:
+            self._pool.start(further[0])
 
     def _wanted(self) -> int:
         """How many workers there is work for."""
-        busy = sum(worker.work is not None for worker in self._workers)
-        waiting = [shared for shared in self._jobs.values() if shared.waits() and shared.job.kind != "measure"]
-        wanted = busy
-        for shared in waiting:
+        wanted = sum(worker.work is not None for worker in self._pool.workers)
+        for shared in self._waiting(timed=False):
             spare = int(min(shared.seconds_left() // WORTH_A_WORKER, len(shared.left)))
-            wanted += max(spare, 0 if shared.at_work else 1)
-            if shared.lost_on and not shared.at_work and not self._elsewhere(shared):
-                further = [node for node in self._free_nodes() if node.id not in shared.lost_on]
-                if further:
-                    self._start_worker(further[0])
+            wanted += max(spare, 0 if self._pool.at_work(shared.job) else 1)
         return wanted
 
-    def _elsewhere(self, shared: SharedJob) -> bool:
-        """Whether there is a worker on a node on which the job has not lost one."""
-        return any(worker.node.id not in shared.lost_on for worker in self._workers)
-
     def _grow(self, count: int) -> None:
-        """Start workers until there are so many, on the nodes with most room, if there is any."""
-        while len(self._workers) < count:
-            free = self._free_nodes()
-            if not free:
-                return
-            self._start_worker(free[0])
+        self._pool.grow(count, self._timed.nodes)
 
     def _free_nodes(self) -> list[Node]:
-        """The nodes that have room for further workers, those with most room first."""
-        there = Counter(worker.node.id for worker in self._workers)
-        room = {
-            node: self._share.fits(node) - there[node.id]
-            for node in self._nodes.usable()
-            if node.id not in self._timed.nodes
-        }
-        return sorted((node for node in room if room[node] > 0), key=lambda node: -room[node])
-
-    def _start_worker(self, node: Node) -> None:
-        hardware = replace(self._hardware, workers=self._share.fits(node))
-        actor = (
-            self._cluster.ray.remote(RayWorker)
-            .options(**self._share.options, max_restarts=0, scheduling_strategy=self._cluster.on(node))
-            .remote(hardware, os.getcwd())
-        )
-        self._workers.append(_Worker(actor, node, actor.facts.remote(self._nodes.packages)))
-
-    def _end(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        self._cluster.ray.kill(worker.actor)
+        return self._pool.free_nodes(self._timed.nodes)
 
     # Hearing of it.
 
     def _hear(self, report: Report) -> None:
         """Wait until a worker has something to tell, or for a moment, and take it."""
-        calls = {worker.call: worker for worker in self._workers if worker.call is not None}
-        if not calls:
-            self._nodes.wait()
-            time.sleep(SHORT_SECONDS)
-            return
-        ready, _ = self._cluster.ray.wait([*calls], num_returns=1, timeout=POLL_SECONDS)
-        if ready:  # And all others that have something by now.
-            ready, _ = self._cluster.ray.wait([*calls], num_returns=len(calls), timeout=0)
-        for call in ready:
-            self._answered(calls[call], report)
+        for worker, events in self._pool.hear():
+            for event in events:
+                if worker.work is not None:  # Else its job has failed meanwhile, or it had nothing to do.
+                    self._happened(worker, worker.work, event, report)
+            if worker.work is not None and worker in self._pool.workers:
+                self._pool.go_on(worker)
 
-    def _answered(self, worker: _Worker, report: Report) -> None:
-        try:
-            answer = self._cluster.ray.get(worker.call)
-        except self._cluster.ray.exceptions.RayError as error:
-            self._lost(worker, error, report)
-            return
-        worker.call = None
-        if not worker.ready:
-            worker.ready = True
-            if not self._nodes.admit(worker.node, answer):
-                self._end(worker)
-            return
-        for event in answer:
-            self._happened(worker, event, report)
-        if worker.work is not None and worker in self._workers:
-            worker.call = worker.actor.events.remote()
-
-    def _happened(self, worker: _Worker, event: Event, report: Report) -> None:
+    def _happened(self, worker: Worker, work: Work, event: Event, report: Report) -> None:
+        shared = self._jobs[work.job.id] if work.job is not None else None
         if isinstance(event, Logged):
             logging.getLogger(event.logger).log(event.level, "%s", event.text)
         elif isinstance(event, Broken):
             raise self._told(event.error, worker)
+        elif isinstance(event, Over) and shared is None:
+            worker.work, self._prepared = None, event.outcome  # type: ignore[assignment]  # Of `prepare`.
+        elif shared is None:
+            return  # Lost while it prepared: another does.
         elif isinstance(event, Over):
-            self._done(worker, event)
-        elif worker.shared is not None:
-            self._came_home(worker, worker.shared, event, report)
+            self._done(worker, work, shared, event)
+        elif isinstance(event, Lost):
+            self._lost(worker, work, shared, event, report)
+        else:
+            self._came_home(worker, shared, event, report)
 
-    def _came_home(self, worker: _Worker, shared: SharedJob, event: Event, report: Report) -> None:
+    def _came_home(self, worker: Worker, shared: SharedJob, event: Event, report: Report) -> None:
         """Store what a worker has made."""
         job, store = shared.job, self._store
         if isinstance(event, Reported):
@@ -352,15 +287,8 @@ class RayExecutor:
             metrics=accuracy_so_far(shared.job, shared.facts.values()),
         )  # fmt: skip
 
-    def _done(self, worker: _Worker, event: Over) -> None:
-        work, shared, worker.work, worker.shared = worker.work, worker.shared, None, None
-        assert work is not None
-        if shared is None:
-            self._prepared = event.outcome  # type: ignore[assignment]  # Of `prepare`.
-            return
-        shared.at_work -= 1
-        if shared.job.id not in self._jobs:
-            return  # It failed meanwhile.
+    def _done(self, worker: Worker, work: Work, shared: SharedJob, event: Over) -> None:
+        worker.work = None
         if isinstance(event.outcome, JobFailed):
             self._job_over(shared, event.outcome)
         elif not work.blocks:
@@ -370,64 +298,38 @@ class RayExecutor:
     def _job_over(self, shared: SharedJob, outcome: dict[str, Any] | JobFailed) -> None:
         del self._jobs[shared.job.id]
         self._timed.release(shared.job.id)
-        for worker in [other for other in self._workers if other.shared is shared and other.work is not None]:
-            self._end(worker)  # It works on what has failed.
+        for worker in [
+            other for other in self._pool.workers if other.work is not None and other.work.job is shared.job
+        ]:
+            worker.work = None
+            self._pool.end(worker)  # It works on what has failed.
         self._over.append((shared.job, outcome))
 
-    def _told(self, error: Exception, worker: _Worker) -> Exception:
+    def _told(self, error: Exception, worker: Worker) -> Exception:
         """What concerns the whole run, with the node that it was found on if there are several."""
         several = len(self._nodes.usable()) > 1
         if several and isinstance(error, RobustStackError) and not isinstance(error, SuiteError):
             return type(error)(f"on node {worker.node.host}: {error}")
         return error
 
-    def _lost(self, worker: _Worker, error: Exception, report: Report) -> None:
+    def _lost(self, worker: Worker, work: Work, shared: SharedJob, event: Lost, report: Report) -> None:
         """A worker has died: its work is done again by another."""
-        self._end(worker)
-        self._nodes.forget()
-        reason = _reason(error)
-        if not worker.ready:
-            self._failed_starts += 1
-            if self._failed_starts > self._cluster.options.retries:
-                raise RobustStackError(f"node {worker.node.host}: no worker can be started there: {reason}")
-            return
-        shared = worker.shared
-        if shared is None or shared.job.id not in self._jobs:
-            return
-        assert worker.work is not None
-        shared.at_work -= 1
+        worker.work = None
         shared.retries += 1
         shared.lost_on.add(worker.node.id)
-        retries = self._cluster.options.retries
-        if shared.retries > retries:
-            again = f" for the {shared.retries}. time" if retries else ""
-            self._job_over(shared, JobFailed(f"its worker on {worker.node.host} was lost{again}: {reason}"))
+        lost = f"its worker on {worker.node.host} was lost ({event.reason})"
+        if shared.retries > self._retries:
+            before = f", like {self._retries} before it" if self._retries else ""
+            self._job_over(shared, JobFailed(f"{lost}{before}"))
             return
-        shared.give_back(worker.work.blocks)
-        text = f"its worker on {worker.node.host} was lost ({reason}); it is tried again, {shared.retries} of {retries}"
+        shared.give_back(work.blocks)
+        text = f"{lost}; it is tried again, {shared.retries} of {self._retries}"
         report("job_noticed", job=shared.job, text=text)
 
 
-def _reason(error: Exception) -> str:
-    """Why a worker is gone, in a line."""
-    name = type(error).__name__
-    known = {
-        "OutOfMemoryError": "its node was out of memory",
-        "NodeDiedError": "its node died",
-        "ActorDiedError": "its process died",
-        "ActorUnavailableError": "its node does not answer",
-        "ObjectLostError": "its node died",
-    }
-    text = str(getattr(error, "cause", None) or error)
-    if "out of memory" in text.lower() or "oom" in text.lower().split():
-        return known["OutOfMemoryError"]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return known.get(name) or f"{name}: {lines[-1] if lines else ''}"
-
-
-def _views(files: Any) -> dict[str, memoryview]:
+def _views(files: Mapping[str, np.ndarray]) -> dict[str, memoryview]:
     """The content of files without a copy of it."""
-    return {name: memoryview(array) for name, array in files.items()}
+    return {name: array.data for name, array in files.items()}
 
 
 def _nobody(event: str, **facts: Any) -> None:

@@ -112,11 +112,11 @@ class RayCluster:
         ]
         return sorted(alive, key=lambda node: (node.host, node.id))
 
-    def on(self, node: Node, *, soft: bool = False) -> Any:
+    def on(self, node: Node) -> Any:
         """Ray's way to say that something is to run on a node."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        return NodeAffinitySchedulingStrategy(node.id, soft=soft)
+        return NodeAffinitySchedulingStrategy(node.id, soft=False)
 
     def ask(self, function: Callable[..., Any], nodes: Iterable[Node], *arguments: Any) -> dict[Node, Any]:
         """What a function of RobustStack's returns on each node; nodes that die meanwhile are left out.
@@ -144,11 +144,11 @@ class RayCluster:
         """What each node says of itself, and of what is installed there of `packages`."""
         return self.ask(node_facts, self.nodes(), tuple(packages))
 
-    def no_room(self, share: Share, job: str = "a job") -> str:
+    def no_room(self, share: Share) -> str:
         """That no node has room for a job, what it needs, and what there is."""
         there = "; ".join(f"{node.host}: {amounts(node.resources)}" for node in self.nodes()) or "it has no node"
         return (
-            f"{job} needs {amounts(share.wanted)} on one node, and no node of the cluster has that ({there}); see `threads`"
+            f"a job needs {amounts(share.wanted)} on one node, and no node of the cluster has that ({there}); see `threads`"
             " and `resources` in the suite"
         )
 

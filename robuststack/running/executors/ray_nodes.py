@@ -14,8 +14,8 @@ from robuststack.plan.job import Job
 from robuststack.plan.specs import ComponentSpec
 from robuststack.plugin.registry import KINDS, THIS_PROCESS, Registry
 from robuststack.running.executors.ray_cluster import Node, RayCluster, Share
-from robuststack.running.executors.ray_worker import NodeFacts, node_meanings
-from robuststack.running.executors.same_code import difference, installed
+from robuststack.running.executors.ray_worker import NodeFacts
+from robuststack.running.executors.same_code import difference, installed, meanings
 
 LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
@@ -32,9 +32,10 @@ class Nodes:
         self._share = share
         self._alive: list[Node] = []
         self._looked = float("-inf")
-        self._packages: set[str] = set()
-        self._refused: dict[str, str] = {}
-        """Node -> why it is not used."""
+        self.packages: tuple[str, ...] = ()
+        """Those that must be the same on every node."""
+        self._here = installed(())
+        self._refused: set[str] = set()
 
     def usable(self) -> list[Node]:
         """The nodes that have room for jobs."""
@@ -67,32 +68,33 @@ class Nodes:
         Raises:
             RobustStackError: one of them has other code, or a job needs what is in this process alone.
         """
-        self._packages = {"robuststack", *_packages(jobs, registry)}
-        for node, facts in self._cluster.facts(self._packages).items():
+        self.packages = tuple(sorted({"robuststack", *_packages(jobs, registry)}))
+        self._here = installed(self.packages)
+        for node, facts in self._cluster.facts(self.packages).items():
             if self._share.fits(node) and (reason := self._difference(node, facts)):
                 raise RobustStackError(
                     f"node {node.host}: {reason}; install the same RobustStack, plugins and torch on every node"
                 )
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """The packages that must be the same on every node."""
-        return tuple(sorted(self._packages))
-
     def admit(self, node: Node, facts: NodeFacts) -> bool:
         """Whether a node that may have come later is used; if not, the user is told."""
         reason = self._difference(node, facts)
-        if reason and node.id not in self._refused:
-            self._refused[node.id] = reason
-            LOG.warning(f"node {node.host} is not used: {reason}")
+        if reason:
+            self.refuse(node, reason)
         return not reason
+
+    def refuse(self, node: Node, reason: str) -> None:
+        """Use a node no longer, and tell the user why."""
+        if node.id not in self._refused:
+            self._refused.add(node.id)
+            LOG.warning(f"node {node.host} is not used: {reason}")
 
     def _difference(self, node: Node, facts: NodeFacts) -> str:
         def ask(modules: list[str]) -> Mapping[str, str]:
-            answers: dict[Node, dict[str, str]] = self._cluster.ask(node_meanings, [node], tuple(modules))
+            answers: dict[Node, dict[str, str]] = self._cluster.ask(meanings, [node], tuple(modules))
             return answers.get(node, dict.fromkeys(modules, ""))
 
-        return difference(installed(self.packages), facts.code, ask)
+        return difference(self._here, facts.code, ask)
 
 
 def _packages(jobs: Iterable[Job], registry: Registry) -> set[str]:

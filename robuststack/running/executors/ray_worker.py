@@ -21,7 +21,7 @@ from robuststack.precision import fastest_precision
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.executors.parcel import Broken, Event, Logged, Over, Reported, Work
 from robuststack.running.executors.remote_store import RemoteStore
-from robuststack.running.executors.same_code import Code, installed, meanings
+from robuststack.running.executors.same_code import Code, installed
 from robuststack.running.process_memory import keep_memory
 from robuststack.suite.user_model import user_modules
 
@@ -45,11 +45,6 @@ def node_facts(packages: Iterable[str]) -> NodeFacts:
     """What the node is on which this is called, and what is installed there of `packages`."""
     cards = tuple(fastest_precision(card) for card in cuda_capabilities())
     return NodeFacts(socket.gethostname(), installed(packages), fastest_precision(None), cards)
-
-
-def node_meanings(modules: Iterable[str]) -> dict[str, str]:
-    """What modules mean on the node on which this is called."""
-    return meanings(modules)
 
 
 class RayWorker:

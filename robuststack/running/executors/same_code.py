@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,11 +22,6 @@ class Code:
     torch: str
     files: Mapping[str, str]
     """Module -> the hash of its file, of the packages that were asked for."""
-
-    def of(self, packages: Collection[str]) -> Code:
-        """The same of some packages only."""
-        kept = {name: known for name, known in self.files.items() if name.partition(".")[0] in packages}
-        return replace(self, files=kept)
 
     def differing(self, other: Code) -> list[str]:
         """The modules whose files differ, or that one of the two lacks."""

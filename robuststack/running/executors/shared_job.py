@@ -24,23 +24,18 @@ class SharedJob:
     """Of the finished blocks, by number."""
     left: list[int] = field(default_factory=list)
     """The blocks that nobody makes yet."""
-    at_work: int = 0
-    """How many workers it has."""
     retries: int = 0
     """How often a worker of it was lost."""
     lost_on: set[str] = field(default_factory=set)
     """The nodes on which that was."""
-    assembled: bool = False
-    """Whether the work on the whole has begun, which comes last if there are blocks to share."""
 
-    def waits(self) -> bool:
-        """Whether it has work to hand out."""
-        return bool(self.left) or (not self.at_work and not self.assembled)
+    def waits(self, workers: int) -> bool:
+        """Whether it has work to hand out while so many workers are at it. The work on the whole comes last."""
+        return bool(self.left) or not workers
 
     def take(self, workers: int) -> tuple[int, ...]:
         """The next blocks for one of so many workers; empty for the work on the whole."""
         if not self.left:
-            self.assembled = True
             return ()
         known = [facts["seconds"] for facts in self.facts.values()]
         fast = max(int(CHUNK_SECONDS * len(known) / max(sum(known), 1e-9)), 1) if known else 1
@@ -49,10 +44,8 @@ class SharedJob:
         return tuple(taken)
 
     def give_back(self, blocks: Sequence[int]) -> None:
-        """Take back what a lost worker was to do: those of these blocks that are not finished, or the work on the whole."""
+        """Take back what a lost worker was to do: those of these blocks that are not finished."""
         self.left = sorted({*self.left, *(number for number in blocks if number not in self.facts)})
-        if not blocks:
-            self.assembled = False
 
     @property
     def images_done(self) -> int:
