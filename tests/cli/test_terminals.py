@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from robuststack.cli import call
 from robuststack.errors import RobustStackError
 from robuststack.paths import absolute, data_folder, expanded
@@ -63,10 +64,15 @@ def test_the_table_and_the_progress_of_a_run_are_printed_on_an_ascii_terminal(tm
         "train: {epochs: 1, batch_size: 20}\nmeasure: {latency: false}\n",
         encoding="utf-8",
     )
-    done = started(["run", suite.name], tmp_path, environment={"PYTHONIOENCODING": "ascii"})
-    assert (done.returncode, done.stderr) == (0, b"")
+    ascii_terminal = (
+        "import sys\nfrom robuststack.cli import main\n"
+        "sys.stdout.reconfigure(encoding='ascii')\nsys.stderr.reconfigure(encoding='ascii')\n"
+        f"main(['run', {suite.name!r}])"
+    )
+    done = forked.run(ascii_terminal, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "leaderboard" / "größe.md").is_file()
-    assert b"RA Gr" in done.stdout
+    assert "RA Gr" in done.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk to try")

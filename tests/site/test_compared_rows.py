@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,34 +12,17 @@ from made_rows import changed, make_row
 
 import robuststack as rs
 from chromium import COMMITTED
-from pages import Watched, watched
+from pages import go
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import load
 from robuststack.leaderboard.site.pairs import MOST_ROWS, _chosen, row_pairs
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 BOARD = COMMITTED / "float_vs_oat.json"
 FLOAT, OAT = (f"digits/resnet8/{row}" for row in ("float lambda_n=0.2 lambda_th=0", "oat lambda=0.2"))
 ADDRESS = "#/float_vs_oat/compare/digits-resnet8-float-lambda_n=0.2-lambda_th=0/digits-resnet8-oat-lambda=0.2"
-
-
-@pytest.fixture(scope="module")
-def seen(browser: Browser) -> Iterator[Watched]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    yield watched(context)
-    context.close()
-
-
-@pytest.fixture
-def page(seen: Watched, built: Path) -> Iterator[Page]:
-    seen.page.goto(f"{built.as_uri()}#/float_vs_oat")
-    seen.page.reload()
-    seen.page.wait_for_selector("#main[data-address='#/float_vs_oat']")
-    yield seen.page
-    assert seen.errors == []
-    assert seen.elsewhere == []
 
 
 def test_every_pair_of_a_table_is_what_the_comparison_says() -> None:
@@ -72,43 +53,41 @@ def test_large_tables_have_the_pairs_of_equal_settings_only() -> None:
     assert list(_chosen(rows)) == [(knob, knob + MOST_ROWS // 2 + 1) for knob in range(MOST_ROWS // 2 + 1)]
 
 
-def test_two_clicks_compare_two_rows_and_the_address_can_be_shared(page: Page, seen: Watched) -> None:
-    first = page.get_by_role("button", name=f"vs {FLOAT}", exact=True)
+def test_two_clicks_compare_two_rows_and_the_address_can_be_shared(opened: Page) -> None:
+    first = opened.get_by_role("button", name=f"vs {FLOAT}", exact=True)
     first.click()
     assert first.get_attribute("aria-pressed") == "true"
-    second = page.get_by_role("button", name=f"vs {OAT}", exact=True)
+    second = opened.get_by_role("button", name=f"vs {OAT}", exact=True)
     second.focus()
-    page.keyboard.press("Enter")
-    page.wait_for_selector(f"#main[data-compared='{ADDRESS}']")
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector(f"#main[data-compared='{ADDRESS}']")
     result = rs.compare(BOARD, FLOAT, OAT)
-    table = page.get_by_role("region", name="Differences").get_by_role("row")
+    table = opened.get_by_role("region", name="Differences").get_by_role("row")
     assert table.count() == 1 + len(result.figures)
     for shown, figure in zip(table.all_inner_texts()[1:], result.figures, strict=True):
         assert figure.figure in shown
         assert figure.text.replace("-", "−") in shown
         assert shown.strip().endswith(figure.verdict)
-    assert "these two models" in page.locator("main").inner_text()
-    assert f"--rows '{FLOAT}' '{OAT}'" in page.locator("main").inner_text()
-    page.reload()
-    page.wait_for_selector(f"#main[data-compared='{ADDRESS}']")
-    page.get_by_role("button", name="Swap").click()
-    page.wait_for_selector("#main[data-compared*='oat-lambda=0.2/digits-resnet8-float']")
+    assert "these two models" in opened.locator("main").inner_text()
+    assert f"--rows '{FLOAT}' '{OAT}'" in opened.locator("main").inner_text()
+    opened.reload()
+    opened.wait_for_selector(f"#main[data-compared='{ADDRESS}']")
+    opened.get_by_role("button", name="Swap").click()
+    opened.wait_for_selector("#main[data-compared*='oat-lambda=0.2/digits-resnet8-float']")
     opposite = result.figures[-1]
-    assert f"{-opposite.value:+.1f}".replace("-", "−") in page.get_by_role("region", name="Differences").inner_text()
+    assert f"{-opposite.value:+.1f}".replace("-", "−") in opened.get_by_role("region", name="Differences").inner_text()
 
 
-def test_a_row_is_compared_from_its_page_and_missing_labels_are_said(page: Page) -> None:
-    def go(address: str) -> None:
-        page.evaluate("address => { location.hash = address; }", address)
-        page.wait_for_selector(f"#main[data-address='{address}']")
-
-    go("#/float_vs_oat/digits-resnet8-oat-lambda=0.2")
-    choice = page.get_by_role("combobox", name="Compare with")
+def test_a_row_is_compared_from_its_page_and_missing_labels_are_said(opened: Page) -> None:
+    go(opened, "#/float_vs_oat/digits-resnet8-oat-lambda=0.2")
+    choice = opened.get_by_role("combobox", name="Compare with")
     assert "tradeoff" not in choice.inner_text()
     choice.select_option(label="float lambda_n=0.2 lambda_th=0")
-    page.wait_for_selector("#main[data-compared*='oat-lambda=0.2/digits-resnet8-float']")
-    go(ADDRESS.replace("float_vs_oat", "full"))
-    page.wait_for_selector("#main[data-compared*='full']")
-    assert "the labels beside the leaderboard are missing" in page.locator("main").inner_text()
-    go("#/float_vs_oat/compare/digits-resnet8-oat-lambda=0.2/nothing")
-    assert "There is no float_vs_oat/compare/digits-resnet8-oat-lambda=0.2/nothing" in page.locator("main").inner_text()
+    opened.wait_for_selector("#main[data-compared*='oat-lambda=0.2/digits-resnet8-float']")
+    go(opened, ADDRESS.replace("float_vs_oat", "full"))
+    opened.wait_for_selector("#main[data-compared*='full']")
+    assert "the labels beside the leaderboard are missing" in opened.locator("main").inner_text()
+    go(opened, "#/float_vs_oat/compare/digits-resnet8-oat-lambda=0.2/nothing")
+    assert (
+        "There is no float_vs_oat/compare/digits-resnet8-oat-lambda=0.2/nothing" in opened.locator("main").inner_text()
+    )

@@ -1,10 +1,9 @@
-"""Models with habits of their own: the figures of a plain float32 loop, or one line before any compute; and this process as
-it was."""
+"""Models with habits of their own: the figures of a plain float32 loop, or one line with the place that fails; and this process
+as it was. `test_brought_models.py` has those that are refused before any compute."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import brought_habits
@@ -12,7 +11,6 @@ import pytest
 import torch
 from sources import PLAIN, forward
 
-import robuststack as rs
 from referee import figures
 from robuststack.engine.torch_settings import TorchSettings, settings_kept
 
@@ -52,16 +50,6 @@ def test_gradients_that_a_model_switches_off_are_on_again(
     name = module("from brought_habits import SetAfterwards")
     (row,) = score(python=f"{name}:SetAfterwards").rows
     assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(figures(brought_habits.base()), abs=1e-3)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", brought_habits.REFUSED)
-def test_what_could_not_be_scored_is_one_line(name: str, score: Callable[..., Any], here: Path) -> None:
-    with pytest.raises(rs.RobustStackError) as caught:
-        score(python=f"brought_habits:{name}")
-    assert brought_habits.REFUSED[name][1] in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    assert not list(here.glob("store/*/*/result.json"))
 
 
 FAILING = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import brought
+import brought_habits
 import pytest
 import torch
 
@@ -36,11 +37,18 @@ def test_figures_are_those_of_a_plain_loop(name: str, score: Callable[..., Any])
     assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(expected, abs=1e-3)
 
 
+REFUSED = {
+    f"{table.__name__}:{name}": message
+    for table in (brought, brought_habits)
+    for name, (_, message) in table.REFUSED.items()
+}
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", brought.REFUSED)
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_could_not_be_scored_is_one_line(name: str, score: Callable[..., Any], here: Path) -> None:
     with pytest.raises(rs.RobustStackError) as caught:
-        score(python=f"brought:{name}")
-    assert brought.REFUSED[name][1] in str(caught.value)
+        score(python=name)
+    assert REFUSED[name] in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert not list(here.glob("store/*/*/result.json"))

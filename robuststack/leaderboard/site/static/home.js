@@ -99,11 +99,12 @@
 
   const homePage = (boards, main) => {
     const { choices } = readAddress();
-    const everyBoardAudited = leaderboards(boards, "audited", { ca: 0, ms: Infinity }).every((board) => board.ranked.length);
-    const usual = everyBoardAudited ? "audited" : "hypervolume";
+    const byAudit = leaderboards(boards, "audited", { ca: 0, ms: Infinity });
+    const headings = unique(byAudit.map((board) => board.heading));
+    const usual = byAudit.every((board) => board.ranked.length) ? "audited" : "hypervolume";
     const state = {
       rank: RANKINGS.some((ranking) => ranking.key === choices.get("rank")) ? choices.get("rank") : usual,
-      data: choices.get("data") ?? "", ca: numericText(choices.get("ca")), ms: numericText(choices.get("ms")), all: choices.get("all") === "yes",
+      data: headings.includes(choices.get("data")) ? choices.get("data") : "", ca: numericText(choices.get("ca")), ms: numericText(choices.get("ms")), all: choices.get("all") === "yes",
     };
     const place = h("div", {});
     const status = h("p", { class: "hidden", role: "status" });
@@ -123,8 +124,6 @@
       status.textContent = `${plural(d3.sum(shown, (board) => board.ranked.length), "defense")} ranked`;
       writeChoices({ rank: state.rank === usual ? "" : state.rank, data: state.data, ca: state.ca, ms: state.ms, all: state.all ? "yes" : "" });
     };
-    const headings = unique(leaderboards(boards, "hypervolume", { ca: 0, ms: Infinity }).map((board) => board.heading));
-    if (!headings.includes(state.data)) state.data = "";
     const smoke = boards.filter((board) => board.smoke).length;
     main.replaceChildren(
       h("div", { class: "title" }, h("h1", {}, "Robustness that is random, or tuned at deployment"),

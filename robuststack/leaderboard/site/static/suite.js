@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, prose, fixed, figureElement, plural, section, plainTable, command, swatch, value, scoresOf, EXPECTED, switches, menu, exportMenu, readAddress, writeChoices } = robuststack;
+  const { h, prose, fixed, figureElement, plural, section, plainTable, command, swatch, value, recordOf, EXPECTED, switches, menu, exportMenu, readAddress, writeChoices } = robuststack;
 
   const FIRST_PLANES = 4;  // The others are drawn one after the other, once the page can be used.
 
@@ -12,7 +12,7 @@
       board.smoke && h("span", { class: "tag bad" }, "smoke: figures mean nothing"),
       !board.complete && h("span", { class: "tag bad" }, "partial: some rows of the suite are missing"),
       board.overrides.length > 0 && h("span", { class: "tag" }, `overrides: ${board.overrides.join(", ")}`),
-      [plural(board.rows.length, "row"), plural(board.entries.length, "defense entry").replace("entrys", "entries"),
+      [plural(board.rows.length, "row"), plural(board.entries.length, "defense entry", "defense entries"),
        `${board.device}, ${board.precision}`].join(" · "));
 
   const key = () =>
@@ -96,9 +96,8 @@
     function draw() {
       const { state } = filters;
       const protocol = state.protocol || board.rows[0]?.protocol;
-      const wanted = board.rows.filter((row) => filters.accepts({
-        ...row, row, dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), protocol, reading: state.reading }));
-      const rows = wanted.filter((row) => scoresOf(row, protocol, state.reading));
+      const wanted = board.rows.map((row) => recordOf(row, protocol, state.reading)).filter(filters.accepts);
+      const rows = wanted.filter((record) => record.ca).map((record) => record.row);
       const headings = board.headings.filter((heading) => rows.some((row) => row.site.heading === heading));
       const width = panelWidth(planes, headings.length);
       const drawn = (heading) => robuststack.plane(board, heading, rows.filter((row) => row.site.heading === heading), x, state.attack, protocol, state.reading, width);

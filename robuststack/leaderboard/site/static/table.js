@@ -4,12 +4,16 @@
 (() => {
   const { h, fixed, count, short, figureElement, swatch, value, unique, scoresOf, protocolsOf, readingsOf, EXPECTED } = robuststack;
 
+  /** Without figures if the row was not scored so. */
+  const recordOf = (row, protocol, reading) => ({
+    id: `${row.site.id}/${protocol}/${reading}`, row, protocol, reading, ...scoresOf(row, protocol, reading), heading: row.site.heading,
+    dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), defense: row.defense,
+  });
+
   const records = (board) => {
     const readings = readingsOf(board);
-    return board.rows.flatMap((row) => protocolsOf(row).flatMap((protocol) => readings.map((reading) => ({
-      id: `${row.site.id}/${protocol}/${reading}`, row, protocol, reading, ...scoresOf(row, protocol, reading), heading: row.site.heading,
-      dataset: row.variant[0], architecture: row.variant.slice(1).join(", "), defense: row.defense,
-    })).filter((record) => record.ca)));
+    return board.rows.flatMap((row) => protocolsOf(row).flatMap((protocol) => readings.map((reading) => recordOf(row, protocol, reading))))
+      .filter((record) => record.ca);
   };
 
   const MOST_DRAWN = 300;  // A table of more rows keeps only those in sight in the page.
@@ -137,5 +141,5 @@
     return table;
   };
 
-  Object.assign(robuststack, { makeTable, columns, records });
+  Object.assign(robuststack, { makeTable, columns, recordOf, records });
 })();

@@ -47,7 +47,7 @@ const robuststack = { boards: [] };
     return String(one);
   };
 
-  const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+  const plural = (n, noun, many = `${noun}s`) => `${n} ${n === 1 ? noun : many}`;
   const unique = (values) => [...new Set(values)];
 
   /** A plain table that scrolls sideways within itself; cells are text or elements, `right` says which columns are numbers. */
