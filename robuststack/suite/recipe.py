@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from robuststack.plugin.options import Number, Options, option
 from robuststack.suite.part import One, Part
@@ -89,8 +89,10 @@ class PhaseRecipe(Options):
         return self
 
     @model_serializer(mode="wrap")
-    def _leave_out_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_what_is_off(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
+        if info.context and info.context.get("written"):
+            return data
         return {key: value for key, value in data.items() if key not in self._off()}
 
     def _off(self) -> set[str]:
@@ -117,8 +119,8 @@ class PhaseRecipe(Options):
         return {key: value for key, value in super().resolved().items() if key not in others}
 
     def written(self) -> dict[str, Any]:
-        """Only the keys that were written."""
-        return self.model_dump(exclude_unset=True)
+        """Only the keys that were written: `average: none` too, which switches off what another section says."""
+        return self.model_dump(exclude_unset=True, context={"written": True})
 
 
 class Recipe(PhaseRecipe):

@@ -8,7 +8,7 @@ from typing import Any
 
 from robuststack.plugin.options import marked
 from robuststack.suite.part import Part
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import PhaseRecipe, Recipe
 from robuststack.wording import component_text
 
 
@@ -30,7 +30,7 @@ class Variant:
     def recipe(self, siblings: Sequence[Part]) -> dict[str, Any]:
         """The keys of a recipe that tell it apart from others of its name."""
         own = getattr(self.part, "train", None)
-        return shown_recipe(own, own.model_fields_set) if self._twice(siblings) and own else {}
+        return shown_recipe(own, written(own)) if self._twice(siblings) and own else {}
 
     @property
     def made_up(self) -> dict[str, int]:
@@ -76,20 +76,25 @@ def _writes(section: Recipe, key: str, *inside: str | int) -> bool:
     return name in section.phases and section.phases[str(name)].model_fields_set.issuperset(map(str, keys[:1]))
 
 
-def differing(recipes: Sequence[Recipe]) -> set[str]:
-    """The keys in which recipes differ."""
-    return {
-        key
-        for key in Recipe.model_fields
-        if any(getattr(recipe, key) != getattr(recipes[0], key) for recipe in recipes)
-    }
+def written(section: Recipe) -> dict[str, Any]:
+    """What a section of a suite writes, as labels name it: key -> value, and `phase.key` -> value."""
+    keys = section.written()
+    phases = keys.pop("phases", {})
+    return {**keys, **{f"{name}.{key}": value for name, of in phases.items() for key, value in of.items()}}
+
+
+def differing(sections: Sequence[Recipe]) -> set[str]:
+    """The keys in which sections differ, those of phases as `phase.key`."""
+    shared = Recipe.model_fields.keys() - {"phases"}
+    values = [{**written(section), **{key: getattr(section, key) for key in shared}} for section in sections]
+    return {key for keys in values for key in keys if any(other.get(key) != keys[key] for other in values)}
 
 
 def shown_recipe(recipe: Recipe, keys: Collection[str]) -> dict[str, Any]:
-    """Some keys of a recipe, as labels show them."""
-    shown = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys and key != "phases"}
-    if "phases" in keys:
-        shown |= {f"{name}.{key}": value for name, of in recipe.phases.items() for key, value in of.written().items()}
+    """Some keys of a recipe, as labels show them; a key of a phase is `phase.key`."""
+    shown = {key: getattr(recipe, key) for key in Recipe.model_fields if key in keys}
+    for name, of in recipe.phases.items():
+        shown |= {f"{name}.{key}": getattr(of, key) for key in PhaseRecipe.model_fields if f"{name}.{key}" in keys}
     if "attack" in shown:
         shown["attack"] = component_text(recipe.attack.name, recipe.attack.options).replace(" ", ",")
     return shown

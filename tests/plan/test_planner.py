@@ -72,6 +72,21 @@ def test_recipes_may_differ_in_any_key(plan, recipes):
     assert len({row.label for row in made.rows}) == len(ids(made, "train")) == 2
 
 
+@pytest.mark.parametrize(
+    ("recipes", "told"),
+    [
+        ([{"phases": {"robust": {"lr": 0.1}}}, {"phases": {"robust": {"lr": 0.2}}}], "robust.lr"),
+        ([{"phases": {"robust": {"epochs": 1}}}, {"epochs": 1}], "robust.epochs"),
+        ([{"phases": {"robust": {"lr": 0.1}}}, {"phases": {"robust": {"lr": 0.1}}, "momentum": 0}], "momentum"),
+    ],
+)
+def test_recipes_that_differ_in_a_phase_are_told_apart(plan, recipes, told):
+    made = plan(f"train={json.dumps(recipes)}", "defenses=logit_mix")
+    labels = {row.label for row in made.rows}
+    assert len(labels) == len(made.rows)
+    assert any(f"{told}=" in label for label in labels)
+
+
 def test_a_defense_twice_with_recipes_of_its_own_is_two_rows(plan):
     made = plan("defenses=[{name: none, train: {epochs: 1}}, {name: none, train: {epochs: 2}}]")
     assert len({row.label for row in made.rows}) == len(ids(made, "train")) == 2
