@@ -19,7 +19,7 @@ from robuststack.leaderboard.difference import (
     from_intervals,
     refuse_other_questions,
 )
-from robuststack.leaderboard.row import CLEAN, WORST, Row, figure_name
+from robuststack.leaderboard.row import WORST, Row
 from robuststack.leaderboard.row_labels import MissingLabels
 
 
@@ -94,20 +94,18 @@ def _figures(new: Row, old: Row, readers: tuple[RowReader, RowReader]) -> Iterat
         if protocol not in old.scores:
             continue
         behind = None if protocol == new.protocol == old.protocol else protocol
-        scores = new.scores[protocol], old.scores[protocol]
         figures = common_figures(new, old, protocol)
         for figure in figures:
-            name = figure_name(figure, behind)
+            name = new.figure_name(figure, behind)
             try:
                 yield name, compared(new, old, readers, protocol, [figure])[figure]
             except MissingLabels:
                 if not printed_so:
                     raise
-                printed = [each.ca if figure == CLEAN else each.ra[figure] for each in scores]
-                yield name, from_intervals(name, printed[0], printed[1])
+                yield name, from_intervals(name, new.figures(protocol)[figure], old.figures(protocol)[figure])
         if WORST not in figures and printed_so:  # The worst of other attacks: no image has a pair.
-            name = figure_name(WORST, behind)
-            yield name, from_intervals(name, scores[0].worst, scores[1].worst)
+            name = new.figure_name(WORST, behind)
+            yield name, from_intervals(name, new.scores[protocol].worst, old.scores[protocol].worst)
 
 
 def _changes(figures: Sequence[tuple[str, str, Comparison | Difference]]) -> Iterator[Change]:

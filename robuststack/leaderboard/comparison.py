@@ -19,7 +19,7 @@ from robuststack.leaderboard.difference import (
     refuse_other_questions,
 )
 from robuststack.leaderboard.entries import grouped
-from robuststack.leaderboard.row import CLEAN, WORST, Row, figure_name
+from robuststack.leaderboard.row import CLEAN, WORST, Row
 from robuststack.leaderboard.row_labels import MissingLabels
 from robuststack.leaderboard.row_lookup import find_row
 from robuststack.wording import options_text
@@ -112,7 +112,7 @@ def compare_rows(
         second=other.label,
         protocol=protocol,
         reading=str(first.reader.reading),
-        figures=tuple(decided([(figure_name(figure), comparison) for figure, comparison in comparisons.items()])),
+        figures=tuple(decided([(own.figure_name(figure), comparison) for figure, comparison in comparisons.items()])),
         fronts=_fronts(first, second, protocol, robust) if robust else None,
         notes=tuple(_notes(own, other, protocol, figures)),
     )

@@ -27,7 +27,8 @@ class Difference:
     """One figure of two rows: accuracies in percent, differences in points."""
 
     figure: str
-    """`CA`, `RA worst`, or `RA` and the attack; behind it the protocol, in brackets, if it is not the headline's."""
+    """`CA`, `CA` and the natural shift, `RA worst`, or `RA` and the attack; behind it the protocol, in brackets, if it is
+    not the headline's."""
     first: float
     second: float
     value: float
@@ -60,7 +61,7 @@ class RowReader:
         self._kept: dict[tuple[str, str, str], tuple[RowReading, str]] = {}
 
     def read(self, row: Row, protocol: str, figure: str) -> tuple[RowReading, str]:
-        """The reading of `ca`, an attack or `worst`, and the name of the images.
+        """The reading of `ca`, a natural shift, an attack or `worst`, and the name of the images.
 
         Raises:
             MissingLabels: labels are missing.
@@ -79,7 +80,7 @@ class RowReader:
 def compared(
     first: Row, second: Row, readers: tuple[RowReader, RowReader], protocol: str, figures: Sequence[str]
 ) -> dict[str, Comparison]:
-    """The first row against the second: `ca`, attack or `worst` -> the difference of both.
+    """The first row against the second: `ca`, natural shift, attack or `worst` -> the difference of both.
 
     Raises:
         MissingLabels: labels are missing.
@@ -178,7 +179,8 @@ def chosen_protocol(first: Row, second: Row, protocol: str | None) -> str:
 
 
 def common_figures(first: Row, second: Row, protocol: str, attack: str | None = None) -> list[str]:
-    """`ca`, the attacks of both rows, and `worst` if both have the same; or the one attack that was asked for.
+    """`ca`, the natural shifts and the attacks of both rows, and `worst` if both have the same attacks; or the one attack
+    that was asked for.
 
     Raises:
         LeaderboardError: a row has no such attack.
@@ -186,7 +188,10 @@ def common_figures(first: Row, second: Row, protocol: str, attack: str | None = 
     own, other = first.scores[protocol].single_attacks, second.scores[protocol].single_attacks
     figures = [label for label in own if label in other] + ([WORST] if set(own) == set(other) else [])
     if attack is None:
-        return [CLEAN, *figures]
+        shifts = [
+            label for label in first.shift if label in second.shift and protocol == first.protocol == second.protocol
+        ]
+        return [CLEAN, *shifts, *figures]
     if attack not in figures:
         raise LeaderboardError(f"no attack {attack!r} of both rows: {did_you_mean(attack, figures)}")
     return [attack]

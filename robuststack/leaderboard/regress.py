@@ -16,7 +16,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.proportions import mcnemar
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board import Board
-from robuststack.leaderboard.row import Row, figure_name
+from robuststack.leaderboard.row import Row
 
 Outcomes = Mapping[str, np.ndarray]
 """Judge job -> which predictions are right, bool [draws, n]."""
@@ -101,7 +101,9 @@ def refuse_unusable(old: Board, kept: Outcomes, suite: str, hardware: Hardware) 
     for row in old.rows:
         for name, jobs in _ids(row).items():
             if not kept.keys() >= set(jobs.values()):
-                raise LeaderboardError(f"{row.label}: the baseline has no per-sample outcomes of {figure_name(name)}")
+                raise LeaderboardError(
+                    f"{row.label}: the baseline has no per-sample outcomes of {row.figure_name(name)}"
+                )
 
 
 def same_platform(first: Row, second: Row) -> bool:
@@ -114,13 +116,13 @@ def same_platform(first: Row, second: Row) -> bool:
 
 def _ids(row: Row) -> Mapping[str, Mapping[str, str]]:
     """Figure -> seeds -> the judge job behind it."""
-    return row.jobs.scores[row.protocol]
+    return row.judge_jobs(row.protocol)
 
 
 def _figures(first: Row, second: Row, old: Outcomes, new: Outcomes, tests: int) -> Iterator[Regression]:
     exact = same_platform(first, second)
     for name, jobs in _ids(first).items():
-        figure = figure_name(name)
+        figure = first.figure_name(name)
         for seeds, job in jobs.items():
             other = _ids(second).get(name, {}).get(seeds)
             if other is None or job not in old or other not in new:

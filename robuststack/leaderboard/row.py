@@ -29,12 +29,6 @@ CLEAN = "ca"
 """The key of a row, and of its jobs, that stands for clean accuracy."""
 
 
-def figure_name(figure: str, protocol: str | None = None) -> str:
-    """`CA`, `RA worst`, `RA PGD-20 (published)`."""
-    name = "CA" if figure == CLEAN else f"RA {figure}"
-    return f"{name} ({protocol})" if protocol else name
-
-
 class ReadFigure(Record):
     """An accuracy in percent by some reading, with its 95 % interval if it has one."""
 
@@ -321,6 +315,20 @@ class Row(Scores):
     def scores(self) -> dict[str, Scores]:
         """Every protocol with its scores, the headline's first."""
         return {self.protocol: self, **self.protocols}
+
+    def figures(self, protocol: str) -> dict[str, Figure]:
+        """Every accuracy by a protocol: `ca`, natural shifts (of the headline's protocol), attacks and `worst`."""
+        scores = self.scores[protocol]
+        return {CLEAN: scores.ca, **(self.shift if protocol == self.protocol else {}), **scores.ra}
+
+    def judge_jobs(self, protocol: str) -> dict[str, dict[str, str]]:
+        """Figure, except `worst` -> run -> the judge job behind it, by a protocol that the row was scored by."""
+        return {**self.jobs.scores[protocol], **(self.jobs.shift if protocol == self.protocol else {})}
+
+    def figure_name(self, figure: str, protocol: str | None = None) -> str:
+        """`CA`, `CA gaussian_noise-3`, `RA worst`, `RA PGD-20 (published)`."""
+        name = "CA" if figure == CLEAN else f"CA {figure}" if figure in self.shift else f"RA {figure}"
+        return f"{name} ({protocol})" if protocol else name
 
     def under(self, reading: str) -> Row:
         """The row with the figures and the costs by one of its readings, such as `majority 5`.

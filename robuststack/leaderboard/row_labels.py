@@ -11,7 +11,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.figures import Run
 from robuststack.evidence.variance import Attacks
 from robuststack.leaderboard.board_labels import Labels
-from robuststack.leaderboard.row import WORST, Row, figure_name
+from robuststack.leaderboard.row import WORST, Row
 
 Models = Sequence[Sequence[Attacks]]
 """Training seed -> run -> the labels [draws, n] of each attack that the worst is taken over."""
@@ -32,16 +32,17 @@ class FigureLabels:
 
 
 def figure_labels(row: Row, protocol: str, figure: str, labels: Mapping[str, Labels]) -> FigureLabels:
-    """The labels of `ca`, of an attack or of `worst`, by a protocol that the row was scored by.
+    """The labels of `ca`, of a natural shift, of an attack or of `worst`, by a protocol that the row was scored by.
 
     Raises:
         MissingLabels: some of them are missing.
     """
     attacks = row.scores[protocol].single_attacks if figure == WORST else [figure]
-    jobs = [row.jobs.scores[protocol][attack] for attack in attacks]
+    judged = row.judge_jobs(protocol)
+    jobs = [judged[attack] for attack in attacks]
     missing = [job for of_attack in jobs for job in of_attack.values() if job not in labels]
     if missing:
-        name = figure_name(figure)
+        name = row.figure_name(figure)
         raise MissingLabels(f"{row.label}: the labels of {name} are missing ({missing[0]}); run its suite again")
     return labels_of_jobs(jobs, labels.__getitem__)
 

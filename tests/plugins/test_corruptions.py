@@ -19,6 +19,7 @@ from robuststack.cli import call
 from robuststack.errors import SuiteError
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board_labels import load_correct
+from robuststack.leaderboard.regress import regressions
 from robuststack.plan.planner import make_plan
 from robuststack.plan.specs import AttackSpec
 from robuststack.suite.loading import load_suite
@@ -146,6 +147,24 @@ def test_the_board_keeps_its_figures_and_the_labels_behind_them(result, folder):
         for label, jobs in row.jobs.shift.items():
             correct = [np.asarray(kept[job]) for job in jobs.values()]
             assert 100 * np.mean(correct) == pytest.approx(row.shift[label].value, abs=0.01)
+
+
+def test_rows_and_leaderboards_are_compared_by_shifts_too(result, folder):
+    board = folder / "suite.json"
+    labels = [row.label for row in rs.load_board(board).rows]
+    assert [figure.figure for figure in rs.compare(board, *labels).figures] == [
+        "CA", *(f"CA {label}" for label in LABELS), "RA FGSM", "RA worst",
+    ]  # fmt: skip
+
+
+def test_a_shift_that_moves_is_a_regression(result, folder):
+    board = rs.load_board(folder / "suite.json")
+    old = load_correct(folder / "suite.json", board.rows)
+    (job,) = board.rows[0].jobs.shift["contrast 5"].values()
+    new = {**old, job: ~old[job]}
+    assert regressions(board, board, old, old) == []
+    (regression,) = regressions(board, board, old, new)
+    assert (regression.label, regression.what) == (board.rows[0].label, "CA contrast 5 (seeds 0/0)")
 
 
 def test_every_model_meets_the_same_noise(result, folder):

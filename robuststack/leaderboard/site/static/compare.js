@@ -59,14 +59,14 @@
 
   /** A row's figure; with several seeds, that of each pair of seeds stands behind it too. */
   const standing = (row, name) => {
-    const figure = name === "ca" ? row.ca : row.ra[name];
+    const figure = name === "ca" ? row.ca : row.shift?.[name] ?? row.ra[name];
     const seeds = Object.values(figure?.seeds ?? {});
     return h("span", {}, figureElement(figure), seeds.length > 1 && h("span", { class: "interval" }, ` seeds ${seeds.map((seed) => seed.toFixed(1)).join(", ")}`));
   };
 
   const verdicts = (first, second, { figures, about, differences }) => {
     const decisive = differences.at(-1);
-    const name = (figure) => (figure === "ca" ? "CA" : `RA ${figure}`);
+    const name = (figure) => (figure === "ca" ? "CA" : `${first.shift?.[figure] ? "CA" : "RA"} ${figure}`);
     return [
       h("p", { class: "lead", role: "status" }, `${name(figures.at(-1))}: `, h("b", {}, decisive[4] === "undecided" ? "undecided" : `the first row is ${decisive[4]} than the second`),
         `. Difference ${signed(decisive[0])} points, 95 % interval ${signed(decisive[1])} to ${signed(decisive[2])}.`),
