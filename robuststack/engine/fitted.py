@@ -43,7 +43,8 @@ class Needs:
     dtype: torch.dtype | None = None
     """The type of its input, if it is not float32."""
     wrapped: bool = False
-    """Its logits are a field `logits` of what it returns, or have more dimensions, all of size 1."""
+    """Its logits are a field `logits` of what it returns, or have more dimensions, all of size 1, or are of a type derived
+    from torch's tensors."""
     settings: bool = False
     """It changes settings of torch, which would change what others compute; they are put back after each call."""
 
@@ -218,7 +219,7 @@ class _Trial:
         version = written._version
         with seeded("needs"), torch.no_grad():
             logits = self._called(written)
-        wrapped = not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images)
+        wrapped = type(logits) is not Tensor or logits.dim() != 2 or len(logits) != len(images)
         if wrapped:
             needs = replace(needs, wrapped=True)
             self.model.needs(needs)
@@ -265,12 +266,15 @@ def _both(first: Tensor | None, second: Tensor | None) -> bool:
 
 def _unwrapped(result: Any, count: int) -> Any:
     """Logits [N, K] from an object or a dictionary with a field `logits`, or from a tensor with dimensions of size 1 too
-    many or, for a batch of one image, too few; anything else as it is."""
+    many or, for a batch of one image, too few, a plain one in each case; anything else as it is."""
     if isinstance(result, Mapping):
         result = result.get("logits", result)
     elif not isinstance(result, Tensor):
         result = getattr(result, "logits", result)
-    if not isinstance(result, Tensor) or result.dim() == 0:
+    if not isinstance(result, Tensor):
+        return result
+    result = result.as_subclass(Tensor)
+    if result.dim() == 0:
         return result
     if result.dim() == 1 and count == 1:
         return result[None]

@@ -42,7 +42,7 @@ def held_modules(function: Any) -> list[nn.Module]:
         with suppress(ValueError):  # An empty cell.
             values.append(cell.cell_contents)
     values += [*(getattr(function, "__defaults__", None) or ()), *(getattr(function, "args", None) or ())]
-    return list(dict.fromkeys(value for value in [owner, *values] if isinstance(value, nn.Module)))
+    return list({id(value): value for value in [owner, *values] if isinstance(value, nn.Module)}.values())
 
 
 class Tuned(nn.Module):
@@ -98,8 +98,9 @@ def live_network(model: object, points: Sequence[Mapping[str, Any]]) -> nn.Modul
 
 def refuse_without_weights(model: nn.Module, name: str) -> None:
     """Raises:
-    ModelError: some of the model's weights have no values.
+    ModelError: some of the model's weights have no values, or its modules cannot be listed.
     """
+    _listed(model, name)
     tensors = list(chain(model.named_parameters(), model.named_buffers()))
     unmade = next((path for path, tensor in tensors if nn.parameter.is_lazy(tensor)), None)
     if unmade is not None:
@@ -113,6 +114,20 @@ def refuse_without_weights(model: nn.Module, name: str) -> None:
             f"{name} has no weights: {empty} is on torch's meta device, without values; build the model on the cpu, or"
             " load its weights with assign=True"
         )
+
+
+def _listed(model: nn.Module, name: str) -> list[nn.Module]:
+    """Its modules.
+
+    Raises:
+        ModelError: torch cannot list them.
+    """
+    try:
+        return list(model.modules())
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        equal = " (a dataclass that is a module needs eq=False)" if isinstance(error, TypeError) else ""
+        raise ModelError(f"the modules of {name} cannot be listed: {reason}{equal}") from error
 
 
 def _as_network(model: object, name: str) -> nn.Module:
@@ -133,8 +148,12 @@ def copied(model: Any) -> Any:
 
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """Afterwards the modes of a program's own module, and what stands in for its `forward`, are as they were."""
-    modules = [module for held in held_modules(model) for module in held.modules()]
+    """Afterwards the modes of a program's own module, and what stands in for its `forward`, are as they were.
+
+    Raises:
+        ModelError: torch cannot list its modules.
+    """
+    modules = [module for held in held_modules(model) for module in _listed(held, repr(type(held).__name__))]
     modes = [module.training for module in modules]
     forwards = [module.__dict__.get("forward") for module in modules]
     gradients = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters(False)]

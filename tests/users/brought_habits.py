@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -172,8 +173,27 @@ def every_other(x: Tensor, net: nn.Module) -> Tensor:
     return net(x) * torch.where(torch.arange(len(x)) % 2 == 0, 1, -1)[:, None]
 
 
+class Logits(torch.Tensor):
+    """As torchvision's and other libraries' tensors that know what they hold."""
+
+
+@dataclass
+class AsDataclass(nn.Module):
+    """Python takes away its hash, which torch lists modules by."""
+
+    width: int = 4
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.net = base()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
 MODELS = {
     "exported": exported,
+    "tensors_of_its_own": changed(lambda x, net: net(x).as_subclass(Logits)),
     "compiled": lambda: torch.compile(base(), backend="eager", dynamic=True),
     "synchronised_norm": lambda: nn.SyncBatchNorm.convert_sync_batchnorm(base()),
     "a_partial": lambda: functools.partial(base()),
@@ -200,6 +220,7 @@ MODELS = {
     "sets_anomaly_detection": setting(lambda: torch.autograd.set_detect_anomaly(True)),
 }
 REFUSED = {
+    "as_dataclass": (AsDataclass, "cannot be listed: TypeError: unhashable type: 'AsDataclass' (a dataclass that is"),
     "exported_for_three": (exported_for_three, "cannot take images of shape [3, 8, 8]: AssertionError: Guard failed"),
     "without_values": (without_values, "has no weights: conv1.weight is on torch's meta device"),
     "damaged": (damaged, "gives NaN for each of 8 images; fc.weight holds NaN"),
