@@ -93,11 +93,14 @@ class TrainingCurve(SparseRecord):
 class Board(SparseRecord):
     """A leaderboard. Rows and attacks are in the suite's order; only timings change from run to run."""
 
-    left_out: ClassVar[frozenset[str]] = frozenset({"games", "title"})
+    left_out: ClassVar[frozenset[str]] = frozenset({"games", "title", "unranked"})
     schema_: int = Field(alias="schema", description="The layout of this file.")
     suite: str
     title: str = ""
     """The suite in a few words; empty if its file has none, and then the leaderboard's file leaves the key out."""
+    unranked: bool = False
+    """Whether its defenses have no place beside those of other suites (`ranked: false`); a file leaves the key out if they
+    have one."""
     suite_file: str | None
     """Where the suite's file lies, from the leaderboard's folder; None for a leaderboard that is printed only."""
     description: str

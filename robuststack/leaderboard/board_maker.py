@@ -29,6 +29,7 @@ def make_board(
         schema_=BOARD_SCHEMA,
         suite=plan.suite.name,
         title=" ".join(plan.suite.title.split()),
+        unranked=not plan.suite.ranked,
         suite_file=suite_file,
         description=" ".join(plan.suite.description.split()),
         overrides=tuple(plan.suite.overrides),

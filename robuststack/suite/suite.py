@@ -167,6 +167,7 @@ class Suite(Options):
         "", "The suite in a few words, for readers; default: its name. A suite inherits no title.", max_length=80
     )
     description: str = option("", "What the suite shows; printed above the table.")
+    ranked: bool = option(True, "Whether the page of leaderboards ranks its defenses beside those of other suites.")
     extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
     datasets: Annotated[list[DatasetPart], many(DatasetPart)] = Field(description="Data.", min_length=1)
     architectures: Annotated[list[Part], many(Part)] = option(

@@ -126,8 +126,9 @@ def test_the_audited_figure_counts_stronger_attacks_and_no_broken_setting(opened
     )
 
 
-def test_smoke_runs_have_no_place_and_a_model_of_two_suites_has_one(opened: Page) -> None:
+def test_smoke_runs_and_unranked_suites_have_no_place_and_a_model_of_two_suites_has_one(opened: Page) -> None:
     assert ranking(opened, "hypervolume", "boards[0].smoke = true") == []
+    assert ranking(opened, "hypervolume", "boards[0].unranked = true") == []
     twice = ranking(opened, "hypervolume", "boards.push({ ...structuredClone(boards[0]), name: 'again' })")
     assert [[entry["also"] for entry in board["ranked"]] for board in twice] == [[1, 1, 1], [1, 1, 1]]
 

@@ -91,8 +91,8 @@ def test_an_override_reads_back_from_the_suite(folder, epochs, lr, nesterov, see
         ("threat.eps=8", "threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("datasets.options.size=8", "datasets is 'digits', which has no keys"),
         ("epochs=3", "unknown key 'epochs': valid: architectures, attacks, claims, datasets, defenses, description,"
-                     " device, evaluate, extends, figures, measure, name, precision, reference, resources, seeds, threads,"
-                     " threat, title, train"),
+                     " device, evaluate, extends, figures, measure, name, precision, ranked, reference, resources, seeds,"
+                     " threads, threat, title, train"),
         ("trian.epochs=3", "unknown key 'trian': did you mean 'train'?"),
         ("train.epoch=3", "unknown key 'epoch' in train.0: did you mean 'epochs'?"),
         ("train.attack.optoins.steps=3", "unknown key 'optoins' in train.0.attack: did you mean 'options'?"),

@@ -125,6 +125,7 @@
       writeChoices({ rank: state.rank === usual ? "" : state.rank, data: state.data, ca: state.ca, ms: state.ms, all: state.all ? "yes" : "" });
     };
     const smoke = boards.filter((board) => board.smoke).length;
+    const unranked = boards.filter((board) => board.unranked && !board.smoke).map((board) => board.title);
     main.replaceChildren(
       h("div", { class: "title" }, h("h1", {}, "Robustness that is random, or tuned at deployment"),
         h("p", { class: "lead" }, "Clean and robust accuracy of image classifiers, ranked over all suites. A tunable defense is ranked by all its settings together; every figure has an interval and a page that says how it was obtained.")),
@@ -135,6 +136,7 @@
         numberField("Latency at most", state.ms, { unit: "ms", min: 0 }, set("ms"))),
       status, place,
       h("section", {}, h("h2", {}, "Suites"), smoke > 0 && h("p", { class: "note" }, `${plural(smoke, "smoke run")} not ranked above: their figures mean nothing.`),
+        unranked.length > 0 && h("p", { class: "note" }, `Not ranked above, as their suites say (ranked: false): ${unranked.join("; ")}.`),
         h("div", { class: "cards" }, boards.map(card))));
     draw();
     return { redraw: () => {}, leave: () => { left = true; } };

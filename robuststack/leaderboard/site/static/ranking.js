@@ -20,10 +20,10 @@
   /** Its attacks with their options, as the suite asks for them. */
   const attacksOf = (board) => board.attacks.map((attack) => `${attack.label} (${attack.text})`).sort().join(", ");
 
-  /** Every entry of every suite. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere. */
+  /** Every entry of every suite that is ranked. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere. */
   const contestants = (boards) => {
     const entries = new Map();
-    for (const board of boards.filter((candidate) => !candidate.smoke)) {
+    for (const board of boards.filter((candidate) => !candidate.smoke && !candidate.unranked)) {
       const settings = d3.group(board.rows, (row) => row.site.entry);
       board.entries.forEach((entry, position) => {
         const rows = settings.get(position);
