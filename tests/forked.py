@@ -21,7 +21,7 @@ from types import TracebackType
 
 SERVER = """
 import json, os, sys, traceback
-import scipy.stats, torch
+import scipy.stats, torch, torch._dynamo  # The last is what the first gradient and the first optimizer import, in seconds.
 import robuststack.cli.run, robuststack.cli.evaluate, robuststack.engine.jobs, robuststack.leaderboard.drawing
 from robuststack.plugin.registry import Registry
 for registration in Registry():

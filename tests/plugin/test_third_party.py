@@ -26,13 +26,17 @@ class Environment:
     """A virtual environment with the packages of this one, robuststack among them, without installing gigabytes again."""
 
     def __init__(self, folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
         self.python = folder / "bin" / "python"
         (site,) = folder.glob("lib/python*/site-packages")
         (site / "outer.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})")
         self.folder = folder
+        self.installed: set[Path] = set()
 
     def install(self, *packages: Path) -> None:
+        """Those that are not installed yet, by the outer environment's pip."""
+        packages = tuple(package for package in packages if package not in self.installed)
+        self.installed.update(packages)
         offline = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
         command = [str(self.python), "-m", "pip", "install", "--quiet", *offline, *map(str, packages)]
         subprocess.run(command, check=True)

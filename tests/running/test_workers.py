@@ -25,7 +25,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.processor import cpu_threads
 from robuststack.running.executors import executor
 from robuststack.running.executors.local import LocalExecutor
-from robuststack.running.executors.workers import WorkersExecutor, placed
+from robuststack.running.executors.workers import WorkersExecutor, placed, starter
 from robuststack.running.pipeline import Report, room_on_machine, run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -108,6 +108,42 @@ def test_a_job_whose_process_is_killed_fails_and_the_others_go_on(suite: Path, t
     }
     assert kinds == ["train", "train", "measure", "measure"], "the measure jobs need no trained model and go on"
     assert all(not process.is_alive() for process in processes)
+
+
+LIFE = """
+import multiprocessing, os, sys, time
+from robuststack.running.executors import workers
+
+def life(connection):
+    workers._settle({"TRIED": "now"})
+    connection.send(dict(os.environ))
+    time.sleep(30)
+    print("it lived on", flush=True)
+
+if __name__ == "__main__":
+    ours, theirs = multiprocessing.Pipe()
+    multiprocessing.get_context(sys.argv[1]).Process(target=life, args=(theirs,)).start()
+    print(ours.recv(), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_worker_has_the_variables_that_it_is_given_and_does_not_outlive_a_run_that_is_killed(
+    tmp_path: Path, method: str
+) -> None:
+    program = tmp_path / "life.py"
+    program.write_text(LIFE)
+    with subprocess.Popen([sys.executable, str(program), method], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "{'TRIED': 'now'}\n"
+        process.kill()
+        assert process.stdout.read() == "", "the end of the output is that of the last process that could write to it"
+
+
+def test_workers_on_a_processor_share_what_they_import() -> None:
+    assert starter("cuda").get_start_method() == starter("cuda:1").get_start_method() == "spawn"
+    assert starter("cpu").get_start_method() == ("forkserver" if sys.platform == "linux" else "spawn")
 
 
 def test_a_card_that_torch_cannot_use_is_one_line_from_workers_too(suite: Path, tmp_path: Path) -> None:

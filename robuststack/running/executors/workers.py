@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -11,11 +10,13 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,12 +32,13 @@ from robuststack.suite.user_model import user_modules
 
 INNERMOST = 6
 """Lines that are told of a process that a signal killed."""
-PR_SET_PDEATHSIG = 1  # Of Linux' prctl: a signal for when the parent is gone.
+PRELOADED = ["torch", "torch._dynamo"]
+"""What takes a process seconds to import: torch, and what its first gradient and first optimizer import."""
 
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     trace: Path
     """Where it writes at which line it was when a fault killed it."""
     connection: Connection
@@ -88,7 +90,7 @@ def placed(hardware: Hardware) -> Iterator[Hardware]:
 class WorkersExecutor:
     """As many processes as `hardware.workers`, each a `LocalExecutor` with plugins found anew. A context: it ends them.
 
-    Processes are spawned, not forked: one that has used threads or CUDA cannot be forked. A script that uses this
+    This process is not forked, since it may have used threads or CUDA (`starter` says what is). A script that uses this
     guards its beginning with `if __name__ == "__main__"`, as for any `multiprocessing`.
     """
 
@@ -166,21 +168,44 @@ class WorkersExecutor:
                     return job, fact
 
     def _grow(self, count: int) -> None:
-        context = multiprocessing.get_context("spawn")
         while len(self._workers) < count:
+            hardware = next(self._places)
+            context = starter(hardware.device)
             ours, theirs = context.Pipe()
             trace = Path(self._traces.name, str(self._started))
             self._started += 1
-            process = context.Process(target=_work, args=(theirs, trace, *self._make, next(self._places)), daemon=True)
+            arguments = (theirs, dict(os.environ), trace, *self._make, hardware)
+            process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()
             self._workers.append(_Worker(process, trace, ours))
 
 
-def _work(connection: Connection, trace: Path, store: Path, data_folder: Path, hardware: Hardware) -> None:
+def starter(device: str) -> SpawnContext | ForkServerContext:
+    """What starts the processes of workers on a device.
+
+    On a processor, on Linux, they are forks of a server that has imported torch and computed nothing: all of them together
+    import it once, and share its memory. The server ends with this process. A CUDA card may refuse forks of a process
+    that has asked for it, as an import may, and other systems have libraries that cannot be forked: there each process is
+    a new one.
+    """
+    if sys.platform != "linux" or device != "cpu":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def _work(
+    connection: Connection,
+    environment: Mapping[str, str],
+    trace: Path,
+    store: Path,
+    data_folder: Path,
+    hardware: Hardware,
+) -> None:
     """A worker's life: take jobs until the other end is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C reaches the whole group; the parent ends its workers.
-    _die_with_parent()
+    _settle(environment)
     keep_memory()
     last_words = trace.open("w")  # Open as long as the process lives.
     faulthandler.enable(last_words)
@@ -212,10 +237,17 @@ def _work(connection: Connection, trace: Path, store: Path, data_folder: Path, h
                 connection.send(("error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
 
 
-def _die_with_parent() -> None:
-    """On Linux: end even where the parent was killed, so that nobody trains on without holding the job's lock."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        parent = multiprocessing.parent_process()
-        if parent is not None and os.getppid() != parent.pid:
-            os._exit(1)  # It was gone before.
+def _settle(environment: Mapping[str, str]) -> None:
+    """Variables, signals, and an end even where the parent was killed, so that nobody trains on without holding the job's
+    lock."""
+    os.environ.clear()  # The server that this process is forked from may have started with others.
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C reaches the whole group; the parent ends its workers.
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
