@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -57,9 +58,9 @@ class _Planner:
             message = "game: no defense here has two settings of one model; give a tunable one several `points:`"
             raise self.suite.error(message, "evaluate", "game")
         self.protocols.refuse()
-        duplicate = next((row for row in rows if sum(other.label == row.label for other in rows) > 1), None)
-        if duplicate:
-            raise self.suite.error(f"two rows would be the same: {duplicate.label}")
+        label, times = Counter(row.label for row in rows).most_common(1)[0] if rows else ("", 0)
+        if times > 1:
+            raise self.suite.error(f"two rows would be the same: {label}")
         # Models are trained and attacked one after another, so that each is loaded once; timings come last, when
         # nothing else is going on.
         jobs = sorted(self.jobs.jobs.values(), key=lambda job: job.kind == "measure")

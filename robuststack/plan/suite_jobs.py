@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robuststack.errors import SuiteError
 from robuststack.evidence.draws import CAP, IMAGES, levels
 from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
@@ -34,6 +35,8 @@ from robuststack.suite.part import Part
 from robuststack.suite.phases import planned_phases
 from robuststack.suite.suite import Suite
 
+MOST_JOBS = 50_000
+"""Of a suite. Planning that many takes a minute, and running them months."""
 SMOKE_CAP = 4
 """The most draws that are tried on made-up images."""
 
@@ -224,6 +227,9 @@ class SuiteJobs:
         """The job of a specification. `before` are the jobs it needs whose digests its own has to hold."""
         identity = job_id(spec.kind, spec)
         if identity not in self.jobs:
+            if len(self.jobs) == MOST_JOBS:
+                message = f"the suite asks for more than {MOST_JOBS:,} jobs; give it fewer seeds, points or sweeps"
+                raise SuiteError(f"{self.suite.file}: {message}")
             baked = isinstance(spec, BlocksSpec) and spec.bake is not None
             digest = job_digest(spec.kind, components, before, baked=baked)
             required = tuple(need.id for need in needs)

@@ -53,8 +53,10 @@ def option(
 def _fraction(value: object) -> object:
     if isinstance(value, str):
         try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
+            text = value.replace(" ", "")
+            # A fraction would write out the zeros of `1e999999999`.
+            return float(text if "e" in text.lower() else Fraction(text))
+        except (ValueError, ZeroDivisionError, OverflowError):
             raise PydanticCustomError("number", "Input should be a number or a fraction such as 8/255") from None
     return value
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +28,8 @@ from robuststack.suite.user_model import UserModel, find_user_model
 from robuststack.suite.variant import Training, Variant
 from robuststack.wording import options_text
 
+MOST_COMBINATIONS = 10_000
+"""Of the values that one sweep, or one grid of points, lists."""
 Sections = tuple[tuple[Recipe, tuple[str | int, ...]], ...]
 
 
@@ -60,8 +64,9 @@ class Resolver:
         for index, part in enumerate(self.suite.attacks):
             variants = self._variants("attack", part, ("attacks", index))
             labels = [part.label or variant.component.label_for(norms) for variant in variants]
+            times = Counter(labels)
             for variant, plain in zip(variants, labels, strict=True):
-                label = f"{plain} {options_text(variant.swept)}" if labels.count(plain) > 1 else plain
+                label = f"{plain} {options_text(variant.swept)}" if times[plain] > 1 else plain
                 if label in labelled:
                     message = f"two attacks are labelled {label!r}; give one of them another `label:`"
                     self.problems.add(self.suite.error(message, "attacks", index))
@@ -114,6 +119,11 @@ class Resolver:
                         )
                         self.checks.check(cell, attacks)
                         cells.append(cell)
+                    if len(cells) > MOST_COMBINATIONS:
+                        message = (
+                            f"more than {MOST_COMBINATIONS:,} combinations of datasets, networks, recipes and defenses"
+                        )
+                        raise self.suite.error(message)
         self._check_phases(defenses)
         self.problems.raise_all()
         return cells
@@ -191,7 +201,9 @@ class Resolver:
             message = f"option {min(both)!r} is both in options and in sweep"
             self.problems.add(self.suite.error(message, *path, "sweep"))
             return []
-        variants = []
+        variants: list[Variant] = []
+        if not self._is_run(part.sweep, (*path, "sweep")):
+            return variants
         for values in itertools.product(*part.sweep.values()):
             swept = dict(zip(part.sweep, values, strict=True))
             try:
@@ -205,6 +217,14 @@ class Resolver:
             except PluginError as error:
                 self.problems.add(self.suite.error(error, *path, "name"))
         return variants
+
+    def _is_run(self, grid: Mapping[str, Sequence[Any]], path: tuple[str | int, ...]) -> bool:
+        """Whether the values make no more combinations than anybody runs; else they would be laid out for hours."""
+        number = math.prod(map(len, grid.values()))
+        if number > MOST_COMBINATIONS:
+            message = f"{number:,} combinations of values; at most {MOST_COMBINATIONS:,} are run"
+            self.problems.add(self.suite.error(message, *path))
+        return number <= MOST_COMBINATIONS
 
     def _training(self, sections: Sections, model: _Model) -> Training:
         """The recipe that the sections, the strongest first, and the defense's own defaults come to."""
@@ -241,6 +261,7 @@ class Resolver:
             wanted = [
                 (dict(zip(grid, values, strict=True)), ("points", index))
                 for index, grid in enumerate(part.points)
+                if self._is_run(grid, (*defense.path, "points", index))
                 for values in itertools.product(*grid.values())
             ]
         points: list[dict[str, Any]] = []

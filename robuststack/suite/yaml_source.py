@@ -16,6 +16,8 @@ Path_ = tuple[str | int, ...]
 
 
 MERGE = "tag:yaml.org,2002:merge"
+MOST_PARTS = 50_000
+"""Keys and values of a file, its aliases unfolded: ten lines of aliases can stand for more than any memory holds."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -26,9 +28,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {}
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.merged: dict[yaml.MappingNode, list[tuple[Any, Any]]] = {}
+        """What each mapping comes to with what it merges: looked up once, however often others merge it."""
+
     def integer(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        # Python refuses to read thousands of digits, in words about itself.
+        value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)) if len(text) < 100 else 2**64
+        if not -(2**63) <= value < 2**63:  # What torch and numpy can count with.
+            raise ValueError(f"{text[:24]}{'...' if len(text) > 24 else ''} is an integer of more than 64 bits")
+        return value
 
     def real(self, node: yaml.ScalarNode) -> float:
         # `.inf` and `.nan` are written with a point, which Python's own words for them lack.
@@ -131,31 +142,37 @@ def parsed(text: str, name: str) -> YamlSource:
     return source
 
 
-def _pairs(node: yaml.MappingNode, above: tuple[Any, ...]) -> list[tuple[Any, Any]]:
+def _pairs(loader: _Loader, node: yaml.MappingNode, above: tuple[Any, ...]) -> list[tuple[Any, Any]]:
     """The keys of a mapping, then those of the mappings it merges (`<<: *base`) that it does not write itself."""
+    if node in loader.merged:
+        return loader.merged[node]
     pairs = [(key, value) for key, value in node.value if key.tag != MERGE]
     written = {key.value for key, _ in pairs}
     for _, value in (pair for pair in node.value if pair[0].tag == MERGE):
         for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
             if not isinstance(base, yaml.MappingNode) or base in above:
                 raise yaml.MarkedYAMLError(problem="`<<` merges another mapping", problem_mark=base.start_mark)
-            for key, merged in _pairs(base, (*above, base)):
+            for key, merged in _pairs(loader, base, (*above, base)):
                 if key.value not in written:
                     written.add(key.value)
                     pairs.append((key, merged))
+    loader.merged[node] = pairs
     return pairs
 
 
 def _construct(
-    loader: Any, node: Any, at: Path_, file: str, marks: dict[Path_, str], above: tuple[Any, ...] = ()
+    loader: _Loader, node: Any, at: Path_, file: str, marks: dict[Path_, str], above: tuple[Any, ...] = ()
 ) -> Any:
     if node in above:
         raise yaml.MarkedYAMLError(problem="a part contains itself", problem_mark=node.start_mark)
+    if len(marks) > MOST_PARTS:
+        problem = f"with its aliases unfolded, the file has more than {MOST_PARTS:,} keys and values"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     above = (*above, node)
     marks[at] = f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
-        for key_node, value_node in _pairs(node, above):
+        for key_node, value_node in _pairs(loader, node, above):
             # As it is written: `010` and `true` are names here.
             key = str(key_node.value if isinstance(key_node, yaml.ScalarNode) else loader.construct_object(key_node))
             if key in result:

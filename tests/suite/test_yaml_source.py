@@ -92,6 +92,10 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path):
         ("a: !!python/object:os.system x\n", "suite.yaml:1:4: not valid YAML: could not determine a constructor"),
         ("a: 1\nb: !!timestamp 2020-13-45\n", "suite.yaml:2:4: not valid YAML: month must be in 1..12"),
         ("a:\n  b: &x [*x]\n", "suite.yaml:2:6: not valid YAML: "),
+        (
+            "a: 9223372036854775808\n",
+            "suite.yaml:1:4: not valid YAML: 9223372036854775808 is an integer of more than 64 bits",
+        ),
         ("- a\n- b\n", "suite.yaml: a suite is a mapping of keys, not list"),
         ("digits\n", "suite.yaml: a suite is a mapping of keys, not str"),
     ],
