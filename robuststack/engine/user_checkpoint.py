@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import io
-import json
 import pickle
 import re
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PosixPath, PurePosixPath
 from typing import Any
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 
 from robuststack.errors import ModelError
 from robuststack.file_kind import HEAD, file_kind
+from robuststack.suite import weight_files
 
 NO_WEIGHTS = re.compile(r"(^|.*\.)(n_averaged|total_ops|total_params)$")
 """Keys that averaging and counting add to a state dict, and that no layer reads."""
@@ -77,10 +76,10 @@ def load_user_weights(model: nn.Module, path: Path, fingerprint: str, wanted: st
         ModelError: the file has changed since `fingerprint` was taken, cannot be read, holds no weights of this model, or
             holds several that differ.
     """
-    content = _read(path)
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != fingerprint:
+    contents = weight_files.read(path)
+    if weight_files.fingerprint(contents) != fingerprint:
         raise ModelError(f"{path} has changed since the run was planned; run again")
-    loaded = _loaded(path, content)
+    loaded = _joined_parts(path, contents) if len(contents) > 1 else _loaded(path, contents[0])
     if key is not None:
         loaded = _at(path, loaded, key)
     candidates = [_candidate(model, place, state, beside) for place, state, beside in _state_dicts(loaded)]
@@ -90,7 +89,7 @@ def load_user_weights(model: nn.Module, path: Path, fingerprint: str, wanted: st
     if not fitting:
         whole = [candidate for candidate in candidates if not candidate.beside]
         likeliest = max(whole, key=lambda candidate: _shared(model, candidate.state))
-        raise ModelError(f"{path} does not fit {wanted}: {likeliest.misfit}")
+        raise ModelError(f"{path} does not fit {wanted}: {likeliest.misfit}{_part(path)}")
     chosen = min(fitting, key=lambda candidate: len(candidate.beside))
     choices = [chosen, *_others(model, chosen, candidates)]
     example = f"`load: {{file: {path.name}, key: {_joined(key, chosen.key)}}}`"
@@ -140,26 +139,41 @@ def _shape(value: Any) -> list[int] | str:
     return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+def _joined_parts(index: Path, contents: Sequence[bytes]) -> dict[str, Tensor]:
+    """The state dict that an index and its parts hold, as `weight_files.read` has read them.
+
+    Raises:
+        ModelError: a part cannot be read, or holds other tensors than the index says.
+    """
+    named = weight_files.weight_map(contents[0])
+    state: dict[str, Tensor] = {}
+    for part, content in zip(weight_files.part_files(index, named), contents[1:], strict=True):
+        tensors = _loaded(part, content)
+        wanted = {name for name, place in named.items() if place == part.name}
+        if not isinstance(tensors, Mapping) or tensors.keys() != wanted:
+            there = tensors.keys() if isinstance(tensors, Mapping) else set[str]()
+            lacking = f"lacks {', '.join(map(str, sorted(wanted - there)[:2]))}" if wanted - there else (
+                f"holds {', '.join(map(str, sorted(there - wanted)[:2]))} too"
+            )  # fmt: skip
+            raise ModelError(f"{index} is the index of other files: {part.name} {lacking}")
+        state |= tensors
+    return state
+
+
+def _part(path: Path) -> str:
+    """What is to be loaded in place of one part of several; empty if the name of the file is none of a part's."""
+    numbered = re.fullmatch(r"(.+)-\d{5}-of-\d{5}(\.\w+)", path.name)
+    return f"; a part of several is loaded by its index, {numbered[1]}{numbered[2]}.index.json" if numbered else ""
 
 
 def _loaded(path: Path, content: bytes) -> Any:
-    if shards := _shards(content):
-        raise ModelError(
-            f"{path} is the index of {shards} files of weights; write the weights to one file: "
-            "safetensors.torch.save_file(model.state_dict(), FILE)"
-        )
     if _is_torchscript(content):
         raise ModelError(
             f"{path} is a TorchScript file, which holds its own network; write a function that returns"
             " torch.jit.load(FILE), and name it with python: MODULE:FUNCTION"
         )
     try:
-        if _is_safetensors(content):  # By what it holds: a file may be named otherwise.
+        if weight_files.is_safetensors(content[:9]):  # By what it holds: a file may be named otherwise.
             return safetensors.torch.load(content)
         with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
             warnings.simplefilter("ignore")  # Of what it then refuses in one line.
@@ -168,21 +182,6 @@ def _loaded(path: Path, content: bytes) -> Any:
         raise ModelError(
             f"{path} is not a readable checkpoint (.safetensors, or a PyTorch state dict): {_unreadable(error, content)}"
         ) from None
-
-
-def _shards(content: bytes) -> int:
-    """How many files an index of sharded weights names; 0 if the content is something else."""
-    if content.lstrip()[:1] != b"{":
-        return 0
-    try:
-        return len(set(json.loads(content)["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return 0
-
-
-def _is_safetensors(content: bytes) -> bool:
-    """Eight bytes with the length of a JSON header, and that header."""
-    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 2**40
 
 
 def _is_torchscript(content: bytes) -> bool:

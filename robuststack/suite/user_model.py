@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -19,6 +18,7 @@ from robuststack.errors import ModelError, RobustStackError
 from robuststack.paths import absolute
 from robuststack.plan.source_digest import has_source, source_digest
 from robuststack.suite.parts import ModelSource
+from robuststack.suite.weight_files import file_fingerprint
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,10 @@ def find_user_model(source: ModelSource) -> UserModel:
         module = source.python.partition(":")[0]
         return UserModel(source, f"source:{_source_of(module)}")
     try:
-        with absolute(source.text).open("rb") as file:
-            return UserModel(source, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
-    except OSError as error:
-        raise ModelError(f"{source.text} cannot be read: {error.strerror or error}") from None
+        path = absolute(source.text)
     except RobustStackError as error:  # No such home folder.
         raise ModelError(str(error)) from None
+    return UserModel(source, file_fingerprint(path, source.text))
 
 
 def _source_of(module: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import pickle
 import tarfile
 import zipfile
@@ -215,10 +214,6 @@ def changed(change: Callable[[Tensor], Tensor]) -> Callable[[State, Path], Any]:
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 REFUSED: dict[str, tuple[Callable[[State, Path], Any], str]] = {
     "TorchScript": (jit, "w.pt is a TorchScript file, which holds its own network; write a function that returns"),
-    "an index of shards": (
-        lambda _, path: path.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})),
-        "w.pt is the index of 2 files of weights; write the weights to one file",
-    ),
     "a shard": (
         lambda state, path: torch.save(dict(list(state.items())[:9]), path), "w.pt does not fit resnet8 under none",
     ),
