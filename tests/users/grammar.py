@@ -76,7 +76,7 @@ class Rows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, _ = self.read(x.permute(0, 2, 1, 3).flatten(2))
-        return rows.view(len(x), 8, -1, 8).permute(0, 2, 1, 3)
+        return rows.view(len(x), 8, -1, 8).permute(0, 2, 1, 3).contiguous()  # Views may follow.
 
 
 class Mixed(nn.Module):
