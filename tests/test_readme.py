@@ -54,6 +54,20 @@ def test_the_table_is_that_of_the_committed_leaderboard() -> None:
     assert match[1].strip() == table(), f"the table should be:\n\n{table()}\n"
 
 
+def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> None:
+    board = ROOT / "leaderboard" / "cpu_fig07.json"
+    decided = {}
+    for dataset in ("tradeoff", "digits"):
+        for knob in ("0", "0.2", "0.7", "1"):
+            rows = f"{dataset}/resnet8/oat lambda={knob}", f"{dataset}/resnet8/float lambda_n={knob} lambda_th=0"
+            clean, *_, worst = rs.compare(board, *rows).figures
+            assert clean.verdict == "undecided"
+            assert worst.scope == "methods"
+            decided |= {(dataset, knob): worst.value} if worst.verdict != "undecided" else {}
+    assert list(decided) == [("tradeoff", "0.7")]
+    assert f"at 0.7 OAT is ahead on `tradeoff` by {decided['tradeoff', '0.7']:.1f} points of RA" in README
+
+
 def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
     """At the robust end, on both data sets: the difference, its interval and the verdict."""
     text = " ".join(README.split())
