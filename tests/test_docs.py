@@ -85,14 +85,6 @@ def test_the_example_of_a_guide_passes_its_test_and_runs_its_suite(guide, instal
         assert max(map(len, text.splitlines())) <= 120, f"a line of {name} is too wide for the page"
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "tutorials").glob("*.md")), ids=lambda page: page.stem)
-def test_the_code_of_a_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    exec(compile("\n".join(blocks), page.name, "exec"), {"__name__": "tutorial"})
-
-
 def test_there_is_a_guide_with_an_example_for_every_kind_of_plugin():
     text = {guide.stem: guide.read_text() for guide in GUIDES}
     for kind in ("defense", "attack", "architecture", "dataset"):
