@@ -76,7 +76,7 @@ class Rows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, _ = self.read(x.permute(0, 2, 1, 3).flatten(2))
-        return rows.view(len(x), 8, -1, 8).permute(0, 2, 1, 3).contiguous()  # Views may follow.
+        return rows.view(len(x), 8, -1, 8).permute(0, 2, 1, 3)
 
 
 class Mixed(nn.Module):
@@ -148,6 +148,8 @@ class Network(nn.Module):
                     nn.init.uniform_(module.weight, 0.5, 1.5), nn.init.normal_(module.bias, std=0.3)
         with torch.no_grad():
             self.fc.weight *= 3
+        if self.end == "view" and not self.can_be_viewed():
+            self.end = "reshape"
 
     @staticmethod
     def layer(rule: random.Random, width: int) -> nn.Module:
@@ -173,6 +175,17 @@ class Network(nn.Module):
             lambda: Checkpointed(width),
         ]
         return rule.choice(makers)()
+
+    @torch.no_grad()
+    def can_be_viewed(self) -> bool:
+        """Whether the last features lie in memory so that torch can view them flat."""
+        try:
+            self.eval()(torch.zeros(2, 3, 8, 8))
+        except RuntimeError:
+            return False
+        finally:
+            self.train()
+        return True
 
     def forward(self, x: Tensor) -> Tensor:
         if self.entry == "in place":
