@@ -23,6 +23,9 @@ from robuststack.leaderboard.suspicion import suspicions
 from robuststack.plugin.registry import Registry
 from robuststack.wording import options_text
 
+HUB_JOB = "robuststack_job"
+"""The key of the head by which a hub tells whose card a repository holds."""
+
 
 @dataclass(frozen=True)
 class CardedModel:
@@ -82,7 +85,7 @@ def model_card(model: CardedModel, registry: Registry) -> str:
     """The card, as Markdown."""
     first, labels = model.rows[0], {row.label for row in model.rows}
     parts = [
-        _head(first),
+        _head(model),
         f"# {model.name}",
         _description(model),
         "## Figures",
@@ -107,8 +110,9 @@ def _board(file: Path) -> Board | None:
         return None
 
 
-def _head(row: Row) -> str:
+def _head(model: CardedModel) -> str:
     """YAML; JSON texts are YAML too."""
+    row = model.rows[0]
     tags = ["robuststack", "adversarial-robustness", "image-classification", row.defense]
     lines = [
         "library_name: robuststack",
@@ -116,6 +120,7 @@ def _head(row: Row) -> str:
         f"datasets: {json.dumps([row.dataset])}",
         "metrics: [accuracy]",
         f"tags: {json.dumps(tags)}",
+        f"{HUB_JOB}: {model.job}",
     ]
     return "\n".join(["---", *lines, "---"])
 
