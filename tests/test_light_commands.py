@@ -46,6 +46,7 @@ COMMANDS = [
     ["cite", "SUITE"],
     ["completion", "bash"],
     ["verify", "--help"],
+    ["submit", "--help"],
     ["schema", "--audit"],
     ["export", "--help"],
     ["rejudge", "--help"],

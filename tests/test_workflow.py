@@ -29,6 +29,7 @@ FOLDER = ROOT / ".github" / "workflows"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.yml"))}
 SAMPLE = yaml.safe_load((PACKAGE / ".github" / "workflows" / "regress.yml").read_text(encoding="utf-8"))
+BOARD = yaml.safe_load((ROOT / "docs" / "board-repository" / "verify.yml").read_text(encoding="utf-8"))
 Job = dict[str, Any]
 
 
@@ -64,7 +65,9 @@ def python_versions(job: Job) -> list[Any]:
     ]
 
 
-EACH = [pytest.param(workflow, id=name) for name, workflow in (*WORKFLOWS.items(), ("sample", SAMPLE))]
+EACH = [
+    pytest.param(workflow, id=name) for name, workflow in (*WORKFLOWS.items(), ("sample", SAMPLE), ("board", BOARD))
+]
 
 
 @pytest.mark.parametrize("workflow", EACH)

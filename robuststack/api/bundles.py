@@ -49,18 +49,22 @@ def bundle(
 
 
 def verify(
-    file: str | Path, *, data: str | Path | None = None, device: str = "auto", registry: Registry | None = None
-) -> Verification:
+    file: str | Path, *, data: str | Path | None = None, device: str = "auto", board: str | Path | None = None,
+    registry: Registry | None = None,
+) -> Verification:  # fmt: skip
     """Check a bundle: every hash, every figure of its leaderboard from its labels, its images against the data and, if it
     has the weights, 5 % of the images judged again.
 
     `data` is the folder of downloaded data sets, and of the author's own by the names of their files; without it, only data
-    sets that RobustStack brings or has downloaded before are there.
+    sets that RobustStack brings or has downloaded before are there. `board` is a leaderboard file that must say what the
+    leaderboard in the bundle says.
 
     Raises:
+        LeaderboardError: `board` is no leaderboard.
         BundleError: the file is no bundle, is truncated, or a member of it was changed.
     """
     folder = None if data is None else absolute(data)
     return verify_bundle(
-        expanded(file), registry or Registry(), folder or data_folder(), own_data=folder, device=device
-    )
+        expanded(file), registry or Registry(), folder or data_folder(), own_data=folder, device=device,
+        board=None if board is None else expanded(board),
+    )  # fmt: skip

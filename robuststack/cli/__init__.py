@@ -28,6 +28,7 @@ COMMANDS = {
     "rejudge": "Score the kept adversarial images of an attack job again.",
     "bundle": "Write all that is behind a leaderboard into one file, for others to check.",
     "verify": "Check a bundle: its hashes, its figures, its images.",
+    "submit": "Prepare a pull request that adds a bundle to a board repository.",
     "check": "Check a suite without running it.",
     "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
     "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",

@@ -19,9 +19,11 @@ from robuststack.cli.common import device_option, registry_with_warnings
     metavar="FOLDER",
     help="Where downloaded data sets, and the author's own, lie.  [default: the data folder]",
 )
+@click.option("--board", metavar="BOARD", type=click.Path(dir_okay=False),
+              help="A leaderboard file that must say what the bundle's leaderboard says.")  # fmt: skip
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: str, data: str | None, device: str, as_json: bool) -> int:
+def command(file: str, data: str | None, board: str | None, device: str, as_json: bool) -> int:
     """Check the bundle FILE: every hash, every figure of its leaderboard from its labels, and its adversarial images.
 
     If the data is there, images are held against the ball around the clean ones. If the weights are in it too, 5 % of the
@@ -33,7 +35,7 @@ def command(file: str, data: str | None, device: str, as_json: bool) -> int:
 
     registry = registry_with_warnings()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        report = verify(file, data=data, device=device, registry=registry)
+        report = verify(file, data=data, device=device, board=board, registry=registry)
     if as_json:
         click.echo(json.dumps({**asdict(report), "file": str(report.file), "verdict": report.verdict}, indent=1))
     else:

@@ -72,12 +72,12 @@ def _game(
     return {"n": len(game.truth), "values": values, "upper_bound": not ended}
 
 
-def board_changes(board: Board, derived: Board) -> list[str]:
-    """What a leaderboard says otherwise than its jobs do, a line each."""
+def board_changes(board: Board, derived: Board, names: tuple[str, str] = ("the leaderboard", "its jobs")) -> list[str]:
+    """What a leaderboard says otherwise than its jobs, or another leaderboard, do, a line each."""
     said, derived_said = (json.loads(board_json(each)) for each in (board, derived))
     for each in (said, derived_said):
         each["rows"] = {row["label"]: row for row in each["rows"]}
-    return list(changes(said, derived_said, "the leaderboard", "its jobs"))
+    return list(changes(said, derived_said, *names))
 
 
 def changes(first: Any, second: Any, first_name: str, second_name: str, path: str = "") -> Iterator[str]:

@@ -11,23 +11,27 @@ from robuststack.evidence.bundle.links import broken_links
 from robuststack.evidence.bundle.opening import BOARD, PLAN, Bundle, open_bundle, understood
 from robuststack.evidence.bundle.planned_again import NotPlanned, plan_problems
 from robuststack.evidence.bundle.verification import Verification
+from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import read_labels
 from robuststack.plan.specs import JudgeSpec
 from robuststack.plugin.registry import Registry
 
 
 def verify_bundle(
-    path: Path, registry: Registry, data_folder: Path, *, own_data: Path | None = None, device: str = "auto"
-) -> Verification:
+    path: Path, registry: Registry, data_folder: Path, *, own_data: Path | None = None, device: str = "auto",
+    board: Path | None = None,
+) -> Verification:  # fmt: skip
     """Check a bundle against itself, and against the data and the weights if they are there. Nothing that it names is
     fetched from a network, imported, called or unpickled, and nothing is unpacked.
 
     `data_folder` is where downloaded data sets lie; `own_data` holds, by their names, files and folders of the author's own
-    data.
+    data. `board` is a leaderboard file that must say what the bundle's does.
 
     Raises:
+        LeaderboardError: `board` is no leaderboard.
         BundleError: the file is no bundle, is truncated, or a member was changed: which one.
     """
+    published = None if board is None else read_board(board)
     bundle = open_bundle(path, own_data)
     members = bundle.archive.members
     report = Verification(path, file_hash(path), bundle.manifest.suite)
@@ -39,6 +43,9 @@ def verify_bundle(
     )
     _derive(bundle, report)
     _audit(bundle, report)
+    if published is not None:
+        problems = board_changes(published, bundle.board, (str(board), "the bundle"))
+        report.settle(f"the leaderboard {board}", problems)
     try:
         problems = plan_problems(bundle, registry)
         report.settle("the suite makes these jobs and rows", problems)
