@@ -97,7 +97,7 @@ def full_board() -> Board:
     several training seeds, names that look like HTML."""
     board = json.loads((COMMITTED / "float_vs_oat.json").read_text())
     board |= {
-        "suite": "full", "suite_file": "../suites/cpu/full.yaml", "complete": False, "overrides": ["train.epochs=3"],
+        "suite": "full", "title": "full", "suite_file": "../suites/cpu/full.yaml", "complete": False, "overrides": ["train.epochs=3"],
         "description": f"All of it {UNSAFE}",
     }  # fmt: skip
     point = {"low": 40.0, "high": 60.0}

@@ -20,7 +20,17 @@
   /** Its attacks with their options, as the suite asks for them. */
   const attacksOf = (board) => board.attacks.map((attack) => `${attack.label} (${attack.text})`).sort().join(", ");
 
-  /** Every entry of every suite that is ranked. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere. */
+  const trained = ({ rows }) => new Set(rows.flatMap((row) => Object.values(row.jobs.train)));
+
+  /** Whether the models of an entry are some of those of another, which was attacked alike and has further ones: more seeds, or more settings of a sweep. */
+  const isPartOf = (contestant, other) => {
+    const [models, more] = [trained(contestant), trained(other)];
+    return contestant.place === other.place && attacksOf(contestant.board) === attacksOf(other.board)
+      && models.size > 0 && models.size < more.size && [...models].every((model) => more.has(model));
+  };
+
+  /** Every entry of every suite that is ranked. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere;
+   *  so does one whose models are some of another's. */
   const contestants = (boards) => {
     const entries = new Map();
     for (const board of boards.filter((candidate) => !candidate.smoke && !candidate.unranked)) {
@@ -35,7 +45,10 @@
         entries.set(jobs, { ...kept, also: [...known.also, left.board] });
       });
     }
-    return [...entries.values()];
+    const all = [...entries.values()];
+    const whole = all.filter((contestant) => !all.some((other) => isPartOf(contestant, other)));
+    return whole.map((contestant) => ({ ...contestant,
+      also: unique([...contestant.also, ...all.filter((other) => isPartOf(other, contestant)).flatMap((other) => [other.board, ...other.also])]) }));
   };
 
   const own = (row) => row.ra.worst;
