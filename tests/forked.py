@@ -2,7 +2,10 @@
 
 Importing torch and what the commands need takes seconds; a test that kills a run five times would spend nearly all of its
 time on it. The server has imported everything and has computed nothing, so a fork is as fresh as a new interpreter in all
-but its imports. What a test says of imports, hash seeds or variables of the environment needs `subprocess`.
+but its imports. What a test says of hash seeds or variables of the environment needs `subprocess`.
+
+A `light` script is a fork of another server, which has imported the command line and what makes plans: no component and no
+torch. What such a script imports beyond that, it imports itself.
 """
 
 from __future__ import annotations
@@ -19,18 +22,23 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-SERVER = """
-import json, os, sys, traceback
+ALL = """
 import scipy.stats, torch, torch._dynamo  # The last is what the first gradient and the first optimizer import, in seconds.
 import robuststack.cli.run, robuststack.cli.evaluate, robuststack.engine.jobs, robuststack.leaderboard.drawing
 from robuststack.plugin.registry import Registry
 for registration in Registry():
     if registration.plugin in ("architectures", "attacks", "datasets", "defenses"):
         registration.load()
-
+"""
+LIGHT = """
+import robuststack.cli, robuststack.hardware, robuststack.plan.planner, robuststack.plugin.registry
+"""
+SERVER = """
+import json, os, sys, traceback
+{imports}
 def exit_code(script):
     try:
-        exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})
+        exec(compile(script, "<script>", "exec"), {{"__name__": "__main__"}})
     except SystemExit as caught:
         if isinstance(caught.code, str):
             print(caught.code, file=sys.stderr)
@@ -97,9 +105,9 @@ class Forked:
         self.wait()
 
 
-def start(script: str, cwd: Path | None = None) -> Forked:
-    """The script in a fork of the server; one at a time."""
-    server, folder = _server(), tempfile.TemporaryDirectory()
+def start(script: str, cwd: Path | None = None, *, light: bool = False) -> Forked:
+    """The script in a fork of the server, or in one of the light server; one at a time of each."""
+    server, folder = _server(LIGHT if light else ALL), tempfile.TemporaryDirectory()
     asked = {"script": script, "cwd": str(cwd or Path.cwd())}
     for name in ("stdout", "stderr"):
         path = Path(folder.name, name)
@@ -111,15 +119,16 @@ def start(script: str, cwd: Path | None = None) -> Forked:
     return Forked(int(_line(server)), server, folder)
 
 
-def run(script: str, cwd: Path | None = None) -> Forked:
+def run(script: str, cwd: Path | None = None, *, light: bool = False) -> Forked:
     """The script, to its end."""
-    return start(script, cwd).wait()
+    return start(script, cwd, light=light).wait()
 
 
 @cache
-def _server() -> subprocess.Popen[str]:
+def _server(imports: str) -> subprocess.Popen[str]:
     # It ends with this process, which closes its input.
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    program = SERVER.format(imports=imports)
+    server = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert _line(server) == "ready"
     return server
 

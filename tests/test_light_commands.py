@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import forked
 from robuststack.plugin.registry import Registry
 
 HEAVY = (
@@ -17,9 +15,10 @@ HEAVY = (
 )  # fmt: skip
 SCRIPT = """
 import json, sys
+sys.path[:0] = {path}
 from robuststack.cli import call
-code = call(json.loads(sys.argv[1]))
-print(json.dumps([code, [one for one in json.loads(sys.argv[2]) if one in sys.modules]]), file=sys.stderr)
+code = call({arguments})
+print(json.dumps([code, [name for name in {heavy} if name in sys.modules]]), file=sys.stderr)
 """
 COMPONENTS = [("defense", "oat"), ("defense", "float"), ("architecture", "resnet34"), ("architecture", "wrn-16-4"),
               ("architecture", "torchvision:resnet18"), ("architecture", "timm:resnet26d"),
@@ -59,9 +58,8 @@ COMMANDS = [
 
 def imported(arguments: list[str], folder: Path, *path: Path) -> list[str]:
     """The heavy packages that a command imports, in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, *sys.path]))}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), json.dumps(HEAVY)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    script = SCRIPT.format(path=[str(entry) for entry in path], arguments=arguments, heavy=HEAVY)
+    done = forked.run(script, folder, light=True)
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0, done.stderr
     return modules

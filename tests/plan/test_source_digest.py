@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 import robuststack as rs
 import robuststack_plugins
 from robuststack.hardware import Hardware
@@ -23,13 +24,13 @@ from robuststack.suite.loading import load_suite
 
 
 def digest(folder: Path) -> str:
-    code = "from robuststack.plan.source_digest import source_digest; print(source_digest(['theirs.defense']))"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    """In a process that has read none of the files yet."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); sys.dont_write_bytecode = True\n"
+        "from robuststack.plan.source_digest import source_digest; print(source_digest(['theirs.defense']))"
+    )
+    done = forked.run(script, folder, light=True)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
@@ -209,7 +210,7 @@ def job_digests(folder: Path) -> dict[str, str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])},
     )  # fmt: skip
     return {f"{kind} {label}": f"{identity} {digest}" for kind, label, identity, digest in json.loads(done.stdout)}
 
