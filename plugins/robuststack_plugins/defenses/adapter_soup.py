@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 import robuststack as rs
+from robuststack_plugins.defenses.two_ends import BetweenTwoEnds
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class AdapterSoup(rs.Defense):
+class AdapterSoup(BetweenTwoEnds):
     """Co-trained adapters: gamma and beta of each norm for clean and for adversarial images, mixed by lambda.
 
     At deployment gamma = (1 - lambda) gamma_c + lambda gamma_a, and beta alike: a soup of the two models, which share all
@@ -27,15 +26,6 @@ class AdapterSoup(rs.Defense):
             "Running mean and variance of batch norms: one set for both ends, or one each, mixed like gamma.",
             shown=True,
         )
-
-    class Knobs(rs.Options):
-        lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
-
-    def operating_points(self) -> list[rs.Point]:
-        return [{"lambda": value} for value in (0.0, 0.2, 0.7, 1.0)]
-
-    def image_passes(self, steps: int) -> float:
-        return 3.0 + 3.0 + 2.0 * steps
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.affine_soup import add_soup

@@ -11,8 +11,9 @@ from robuststack_plugins.defenses import ensembles
 if TYPE_CHECKING:
     from torch import nn
 
+    from robuststack.layers.condition import Condition
+
 PUBLISHED_DRAWS = 20
-"""Whose mean probability the reference code judges."""
 
 
 class AdversarialBayesianNetwork(ensembles.Ensembled):
@@ -28,6 +29,8 @@ class AdversarialBayesianNetwork(ensembles.Ensembled):
         " 1810.01279; code: xuanqing94/BayesianDefense"
     )
 
+    published_draws = PUBLISHED_DRAWS
+
     class Options(rs.Options):
         prior: float = rs.option(0.08, "Deviation of the prior of each weight, sigma_0 in the paper.", gt=0, shown=True)
         deviation: float = rs.option(0.08, "What the deviations exp(s) start at.", gt=0)
@@ -39,20 +42,13 @@ class AdversarialBayesianNetwork(ensembles.Ensembled):
         """The reference code's Adam: AdamW without decay is the same."""
         return {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.0}
 
-    def operating_points(self) -> list[rs.Point]:
-        return [{"ensemble": 1}, {"ensemble": PUBLISHED_DRAWS}]
-
     def image_passes(self, steps: int) -> float:
         return 3.0 + 2.0 * steps
 
-    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        from robuststack.layers.condition import Condition
-        from robuststack.layers.ensemble import DrawEnsemble
+    def noisy(self, network: nn.Module, condition: Condition, shape: tuple[int, int, int]) -> nn.Module:
         from robuststack.layers.variational import add_variational
 
-        condition = Condition("noise", "ensemble", "member")
-        network = add_variational(architecture.build(shape, num_classes), condition, self.options.deviation)
-        return DrawEnsemble(network, condition)
+        return add_variational(network, condition, self.options.deviation)
 
     def training_step(self, step: rs.TrainStep) -> None:
         """L = CE(adversarial) + KL / N; each step of the attack sees a fresh draw."""
@@ -67,8 +63,5 @@ class AdversarialBayesianNetwork(ensembles.Ensembled):
         step.backward(functional.cross_entropy(adversarial, step.y) + kl / step.images)
 
     def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
-        """`published` is how the reference code scores: the attacker takes the gradient of one draw a step, and the mean
-        probability of 20 draws is judged."""
-        judged = ensembles.ensemble_setting(PUBLISHED_DRAWS)
-        published = rs.Scoring(clean=judged, attacker=ensembles.ensemble_setting(1), victim=judged, draws=1)
-        return {**super().protocols(point), "published": published}
+        """`published` judges 20 draws at every point."""
+        return {**super().protocols(point), **self.published(ensembles.ensemble_setting(PUBLISHED_DRAWS))}

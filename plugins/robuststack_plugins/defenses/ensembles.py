@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import robuststack as rs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robuststack.layers.condition import Condition
 
 
 def ensemble_knob(default: int) -> Any:
@@ -23,6 +28,28 @@ def ensemble_setting(draws: int) -> rs.Setting:
 
 class Ensembled(rs.Defense):
     """A defense whose answer is the mean probability of as many draws as its knob `ensemble` says."""
+
+    published_draws: ClassVar[int]
+    """Whose mean probability the reference code judges."""
+
+    def noisy(self, network: nn.Module, condition: Condition, shape: tuple[int, int, int]) -> nn.Module:
+        """The network [C, H, W] -> logits with noise, which a view scales by its value `noise`."""
+        raise NotImplementedError
+
+    def operating_points(self) -> list[rs.Point]:
+        return [{"ensemble": 1}, {"ensemble": self.published_draws}]
+
+    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        from robuststack.layers.condition import Condition
+        from robuststack.layers.ensemble import DrawEnsemble
+
+        condition = Condition("noise", "ensemble", "member")
+        return DrawEnsemble(self.noisy(architecture.build(shape, num_classes), condition, shape), condition)
+
+    def published(self, judged: rs.Setting) -> dict[str, rs.Scoring]:
+        """How the reference codes score: the attacker takes the gradient of one draw a step, and the mean probability of
+        the `judged` setting counts."""
+        return {"published": rs.Scoring(clean=judged, attacker=ensemble_setting(1), victim=judged, draws=1)}
 
     def setting(self, point: rs.Point) -> rs.Setting:
         return ensemble_setting(point["ensemble"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 import robuststack as rs
 from robuststack.layers.branches import ADVERSARIAL, CLEAN
+from robuststack_plugins.defenses.two_ends import BetweenTwoEnds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from robuststack.layers.condition import View
 
 
-class OnceForAll(rs.Defense):
+class OnceForAll(BetweenTwoEnds):
     """Once-for-all adversarial training: FiLM layers fed with lambda, and dual norm."""
 
     paper = "Wang et al., Once-for-All Adversarial Training, NeurIPS 2020, arXiv 2010.11828"
@@ -37,9 +38,6 @@ class OnceForAll(rs.Defense):
             if 1 < self.dim < len(self.lambdas):
                 raise ValueError(f"dim {self.dim} cannot encode {len(self.lambdas)} lambdas by orthogonal rows")
             return self
-
-    class Knobs(rs.Options):
-        lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
 
     min_batch = 2  # At least one sample with lambda 0 and one above.
 

@@ -11,6 +11,10 @@ from robuststack_plugins.defenses.pgd_at import PGDAdversarialTraining, lambda_o
 if TYPE_CHECKING:
     from torch import nn
 
+    from robuststack.layers.condition import Condition
+
+PUBLISHED_DRAWS = 10
+
 
 class RandomSelfEnsemble(ensembles.Ensembled, PGDAdversarialTraining):
     """Random self-ensemble: Gaussian noise before each convolution; the answer is the mean probability of 10 draws.
@@ -24,33 +28,25 @@ class RandomSelfEnsemble(ensembles.Ensembled, PGDAdversarialTraining):
         " xuanqing94/RobustNet"
     )
 
+    published_draws = PUBLISHED_DRAWS
+
     class Options(rs.Options):
         lambda_: float = lambda_option(0.0)
         first: float = rs.option(0.2, "Deviation of the noise on the image.", ge=0, le=2)
         others: float = rs.option(0.1, "Deviation of the noise before every other convolution.", ge=0, le=2)
 
     class Knobs(rs.Options):
-        ensemble: int = ensembles.ensemble_knob(10)
+        ensemble: int = ensembles.ensemble_knob(PUBLISHED_DRAWS)
 
-    def operating_points(self) -> list[rs.Point]:
-        return [{"ensemble": 1}, {"ensemble": 10}]
-
-    def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    def noisy(self, network: nn.Module, condition: Condition, shape: tuple[int, int, int]) -> nn.Module:
         from robuststack.layers.activation_noise import add_activation_noise
-        from robuststack.layers.condition import Condition
-        from robuststack.layers.ensemble import DrawEnsemble
 
-        condition = Condition("noise", "ensemble", "member")
-        network = architecture.build(shape, num_classes)
         add_activation_noise(network, condition, shape, first=self.options.first, others=self.options.others)
-        return DrawEnsemble(network, condition)
+        return network
 
     def training_setting(self) -> rs.Setting:
         return ensembles.ensemble_setting(1)
 
     def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
-        """`published` is how the reference code scores: the attacker takes the gradient of one draw a step, and the mean
-        probability is judged."""
-        deployed = self.setting(point)
-        published = rs.Scoring(clean=deployed, attacker=ensembles.ensemble_setting(1), victim=deployed, draws=1)
-        return {**super().protocols(point), "published": published}
+        """`published` judges the draws of the point."""
+        return {**super().protocols(point), **self.published(self.setting(point))}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 import robuststack as rs
+from robuststack_plugins.defenses.two_ends import BetweenTwoEnds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from robuststack.layers.condition import View
 
 
-class YouOnlyTrainOnce(rs.Defense):
+class YouOnlyTrainOnce(BetweenTwoEnds):
     """Loss-conditional training on (1 - lambda) clean + lambda adversarial loss; lambda is any number from 0 to 1.
 
     Each image of a batch has a lambda of its own, drawn from a Beta distribution, and is attacked at it. A small network
@@ -28,15 +27,6 @@ class YouOnlyTrainOnce(rs.Defense):
         beta: float = rs.option(
             1.0, "lambda is drawn from Beta(beta, beta) in training: 1 is uniform, less favours the ends.", gt=0
         )
-
-    class Knobs(rs.Options):
-        lambda_: float = Field(1.0, alias="lambda", ge=0, le=1, description="0 is the clean end, 1 the robust end.")
-
-    def operating_points(self) -> list[rs.Point]:
-        return [{"lambda": value} for value in (0.0, 0.2, 0.7, 1.0)]
-
-    def image_passes(self, steps: int) -> float:
-        return 3.0 + 3.0 + 2.0 * steps
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         from robuststack.layers.condition import Condition, attach
