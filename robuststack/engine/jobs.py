@@ -29,7 +29,7 @@ from robuststack.engine.runtime import device_name
 from robuststack.engine.stages import Reporter
 from robuststack.engine.torch_settings import settings_kept
 from robuststack.engine.workspace import Made, Workspace, ready
-from robuststack.errors import JobFailed, RobustStackError
+from robuststack.errors import JobFailed, RobustStackError, StoreError
 from robuststack.evidence.overfitting import catastrophic_overfitting
 from robuststack.hardware import Hardware
 from robuststack.layers.condition import View
@@ -49,7 +49,8 @@ from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.running.blocks import accuracy_so_far, loss_by_kill
-from robuststack.running.store import Block
+from robuststack.running.job_store import JobStore
+from robuststack.running.store import Block, Checkpoint
 from robuststack.suite.phases import planned_phases
 
 
@@ -180,7 +181,7 @@ def _train(
     phases = planned_phases(defense, recipe)
     total = sum(planned.recipe.epochs for planned in phases)
 
-    saved = store.load_checkpoint(job.id, job.digest)
+    saved = _checkpoint(job, store, report)
     devices = sorted({device_name(workspace.hardware), *(saved.meta["devices"] if saved else ())})
 
     def epoch_saved(
@@ -218,6 +219,15 @@ def _train(
         "devices": devices,
     }
     return result, {WEIGHTS: models.packed(model)}
+
+
+def _checkpoint(job: Job, store: JobStore, report: Reporter) -> Checkpoint | None:
+    """Where training goes on; None if it starts, or has to start again."""
+    try:
+        return store.load_checkpoint(job.id, job.digest)
+    except StoreError as error:
+        report("job_noticed", job=job, text=f"training starts again: {error}")
+        return None
 
 
 def seconds_per_epoch(seconds: Sequence[float], epochs: Sequence[int]) -> float:

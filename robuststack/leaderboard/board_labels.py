@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.row import Row
@@ -24,6 +25,7 @@ from robuststack.running.atomic_files import write_bytes
 from robuststack.running.job_store import JobStore
 from robuststack.running.store import Store
 
+_Names = TypeAdapter(dict[str, str])
 LABELS = "labels.safetensors"
 TRUTH = "truth"
 
@@ -36,6 +38,17 @@ class Labels:
     labels: np.ndarray
     truth: np.ndarray
     selection: str
+
+    @property
+    def fit(self) -> bool:
+        """Whether there is a label of each image in every draw, and its true one."""
+        arrays = (self.labels, self.truth)
+        return (
+            all(np.issubdtype(array.dtype, np.signedinteger) for array in arrays)
+            and (self.labels.ndim, self.truth.ndim) == (2, 1)
+            and self.labels.shape[1:] == self.truth.shape
+            and self.labels.size > 0
+        )
 
     @property
     def correct(self) -> np.ndarray:
@@ -113,11 +126,20 @@ def load(board: Path) -> dict[str, Labels]:
         return {}
     try:
         with safe_open(path, "np") as file:
-            names: dict[str, str] = json.loads((file.metadata() or {})[TRUTH])
+            names = _Names.validate_json((file.metadata() or {})[TRUTH])
             truths = {name: file.get_tensor(f"{TRUTH}/{name}") for name in set(names.values())}
-            return {job: Labels(file.get_tensor(job), truths[name], name) for job, name in names.items()}
+            read = {job: Labels(file.get_tensor(job), truths[name], name) for job, name in names.items()}
+    except ValidationError as error:
+        raise LeaderboardError(f"{path} cannot be read as labels: {TRUTH}: {error.errors()[0]['msg']}") from None
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise LeaderboardError(f"{path} cannot be read as labels: {error}") from None
+    for job, judged in read.items():
+        if not judged.fit:
+            shapes = f"{judged.labels.dtype} {[*judged.labels.shape]} and {judged.truth.dtype} {[*judged.truth.shape]}"
+            raise LeaderboardError(
+                f"{path}: {job} and its true labels are not integers [draws, n] and [n], but {shapes}"
+            )
+    return read
 
 
 def load_correct(board: Path, rows: Iterable[Row]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 from robuststack.errors import StoreError
 from robuststack.paths import absolute
 from robuststack.running.atomic_files import Content, _remove, _replace, _write, _writing, uninterrupted
+from robuststack.running.sealed import sealed_file, sealed_json, unsealed_file, unsealed_json
 
 SCHEMA = 2
 MARKER = "robuststack-store.json"
@@ -70,7 +72,9 @@ class Store:
                 self.root.mkdir(parents=True, exist_ok=True)
                 _replace(marker, json.dumps({"schema": SCHEMA}).encode())
         if marker.is_file():
-            schema = self._json(marker).get("schema")
+            schema = self._json(marker, f'; write {{"schema": {SCHEMA}}} into it, or name another --store').get(
+                "schema"
+            )
             if isinstance(schema, int) and schema < SCHEMA:
                 raise StoreError(
                     f"{self.root}: a store of schema {schema}, written by an earlier version; this one writes schema"
@@ -160,18 +164,18 @@ class Store:
             for name, content in files.items():
                 _replace(folder / name, content)
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-            text = json.dumps({**result, "files": hashes}, indent=1, sort_keys=True)
-            _replace(folder / "result.json", text.encode())
+            text = sealed_json({**result, "files": hashes})
+            _replace(folder / "result.json", text)
             _remove(folder / "checkpoints", folder / "blocks")
         # As a later run will read it: not even the order of keys may depend on who ran the job.
-        return dict(json.loads(text))
+        return unsealed_json(text)
 
     def discard(self, job: str, name: str) -> dict[str, Any]:
         """Delete one file of a finished job, which stays finished. Returns its result as it now is."""
         folder, result = self.folder(job), self.result(job)
         result["files"].pop(name, None)
         with _writing(folder), uninterrupted():
-            _replace(folder / "result.json", json.dumps(result, indent=1, sort_keys=True).encode())
+            _replace(folder / "result.json", sealed_json(result))
             (folder / name).unlink(missing_ok=True)
         return result
 
@@ -192,7 +196,7 @@ class Store:
         head = {"stamp": dict(stamp), "facts": block.facts}
         with _writing(path), uninterrupted():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, _sealed(head, block.content))
+            _replace(path, sealed_file(head, block.content))
 
     def blocks(
         self, job: str, stamp: Mapping[str, Any], noticed: Callable[[str], None] = lambda text: None
@@ -211,8 +215,7 @@ class Store:
 
     def block_numbers(self, job: str) -> list[int]:
         """The numbers of the blocks of a job that there are files of, in order."""
-        files = sorted((self.folder(job) / "blocks").glob("block-*"))
-        return [int(path.name.partition("-")[2]) for path in files]
+        return _numbers(self.folder(job) / "blocks", "block")
 
     def read_block(self, job: str, number: int, stamp: Mapping[str, Any]) -> Block:
         """One finished block.
@@ -233,7 +236,7 @@ class Store:
         """
         path = self._block(job, number)
         try:
-            head, content = _unsealed(path.read_bytes())
+            head, content = unsealed_file(path.read_bytes())
         except OSError as error:
             raise StoreError(f"{path} cannot be read ({error.strerror})") from None
         except ValueError:
@@ -260,7 +263,7 @@ class Store:
                 for name, content in files.items():
                     _write(partial / name, content)
                 hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-                _write(partial / "meta.json", json.dumps({**meta, "files": hashes}).encode())
+                _write(partial / "meta.json", sealed_json({**meta, "files": hashes}))
             except OSError:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
@@ -269,28 +272,28 @@ class Store:
             _remove(*(old for old in folder.iterdir() if old != final))
 
     def load_checkpoint(self, job: str, digest: str) -> Checkpoint | None:
-        """The last whole checkpoint that the same source code wrote; None where there is none.
+        """The last checkpoint that the same source code wrote; None if there is none.
 
         Raises:
             StoreError: its files are truncated or foreign.
         """
-        checkpoints = sorted((self.folder(job) / "checkpoints").glob("epoch-*"))
-        if not checkpoints:
+        epochs = _numbers(self.folder(job) / "checkpoints", "epoch")
+        if not epochs:
             return None
-        folder = checkpoints[-1]
-        meta = self._json(folder / "meta.json")
+        folder = self.folder(job) / "checkpoints" / f"epoch-{epochs[-1]:05d}"
+        meta = self._json(folder / "meta.json", "")
         if meta.get("digest") != digest:
             return None
         files = {}
         for name, expected in meta.get("files", {}).items():
             path = folder / name
-            content = path.read_bytes() if path.is_file() else b""
-            if hashlib.sha256(content).hexdigest() != expected:
-                raise StoreError(
-                    f"{path} is truncated or not ours (its hash differs); delete {folder} to go on without it"
-                )
-            files[name] = content
-        return Checkpoint(int(folder.name.partition("-")[2]), files, meta, folder)
+            try:
+                files[name] = path.read_bytes()
+            except OSError as error:
+                raise StoreError(f"{path} cannot be read ({error.strerror})") from None
+            if hashlib.sha256(files[name]).hexdigest() != expected:
+                raise StoreError(f"{path} is truncated or not ours (its hash differs)")
+        return Checkpoint(epochs[-1], files, meta, folder)
 
     @contextlib.contextmanager
     def lock(self, job: str) -> Iterator[None]:
@@ -331,30 +334,15 @@ class Store:
             return f"another run (process {int((folder / 'owner').read_text(encoding='utf-8'))})"
         return "another run"
 
-    def _json(self, path: Path) -> dict[str, Any]:
+    def _json(self, path: Path, remedy: str | None = None) -> dict[str, Any]:
         try:
-            data = json.loads(path.read_bytes())
+            return unsealed_json(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); delete {path.parent} to run the job again") from None
-        if not isinstance(data, dict):
-            raise StoreError(f"{path} is not ours; delete {path.parent} to run the job again")
-        return data
+            remedy = f"; delete {path.parent} to run the job again" if remedy is None else remedy
+            raise StoreError(f"{path} cannot be read ({error}){remedy}") from None
 
 
-def _sealed(head: Mapping[str, Any], content: bytes) -> bytes:
-    """A block as one file: the hash of all that follows, what is said of it, and its content, the first two a line each."""
-    body = json.dumps(head, sort_keys=True).encode() + b"\n" + content
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-
-
-def _unsealed(file: bytes) -> tuple[dict[str, Any], bytes]:
-    """What `_sealed` put together.
-
-    Raises:
-        ValueError: it is not whole.
-    """
-    seal, _, body = file.partition(b"\n")
-    if hashlib.sha256(body).hexdigest().encode() != seal:
-        raise ValueError(seal)
-    head, _, content = body.partition(b"\n")
-    return json.loads(head), content
+def _numbers(folder: Path, word: str) -> list[int]:
+    """The numbers of what is named `WORD-NUMBER` in a folder, in order."""
+    names = [path.name.partition("-") for path in folder.glob(f"{word}-*")]
+    return sorted(int(number) for _, _, number in names if re.fullmatch("[0-9]{5,9}", number))

@@ -22,6 +22,7 @@ from robuststack.running.rejudge import rejudge
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack_plugins.attacks.pgd import PGD
+from stores import edit
 
 SUITE = KnobbedSuite(
     "noisy",
@@ -214,7 +215,7 @@ def test_another_choice_makes_the_attack_stale(folder: Path) -> None:
     path = store.folder(probe) / "result.json"
     before = path.read_text()
     try:
-        path.write_text(json.dumps({**json.loads(before), "draws": 2}))
+        edit(path, draws=2)
         assert attack not in look_up(plan.jobs, store)
     finally:
         path.write_text(before)

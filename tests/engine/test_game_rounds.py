@@ -13,6 +13,7 @@ from robuststack.engine.attack import attack_block
 from robuststack.errors import SuiteError
 from robuststack.leaderboard.board_file import read_board
 from robuststack.running.store import Store
+from stores import edit
 
 SUITE = KnobbedSuite(
     "known",
@@ -191,9 +192,7 @@ def test_other_labels_make_the_game_stale(folder: Path) -> None:
     path = store.folder(judge) / "result.json"
     before = path.read_text()
     try:
-        changed = json.loads(before)
-        changed["files"]["labels.safetensors"] = "0" * 64
-        path.write_text(json.dumps(changed))
+        edit(path, files={**json.loads(before)["files"], "labels.safetensors": "0" * 64})
         assert job.id not in look_up(plan.jobs, store)
     finally:
         path.write_text(before)

@@ -107,7 +107,7 @@ def test_a_checkpoint_of_other_source_code_is_not_resumed(store: Store) -> None:
 def test_a_truncated_checkpoint_is_refused_by_name(store: Store) -> None:
     store.save_checkpoint(JOB, 1, {"model": b"weights"}, {"digest": "d"})
     (store.folder(JOB) / "checkpoints" / "epoch-00001" / "model").write_bytes(b"wei")
-    with pytest.raises(StoreError, match=r"model is truncated or not ours .* delete .*epoch-00001 to go on without it"):
+    with pytest.raises(StoreError, match=r"epoch-00001/model is truncated or not ours \(its hash differs\)$"):
         store.load_checkpoint(JOB, "d")
 
 
@@ -247,3 +247,35 @@ def test_a_folder_that_cannot_lock_files_is_one_line(
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(StoreError, match=r"lies on a file system that cannot lock files.*name a folder on a disk"):
         store.lock(JOB).__enter__()
+
+
+# --- what is sealed
+
+
+@pytest.mark.parametrize("name", ["result.json", "meta.json"])
+def test_a_digit_that_changed_in_a_result_or_a_checkpoint_is_refused_by_name(store: Store, name: str) -> None:
+    store.finish(JOB, {"digest": "d", "latency_ms": 1.25, "by_draws": {10: 1, 9: 2}}, {})
+    store.save_checkpoint(JOB, 1, {}, {"digest": "d", "history": [1.25]})
+    assert store.result(JOB) == {"digest": "d", "latency_ms": 1.25, "by_draws": {"10": 1, "9": 2}, "files": {}}
+    (path,) = store.root.rglob(name)
+    path.write_text(path.read_text().replace("1.25", "1.35"))
+    read = {"result.json": lambda: store.result(JOB), "meta.json": lambda: store.load_checkpoint(JOB, "d")}
+    with pytest.raises(StoreError, match=rf"{name} cannot be read \(its hash differs\)"):
+        read[name]()
+
+
+def test_files_of_others_among_blocks_and_checkpoints_are_left_alone(store: Store) -> None:
+    store.save_block(JOB, Block(1, b"", {}), {})
+    store.save_checkpoint(JOB, 1, {}, {"digest": "d"})
+    (store.folder(JOB) / "blocks" / "block-00001 (copy)").write_text("")
+    (store.folder(JOB) / "checkpoints" / "epoch-last").mkdir()
+    assert store.block_numbers(JOB) == [1]
+    checkpoint = store.load_checkpoint(JOB, "d")
+    assert checkpoint is not None
+    assert checkpoint.epoch == 1
+
+
+def test_a_damaged_mark_of_a_store_is_told_how_to_mend_and_nothing_is_to_be_deleted(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("")
+    with pytest.raises(StoreError, match=r'cannot be read .*; write {"schema": 2} into it, or name another --store$'):
+        Store(tmp_path)

@@ -36,15 +36,19 @@ class Sender:
 
     def parcel(self, job: Job, noticed: Callable[[str], None]) -> Parcel:
         """All that the work on the whole of a job needs: the jobs before it, its checkpoint, its finished blocks and, if a
-        function of the user returns its model, the result that it has. `noticed` is told of each block that is damaged.
+        function of the user returns its model, the result that it has. `noticed` is told of what is damaged.
         """
         finished = list(job.needs)
         if job.calls_function and self._store.has(job.id, job.digest, also=job.also):
             finished.append(job.id)
-        return Parcel(self.needs(finished), self._checkpoint(job), self._blocks(job, noticed))
+        return Parcel(self.needs(finished), self._checkpoint(job, noticed), self._blocks(job, noticed))
 
-    def _checkpoint(self, job: Job) -> SentCheckpoint | None:
-        saved = self._store.load_checkpoint(job.id, job.digest) if job.kind == "train" else None
+    def _checkpoint(self, job: Job, noticed: Callable[[str], None]) -> SentCheckpoint | None:
+        try:
+            saved = self._store.load_checkpoint(job.id, job.digest) if job.kind == "train" else None
+        except StoreError as error:
+            noticed(f"training starts again: {error}")
+            return None
         if saved is None:
             return None
         return SentCheckpoint(
