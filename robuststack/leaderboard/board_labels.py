@@ -56,6 +56,18 @@ class Labels:
         return np.asarray(self.labels == self.truth)
 
 
+def comparable(labels: Mapping[str, Labels]) -> None:
+    """Refuse labels behind one figure, by judge job, that are not of as many images and draws.
+
+    Raises:
+        LeaderboardError: two of their shapes differ.
+    """
+    shapes = {judged.labels.shape: job for job, judged in labels.items()}
+    if len(shapes) > 1:
+        told = " and ".join(f"{[*shape]} of {job}" for shape, job in list(shapes.items())[:2])
+        raise LeaderboardError(f"labels behind one figure differ in draws or images: {told}; run the suite again")
+
+
 def read_labels(store: JobStore, job: str, result: Mapping[str, Any] | None = None) -> Labels:
     """The labels of a judge job, of the given result or else of the stored one.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from robuststack.evidence.figures import SeedFigure, SeedValue, read
 from robuststack.evidence.readings import EXPECTED, Reading
-from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.board_labels import Labels, comparable
 from robuststack.leaderboard.record import percent
 from robuststack.leaderboard.row import CLEAN, WORST, Figure, Latency, ReadFigure, ReadScores
 from robuststack.leaderboard.row_labels import distinct_runs, run_text
@@ -51,6 +51,7 @@ def _read(jobs: Jobs, labels: LabelsOf, reading: Reading) -> dict[str, SeedValue
 
 
 def _measured(jobs: Sequence[Mapping[str, str]], labels: LabelsOf, reading: Reading) -> SeedValue:
+    comparable({job: labels(job) for of_attack in jobs for job in of_attack.values()})
     judged = {run: [labels(job) for job in of_run] for of_run, run in distinct_runs(jobs).items()}
     truth = next(iter(judged.values()))[0].truth
     return read({run: [of_job.labels for of_job in of_run] for run, of_run in judged.items()}, truth, reading)

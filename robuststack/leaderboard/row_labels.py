@@ -10,7 +10,7 @@ import numpy as np
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.figures import Run
 from robuststack.evidence.variance import Attacks
-from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.board_labels import Labels, comparable
 from robuststack.leaderboard.row import WORST, Row
 
 Models = Sequence[Sequence[Attacks]]
@@ -50,6 +50,7 @@ def figure_labels(row: Row, protocol: str, figure: str, labels: Mapping[str, Lab
 def labels_of_jobs(jobs: Sequence[Mapping[str, str]], labels: Callable[[str], Labels]) -> FigureLabels:
     """What a figure was counted from, by the judge jobs of each attack that the worst is taken over: run, as `run_text`
     writes it -> job; `labels` gives what a job predicted."""
+    comparable({job: labels(job) for of_attack in jobs for job in of_attack.values()})
     models: dict[int, list[Attacks]] = {}
     for of_run, (training_seed, *_) in distinct_runs(jobs).items():
         models.setdefault(training_seed, []).append([labels(job).labels for job in of_run])

@@ -75,8 +75,9 @@ def asked(board: Path, whole: Path, command: str) -> int:
     errors = [line for line in said.getvalue().splitlines() if line.startswith("robuststack: error: ")]
     assert code == 2 * len(errors), said.getvalue()
     assert bool(printed.getvalue()) != bool(errors), said.getvalue()
-    # What is wrong between figures of rows is told with the label of the row.
-    assert all(str(board.parent) in line or "digits/resnet8/" in line for line in errors), errors
+    # What is wrong between rows, or between the jobs of one, is told with the label of the row or with the jobs.
+    named = (str(board.parent), "digits/resnet8/", "judge-")
+    assert all(any(name in line for name in named) for line in errors), errors
     return code
 
 
