@@ -14,11 +14,17 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-CASES = int(os.environ.get("ROBUSTSTACK_FUZZ", "12"))
-"""Cases a test."""
+ASKED = os.environ.get("ROBUSTSTACK_FUZZ")
+"""Cases a test, other ones in each run; if nobody asks, a few that are always the same."""
 HANGS = 60
 """Seconds after which a case counts as a hang."""
-fuzzed = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+fuzzed = settings(
+    max_examples=int(ASKED or 12),
+    derandomize=ASKED is None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 
 Path_ = tuple[str | int, ...]
 TEXTS = [
