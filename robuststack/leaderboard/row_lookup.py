@@ -23,7 +23,8 @@ SHOWN = 4
 
 
 def find_row(rows: Sequence[L], name: str) -> L:
-    """The row of this label; else the only one whose label has all of its words: `digits oat lambda=0.2`.
+    """The row of this label; else the only one whose label has all of its words: `digits oat lambda=0.2`. If no label has
+    them, a word may be the value of a knob, of whatever name: `digits oat 0.2`.
 
     Raises:
         LeaderboardError: no row fits, or several do.
@@ -32,7 +33,9 @@ def find_row(rows: Sequence[L], name: str) -> L:
     if name in labels:
         return rows[labels.index(name)]
     words = _words(name)
-    fitting = [row for row in rows if words and words <= _words(row.label)]
+    fitting = [row for row in rows if words and words <= _words(row.label)] or [
+        row for row in rows if words and words <= _words(row.label) | _values(row.label)
+    ]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -44,6 +47,11 @@ def find_row(rows: Sequence[L], name: str) -> L:
 
 def _words(label: str) -> set[str]:
     return set(re.split(r"[\s/]+", label.strip())) - {""}
+
+
+def _values(label: str) -> set[str]:
+    """What stands behind an equals sign: `0.2` of `lambda=0.2`."""
+    return {word.partition("=")[2] for word in _words(label)} - {""}
 
 
 def _near(words: set[str], labels: Sequence[str]) -> str | None:

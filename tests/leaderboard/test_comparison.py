@@ -128,6 +128,9 @@ def test_rows_are_named_by_words_of_their_labels():
     assert find_row(rows, "digits/resnet8/none") is rows[0]
     assert find_row(rows, "digits oat lambda=0.2") is rows[2]
     assert find_row(rows, "lambda=0 tradeoff") is rows[4]
+    assert find_row(rows, "digits oat 0.2") is rows[2]
+    with pytest.raises(LeaderboardError, match=r"'oat 0\.2' fits 2 rows, 'digits/resnet8/oat lambda=0\.2', 'tradeoff/"):
+        find_row(rows, "oat 0.2")
     with pytest.raises(
         LeaderboardError, match=r"'oat' fits 4 rows, 'digits/resnet8/oat lambda=0', .*: name more of the label"
     ):
