@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -270,13 +271,22 @@ def commands_page() -> str:
     parts = ["# Commands", "`robuststack COMMAND --help` says the same. An error is one line and exit code 2."]
     for name, command in all_commands():
         context = click.Context(command, info_name=f"robuststack {name}")
-        parts += [f"## {name}", inspect.cleandoc(command.help or ""), f"    {command.get_usage(context)[7:]}"]
+        parts += [f"## {name}", _with_examples(command.help or ""), f"    {command.get_usage(context)[7:]}"]
         rows = [
             parameter.get_help_record(context) for parameter in command.params if isinstance(parameter, click.Option)
         ]
         cells = [(f"`{record[0]}`", record[1]) for record in rows if record]
         parts += [_grid(cells, ["option", "meaning"])] if cells else []
     return _page(parts)
+
+
+def _with_examples(text: str) -> str:
+    """A help text in which what is not to be wrapped, behind the sign for it, is code."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        textwrap.indent(paragraph[2:], "    ") if paragraph.startswith("\b\n") else paragraph
+        for paragraph in paragraphs
+    )
 
 
 # A row

@@ -60,12 +60,17 @@ class Problems:
         for error in errors:
             self._errors.setdefault(str(error), error)
 
+    @property
+    def all(self) -> list[SuiteError]:
+        """What was collected, in the order of the file."""
+        return sorted(self._errors.values(), key=_place)
+
     def raise_all(self) -> None:
         """
         Raises:
             SuiteError: what was collected, if anything was.
         """
-        errors = sorted(self._errors.values(), key=_place)
+        errors = self.all
         if errors:
             raise errors[0] if len(errors) == 1 else SuiteErrors(errors)
 

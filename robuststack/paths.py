@@ -41,8 +41,15 @@ def data_folder() -> Path:
     own = os.environ.get("ROBUSTSTACK_DATA")
     if own:
         return absolute(own)
+    cache = cache_folder()
+    # A container's user without a home: only downloads need a place at all.
+    return cache / "data" if cache else absolute(HOMELESS)
+
+
+def cache_folder() -> Path | None:
+    """`robuststack` in the user's cache folder; None for a user without a home."""
     cache = os.environ.get("XDG_CACHE_HOME")
     try:
-        return absolute(cache or Path.home() / ".cache") / "robuststack" / "data"
-    except RuntimeError:  # A container's user without a home: only downloads need a place at all.
-        return absolute(HOMELESS)
+        return absolute(cache or Path.home() / ".cache") / "robuststack"
+    except RuntimeError:
+        return None

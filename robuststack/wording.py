@@ -56,3 +56,13 @@ def percent_text(
 def points_text(value: float, low: float, high: float) -> str:
     """`+2.2 [-0.9, +5.3]`: a difference in points with its 95 % interval."""
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from trained import SMALL_SUITE, Trained
 
 settings.register_profile("untimed", deadline=None)  # A busy machine is slow and nothing else.
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unknown_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests find no speed of this machine, which its user may have measured and which commands print."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,7 @@ def test_the_reference_names_every_hook_key_option_and_command():
     assert all(f"`{name}`" in pages["reference/suite.md"] for name in Suite.model_fields)
     assert all(f"`{name}`" in pages["reference/suite.md"] for name in ("datasets.threat", "milestones", "keep_images"))
     assert all(f"## {name}\n" in pages["reference/commands.md"] for name in [*COMMANDS, "leaderboard compare"])
-    assert "`--track DIR`" in pages["reference/commands.md"]
+    assert "`--track WHERE`" in pages["reference/commands.md"]
     for registration in Registry():
         if registration.distribution == "robuststack":
             assert f"### {registration.kind} {registration.name}\n" in pages["reference/components.md"]

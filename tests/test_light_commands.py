@@ -73,6 +73,13 @@ def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
     )
 
 
+def test_a_plan_in_minutes_imports_torch_only_to_measure(small_suite, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plan = ["plan", str(small_suite), "--only", "none", "--device", "cpu", "--minutes"]
+    assert "torch" in imported(plan, small_suite.parent)
+    assert imported(plan, small_suite.parent) == [], "what was measured is kept"
+
+
 def test_building_the_page_imports_only_the_statistics_of_its_pairs(tmp_path):
     build = ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"]
     assert imported(build, tmp_path) == ["scipy"]

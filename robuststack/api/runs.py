@@ -27,6 +27,7 @@ from robuststack.running.store import Store
 from robuststack.suite.live_model import Points, expanded_points
 from robuststack.suite.live_suite import live_suite
 from robuststack.suite.loading import load_suite, suite_from
+from robuststack.suite.mistakes import all_mistakes
 from robuststack.suite.single_model import single_suite
 from robuststack.suite.smoke import shrunk
 from robuststack.suite.suite import Suite
@@ -58,7 +59,8 @@ def run(
 
     Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
     the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
-    jobs that another run holds; in the folder `track` the installed trackers write how it goes. Where jobs fail, their
+    jobs that another run holds; `track` is the folder in which TensorBoard and other trackers
+    write how it goes, or a tool with a place, `wandb:PROJECT`. Where jobs fail, their
     rows are missing and the rest is written beside the full leaderboard, to `<suite>.partial.*`. Without a `leaderboard`
     folder nothing is written.
 
@@ -73,10 +75,11 @@ def run(
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
     registry = registry or Registry()
-    if isinstance(suite, Mapping):
-        loaded = suite_from(suite, overrides)
-    else:
-        loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
+    with all_mistakes(registry):
+        if isinstance(suite, Mapping):
+            loaded = suite_from(suite, overrides)
+        else:
+            loaded = suite if isinstance(suite, Suite) else load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
     with place(executor) as where:

@@ -19,29 +19,43 @@ from robuststack import __version__
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import RobustStackError, SuiteError
 
-COMMANDS = {
-    "run": "Train, attack and measure what a suite declares, and write its leaderboard.",
-    "audit": "Check whether the figures of a suite or a leaderboard can be believed.",
-    "evaluate": "Attack and measure one finished model, without a suite.",
-    "export": "Write a trained model at an operating point as safetensors, a torch.export program or ONNX.",
-    "card": "Write a model card: figures, audit, recipe and citation of a trained model.",
-    "rejudge": "Score the kept adversarial images of an attack job again.",
-    "bundle": "Write all that is behind a leaderboard into one file, for others to check.",
-    "verify": "Check a bundle: its hashes, its figures, its images.",
-    "submit": "Prepare a pull request that adds a bundle to a board repository.",
-    "check": "Check a suite without running it.",
-    "plan": "Show the jobs of a suite, which of them are done, and an estimate of the work.",
-    "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",
-    "cite": "Print BibTeX of what a suite or a leaderboard uses.",
-    "regress": "Run a suite again and compare its leaderboard with the committed one.",
-    "list": "List the registered defenses, architectures, datasets and attacks.",
-    "show": "Show the options of one component.",
-    "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
-    "new": "Write a new plugin package that installs, runs and passes its tests.",
-    "completion": "Print what makes bash, zsh or fish complete names at a TAB.",
-    "schema": "Print the JSON schema of suite files.",
-    "doctor": "Show versions, devices and plugins, and what is wrong with them.",
+GROUPS = {
+    "Run": {
+        "check": "Check a suite without running it.",
+        "plan": "Show the jobs of a suite, which of them are done, and how long the others take.",
+        "run": "Train, attack and measure what a suite declares, and write its leaderboard.",
+        "evaluate": "Attack and measure one finished model, without a suite.",
+    },
+    "Look": {
+        "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",
+        "list": "List the registered defenses, architectures, datasets and attacks.",
+        "show": "Show the options of one component.",
+        "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
+    },
+    "Judge": {
+        "audit": "Check whether the figures of a suite or a leaderboard can be believed.",
+        "rejudge": "Score the kept adversarial images of an attack job again.",
+        "regress": "Run a suite again and compare its leaderboard with the committed one.",
+        "verify": "Check a bundle: its hashes, its figures, its images.",
+    },
+    "Publish": {
+        "export": "Write a trained model at an operating point as safetensors, a torch.export program or ONNX.",
+        "card": "Write a model card: figures, audit, recipe and citation of a trained model.",
+        "cite": "Print BibTeX of what a suite or a leaderboard uses.",
+        "bundle": "Write all that is behind a leaderboard into one file, for others to check.",
+        "submit": "Prepare a pull request that adds a bundle to a board repository.",
+    },
+    "Bring your own": {
+        "new": "Write a new plugin package that installs, runs and passes its tests.",
+        "schema": "Print the JSON schema of suite files.",
+    },
+    "Machine": {
+        "doctor": "Show versions, devices and plugins, and what is wrong with them.",
+        "completion": "Print what makes bash, zsh or fish complete names at a TAB.",
+    },
 }
+"""What one does with the commands -> command -> what it does."""
+COMMANDS = {name: summary for commands_of in GROUPS.values() for name, summary in commands_of.items()}
 INTERRUPTED = 130
 COMPLETE = "_ROBUSTSTACK_COMPLETE"
 """The environment variable by which a shell asks what could follow."""
@@ -82,8 +96,10 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table, not from the commands: help imports none of them.
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
+        widest = max(len(name) for name in COMMANDS)
+        for title, commands_of in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), summary) for name, summary in commands_of.items()])
 
 
 @contextlib.contextmanager
@@ -99,7 +115,14 @@ def _enough() -> Iterator[None]:
 @click.version_option(__version__, prog_name="robuststack")
 @click.pass_context
 def commands(ctx: click.Context) -> int | None:
-    """RobustStack: benchmarks for adversarially robust image classifiers."""
+    """RobustStack: benchmarks for adversarially robust image classifiers.
+
+    `robuststack COMMAND --help` says what a command does, with an example.
+
+    \b
+    robuststack run suites/float_vs_oat.yaml
+    robuststack leaderboard show float_vs_oat
+    """
     if ctx.invoked_subcommand is not None:
         return None
     click.echo(ctx.get_help(), err=True)

@@ -50,6 +50,9 @@ def command(
     or none (it does not apply). The verdicts are written to SUITE.audit.json beside the leaderboard.
 
     Jobs are taken from the store, and what is missing is run: models and attacks of the suite, too.
+
+    \b
+    robuststack audit float_vs_oat
     """
     from robuststack.api.audits import audit
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import click
 
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
+from robuststack.cli.plan import left_text
+from robuststack.plan.estimate import jobs_seconds
+from robuststack.plan.speed import kept_speeds
 from robuststack.suite.resolve import Resolver
 
 
@@ -18,6 +21,9 @@ def command(suite: str, overrides: Sequence[str], device: str, only: str | None,
 
     Every key, name, option and operating point is checked, and whether every defense can be built on every architecture.
     All mistakes are printed at once, each on one line.
+
+    \b
+    robuststack check suites/float_vs_oat.yaml
     """
     registry = registry_with_warnings()
     plan = planned(suite, overrides, device, only, smoke, registry)
@@ -28,4 +34,6 @@ def command(suite: str, overrides: Sequence[str], device: str, only: str | None,
         wanted = {tuple(row.facts[kind] for kind in ("dataset", "architecture", "defense")) for row in plan.rows}
         cells = [cell for cell in resolver.cells(resolver.attacks()) if cell.names in wanted]
         check_buildable(plan.suite, cells)
-    click.echo(f"{suite}: valid, {len(plan.rows)} rows from {len(plan.jobs)} jobs")
+    seconds = jobs_seconds(plan, kept_speeds(plan.hardware))
+    taken = f", {left_text(plan, plan.jobs, seconds)}" if seconds else ""
+    click.echo(f"{suite}: valid, {len(plan.rows)} rows from {len(plan.jobs)} jobs{taken}")

@@ -19,7 +19,7 @@ def command(target: str, row: str | None, leaderboard: str) -> None:
 
     \b
     robuststack cite float_vs_oat > references.bib
-    robuststack cite suites/float_vs_oat.yaml --row "oat lambda=1"
+    robuststack cite suites/float_vs_oat.yaml --row "digits/resnet8/oat lambda=1"
     """
     from robuststack.leaderboard.audit_target import SUITE_FILES
     from robuststack.leaderboard.board_lookup import load_board

@@ -17,6 +17,7 @@ from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.ray_options import RayOptions
 from robuststack.suite.loading import load_suite
+from robuststack.suite.mistakes import all_mistakes
 from robuststack.suite.single_model import point_of
 from robuststack.suite.smoke import shrunk
 
@@ -112,7 +113,8 @@ def planned(
     """The plan of a suite file for the place where it is to run, found valid; how its data was read is logged."""
     from robuststack.running.executors.places import place
 
-    loaded = load_suite(suite, overrides)
+    with all_mistakes(registry):
+        loaded = load_suite(suite, overrides)
     if smoke:
         loaded = shrunk(loaded, registry)
     with place(executor) as where:

@@ -50,6 +50,10 @@ def command(
     Images are paired. Training seeds are paired if both rows judge the same models, and independent otherwise. A row of one
     training seed tells of its model and not of its method. Figures that are asked together are corrected for it (Holm).
     A leaderboard without labels beside it gives an interval and no verdict; two rows, or another reading, need them.
+
+    \b
+    robuststack leaderboard compare float_vs_oat --rows "digits/resnet8/oat lambda=1" "digits/resnet8/pgd_at lambda=1"
+    robuststack leaderboard compare main:leaderboard/float_vs_oat.json float_vs_oat
     """
     from robuststack.evidence.readings import Reading
 

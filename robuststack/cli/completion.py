@@ -14,10 +14,12 @@ def command(shell: str) -> None:
 
     It completes commands, options, names of components, job ids, leaderboards and suite keys (`--set`).
 
+    For zsh, the script goes behind `autoload -Uz compinit && compinit`.
+
     \b
-    bash: robuststack completion bash >> ~/.bashrc
-    zsh:  robuststack completion zsh >> ~/.zshrc     (behind `autoload -Uz compinit && compinit`)
-    fish: robuststack completion fish > ~/.config/fish/completions/robuststack.fish
+    robuststack completion bash >> ~/.bashrc
+    robuststack completion zsh >> ~/.zshrc
+    robuststack completion fish > ~/.config/fish/completions/robuststack.fish
     """
     from robuststack.cli import COMPLETE, commands
 

@@ -40,6 +40,9 @@ def command(
 
     With --table1, count what the paper's sizes may stand for, by each convention they may follow, and say which of
     them gives the printed figure; ARCHITECTURE then picks the figures of one network.
+
+    \b
+    robuststack describe "resnet20 width=8" --defense "oat dim=1"
     """
     registry = registry_with_warnings()
     if table1:

@@ -28,7 +28,11 @@ PACKAGES = (
 
 @click.command("doctor")
 def command() -> int:
-    """Show versions, devices, precision support and plugins; exit with 1 where something is broken."""
+    """Show versions, devices, precision support and plugins; exit with 1 where something is broken.
+
+    \b
+    robuststack doctor
+    """
     click.echo(f"robuststack {__version__}, Python {platform.python_version()} on {platform.platform()}")
     for package in PACKAGES:
         try:

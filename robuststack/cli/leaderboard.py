@@ -12,7 +12,12 @@ from robuststack.paths import expanded
 
 @click.group("leaderboard")
 def command() -> None:
-    """Show leaderboards that runs have written, compare rows or whole leaderboards, and build the page of all of them."""
+    """Show leaderboards that runs have written, compare rows or whole leaderboards, and build the page of all of them.
+
+    \b
+    robuststack leaderboard show float_vs_oat --sort RA
+    robuststack leaderboard build -o page
+    """
 
 
 @command.command("show")
@@ -68,6 +73,9 @@ def build(leaderboard: str, output: str | None) -> None:
     """Write index.html, the page of every leaderboard in a folder, and beside it `site/` with what it loads.
 
     It is static and needs no server and no network: open it from disk, or put the folder on any web server.
+
+    \b
+    robuststack leaderboard build -o page
     """
     from robuststack.leaderboard import site
 

@@ -22,7 +22,12 @@ NAME_WIDTH = 20
 @click.argument("kind", required=False, type=click.Choice([*KINDS, *(f"{kind}s" for kind in KINDS)]), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(kind: str | None, as_json: bool) -> None:
-    """List the registered defenses, architectures, datasets and attacks, or those of one KIND, and who provides them."""
+    """List the registered defenses, architectures, datasets and attacks, or those of one KIND, and who provides them.
+
+    \b
+    robuststack list
+    robuststack list attack
+    """
     registry = registry_with_warnings()
     chosen = [registration for registration in registry if kind is None or registration.kind == kind.removesuffix("s")]
     if as_json:

@@ -20,6 +20,9 @@ def command(kind: str, name: str, output: str) -> None:
     """Write a complete plugin package: module, entry point, tests and a suite that runs it.
 
     KIND is defense, architecture, dataset or attack; NAME is what suites will call it.
+
+    \b
+    robuststack new defense mine
     """
     package = named(kind, name, registry_with_warnings())
     for path in write(package, expanded(output)):

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import click
 
+from robuststack.cli.machine_speed import measured_speeds
+from robuststack.cli.time_left import TimeLeft, Underway
+from robuststack.plan.estimate import jobs_seconds
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import DrawsSpec, GameSpec, JudgeSpec
+from robuststack.plan.speed import kept_speeds
 from robuststack.plugin.hookspecs import hookimpl
 from robuststack.plugin.registry import Registry
+from robuststack.wording import duration
 
 PLAIN_SECONDS = 5.0
+WORTH_MEASURING = 1e8
+"""Forward-pass pixels: small networks take about two minutes for so many on one core."""
+
+
+Speeds = Literal["kept", "measured", "elsewhere"]
+"""How fast networks are computed: as it is known of this machine, or as it is measured if a run is long enough; or jobs run
+on other machines, of which nothing is known."""
 
 
 class Progress:
-    """Counts jobs and work, and says how long the rest will take at the pace so far."""
+    """Counts jobs, and says how long the rest will take."""
+
+    speeds: Speeds = "kept"
 
     def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
+        self.total = 0
         self.numbers: dict[str, int] = {}
         """Of the jobs that were started, in that order."""
-        self.workers = 1
-        self.spent: dict[str, list[float]] = {}
+        self.running: dict[str, tuple[float, float]] = {}
+        """Job -> when it was started, and the share of it that is done."""
+        self.left: TimeLeft | None = None
         self.nodes: dict[str, list[str]] = {}
         """Job -> the nodes of a cluster that have worked on it."""
 
@@ -48,18 +63,33 @@ class Progress:
 
     @hookimpl
     def run_started(self, plan: Plan, cached: frozenset[str]) -> None:
-        self.jobs = {job.id: job for job in plan.jobs if job.id not in cached}
-        self.workers = plan.hardware.workers
-        if self.jobs:
-            where = f"{plan.hardware.device}, {plan.hardware.precision}"
-            where += f", {self.workers} at a time" if self.workers > 1 else ""
-            self.say(f"{plan.suite.name}: {len(self.jobs)} jobs to run, {len(cached)} done before ({where})", done=True)
-        else:
+        pending = [job for job in plan.jobs if job.id not in cached]
+        self.total, workers = len(self.numbers) + len(pending), plan.hardware.workers
+        if not pending:
             self.say(f"{plan.suite.name}: all {len(cached)} jobs were done before", done=True)
+            return
+        seconds = self._expected(plan, pending)
+        self.left = TimeLeft(plan, pending, seconds, workers)
+        where = f"{plan.hardware.device}, {plan.hardware.precision}"
+        where += f", {workers} at a time" if workers > 1 else ""
+        left = self.left.seconds()
+        about = f", about {duration(left)}" if left is not None else ""
+        self.say(
+            f"{plan.suite.name}: {len(pending)} jobs to run, {len(cached)} done before ({where}){about}", done=True
+        )
+
+    def _expected(self, plan: Plan, pending: Sequence[Job]) -> dict[str, float]:
+        """What jobs are expected to take on this machine, as far as it is known."""
+        if self.speeds == "elsewhere":
+            return {}
+        if self.speeds == "measured" and sum(job.work for job in pending) > WORTH_MEASURING:
+            return jobs_seconds(plan, measured_speeds(plan, None, [job.id for job in pending]))
+        return jobs_seconds(plan, kept_speeds(plan.hardware))
 
     @hookimpl
     def job_started(self, job: Job) -> None:
         self.numbers[job.id] = len(self.numbers) + 1
+        self.running[job.id] = time.monotonic(), 0.0
         self.update(job, "")
 
     @hookimpl
@@ -103,40 +133,24 @@ class Progress:
 
     def update(self, job: Job, text: str, share: float = 0.0) -> None:
         """The running job's state."""
+        if job.id in self.running:
+            self.running[job.id] = self.running[job.id][0], share or self.running[job.id][1]
 
     def _account(self, job: Job, seconds: float | None) -> None:
-        self.jobs.pop(job.id, None)
-        if seconds is not None:
-            pace = self.spent.setdefault(job.kind, [0.0, 0.0])
-            pace[0] += seconds
-            pace[1] += job.work
+        self.running.pop(job.id, None)
+        if self.left:
+            self.left.finished(job, seconds)
 
     def _head(self, job: Job) -> str:
-        total = len(self.numbers.keys() | self.jobs.keys())
         where = f" on {', '.join(self.nodes[job.id])}" if job.id in self.nodes else ""
-        return f"[{self.numbers[job.id]}/{total}] {job.kind} {job.label}{where}"
+        return f"[{self.numbers[job.id]}/{self.total}] {job.kind} {job.label}{where}"
 
-    def _remaining(self, running: Job | None = None, share: float = 0.0) -> str:
-        """`, 40 s left`, from the seconds a unit of work took so far; of a kind not seen yet, the mean of the others."""
-        seconds, work = (sum(column) for column in zip(*self.spent.values(), strict=True)) if self.spent else (0.0, 0.0)
-        if not work:
-            return ""
-        total = 0.0
-        for job in self.jobs.values():
-            pace = self.spent.get(job.kind)
-            rate = pace[0] / pace[1] if pace and pace[1] else seconds / work
-            total += rate * job.work * (1 - share if running and job.id == running.id else 1)
-        return f", {duration(total / self.workers)} left" if self.jobs else ""
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    def _remaining(self) -> str:
+        """`, 40 s left`; empty if nothing is left, or not known yet."""
+        now = time.monotonic()
+        begun = {job: Underway(now - started, share) for job, (started, share) in self.running.items()}
+        seconds = self.left.seconds(begun) if self.left else None
+        return f", {duration(seconds)} left" if seconds else ""
 
 
 class PlainProgress(Progress):
@@ -147,8 +161,9 @@ class PlainProgress(Progress):
         self._said = time.monotonic()
 
     def update(self, job: Job, text: str, share: float = 0.0) -> None:
+        super().update(job, text, share)
         if text and time.monotonic() - self._said > PLAIN_SECONDS:
-            self.say(f"{self._head(job)}: {text}{self._remaining(job, share)}")
+            self.say(f"{self._head(job)}: {text}{self._remaining()}")
 
     def say(self, text: str, *, done: bool = False) -> None:
         self._said = time.monotonic()
@@ -178,14 +193,16 @@ class LiveProgress(Progress):
     def update(self, job: Job, text: str, share: float = 0.0) -> None:
         from rich.markup import escape
 
-        self._status.update(escape(f"{self._head(job)} {text}{self._remaining(job, share)}"))
+        super().update(job, text, share)
+        self._status.update(escape(f"{self._head(job)} {text}{self._remaining()}"))
 
     def say(self, text: str, *, done: bool = False) -> None:
         self._console.print(text, markup=False)
 
 
-def make_progress(registry: Registry) -> Progress:
+def make_progress(registry: Registry, speeds: Speeds = "kept") -> Progress:
     """A plugin among the others: live where standard output is a terminal."""
     progress = LiveProgress() if sys.stdout.isatty() else PlainProgress()
+    progress.speeds = speeds
     registry.hooks.register(progress, name="progress")
     return progress

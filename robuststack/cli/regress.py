@@ -49,6 +49,9 @@ def command(
 
     Exit code 0: the same. 1: a row regressed, or a job failed. 2: the suite or the baseline cannot be used. If a row
     regressed, the command names it and keeps a log of the jobs.
+
+    \b
+    robuststack regress suites/regress.yaml
     """
     from robuststack.api.runs import run
     from robuststack.leaderboard import board_labels

@@ -50,6 +50,9 @@ def command(
     Randomised points are judged on noise that neither the attack nor the run has seen. The result is kept in the store as
     a new job. JOB may have stopped early on images that fooled its own point. Another point, or 8 bits, needs images that
     were attacked to the end: then the attack runs again without stopping early.
+
+    \b
+    robuststack rejudge judge-0a1b --draws 100
     """
     point = one_point(points) if points else None
     registry = registry_with_warnings()

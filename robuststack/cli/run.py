@@ -19,6 +19,8 @@ from robuststack.cli.common import (
 from robuststack.cli.plan import show
 from robuststack.cli.progress import make_progress
 from robuststack.paths import LEADERBOARD, STORE
+from robuststack.plan.estimate import jobs_seconds
+from robuststack.plan.speed import kept_speeds
 from robuststack.running.process_memory import keep_memory
 
 
@@ -32,7 +34,9 @@ from robuststack.running.process_memory import keep_memory
               help="How long to wait for jobs that another run holds.")  # fmt: skip
 @workers_option
 @executor_options
-@click.option("--track", metavar="DIR", help="Write the progress for TensorBoard, or for another installed tracker.")
+@click.option("--track", metavar="WHERE",
+              help="Follow the run: in a folder for TensorBoard, by wandb:PROJECT in Weights & Biases, by mlflow:URI or"
+              " mlflow:DIR in MLflow, or in what other plugins know.")  # fmt: skip
 @click.option(
     "--audit",
     "audited",
@@ -48,17 +52,23 @@ def command(
     """Train, attack and measure what SUITE declares, and write its leaderboard.
 
     Finished jobs are taken from the store; an interrupted run goes on where it stopped.
+
+    \b
+    robuststack run suites/float_vs_oat.yaml
+    robuststack run suites/float_vs_oat.yaml --only oat --set train.epochs=3
     """
     registry = registry_with_warnings()
     where = chosen_place(executor, address, gpus_per_job, retries, measure_on)
     if dry_run:
-        show(planned(suite, overrides, device, only, smoke, registry, where), store, as_json=False)
+        plan = planned(suite, overrides, device, only, smoke, registry, where)
+        speeds = kept_speeds(plan.hardware) if where == "local" else {}
+        show(plan, store, jobs_seconds(plan, speeds), as_json=False)
         return 0
     from robuststack.api.audits import audit
     from robuststack.api.runs import run
 
     keep_memory()
-    progress = make_progress(registry)
+    progress = make_progress(registry, "measured" if where == "local" else "elsewhere")
     with progress:
         result = run(
             suite, store=store, leaderboard=leaderboard, device=device, overrides=overrides, only=only, smoke=smoke,

@@ -16,6 +16,9 @@ def command(board: bool, audit: bool, output: str | None) -> None:
     leaderboard files; or, with --audit, that of the audits beside them.
 
     Editors complete and check suites with it: put `# yaml-language-server: $schema=FILE` on a suite's first line.
+
+    \b
+    robuststack schema -o suite.schema.json
     """
     if board and audit:
         raise click.UsageError("--board and --audit are two schemas; leave one out")

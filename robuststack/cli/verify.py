@@ -30,6 +30,9 @@ def command(file: str, data: str | None, board: str | None, device: str, as_json
     images of each judge job, chosen at random here, are judged again. The last line is the verdict: `re-judged`, or
     `consistent` if nothing or not all could be judged again, or `disagrees`, with exit code 1. What was not checked is
     printed with the reason. A file that is no bundle, or of which a byte was changed, is refused with exit code 2.
+
+    \b
+    robuststack verify float_vs_oat.bundle
     """
     from robuststack.api.bundles import verify
 

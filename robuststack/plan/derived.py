@@ -67,7 +67,8 @@ class DerivedJobs:
         components = [*self._model_components(spec), attack]
         # The digest of the draws ends with that of their model.
         digest = job_digest("attack", components, draws or trained, baked=spec.bake is not None)
-        return self._job(spec, label, digest, [*draws, *trained], work, keep=self.keep_images)
+        gradients = work if attack.needs_gradients else 0.0
+        return self._job(spec, label, digest, [*draws, *trained], work, gradients, keep=self.keep_images)
 
     def judge(self, spec: JudgeSpec, label: str) -> Job:
         """The judge job of a specification; the images may be those of an attack on another model."""
@@ -124,11 +125,12 @@ class DerivedJobs:
         digest: str,
         needs: Iterable[Job],
         work: float,
+        gradient_work: float = 0.0,
         *,
         keep: bool = False,
     ) -> Job:
         identity = job_id(spec.kind, spec)
         if identity not in self.jobs:
             required = tuple(need.id for need in needs)
-            self.jobs[identity] = Job(identity, label, spec, digest, required, work, keep)
+            self.jobs[identity] = Job(identity, label, spec, digest, required, work, gradient_work, keep)
         return self.jobs[identity]

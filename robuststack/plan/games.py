@@ -132,4 +132,4 @@ def _game_job(
     before = [*judges.values(), *([model.job] if model.job else [])]
     label = f"{settings[0].label.removesuffix(options_text(settings[0].point)).strip()} game"
     work = jobs.work(cell, costliest, answers)
-    return jobs.job(label, spec, [*model.components, *components], [*chosen, *before], before, work)
+    return jobs.job(label, spec, [*model.components, *components], [*chosen, *before], before, work, work)

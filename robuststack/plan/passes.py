@@ -16,8 +16,10 @@ def attack_passes(attack: Attack, stochastic: bool) -> float:
     return known.image_passes(stochastic)
 
 
-def training_passes(planned: PlannedPhase, dataset: Dataset, attack: GradientAttack) -> float:
-    """Forward passes of a phase of training with that attack, over all of its epochs."""
-    recipe = planned.recipe
-    images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs
-    return images * attack.replays * planned.phase.trainer.image_passes(attack.steps)
+def training_passes(planned: PlannedPhase, dataset: Dataset, attack: GradientAttack) -> tuple[float, float]:
+    """Forward passes of a phase of training with that attack, over all of its epochs, and how many of them are the
+    attack's."""
+    recipe, trainer = planned.recipe, planned.phase.trainer
+    images = dataset.size("train") // recipe.batch_size * recipe.batch_size * recipe.epochs * attack.replays
+    passes = trainer.image_passes(attack.steps)
+    return images * passes, images * (passes - trainer.image_passes(0))

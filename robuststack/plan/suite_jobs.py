@@ -87,9 +87,11 @@ class SuiteJobs:
         label = "/".join(variant.named(others) for variant, others in parts if variant)
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         phases = planned_phases(defense, recipe)
-        work = sum(training_passes(planned, dataset, cell.attack) for planned in phases) * _pixels(dataset)
+        passes = [training_passes(planned, dataset, cell.attack) for planned in phases]
+        work, gradients = (sum(column) * _pixels(dataset) for column in zip(*passes, strict=True))
         trainers = [planned.phase.trainer for planned in phases if planned.phase.trainer is not defense]
-        job = self.job(label, spec, [dataset, *network, defense, *trainers, cell.attack], work=work)
+        components = [dataset, *network, defense, *trainers, cell.attack]
+        job = self.job(label, spec, components, work=work, gradient_work=gradients)
         return ScoredModel(job.id, model, job, ())
 
     def attack(
@@ -121,7 +123,8 @@ class SuiteJobs:
         # The digest of the draws ends with that of their model.
         needs, before = ([draws, *trained], [draws]) if draws else (trained, trained)
         keep = self.suite.evaluate.keep_images
-        return self.job(label, spec, [*model.components, attack], needs, before, work, keep)
+        gradients = work if attack.needs_gradients else 0.0
+        return self.job(label, spec, [*model.components, attack], needs, before, work, gradients, keep)
 
     def _draws(
         self, label: str, attack: Attack, cell: Cell, attacker: Setting, model: ScoredModel, seed: int, bake: int | None
@@ -147,7 +150,8 @@ class SuiteJobs:
         passes = sum(attack.with_draws(draws).image_passes(True) for draws in levels(4 * GUESSED_DRAWS))
         work = self.work(cell, attacker, passes) * min(images, IMAGES) / images
         trained = [model.job] if model.job else []
-        return self.job(f"{label} draws", spec, [*model.components, attack], trained, trained, work)
+        gradients = work if attack.needs_gradients else 0.0
+        return self.job(f"{label} draws", spec, [*model.components, attack], trained, trained, work, gradients)
 
     def judge(
         self,
@@ -222,6 +226,7 @@ class SuiteJobs:
         needs: Sequence[Job] = (),
         before: Sequence[Job] = (),
         work: float = 0.0,
+        gradient_work: float = 0.0,
         keep_images: bool = False,
     ) -> Job:
         """The job of a specification. `before` are the jobs it needs whose digests its own has to hold."""
@@ -233,7 +238,7 @@ class SuiteJobs:
             baked = isinstance(spec, BlocksSpec) and spec.bake is not None
             digest = job_digest(spec.kind, components, before, baked=baked)
             required = tuple(need.id for need in needs)
-            self.jobs[identity] = Job(identity, label, spec, digest, required, work, keep_images)
+            self.jobs[identity] = Job(identity, label, spec, digest, required, work, gradient_work, keep_images)
         return self.jobs[identity]
 
 

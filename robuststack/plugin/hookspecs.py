@@ -48,6 +48,12 @@ def start_tracking(folder: Path) -> object | None:
 
 
 @hookspec
+def start_tracking_with(tool: str, place: str) -> object | None:
+    """Called before a run that the user asked to track elsewhere (`run --track TOOL:PLACE`): returns such an object if the
+    tool is the plugin's, else None. The place may be empty. Raise `PluginError` if the tool cannot be used."""
+
+
+@hookspec
 def run_started(plan: Plan, cached: frozenset[str]) -> None:
     """Called before the first job with the whole plan and the ids of the jobs whose results are in the store. A job's kind
     is `train`, `draws`, `attack`, `judge`, `game` or `measure`; in an audit also `probe`."""

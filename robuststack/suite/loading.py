@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robuststack.errors import Problems, SuiteError
+from robuststack.errors import Problems, SuiteError, SuiteErrors
 from robuststack.paths import expanded
 from robuststack.plugin.options import InvalidOptions, parse
 from robuststack.suite.report import listed
@@ -18,6 +18,19 @@ from robuststack.suite.yaml_source import YamlSource, merge, override, parsed, r
 
 SECTIONS = {"extends", "datasets", "defenses", "attacks"}
 """A YAML file with none of these keys is no suite."""
+
+
+class WrongKeys(SuiteErrors):
+    """Keys of a suite are wrong, at the paths; names and options have not been looked at yet."""
+
+    def __init__(
+        self, errors: Iterable[SuiteError], source: YamlSource, file: Path, paths: Sequence[tuple[str | int, ...]]
+    ) -> None:
+        super().__init__(errors)
+        self.source, self.file, self.paths = source, file, paths
+
+    def __reduce__(self) -> tuple[type[SuiteErrors], tuple[Any, ...]]:
+        return SuiteErrors, self.args
 
 
 def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
@@ -102,8 +115,7 @@ def suite_of(source: YamlSource, file: Path, overrides: Sequence[str] = ()) -> S
     except InvalidOptions as error:
         problems = Problems()
         problems.add(*(SuiteError(f"{source.where(problem.path) or file}: {problem}") for problem in error.all))
-        problems.raise_all()
-        raise
+        raise WrongKeys(problems.all, source, file, [problem.path for problem in error.all]) from None
     suite._source, suite._file, suite._overrides = source, file, tuple(overrides)
     return suite
 

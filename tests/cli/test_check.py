@@ -67,11 +67,32 @@ measure: {latency: false}
 WHY = "dual norm needs an architecture with batch, group, instance or layer norms, and this one has none"
 
 
+BOTH = """\
+datasets: {name: tradeoff, options: {size: 8, clases: 3}, threat: {eps: 0.1, nrm: l2}}
+architecture: resnet8
+defenses: [nonne, {name: float, points: {lambda_n: 3}}]
+attacks: [fgsm, {name: pgd, options: {stepz: 5}}]
+train: {epochs: many}
+evalute: {draws: 3}
+"""
+BOTH_SAID = [
+    "both.yaml:1:47: dataset 'tradeoff': unknown key 'clases': did you mean 'classes'?",
+    "both.yaml:1:78: unknown key 'nrm' in datasets.0.threat: did you mean 'norm'?",
+    "both.yaml:2:1: unknown key 'architecture': did you mean 'architectures'?",
+    "both.yaml:3:12: unknown defense 'nonne': did you mean 'none'?",
+    "both.yaml:3:42: points of float: lambda_n: must be less than or equal to 1, not 3",
+    "both.yaml:4:39: attack 'pgd': unknown key 'stepz': did you mean 'step' or 'steps'?",
+    "both.yaml:5:9: train.0.epochs: must be a valid integer, not 'many'",
+    "both.yaml:6:1: unknown key 'evalute': did you mean 'evaluate' or 'measure'?",
+]
+"""Keys and names."""
+
+
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """The working directory, with the suites."""
     monkeypatch.chdir(tmp_path)
-    for name, text in (("many", MANY), ("keys", KEYS), ("built", BUILT)):
+    for name, text in (("many", MANY), ("keys", KEYS), ("both", BOTH), ("built", BUILT)):
         (tmp_path / f"{name}.yaml").write_text(text)
     return tmp_path
 
@@ -91,7 +112,7 @@ def errors(capsys):
 
 
 @pytest.mark.parametrize("command", [["check"], ["check", "--quick"], ["plan"], ["run"], ["run", "--dry-run"]])
-@pytest.mark.parametrize(("suite", "said"), [("many.yaml", SAID), ("keys.yaml", KEYS_SAID)])
+@pytest.mark.parametrize(("suite", "said"), [("many.yaml", SAID), ("keys.yaml", KEYS_SAID), ("both.yaml", BOTH_SAID)])
 def test_all_errors_of_a_suite_are_told_at_once_in_the_order_of_the_file(errors, here, command, suite, said):
     assert errors(*command, suite) == [f"robuststack: error: {line}" for line in said]
     assert not (here / ".robuststack").exists()
@@ -103,7 +124,7 @@ def test_from_python_they_are_one_error_of_several_lines():
     assert str(caught.value).splitlines() == SAID == [str(error) for error in caught.value.errors]
     with pytest.raises(SuiteError) as alone:
         rs.run("keys.yaml", overrides=["defenses=nine"])
-    assert len(alone.value.errors) == 4, "names are looked up once the keys are right"
+    assert len(alone.value.errors) == 5, "names are looked up without the keys that are wrong"
 
 
 def test_a_defense_that_an_architecture_cannot_take_names_both_their_place_and_what_works(errors):

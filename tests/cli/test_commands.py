@@ -51,7 +51,7 @@ def test_help_names_every_command_and_what_it_does(robuststack):
 
 def test_without_arguments_there_is_help_and_no_wall_of_text(robuststack):
     _, output, errors = robuststack()
-    assert "Commands:" in (output + errors).splitlines()
+    assert "Run:" in (output + errors).splitlines()
     assert "error" not in errors
 
 
@@ -142,10 +142,11 @@ def test_check_knows_set_and_only(robuststack):
 def test_plan_lists_every_job_with_its_share_of_the_work(robuststack):
     lines = printed(robuststack("plan", "small.yaml", "--device", "cpu")).splitlines()
     assert lines[0] == "small on cpu, float32"
-    assert len(lines) == 1 + 40 + 1
-    assert all(" % " in line for line in lines[1:-1])
-    assert lines[-1].startswith("6 rows, 40 jobs, 0 done; to do: ")
-    assert lines[-1].endswith("(100 % of the suite's work)")
+    assert len(lines) == 1 + 40 + 2
+    assert all(" % " in line for line in lines[1:-2])
+    assert lines[-2].startswith("6 rows, 40 jobs, 0 done; to do: ")
+    assert lines[-2].endswith("(100 % of the suite's work)")
+    assert lines[-1] == "`robuststack plan --minutes` measures how long that takes on this machine"
 
 
 def test_plan_as_json_has_ids_states_work_and_rows(robuststack):

@@ -109,6 +109,48 @@ def test_without_tensorboard_it_says_how_to_get_it_before_any_compute(suite, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("track", "message"),
+    [
+        ("wandb:mine", "--track wandb: the package wandb is not installed; python -m pip install 'robuststack[wandb]'"),
+        ("wandb", "--track wandb: the package wandb is not installed; python -m pip install 'robuststack[wandb]'"),
+        ("mlflow:", "--track mlflow: the package mlflow is not installed; python -m pip install 'robuststack[mlflow]'"),
+        (
+            "neptune:x",
+            "--track neptune:x: no installed plugin tracks runs with 'neptune'; a folder is written ./neptune:x",
+        ),
+    ],
+)
+def test_a_tool_that_is_not_there_is_said_with_the_command_that_installs_it(
+    suite, tmp_path, monkeypatch, capsys, track, message
+):
+    find = importlib.util.find_spec
+    absent = ("wandb", "mlflow")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else find(name))
+    monkeypatch.chdir(tmp_path)
+    assert call(["run", str(suite), "--store", str(tmp_path / "store"), "--track", track]) == 2
+    assert capsys.readouterr().err == f"robuststack: error: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plugin_may_track_with_a_tool_of_its_own(suite, tracked):
+    heard = []
+
+    class Tracker:
+        @hookimpl
+        def run_finished(self):
+            heard.append("end")
+
+    def start_tracking_with(tool, place):
+        heard.append((tool, place))
+        return Tracker() if tool == "mine" else None
+
+    own = registry(SimpleNamespace(start_tracking_with=hookimpl(start_tracking_with)))
+    rs.run(suite, store=tracked / "store", leaderboard=None, track="mine:there", device="cpu", registry=own)
+    assert heard == [("mine", "there"), "end"]
+    assert not (tracked / "mine:there").exists()
+
+
 def test_any_plugin_can_track_and_hears_of_the_end(suite, tracked, tmp_path):
     heard = []
 

@@ -1,11 +1,12 @@
-"""Runs followed in TensorBoard: `robuststack run SUITE --track DIR`, with the extra `tracking` installed."""
+"""Runs followed elsewhere: `run SUITE --track DIR` for TensorBoard, `--track wandb:PROJECT` for Weights & Biases and
+`--track mlflow:PLACE` for MLflow, each with its extra installed (`tracking`, `wandb`, `mlflow`)."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from robuststack import hookimpl
+from robuststack import PluginError, hookimpl
 
 
 @hookimpl
@@ -16,3 +17,25 @@ def start_tracking(folder: Path) -> object | None:
     from robuststack_plugins.tracking.board import Board
 
     return Board(folder)
+
+
+@hookimpl
+def start_tracking_with(tool: str, place: str) -> object | None:
+    if tool == "wandb":
+        _require("wandb", tool)
+        from robuststack_plugins.tracking.wandb_runs import WandbRuns
+
+        return WandbRuns(place)
+    if tool == "mlflow":
+        _require("mlflow", tool)
+        from robuststack_plugins.tracking.mlflow_runs import MlflowRuns
+
+        return MlflowRuns(place)
+    return None
+
+
+def _require(package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise PluginError(
+            f"--track {extra}: the package {package} is not installed; python -m pip install 'robuststack[{extra}]'"
+        )

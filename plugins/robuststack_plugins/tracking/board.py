@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robuststack import Row, hookimpl
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
+from robuststack_plugins.tracking.numbers import row_numbers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -60,7 +60,7 @@ class Board:
             position = positions[run] = positions.get(run, -1) + 1
             writer = self._writer(run)
             writer.add_text("point", row.label, position)
-            for name, value in _numbers(row).items():
+            for name, value in row_numbers(row).items():
                 writer.add_scalar(f"row/{name}", value, position)
 
     @hookimpl
@@ -82,16 +82,6 @@ class Board:
             place = self.folder.joinpath(_tag(self.suite), *map(_tag, parts))
             self._open = run, SummaryWriter(str(place))  # type: ignore[no-untyped-call]
         return self._open[1]
-
-
-def _numbers(row: Row) -> dict[str, float]:
-    """The figures of a row, and what plugins added to it if that is a number."""
-    numbers = {"CA": row.ca.value, **{f"RA {label}": figure.value for label, figure in row.ra.items()}}
-    numbers |= {"parameters": row.parameters, "macs": row.macs}
-    extra: Mapping[str, Any] = row.extra  # As plugins gave it: numbers of NumPy are `Real` too.
-    return numbers | {
-        name: float(cell) for name, cell in extra.items() if isinstance(cell, Real) and not isinstance(cell, bool)
-    }
 
 
 def _tag(text: str) -> str:
