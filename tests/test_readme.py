@@ -54,6 +54,15 @@ def test_the_table_is_that_of_the_committed_leaderboard() -> None:
     assert match[1].strip() == table(), f"the table should be:\n\n{table()}\n"
 
 
+def test_what_it_says_of_ten_attacks_is_what_the_comparison_says() -> None:
+    rows = "digits/resnet8/pgd_at lambda=1", "digits/resnet8/float lambda_n=1 lambda_th=0"
+    board = ROOT / "leaderboard" / "cpu_attacks.json"
+    assert len(rs.load_board(board).attacks) == 10
+    worst = rs.compare(board, *rows).decisive
+    assert worst.verdict == "undecided"
+    assert f"{worst.first:.1f} against {worst.second:.1f} in the worst of ten attacks" in " ".join(README.split())
+
+
 def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> None:
     board = ROOT / "leaderboard" / "cpu_fig07.json"
     decided = {}

@@ -135,16 +135,24 @@ def test_smoke_runs_and_unranked_suites_have_no_place_and_a_model_of_two_suites_
 
 def test_an_entry_of_fewer_training_seeds_is_part_of_that_with_more(opened: Page) -> None:
     more = """const more = structuredClone(boards[0]); more.name = 'more'; boards.push(more);
-      for (const row of more.rows) { row.jobs.scores = { more: row.label }; row.jobs.train = { ...row.jobs.train, 1: `more ${row.defense}` } }"""
+      for (const row of more.rows) { row.jobs.scores = { [row.protocol]: { ca: { '0/0': `more ${row.label}` } } }; row.jobs.train = { ...row.jobs.train, 1: `more ${row.defense}` } }"""
     boards = ranking(opened, "hypervolume", more)
     assert [[entry["also"] for entry in board["ranked"]] for board in boards] == [[1, 1, 1], [1, 1, 1]]
     apart = f"{more}; more.attacks[0].text = 'another'"
     assert [len(board["ranked"]) for board in ranking(opened, "hypervolume", apart)] == [6, 6]
 
 
+def test_an_entry_of_fewer_settings_is_part_of_that_with_more(opened: Page) -> None:
+    fewer = """const fewer = structuredClone(boards[0]); fewer.name = 'fewer'; boards.push(fewer);
+      const known = new Set();
+      fewer.rows = fewer.rows.filter((row) => !known.has(row.site.entry) && known.add(row.site.entry))"""
+    boards = ranking(opened, "hypervolume", fewer)
+    assert [[entry["also"] for entry in board["ranked"]] for board in boards] == [[1, 1, 1], [1, 1, 1]]
+
+
 def test_data_with_other_options_is_another_leaderboard_of_another_name(opened: Page) -> None:
     other = """const other = structuredClone(boards[0]); other.name = 'other'; boards.push(other);
-      for (const row of other.rows) { row.jobs.scores = { other: row.label }; row.site.model.dataset += ' folds=2' }"""
+      for (const row of other.rows) { row.jobs.scores = { [row.protocol]: { ca: { '0/0': `other ${row.label}` } } }; row.site.model.dataset += ' folds=2' }"""
     boards = ranking(opened, "hypervolume", other)
     assert [len(board["ranked"]) for board in boards] == [3, 3, 3, 3]
     assert [board["heading"] for board in boards[::2]] == [
@@ -156,7 +164,7 @@ def test_data_with_other_options_is_another_leaderboard_of_another_name(opened: 
 def test_what_is_less_comparable_than_it_looks_is_said(opened: Page) -> None:
     assert ranking(opened, "hypervolume")[0]["cautions"] == []
     other = """const other = structuredClone(boards[0]); other.name = 'other'; other.attacks.pop(); boards.push(other);
-      for (const row of other.rows) { row.jobs.scores = { other: row.label }; row.n = 100; row.machine.device = 'another' }"""
+      for (const row of other.rows) { row.jobs.scores = { [row.protocol]: { ca: { '0/0': `other ${row.label}` } } }; row.n = 100; row.machine.device = 'another' }"""
     cautions = ranking(opened, "hypervolume", other, "{ca: 0, ms: 1000}")[0]["cautions"]
     assert [caution.split(".")[0] for caution in cautions] == [
         "The suites attack differently",

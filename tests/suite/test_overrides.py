@@ -68,7 +68,7 @@ def test_later_overrides_win(tmp_path):
     epochs=st.integers(1, 999),
     lr=st.floats(1e-6, 1e6),
     nesterov=st.booleans(),
-    seeds=st.lists(st.integers(0), min_size=1, unique=True),
+    seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, unique=True),
 )
 def test_an_override_reads_back_from_the_suite(folder, epochs, lr, nesterov, seeds):
     overrides = [

@@ -21,16 +21,16 @@
   const attacksOf = (board) => board.attacks.map((attack) => `${attack.label} (${attack.text})`).sort().join(", ");
 
   const trained = ({ rows }) => new Set(rows.flatMap((row) => Object.values(row.jobs.train)));
+  const judged = ({ rows }) => new Set(rows.flatMap((row) => Object.values(row.jobs.scores[row.protocol]).flatMap(Object.values)));
+  const isWithin = (some, more) => some.size > 0 && some.size < more.size && [...some].every((job) => more.has(job));
 
-  /** Whether the models of an entry are some of those of another, which was attacked alike and has further ones: more seeds, or more settings of a sweep. */
-  const isPartOf = (contestant, other) => {
-    const [models, more] = [trained(contestant), trained(other)];
-    return contestant.place === other.place && attacksOf(contestant.board) === attacksOf(other.board)
-      && models.size > 0 && models.size < more.size && [...models].every((model) => more.has(model));
-  };
+  /** Whether another entry, attacked alike, has what an entry has and more: further models (seeds, or settings of a sweep), or further settings of its model. */
+  const isPartOf = (contestant, other) =>
+    contestant.place === other.place && attacksOf(contestant.board) === attacksOf(other.board)
+      && [trained, judged].some((jobs) => isWithin(jobs(contestant), jobs(other)));
 
   /** Every entry of every suite that is ranked. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere;
-   *  so does one whose models are some of another's. */
+   *  so does one that is part of another. */
   const contestants = (boards) => {
     const entries = new Map();
     for (const board of boards.filter((candidate) => !candidate.smoke && !candidate.unranked)) {
