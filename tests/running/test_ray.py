@@ -21,6 +21,7 @@ from robuststack.running.executors.places import place
 from robuststack.running.executors.ray_cluster import Node, RayCluster, Share
 from robuststack.running.executors.ray_nodes import Nodes
 from robuststack.running.executors.ray_pool import Pool
+from robuststack.running.executors.ray_worker import node_facts
 from robuststack.running.pipeline import run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -151,6 +152,13 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_alone(two_nodes: Any, 
         fail(second)
         with pytest.raises(RobustStackError, match=r"^node \S+: no worker can be started there: its process died$"):
             fail(second)
+
+
+def test_a_node_that_has_died_before_it_is_asked_is_left_out(two_nodes: Any) -> None:
+    with RayCluster(rs.RayOptions(address=two_nodes.address)) as reached:
+        there = reached.nodes()
+        gone = Node("0" * len(there[0].id), "gone", dict(there[0].resources))
+        assert list(reached.ask(node_facts, [gone, *there], ("robuststack",))) == there
 
 
 def test_a_cluster_that_is_too_small_is_one_line_also_in_a_dry_run(

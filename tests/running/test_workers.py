@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.processor import cpu_threads
 from robuststack.running.executors import executor
 from robuststack.running.executors.local import LocalExecutor
-from robuststack.running.executors.workers import WorkersExecutor, placed, starter
+from robuststack.running.executors.workers import WorkersExecutor, _Worker, placed, starter
 from robuststack.running.pipeline import Report, room_on_machine, run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -139,6 +140,17 @@ def test_a_worker_has_the_variables_that_it_is_given_and_does_not_outlive_a_run_
         assert process.stdout.readline() == "{'TRIED': 'now'}\n"
         process.kill()
         assert process.stdout.read() == "", "the end of the output is that of the last process that could write to it"
+
+
+def test_where_a_process_died_is_told_without_the_lines_of_the_importer(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.write_text(
+        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n"
+        '  File "<frozen importlib._bootstrap>", line 241 in _call_with_frames_removed\n'
+        '  File "/a/defense.py", line 7 in build\n'
+    )
+    worker = _Worker(multiprocessing.Process(), trace, multiprocessing.Pipe()[0])
+    assert worker._place() == ", in defense.py:7 build"
 
 
 def test_workers_on_a_processor_share_what_they_import() -> None:

@@ -130,8 +130,8 @@ class RayCluster:
         for node, call in calls.items():
             try:
                 answers[node] = self.ray.get(call)
-            except self.ray.exceptions.NodeDiedError:
-                continue
+            except (self.ray.exceptions.NodeDiedError, self.ray.exceptions.TaskUnschedulableError):
+                continue  # It died while it was asked, or before: Ray tells of a node's end late.
             except self.ray.exceptions.RayError as error:
                 reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
                 raise RobustStackError(

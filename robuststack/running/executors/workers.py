@@ -70,9 +70,10 @@ class _Worker:
         return f"its process was killed by {signal.Signals(-code).name}{reason}{self._place()}"
 
     def _place(self) -> str:
-        """The innermost lines of Python that it was at, from what `faulthandler` wrote."""
+        """The innermost lines of Python that it was at, from what `faulthandler` wrote; those of Python's own importer in
+        between say nothing."""
         with contextlib.suppress(OSError):
-            lines = re.findall(r'File "([^"]*)", line (\d+) in (\S+)', self.trace.read_text(errors="replace"))
+            lines = re.findall(r'File "([^"<][^"]*)", line (\d+) in (\S+)', self.trace.read_text(errors="replace"))
             if lines:
                 return ", in " + " < ".join(
                     f"{Path(file).name}:{line} {name}" for file, line, name in lines[:INNERMOST]
