@@ -38,7 +38,7 @@ def job_seconds(job: Job, network: Network, speed: NetworkSpeed) -> float:
 
 def jobs_seconds(plan: Plan, speeds: Mapping[str, NetworkSpeed]) -> dict[str, float]:
     """Job -> how long it will take; jobs of networks whose speed is not known are left out."""
-    of_job = networks(plan)
+    of_job = networks(plan) if speeds else {}
     return {
         job.id: job_seconds(job, of_job[job.id], speeds[of_job[job.id].key])
         for job in plan.jobs

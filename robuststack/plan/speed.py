@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,7 +53,7 @@ class Network:
     shape: tuple[int, int, int]
     num_classes: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What its speed is kept under."""
         architecture, own = self.model.architecture, self.model.user_model
@@ -77,12 +78,18 @@ def networks(plan: Plan) -> dict[str, Network]:
     how large its images are."""
     measured = [job.spec for job in plan.by_id.values() if isinstance(job.spec, MeasureSpec)]
     sizes = {spec.model.dataset.model_dump_json(): (spec.shape, spec.num_classes) for spec in measured}
+    of_model: dict[int, Network | None] = {}  # Most jobs share the record of their model.
     known: dict[str, Network] = {}
     for job in plan.jobs:
         model = _model(job, plan.by_id)
-        size = sizes.get(model.dataset.model_dump_json()) if model else None
-        if model and size:
-            known[job.id] = Network(model, *size)
+        if model is None:
+            continue
+        if id(model) not in of_model:
+            size = sizes.get(model.dataset.model_dump_json())
+            of_model[id(model)] = Network(model, *size) if size else None
+        network = of_model[id(model)]
+        if network is not None:
+            known[job.id] = network
     return known
 
 
