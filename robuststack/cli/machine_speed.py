@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
 import click
 
@@ -33,17 +33,25 @@ def measured_speeds(
     if registry is not None:
         found = _measure(missing, plan.hardware, registry)
     else:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            found = process.submit(_measure, missing, plan.hardware).result()
+        found = _elsewhere(missing, plan.hardware)
     for reason in found:
         if isinstance(reason, str):
             click.echo(f"robuststack: note: a network's speed is not known: {reason}", err=True)
-    new = {network.key: speed for network, speed in zip(missing, found, strict=True) if not isinstance(speed, str)}
+    new = {network.key: speed for network, speed in zip(missing, found, strict=False) if not isinstance(speed, str)}
     try:
         keep_speeds(plan.hardware, new)
     except RobustStackError as error:
         click.echo(f"robuststack: note: the speed of this machine is not kept: {error}", err=True)
     return kept | new
+
+
+def _elsewhere(wanted: Sequence[Network], hardware: Hardware) -> list[NetworkSpeed | str]:
+    """The same as `_measure`, in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        try:
+            return process.submit(_measure, wanted, hardware).result()
+        except BrokenExecutor:
+            return ["the process that measured it was killed; was it out of memory?"]
 
 
 def _measure(

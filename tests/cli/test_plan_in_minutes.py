@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from robuststack.cli import call, progress
+from robuststack.cli import call, machine_speed, progress
 from robuststack.plan.speed import kept_speeds
 from robuststack.suite.loading import load_suite
 
@@ -21,6 +23,13 @@ measure: {latency: false}
 precision: float32
 threads: 1
 """
+
+
+class Killed(ProcessPoolExecutor):
+    """A pool whose process is killed as soon as it has something to do."""
+
+    def submit(self, function, *arguments):
+        return super().submit(os._exit, 9)
 
 
 @pytest.fixture
@@ -70,6 +79,15 @@ def test_a_run_says_at_its_beginning_how_long_it_will_take(robuststack, monkeypa
     measured, _ = robuststack("run", "small.yaml", "--only", "none")
     assert "(cpu, float32), about " in measured
     assert len(kept_speeds(load_suite("small.yaml").hardware("cpu"))) == 1
+
+
+def test_a_measuring_process_that_is_killed_is_said_and_the_run_goes_on(robuststack, monkeypatch):
+    monkeypatch.setattr(progress, "WORTH_MEASURING", 0)
+    monkeypatch.setattr(machine_speed, "ProcessPoolExecutor", Killed)
+    printed, said = robuststack("run", "small.yaml", "--only", "none")
+    assert "(cpu, float32)\n" in printed
+    reason = "the process that measured it was killed; was it out of memory?"
+    assert said == f"robuststack: note: a network's speed is not known: {reason}\n"
 
 
 def test_a_network_that_cannot_be_measured_is_said_and_the_work_is_shown(robuststack, tmp_path):
