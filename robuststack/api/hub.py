@@ -129,7 +129,11 @@ def told(api: HfApi) -> Iterator[None]:
         raise HubError(
             f"--push-to-hub: {api.endpoint} cannot be reached: {_line(error) or type(error).__name__}"
         ) from error
+    except Exception as error:  # The packages that send large files raise what they like, such as ValueError.
+        raise HubError(f"--push-to-hub: {api.endpoint} took nothing: {type(error).__name__}: {_line(error)}") from error
 
 
 def _line(error: object) -> str:
-    return str(error).strip().partition("\n")[0]
+    """An error's first lines: a heading goes with what stands below it."""
+    lines = str(error).strip().splitlines() or [""]
+    return " ".join(lines[: 1 + lines[0].endswith(":")])

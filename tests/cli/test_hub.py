@@ -36,6 +36,7 @@ class Hub:
     commits: list[str] = field(default_factory=list)
     uploads: dict[str, bytes] = field(default_factory=dict)
     read_only: bool = False
+    full: bool = False
 
     def sha(self, name: str) -> str:
         return hashlib.sha1(repr(sorted(self.repositories[name].items())).encode()).hexdigest()
@@ -87,6 +88,11 @@ class Handler(BaseHTTPRequestHandler):
             modes = [{"path": file, "uploadMode": "regular" if file.endswith(".md") else "lfs", "shouldIgnore": False}
                      for file in files]  # fmt: skip
             return self.answer(200, {"files": modes})
+        if path.endswith("/objects/batch") and self.hub.full:
+            objects = [
+                {**asked, "error": {"code": 507, "message": "no space"}} for asked in json.loads(body)["objects"]
+            ]
+            return self.answer(200, {"transfer": "basic", "objects": objects})
         if path.endswith("/objects/batch"):
             objects = [{**stored, "actions": {"upload": {"href": f"{self.hub.endpoint}/blob/{stored['oid']}"}}}
                        for stored in json.loads(body)["objects"]]  # fmt: skip
@@ -216,6 +222,14 @@ def test_a_commit_of_somebody_else_in_between_is_not_written_over(hub):
         HubError, match=r"has a newer commit than a moment ago; run the same command again \(HTTP 412\)"
     ):
         repository.push({"README.md": card()}, "late")
+
+
+def test_a_hub_that_has_no_room_for_the_weights_is_one_line_and_nothing_is_committed(hub):
+    hub.full = True
+    with pytest.raises(HubError, match=r"took nothing: ValueError: .*no space") as caught:
+        hub_repository("digits", JOB).push({"a.safetensors": b"weights", "README.md": card()}, "first")
+    assert "\n" not in str(caught.value)
+    assert hub.commits == []
 
 
 def test_without_a_network_it_is_one_line(hub, monkeypatch):
