@@ -246,7 +246,7 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
     [
         ("chek small.yaml", "unknown command 'chek': did you mean 'check' or 'schema'?"),
         ("zzz", "unknown command 'zzz': valid: audit, bundle, card, check, cite, completion, describe, doctor, evaluate,"
-                " export, leaderboard, list, new, plan, regress, rejudge, run, schema, show, verify"),
+                " export, leaderboard, list, new, plan, regress, rejudge, run, schema, show, submit, verify"),
         ("check small.yaml --sett a=b", "No such option"),
         ("--verbose", "No such option"),
         ("check", "Missing argument 'SUITE'"),
