@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from robuststack import __version__
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import RobustStackError, SuiteError
+from robuststack.running.waiting import wait_passively
 
 GROUPS = {
     "Run": {
@@ -135,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal or file whose encoding lacks a sign gets the sign's number.
             stream.reconfigure(errors="backslashreplace")
+    wait_passively()
     code = call(arguments)
     _close_output()
     sys.exit(code)
