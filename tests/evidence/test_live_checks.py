@@ -56,10 +56,10 @@ def ask(tmp_path: Path) -> Ask:
         ("defects:large_logits", "GRAD", "pgd", False, "are zero or no numbers, 5 % are allowed"),
         ("defects:detector", "GRAD", "pgd steps=5", False, r"\d+.\d % of the gradients of PGD-5 are zero"),
         ("defects:buried", "GRAD", "pgd steps=2 draws=1", True, r"over 1 draws have a cosine of -?0.0\d, at least 0.1"),
-        ("layered:rounded", "BINARY", "pgd", False, "PGD-20 finds 0 of 60 planted images"),
+        ("layered:rounded", "BINARY", "pgd", False, "PGD-40x5 finds 0 of 60 planted images"),
         ("layered:winners", "BINARY", "pgd", False, r"through 128 inputs of readout: it misses at least \d+"),
-        ("layered:honest", "BINARY", "pgd steps=1 step=0.01", False, "PGD-1 finds 0 of 60 planted images"),
-        ("layered:buried", "BINARY", "pgd steps=5 draws=1", True, "PGD-5 finds 0 of 60 planted images"),
+        ("layered:honest", "BINARY", "pgd steps=1 step=0.01", False, r"PGD-2x5 finds \d of 60 planted images"),
+        ("layered:buried", "BINARY", "pgd steps=5 draws=1", True, r"PGD-10x5 finds \d of 60 planted images"),
     ],
 )  # fmt: skip
 def test_a_planted_defect_is_found(ask, model, check, attack, stochastic, text):

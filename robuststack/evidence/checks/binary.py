@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robuststack.evidence.checks.check import Check, Results
+from robuststack.evidence.checks.steps import RESTARTS, lengthened
 from robuststack.evidence.checks.verdict import Verdict
 from robuststack.plan.audit import Subject
 from robuststack.plan.job import Job
@@ -20,19 +21,19 @@ TWO_CLASSES = "apgd_ce"
 """Stands for a main attack whose loss needs more classes than two."""
 ITERATIONS = 100
 """Of that."""
-PASSES = 700.0
+PASSES = 1500.0
 """Of the probe, and at a randomised point those of each draw."""
-REVISION = 1
+REVISION = 2
 
 
 class Binary(Check):
     name = "BINARY"
-    question = "Does the main attack find an adversarial image that is planted for it, on the model's own features?"
+    question = "Does the attack of STEPS find an adversarial image that is planted for it, on the model's own features?"
     by_gradients = True
 
     def inapplicable(self, subject: Subject) -> str:
         attack = self._attack(subject)
-        return subject.misfit(attack) if attack else ""
+        return subject.misfit(attack)
 
     def jobs(self, subject: Subject) -> Sequence[Job]:
         label = subject.leading_gradient
@@ -45,7 +46,7 @@ class Binary(Check):
         jobs = self.jobs(subject)
         facts = results.facts(jobs[0])
         attack = self._attack(subject)
-        label = attack.label if attack else subject.leading_gradient
+        label = attack.label
         if "failed" in facts:
             return self.says("open", f"{label} cannot attack a network of two classes: {facts['failed']}", jobs)
         images, planted, found = (facts[key] for key in ("images", "separates", "found"))
@@ -66,10 +67,11 @@ class Binary(Check):
             return self.says("open", f"{told}: too easy to say much", jobs, figure=share, threshold=FOUND)
         return self.says("holds", told, jobs, figure=share, threshold=FOUND)
 
-    def _attack(self, subject: Subject) -> Attack | None:
-        """What stands for the main attack if its loss needs more than two classes."""
-        main = subject.attacks[subject.leading_gradient]
+    def _attack(self, subject: Subject) -> Attack:
+        """The main attack as STEPS runs it: one start may end at another height than the planted image's on a sound model,
+        too. Another stands for it if its loss needs more than two classes."""
+        main = lengthened(subject) or subject.attacks[subject.leading_gradient]
         if main.min_classes <= 2:
-            return None
+            return main
         iterations = main.options.resolved().get("iterations", ITERATIONS)
-        return subject.attack(TWO_CLASSES, iterations=iterations, **subject.draws)
+        return subject.attack(TWO_CLASSES, iterations=iterations, restarts=RESTARTS, **subject.draws)

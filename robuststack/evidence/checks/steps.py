@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from robuststack.evidence.checks.pairs import Pair, PairCheck, with_others
 from robuststack.plan.audit import Subject
+from robuststack.plugin.attack import Attack
 
 LONGER = 2
 """Times the steps of the row's own attack."""
@@ -23,9 +24,16 @@ class Steps(PairCheck):
         return "" if subject.main else "no attack of the row has both steps and restarts to raise"
 
     def pairs(self, subject: Subject) -> Sequence[Pair]:
-        assert subject.main
-        label, option = subject.main
-        options = subject.attacks[label].options.resolved()
-        restarts = max(RESTARTS, options["restarts"])
-        longer = subject.changed(label, **{option: LONGER * options[option]}, restarts=restarts)
+        longer = lengthened(subject)
+        assert longer is not None
         return [with_others(subject, longer.label, subject.crafted(longer))]
+
+
+def lengthened(subject: Subject) -> Attack | None:
+    """The row's main attack with more steps and starts; None if it has none that can have more."""
+    if subject.main is None:
+        return None
+    label, option = subject.main
+    options = subject.attacks[label].options.resolved()
+    restarts = max(RESTARTS, options["restarts"])
+    return subject.changed(label, **{option: LONGER * options[option]}, restarts=restarts)
