@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -227,3 +228,5 @@ def test_the_site_builds_strictly_and_asks_no_other_site_for_anything(tmp_path):
     assert all(f"<code>{check.name}</code>" in audit for check in CHECKS)
     assert (tmp_path / "site" / "leaderboard" / "site" / "data" / "float_vs_oat.js").is_file()
     assert "leaderboard/index.html" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    searched = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text(encoding="utf-8"))
+    assert {"audit.html", "reference/suite.html"} <= {page["location"] for page in searched["docs"]}
