@@ -53,7 +53,7 @@ def test_signs_that_a_terminal_lacks_stop_nothing(named, environment):
     done = started(["plan", str(named)], named.parent, environment=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"gr")
-    assert len(done.stdout.splitlines()) == 42
+    assert len(done.stdout.splitlines()) == 43
 
 
 def test_the_table_and_the_progress_of_a_run_are_printed_on_an_ascii_terminal(tmp_path):

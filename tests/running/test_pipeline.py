@@ -17,6 +17,7 @@ from robuststack.hardware import Hardware
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
+from robuststack.running.sealed import sealed_json, unsealed_json
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from tiny_runs import TINY_SUITE, board, figures
@@ -95,9 +96,9 @@ def test_the_plan_shows_as_done_what_a_run_would_not_do_again(tiny: Path, capsys
     assert done() == {"train": 2, "attack": 0, "judge": 2, "measure": 2}
     results = (tiny.parent / "store" / "train").glob("*/result.json")
     (path,) = (file for file in results if json.loads(file.read_text())["spec"]["model"]["defense"]["name"] == "float")
-    result = json.loads(path.read_text())
+    result = unsealed_json(path.read_bytes())
     result["files"]["model.safetensors"] = "of another training"
-    path.write_text(json.dumps(result))
+    path.write_bytes(sealed_json(result))
     assert done(no_images) == {"train": 2, "attack": 1, "judge": 2, "measure": 2}
 
 
