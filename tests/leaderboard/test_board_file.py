@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.audit import board_files
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.row import Row
@@ -146,7 +147,7 @@ def validator(capsys: pytest.CaptureFixture[str]) -> Draft202012Validator:
 
 
 def test_the_schema_fits_committed_and_fresh_leaderboards(validator: Draft202012Validator, trained: Trained) -> None:
-    for path in (*COMMITTED.parent.glob("*.json"), trained.leaderboard / "small.json"):
+    for path in (*board_files(COMMITTED.parent), trained.leaderboard / "small.json"):
         problems = [
             f"{'.'.join(map(str, error.path))}: {error.message}" for error in validator.iter_errors(_read(path))
         ]
