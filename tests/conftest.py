@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share: one small suite, run once for the whole session."""
+"""Fixtures that several test modules share: a small and a tiny suite, each run once for the whole session."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 import robuststack as rs
+from tiny_runs import TINY_SUITE, board, figures, run
 from trained import SMALL_SUITE, Trained
 
 settings.register_profile("untimed", deadline=None)  # A busy machine is slow and nothing else.
@@ -47,3 +48,21 @@ def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     from robuststack.layers.folding import Folding
 
     monkeypatch.setattr(Folding, "of", lambda self, view, images, **_: view)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """The tiny suite in a folder of its own."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_SUITE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The figures of the tiny suite, from a process that nothing disturbed."""
+    suite = tmp_path_factory.mktemp("uninterrupted") / "tiny.yaml"
+    suite.write_text(TINY_SUITE)
+    done = run(suite)
+    assert done.returncode == 0, done.stderr
+    return figures(board(suite))

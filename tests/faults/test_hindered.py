@@ -19,26 +19,10 @@ import pytest
 import forked
 import robuststack as rs
 from forked import Forked
-from tiny_runs import TINY_SUITE, board, figures, run, script
+from tiny_runs import board, figures, run, script
 
 pytestmark = pytest.mark.faults
 TRIES = range(int(os.environ.get("ROBUSTSTACK_FAULTS", "1")))
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY_SUITE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    suite = tmp_path_factory.mktemp("undisturbed") / "tiny.yaml"
-    suite.write_text(TINY_SUITE)
-    done = run(suite)
-    assert done.returncode == 0, done.stderr
-    return figures(board(suite))
 
 
 def one_line(done: Forked, *, codes: tuple[int, ...] = (0, 2)) -> str:
@@ -49,12 +33,12 @@ def one_line(done: Forked, *, codes: tuple[int, ...] = (0, 2)) -> str:
     return lines[0] if lines else ""
 
 
-def goes_on(tiny: Path, undisturbed: str) -> list[str]:
+def goes_on(tiny: Path, uninterrupted: str) -> list[str]:
     """The next run ends with the same figures; the notes that it prints."""
     assert not half_written(tiny), "something half written is left"
     done = run(tiny)
     assert done.returncode == 0, done.stderr
-    assert figures(board(tiny)) == undisturbed
+    assert figures(board(tiny)) == uninterrupted
     return [line for line in done.stdout.splitlines() if "again" in line]
 
 
@@ -64,11 +48,11 @@ def half_written(tiny: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("seed", TRIES)
-def test_files_may_be_no_larger(seed: int, tiny: Path, undisturbed: str) -> None:
+def test_files_may_be_no_larger(seed: int, tiny: Path, uninterrupted: str) -> None:
     most = random.Random(seed).choice([0, 1, 100, 2_000, 10_000, 16_384, 20_000, 40_000])
     said = one_line(run(tiny, before=f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))"))
     assert not said or "cannot write" in said
-    goes_on(tiny, undisturbed)
+    goes_on(tiny, uninterrupted)
 
 
 def in_namespace(tiny: Path, *lines: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +69,7 @@ def in_namespace(tiny: Path, *lines: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("seed", TRIES)
-def test_the_disk_is_full(seed: int, tiny: Path, undisturbed: str) -> None:
+def test_the_disk_is_full(seed: int, tiny: Path, uninterrupted: str) -> None:
     (tiny.parent / "store").mkdir()
     size = 4 * random.Random(seed).randint(2, 60)
     done = in_namespace(
@@ -99,11 +83,11 @@ def test_the_disk_is_full(seed: int, tiny: Path, undisturbed: str) -> None:
     assert done.returncode in (0, 2), done.stderr
     assert all(line.startswith("robuststack: error: cannot write") and "No space left" in line for line in lines), lines
     assert len(lines) == (done.returncode == 2)
-    assert figures(board(tiny)) == undisturbed
+    assert figures(board(tiny)) == uninterrupted
 
 
 def test_a_store_that_can_only_be_read_serves_what_is_finished_and_is_one_line_for_what_is_not(
-    tiny: Path, undisturbed: str
+    tiny: Path, uninterrupted: str
 ) -> None:
     bind = "mount --bind $STORE $STORE; mount -o remount,ro,bind $STORE"
     (tiny.parent / "store").mkdir()
@@ -111,16 +95,16 @@ def test_a_store_that_can_only_be_read_serves_what_is_finished_and_is_one_line_f
     (line,) = done.stderr.splitlines()
     assert line.startswith("robuststack: error: cannot write")
     assert "Read-only file system" in line
-    goes_on(tiny, undisturbed)
+    goes_on(tiny, uninterrupted)
     for path in (tiny.parent / "board").iterdir():
         path.unlink()
     done = in_namespace(tiny, bind, "$RUN")
     assert done.returncode == 0, done.stderr
-    assert figures(board(tiny)) == undisturbed
+    assert figures(board(tiny)) == uninterrupted
 
 
 @pytest.mark.parametrize("seed", TRIES)
-def test_the_clock_jumps(seed: int, tiny: Path, undisturbed: str) -> None:
+def test_the_clock_jumps(seed: int, tiny: Path, uninterrupted: str) -> None:
     jumping = (
         f"import os, random, signal, time\nclock, jump = time.time, random.Random({seed})\n"
         "time.time = lambda: clock() + jump.uniform(-1e8, 1e8)\n"
@@ -137,22 +121,22 @@ def test_the_clock_jumps(seed: int, tiny: Path, undisturbed: str) -> None:
         os.utime(path, (moment, moment))
     done = run(tiny, before=jumping.replace("left[0] == 0", "False"))
     assert done.returncode == 0, done.stderr
-    assert figures(board(tiny)) == undisturbed
+    assert figures(board(tiny)) == uninterrupted
 
 
 @pytest.mark.parametrize("seed", TRIES)
-def test_two_runs_share_a_store(seed: int, tiny: Path, undisturbed: str) -> None:
+def test_two_runs_share_a_store(seed: int, tiny: Path, uninterrupted: str) -> None:
     with forked.start(script(tiny, "--wait", "300")) as other:
         time.sleep(random.Random(seed).random())
         result = rs.run(tiny, store=tiny.parent / "store", leaderboard=tiny.parent / "board", wait=300)
         other.wait()
     assert other.returncode == 0, other.stderr
-    assert figures(result.rows) == undisturbed
-    goes_on(tiny, undisturbed)
+    assert figures(result.rows) == uninterrupted
+    goes_on(tiny, uninterrupted)
 
 
 @pytest.mark.parametrize("seed", TRIES)
-def test_there_is_too_little_memory(seed: int, tiny: Path, undisturbed: str) -> None:
+def test_there_is_too_little_memory(seed: int, tiny: Path, uninterrupted: str) -> None:
     """The limit is what the process has now and a little more, so that it is met anywhere."""
     more = random.Random(seed).choice([0, 2, 4, 8, 16, 32, 64]) << 20
     limit = (
@@ -164,4 +148,4 @@ def test_there_is_too_little_memory(seed: int, tiny: Path, undisturbed: str) -> 
     assert done.returncode in (0, 1, 2, -signal.SIGSEGV, -signal.SIGABRT), done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode <= 0 or "memory" in done.stderr, done.stderr
-    goes_on(tiny, undisturbed)
+    goes_on(tiny, uninterrupted)

@@ -1,12 +1,10 @@
-"""Suite files: a small one or the module's own, and the tiny one with what it comes to undisturbed."""
+"""A suite file: a small one or the module's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-
-from tiny_runs import TINY_SUITE, board, figures, run
 
 SMALL_SUITE = """
 datasets: {name: tradeoff, options: {images: 200, test_images: 60, size: 8, classes: 3, noise: 0.1}, threat: {eps: 0.1}}
@@ -27,20 +25,3 @@ def suite(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(getattr(request.module, "SUITE", SMALL_SUITE))
     return path
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY_SUITE)
-    return path
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The figures of the tiny suite, from a process that nothing disturbed."""
-    suite = tmp_path_factory.mktemp("uninterrupted") / "tiny.yaml"
-    suite.write_text(TINY_SUITE)
-    done = run(suite)
-    assert done.returncode == 0, done.stderr
-    return figures(board(suite))
