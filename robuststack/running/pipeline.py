@@ -35,7 +35,7 @@ class Executor(Protocol):
 
     def has_room(self, job: Job, running: Collection[Job]) -> bool:
         """Whether the job can start beside those that were started and are not over. What is timed is alone on its
-        machine."""
+        machine. If nothing runs, it waits until there is room, or raises why there will be none."""
 
     def start(self, job: Job) -> None:
         """Begin a job that there is room for."""

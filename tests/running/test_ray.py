@@ -154,6 +154,23 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_alone(two_nodes: Any, 
             fail(second)
 
 
+def test_a_worker_that_is_still_starting_does_not_keep_the_last_job_from_being_timed(
+    suite: Path, tmp_path: Path, two_nodes: Any
+) -> None:
+    wanted = load_suite(suite, ["defenses=[none]"])
+    registry = Registry()
+    with place(rs.RayOptions(address=two_nodes.address)) as where:
+        plan = make_plan(wanted, registry, where.hardware(wanted, "auto", None))
+        with where.executor(plan, registry, Store(tmp_path / "store"), tmp_path) as executor:
+            (timed,) = (job for job in plan.jobs if job.kind == "measure")
+            for node in executor._nodes.usable():
+                executor._pool.start(node)
+            # As when the work that they were started for was lost with a node, or done by others.
+            where._cluster.ray.kill(executor._pool.workers[0].actor)
+            assert executor.has_room(timed, ())
+            assert [worker.ready for worker in executor._pool.workers] == [True]
+
+
 def test_a_node_that_has_died_before_it_is_asked_is_left_out(two_nodes: Any) -> None:
     with RayCluster(rs.RayOptions(address=two_nodes.address)) as reached:
         there = reached.nodes()

@@ -95,14 +95,27 @@ class RayExecutor:
 
     def has_room(self, job: Job, running: Collection[Job]) -> bool:
         """Whether a node has room for the job; for one that is timed, whether a node has nothing else to do."""
-        if not running and not self._nodes.usable():
-            self._nodes.wait()
+        if not running:
+            self._wait_for_room(job)
         others = sum(other.kind != "measure" for other in running)
         kept = self._timed.nodes
         if job.kind == "measure":
             node = self._resting()
             return node is not None and others <= self._slots_without({*kept, node.id})
         return others < self._slots_without(kept)
+
+    def _wait_for_room(self, job: Job) -> None:
+        """Wait for a node, and for one that rests if the job is timed. Nothing runs: nobody else hears that a worker, which
+        was started for work that others have done meanwhile, is there or will never be.
+
+        Raises:
+            RobustStackError: no node came in a minute, or none of those that are left may be timed on.
+        """
+        if not self._nodes.usable():
+            self._nodes.wait()
+        while job.kind == "measure" and self._resting() is None:
+            self._hear(_nobody)
+            self._timed.check(self._nodes.usable())
 
     def _slots_without(self, kept: Collection[str]) -> int:
         return sum(self._share.fits(node) for node in self._nodes.usable() if node.id not in kept)
