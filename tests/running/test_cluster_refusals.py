@@ -135,6 +135,11 @@ def test_a_workers_store_has_what_was_sent_and_sends_what_is_made() -> None:
     store.save_checkpoint("train-1", 1, {"model": b"w"}, {"history": history})
     history.append(2.0)
     store.save_block("judge-1", Block(4, b"labels", {"seconds": 2.0}), {"digest": "d"})
+    assert store.blocks("judge-1", {"digest": "d"}) == {3: {"seconds": 1.0}, 4: {"seconds": 2.0}}
+    assert [store.read_block("judge-1", number, {"digest": "d"}).content for number in (3, 4)] == [
+        b"weights",
+        b"labels",
+    ]
     assert store.finish("judge-1", {"n": 1}, {"labels": b"l"})["files"] == {"labels": hashlib.sha256(b"l").hexdigest()}
     checkpoint, made, result = sent
     assert isinstance(checkpoint, CheckpointMade)
@@ -143,3 +148,6 @@ def test_a_workers_store_has_what_was_sent_and_sends_what_is_made() -> None:
     assert made.content.tobytes() == b"labels"
     assert isinstance(result, ResultMade)
     assert result.result == {"n": 1}
+    store.discard_blocks("judge-1")
+    store.open(Parcel())
+    assert store.blocks("judge-1", {"digest": "d"}) == {}

@@ -32,10 +32,13 @@ class RemoteStore:
         self._fetch = fetch
         self._send = send
         self._parcel = Parcel()
+        self._made: dict[int, tuple[Block, Mapping[str, Any]]] = {}
+        """The blocks that the job has made here, each with its stamp: its result is put together from them."""
 
     def open(self, parcel: Parcel) -> None:
         """Have what this parcel holds, and nothing else."""
         self._parcel = parcel
+        self._made = {}
 
     def folder(self, job: str) -> Path:
         return Path(job)
@@ -83,16 +86,20 @@ class RemoteStore:
                 kept[number] = block.facts
             else:
                 noticed(f"block {number} is made again: it was computed with another source code, model or images")
-        return kept
+        return {**kept, **{number: block.facts for number, (block, of) in self._made.items() if of == dict(stamp)}}
 
     def read_block(self, job: str, number: int, stamp: Mapping[str, Any]) -> Block:
+        if number in self._made:
+            return self._made[number][0]
         block = self._parcel.blocks[number]
         return Block(number, bytes(self._fetch(block.content)), block.facts)
 
     def save_block(self, job: str, block: Block, stamp: Mapping[str, Any]) -> None:
+        self._made[block.number] = block, dict(stamp)
         self._send(BlockMade(block.number, as_array(block.content), block.facts, dict(stamp)))
 
     def discard_blocks(self, job: str) -> None:
+        self._made = {}
         self._send(BlocksWorthless())
 
     def load_checkpoint(self, job: str, digest: str) -> Checkpoint | None:
