@@ -16,44 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import TRIES
 
 import robuststack as rs
 from clusters import cluster
-from forked import run
 from robuststack.plugin.registry import Registry
 from stores import contents
 
 pytestmark = pytest.mark.faults
-TRIES = range(int(os.environ.get("ROBUSTSTACK_FAULTS", "1")))
-SUITE = """
-datasets: {name: digits}
-architectures: {name: resnet8, options: {width: 4}}
-threat: {eps: 0.1}
-train: {epochs: 6, batch_size: 100, attack: {name: pgd, options: {steps: 1, step: relative}}}
-defenses: [none, {name: float, points: {lambda_n: [0, 1]}}]
-attacks: {name: pgd, options: {steps: 3}}
-evaluate: {draws: 2, limit: 200, block: 20}
-measure: {latency: false}
-precision: float32
-device: cpu
-threads: 1
-"""
-
-
-@pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("faults") / "small.yaml"
-    path.write_text(SUITE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(suite: Path) -> dict[str, Any]:
-    """What each job comes to in one process."""
-    store = suite.parent / "undisturbed"
-    done = run(f"import robuststack as rs\nrs.run({str(suite)!r}, store={str(store)!r}, leaderboard=None)")
-    assert done.returncode == 0, done.stderr
-    return contents(store)
 
 
 @pytest.fixture(scope="module")
