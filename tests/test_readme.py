@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 import robuststack as rs
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.audit import board_files
+from robuststack.leaderboard.audit import audit_path, board_files, read_audit
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
@@ -60,7 +60,11 @@ def test_what_it_says_of_ten_attacks_is_what_the_comparison_says() -> None:
     assert len(rs.load_board(board).attacks) == 10
     worst = rs.compare(board, *rows).decisive
     assert worst.verdict == "undecided"
-    assert f"{worst.first:.1f} against {worst.second:.1f} in the worst of ten attacks" in " ".join(README.split())
+    said = f"{worst.first:.1f} against {worst.second:.1f} in the worst of ten attacks"
+    assert f"{said} ([audited](leaderboard/cpu_attacks.md), no row weak or broken)" in " ".join(README.split())
+    audit = read_audit(audit_path(board))
+    assert [row.label for row in audit.rows] == [row.label for row in rs.load_board(board).rows]
+    assert not any(row.broken or row.weak for row in audit.rows)
 
 
 def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> None:
