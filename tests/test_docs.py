@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,6 +129,27 @@ def test_two_rows_are_compared_as_it_is_described(monkeypatch, capsys):
     capsys.readouterr()
     assert call(shlex.split(command)[1:]) == 0
     assert names["result"].first in capsys.readouterr().out
+
+
+def test_what_a_suite_of_the_paper_needs_is_what_its_plan_says():
+    """Jobs by kind, passes of an image (1,024 pixels) through the network, and the hours of cards at an assumed rate."""
+    page = " ".join((DOCS / "cluster.md").read_text().split())
+    suite = load_suite(ROOT / "suites" / "paper" / "fig07.yaml")
+    plan = make_plan(suite, Registry(), Hardware("cpu", "float32")).only("cifar10/resnet34*")
+    kinds = Counter(job.kind for job in plan.jobs)
+    assert (
+        f"{kinds['train']} trainings of 200 epochs, {kinds['attack']} attacks and {kinds['judge']} judge jobs" in page
+    )
+    assert f"and {kinds['measure']} jobs that are timed" in page
+    passes = sum(job.work for job in plan.jobs) / 1024
+    assert f"{passes / 1e9:.1f} billion passes" in page
+    hours = passes / 10_000 / 3600
+    training = [job.work / 1024 for job in plan.jobs if job.kind == "train"]
+    assert f"{100 * sum(training) / passes:.0f} % of them are training" in page
+    assert f"the longest is {100 * max(training) / passes:.1f} % of the whole" in page
+    assert f"| 1 | {hours:.0f} | {hours:.0f} | 1 |" in page
+    # With a card for each training, the end is that of the longest and of the attacks on its model.
+    assert f"| 64 | {hours:.0f} | {max(training) / 10_000 / 3600:.0f} |" in page
 
 
 def test_every_key_of_a_row_is_explained():
