@@ -165,6 +165,79 @@ def test_points_of_a_tunable_model(score: Any, net: Net) -> None:
     assert mixed.alpha == 0.0
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.jit.script,
+        lambda net: torch.jit.trace(net.eval(), _data()[0][:2]),
+        lambda net: torch.jit.freeze(torch.jit.script(net.eval())),
+        lambda net: torch.compile(net, backend="eager"),
+    ],
+    ids=["script", "trace", "freeze", "compile"],
+)
+@pytest.mark.parametrize("held", [False, True], ids=["itself", "in a function"])
+def test_a_program_of_torch_scores_as_its_module(score: Any, net: Net, form: Any, held: bool) -> None:
+    program = form(net)
+    flags = [weight.requires_grad for weight in program.parameters()]
+    row = score((lambda x: program(x)) if held else program).rows[0]
+    assert (row.ca.value, row.worst.value) == pytest.approx(_fgsm(net.eval()))
+    assert flags == [weight.requires_grad for weight in program.parameters()]
+
+
+def test_a_model_made_or_scored_in_inference_mode_scores_as_any_other(score: Any, net: Net) -> None:
+    with torch.inference_mode():
+        made = Net()
+        made.load_state_dict(net.state_dict())
+    expected = pytest.approx(_fgsm(net.eval()))
+    row = score(made).rows[0]
+    assert (row.ca.value, row.worst.value) == expected
+    net.features[1].num_batches_tracked += 1  # Another model, for the store.
+    with torch.inference_mode():
+        row = score(net).rows[0]
+        assert torch.is_inference_mode_enabled()
+    assert (row.ca.value, row.worst.value) == expected
+    assert all(weight.requires_grad for weight in net.parameters())
+
+
+def test_a_function_over_weights_made_in_inference_mode_is_one_line(score: Any) -> None:
+    with torch.inference_mode():
+        made = Net()
+    with pytest.raises(RobustStackError, match="'function' calls weights that were made under torch.inference_mode"):
+        score(lambda x: made(x))
+
+
+class Holder:
+    """A plain object that gives a function at each point, as the tutorial's."""
+
+    def __init__(self, **networks: nn.Module) -> None:
+        self.networks = networks
+
+    def at(self, scale: float) -> Callable[[Tensor], Tensor]:
+        return lambda x: self.networks["only"](x) * scale
+
+
+def test_a_function_puts_what_it_finds_in_globals_and_objects_into_eval_mode(
+    score: Any, net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "NOTEBOOK", net)
+    expected = pytest.approx(_fgsm(net.eval()))
+    net.train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    size = sum(weight.numel() for weight in net.parameters())
+    results = [
+        score(lambda x: NOTEBOOK(x)),  # type: ignore[name-defined]  # noqa: F821
+        score(Holder(only=net).at(1)),
+        score(Holder(only=net), points={"scale": 1}),
+    ]
+    for result in results:
+        row = result.rows[0]
+        assert (row.ca.value, row.worst.value) == expected
+        assert row.parameters == size
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
 def test_a_function_without_gradients_is_attacked_by_calls_alone(score: Any, net: Net) -> None:
     def predict(x: Tensor) -> np.ndarray:
         with torch.no_grad():
@@ -219,6 +292,8 @@ def test_what_cannot_be_scored_is_one_line(score: Any, change: dict[str, Any], m
         (nn.Sequential(nn.Flatten(), nn.Linear(5, 3)), r"cannot take images of shape \[3, 8, 8\]"),
         ("resnet", "'str' is no model; valid: a torch.nn.Module, or a function"),
         (7, "'int' is no model; valid: a torch.nn.Module, or a function"),
+        (Net, r"model: Net is a class; give one model of it, such as Net\(\)"),
+        (Holder(), "'Holder' is no model; .*; for its method `at`, give points="),
     ],
 )
 def test_what_is_no_model_is_one_line(score: Any, model: object, message: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robuststack.attacks.attacked_model import AttackedModel, Tally
 from robuststack.attacks.ball import Ball
-from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.attacks.frozen_eval import frozen_eval, modes
 from robuststack.attacks.mixture import Mixture, MixtureModel
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.engine.runtime import Runtime
@@ -98,7 +98,7 @@ def attack_block(
         models = [AttackedModel(part, runtime, tally, final=early_stop) for part in seen]
         attacked = MixtureModel(models, attacker.weights) if isinstance(attacker, Mixture) else models[0]
         before = [buffer.clone() for buffer in view.buffers()]
-        modes = [module.training for module in view.modules()]
+        mode_before = modes(view)
         written = True
         try:
             with seeded(seed, "attack", number):
@@ -114,7 +114,7 @@ def attack_block(
             for old, new in zip(before, view.buffers(), strict=True) if written else ():
                 if not torch.equal(old, new):
                     new.copy_(old)
-        return raw, tally, not written and modes == [module.training for module in view.modules()]
+        return raw, tally, not written and mode_before == modes(view)
 
     with frozen_eval(view):
         folding = folding or Folding()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robuststack.attacks.frozen_eval import eval_mode, modes
+from robuststack.engine.held_modules import held_modules
 from robuststack.errors import ModelError
 from robuststack.layers.condition import Condition, attach
 
@@ -32,17 +34,6 @@ class Function(nn.Module):
         if isinstance(logits, (Tensor, tuple, Mapping)):
             return logits
         return torch.as_tensor(logits, dtype=torch.float32, device=x.device)
-
-
-def held_modules(function: Any) -> list[nn.Module]:
-    """The modules that a function, a method or an object holds: in its closure, its defaults and its attributes."""
-    owner = getattr(function, "__self__", function)
-    values = list(vars(owner).values()) if hasattr(owner, "__dict__") else []
-    for cell in getattr(function, "__closure__", None) or ():
-        with suppress(ValueError):  # An empty cell.
-            values.append(cell.cell_contents)
-    values += [*(getattr(function, "__defaults__", None) or ()), *(getattr(function, "args", None) or ())]
-    return list({id(value): value for value in [owner, *values] if isinstance(value, nn.Module)}.values())
 
 
 class Tuned(nn.Module):
@@ -134,16 +125,34 @@ def _as_network(model: object, name: str) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     if callable(model):
-        return Function(model)
-    raise ModelError(f"{name} is no model; valid: a torch.nn.Module, or a function of images that returns logits")
+        function = Function(model)
+        if any(weight.is_inference() for weight in function.parameters()):
+            raise ModelError(
+                f"{name} calls weights that were made under torch.inference_mode(), which torch keeps out of gradients;"
+                " make them outside of it, or let it call a copy.deepcopy of their module"
+            )
+        return function
+    knobs = "; for its method `at`, give points={knob: values}" if callable(getattr(model, "at", None)) else ""
+    raise ModelError(
+        f"{name} is no model; valid: a torch.nn.Module, or a function of images that returns logits{knobs}"
+    )
 
 
 def copied(model: Any) -> Any:
     """A deep copy of a model, or the model itself if it cannot be copied."""
     try:
-        return copy.deepcopy(model)
+        with torch.no_grad():  # Parameters of TorchScript would be copied with a history.
+            copy_of_it = copy.deepcopy(model)
     except Exception:  # Tensors with a history, open files, locks.
         return model
+    for own, new in zip(_parameters(model), _parameters(copy_of_it), strict=False):
+        if new.requires_grad != own.requires_grad:
+            new.requires_grad_(own.requires_grad)
+    return copy_of_it
+
+
+def _parameters(model: object) -> Iterator[nn.Parameter]:
+    return chain.from_iterable(module.parameters() for module in held_modules(model))
 
 
 @contextmanager
@@ -154,20 +163,22 @@ def untouched(model: object) -> Iterator[None]:
         ModelError: torch cannot list its modules.
     """
     modules = [module for held in held_modules(model) for module in _listed(held, repr(type(held).__name__))]
-    modes = [module.training for module in modules]
+    before = [pair for held in held_modules(model) for pair in modes(held)]
     forwards = [module.__dict__.get("forward") for module in modules]
     gradients = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters(False)]
     try:
         yield
     finally:
-        for module, mode, forward in zip(modules, modes, forwards, strict=True):
+        for module, mode in before:
             module.training = mode
+        for module, forward in zip(modules, forwards, strict=True):
             if forward is None:
                 module.__dict__.pop("forward", None)
             else:
                 module.__dict__["forward"] = forward
         for parameter, wanted in gradients:
-            parameter.requires_grad_(wanted)
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
 
 
 @torch.no_grad()
@@ -179,7 +190,8 @@ def classes_of(model: object, image: Tensor) -> int | None:
         # Where the model is, and of its type.
         pair = torch.cat([image, image])[:2].to(next(network.parameters(), image))
         with untouched(model):
-            logits = network.eval()(pair)
+            eval_mode(network)
+            logits = network(pair)
     except Exception:
         return None
     logits = getattr(logits, "logits", logits)

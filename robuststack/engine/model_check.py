@@ -129,7 +129,7 @@ def _holds_nan(tensor: Tensor) -> bool:
 @torch.no_grad()
 def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
     """Refuse layers that stay in train mode, if that changes the logits."""
-    training = [(path, module) for path, module in view.model.named_modules() if module.training]
+    training = [(path, module) for path, module in view.model.named_modules() if getattr(module, "training", False)]
     if not training:
         return
     logits = _logits(view, images, name)

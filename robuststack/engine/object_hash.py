@@ -134,7 +134,7 @@ class _Walk:
         if isinstance(thing, property):
             return [thing.fget, thing.fset]
         if isinstance(thing, types.CellType):
-            return _filled(thing)
+            return filled(thing)
         inside: list[object] = []
         if isinstance(thing, (dict, types.MappingProxyType)):
             inside = [part for pair in thing.items() for part in pair]
@@ -147,7 +147,7 @@ class _Walk:
 
     def _attributes(self, thing: Any, *, container: bool) -> list[object]:
         parts = [type(thing), *_own(getattr(thing, "__dict__", {}))]
-        slots = [name for base in type(thing).__mro__ for name in _slots(base)]
+        slots = [name for base in type(thing).__mro__ for name in slots_of(base)]
         parts += [part for name in slots if hasattr(thing, name) for part in (name, getattr(thing, name))]
         kind: Any = type(thing)
         plain = (kind.__reduce__, kind.__reduce_ex__) == (object.__reduce__, object.__reduce_ex__)
@@ -211,14 +211,14 @@ class _Walk:
         return sorted(parts)
 
     def _class(self, kind: type) -> Iterable[object]:
-        if not _is_users(kind.__module__):
+        if not is_users(kind.__module__):
             return [_name(kind)]
         return [_name(kind), *kind.__bases__, *_own(dict(vars(kind)), without=("__slots__", "__annotations__"))]
 
     def _function(self, function: types.FunctionType) -> Iterable[object]:
-        closure = [part for cell in function.__closure__ or () for part in _filled(cell)]
+        closure = [part for cell in function.__closure__ or () for part in filled(cell)]
         inside = [function.__defaults__, function.__kwdefaults__, *closure]
-        if not _is_users(function.__module__):
+        if not is_users(function.__module__):
             return [f"{function.__module__}.{function.__qualname__}", *inside]
         return [function.__code__, *inside, *_globals(function), *_own(vars(function))]
 
@@ -247,13 +247,13 @@ def _is_ours(hook: object) -> bool:
     return module.partition(".")[0] == "robuststack"
 
 
-def _slots(kind: type) -> list[str]:
+def slots_of(kind: type) -> list[str]:
     slots = kind.__dict__.get("__slots__", ())
     names = [slots] if isinstance(slots, str) else list(slots)
     return [name for name in names if name not in NOT_THE_MODELS and not name.startswith("__")]
 
 
-def _filled(cell: types.CellType) -> list[object]:
+def filled(cell: types.CellType) -> list[object]:
     try:
         return [cell.cell_contents]
     except ValueError:  # Not filled yet.
@@ -267,20 +267,20 @@ def _code(code: types.CodeType) -> list[object]:
 
 def _globals(function: types.FunctionType) -> Iterator[object]:
     """The globals that a function's code names, and of a user's module among them the attributes that it names."""
-    names = set(_named(function.__code__))
+    names = set(named_in(function.__code__))
     for name in sorted(names & function.__globals__.keys()):
         value = function.__globals__[name]
         yield name
         yield value
-        if isinstance(value, types.ModuleType) and _is_users(value.__name__):
+        if isinstance(value, types.ModuleType) and is_users(value.__name__):
             yield from (part for inner in sorted(names & vars(value).keys()) for part in (inner, vars(value)[inner]))
 
 
-def _named(code: types.CodeType) -> Iterator[str]:
+def named_in(code: types.CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _named(constant)
+            yield from named_in(constant)
 
 
 @functools.cache
@@ -289,7 +289,7 @@ def _library_folders() -> tuple[Path, ...]:
     return tuple({Path(paths[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def _is_users(module: str | None) -> bool:
+def is_users(module: str | None) -> bool:
     """Whether a module's code may change between two runs: it belongs to no library."""
     if module is None or module.partition(".")[0] in LIBRARIES:
         return False

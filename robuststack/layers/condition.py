@@ -103,7 +103,7 @@ class View(nn.Module):
     @property
     def training(self) -> bool:  # type: ignore[override]
         model = self.__dict__.get("_modules", {}).get("model")
-        return bool(model.training) if model is not None else False
+        return bool(getattr(model, "training", False))  # Frozen TorchScript has no mode.
 
     @training.setter
     def training(self, mode: bool) -> None:

@@ -52,7 +52,7 @@ def expanded_points(points: Points) -> list[dict[str, Any]]:
 
 def _layers(model: object) -> Iterable[object]:
     modules: Any = getattr(model, "modules", None)
-    return modules() if callable(modules) else ()
+    return modules() if callable(modules) and not isinstance(model, type) else ()
 
 
 def live_defense(model: object, points: Sequence[Mapping[str, Any]], *, stochastic: bool) -> type[Defense]:

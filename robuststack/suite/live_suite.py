@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robuststack.errors import SuiteError
+from robuststack.errors import ModelError, SuiteError
 from robuststack.plugin.registry import Registry
 from robuststack.suite.live_data import live_arrays, save_arrays
 from robuststack.suite.live_model import Points, expanded_points, live_defense, model_name
@@ -44,6 +44,8 @@ def live_suite(
     """
     if any(isinstance(point, str) for point in points) and not isinstance(points, Mapping):
         raise SuiteError("points: those of a model in Python are mappings, such as points={'lambda_n': [0, 0.2, 1]}")
+    if isinstance(model, type) and not points:
+        raise ModelError(f"model: {model.__name__} is a class; give one model of it, such as {model.__name__}()")
     expanded = expanded_points(points) if points else []  # type: ignore[arg-type]
     shown = name or model_name(model)
     registry.add(shown, live_defense(model, expanded, stochastic=stochastic))

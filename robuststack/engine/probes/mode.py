@@ -54,7 +54,7 @@ def look(subject: Probed) -> dict[str, Any]:
 
 def _training(view: nn.Module) -> dict[str, nn.Module]:
     """The modules below the view that are in train mode, by path."""
-    return {path: module for path, module in view.named_modules() if path and module.training}
+    return {path: module for path, module in view.named_modules() if path and getattr(module, "training", False)}
 
 
 def _alike(before: Tensor | None, now: Tensor) -> bool:

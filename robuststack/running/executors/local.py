@@ -69,11 +69,14 @@ class LocalExecutor:
     @property
     def workspace(self) -> Workspace:
         if self._workspace is None:
+            import torch
+
             from robuststack.engine.runtime import current_card, threads
             from robuststack.engine.workspace import Workspace
             from robuststack.suite.user_model import user_modules
 
             workspace = Workspace(*self._make)
+            self._left.enter_context(torch.inference_mode(False))  # Attacks need gradients, wherever they are called.
             self._left.enter_context(current_card(workspace.runtime.device))
             self._left.enter_context(threads(workspace.hardware.threads))
             self._left.enter_context(user_modules())  # What a user's model imports when it is called.
