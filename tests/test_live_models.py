@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,7 @@ def test_a_model_made_or_scored_in_inference_mode_scores_as_any_other(score: Any
 def test_a_function_over_weights_made_in_inference_mode_is_one_line(score: Any) -> None:
     with torch.inference_mode():
         made = Net()
-    with pytest.raises(RobustStackError, match="'function' calls weights that were made under torch.inference_mode"):
+    with pytest.raises(RobustStackError, match=r"'function' calls weights that were made under torch\.inference_mode"):
         score(lambda x: made(x))
 
 
@@ -260,6 +261,41 @@ def test_a_declared_random_model_is_scored_on_draws(score: Any, net: Net) -> Non
         score(noisy)
     row = score(noisy, stochastic=True, draws=20).rows[0]
     assert (row.stochastic, row.draws) == (True, 20)
+
+
+def test_a_model_that_fails_where_only_its_cost_is_measured_is_scored(
+    score: Any, net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    net.eval()
+
+    def particular(x: Tensor) -> Tensor:
+        if len(x) > 100 or float(x.detach().mean((1, 2, 3)).min()) < 0.05:
+            raise ValueError(f"out of my\ndepth: {len(x)}")
+        return net(x)  # type: ignore[no-any-return]
+
+    result = score(particular, overrides=["measure.repeats=3", "measure.warmup=0"])
+    row = result.rows[0]
+    assert (row.ca.value, row.worst.value) == pytest.approx(_fgsm(net))
+    assert list(row.latency_ms) == [1]
+    assert "ms, batch 128" not in result.table()
+    assert not result.failed
+    assert re.search(
+        r"no latency at batch 128, .*: ValueError: out of my depth: 128 \(test_live_models.py, line", caplog.text
+    )
+
+
+def test_a_model_whose_cost_cannot_be_measured_fails_in_that_job_alone(score: Any, net: Net) -> None:
+    net.eval()
+
+    def particular(x: Tensor) -> Tensor:
+        if len(x) == 1 and float(x.detach().std()) == 0:
+            raise ValueError("a blank image")
+        return net(x)  # type: ignore[no-any-return]
+
+    result = score(particular)
+    (reason,) = result.failed.values()
+    assert re.search(r"fails: ValueError: a blank image \(test_live_models.py, line \d+\)$", reason)
+    assert {job.kind for job in result.plan.jobs if job.id in result.outcome.results} >= {"attack", "judge"}
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from torch.autograd.function import BackwardCFunction
 
 import robuststack
 from robuststack.engine.fitted import FittedForward
+from robuststack.layers.condition import View
 
-ENTRIES = {FittedForward.__call__.__code__, BackwardCFunction.apply.__code__}
-"""Through which the engine and autograd call a model's own code."""
+ENTRIES = {FittedForward.__call__.__code__, View.forward.__code__, BackwardCFunction.apply.__code__}
+"""Through which the engine and autograd call a model's own code; one that needs nothing has no `FittedForward`."""
 LIBRARIES = tuple(f"{Path(str(library.__file__)).parent}{os.sep}" for library in (torch, robuststack))
 STANDARD = f"{Path(traceback.__file__).parent}{os.sep}"
 """Where Python's own library is; other packages may be installed in a folder of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import platform
 import statistics
 import time
@@ -53,6 +54,8 @@ from robuststack.running.job_store import JobStore
 from robuststack.running.store import Block, Checkpoint
 from robuststack.suite.phases import planned_phases
 
+LOG = logging.getLogger(__name__)
+
 
 def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
     """Run one job and store its result. `report(event, **facts)` is told of epochs and blocks. A stored result of a
@@ -65,13 +68,18 @@ def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
         with settings_kept():
             return _execute(job, workspace, report)
     except Exception as error:
-        if not job.calls_function or isinstance(error, RobustStackError) or out_of_memory(error):
+        reason = _failure(job, error)
+        if reason is None:
             raise
-        place = place_in_model(error)
-        if place is None:
-            raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise JobFailed(f"{job.function or job.label!r} fails: {reason} ({place})") from error
+        raise JobFailed(f"{job.function or job.label!r} fails: {reason}") from error
+
+
+def _failure(job: Job, error: Exception) -> str | None:
+    """The error and its line, if it is of the user's own model; None if it is of something else."""
+    if not job.calls_function or isinstance(error, RobustStackError) or out_of_memory(error):
+        return None
+    place = place_in_model(error)
+    return None if place is None else f"{' '.join(f'{type(error).__name__}: {error}'.split())} ({place})"
 
 
 def _execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
@@ -254,9 +262,16 @@ def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[st
         with seeded("measure"):
             plain = architecture.build(spec.shape, spec.num_classes)
             fit(plain, View(plain), spec.shape, workspace.runtime)
+
+    def may_miss(batch: int, error: Exception) -> bool:
+        reason = _failure(job, error)
+        if reason is not None:
+            LOG.warning("%s has no latency at batch %d, where the model fails: %s", job.label, batch, reason)
+        return reason is not None
+
     with seeded("measure"):
         result = measuring.measure(
-            defense, model, spec.setting, spec.shape, workspace.runtime, spec.measure.resolved(), plain
+            defense, model, spec.setting, spec.shape, workspace.runtime, spec.measure.resolved(), plain, may_miss
         )
     # How many parameters are zero depends on the weights too.
     return {**result, **({"model_sha256": digest} if digest else {})}, {}

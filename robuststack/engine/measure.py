@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -63,7 +63,8 @@ def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
     Kernels that compute several layers at once, which nothing is counted of, are off meanwhile: those of attention, of
     transformer layers and of recurrent ones.
     """
-    image = torch.zeros(1, *shape, device=device_of(view))
+    # Gray: a model may refuse an image that is all black.
+    image = torch.full((1, *shape), 0.5, device=device_of(view))
     counter = FlopCounterMode(display=False, custom_mapping=FURTHER)
     # By default it tells modules apart, with hooks that fail in networks that take a gradient in their forward pass.
     counter.mod_tracker = _Whole()  # type: ignore[assignment]
@@ -142,8 +143,10 @@ def measure(
     runtime: Runtime,
     options: dict[str, Any],
     plain: nn.Module | None = None,
+    may_miss: Callable[[int, Exception], bool] = lambda batch, error: False,
 ) -> dict[str, Any]:
-    """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch, also relative to `plain`."""
+    """Parameters, MACs and, where wanted, latency at batch 1 and at the larger batch, also relative to `plain`; without the
+    latency of a batch at which the model fails, if `may_miss` says so of its error."""
     view = defense.view(model, setting)
     result: dict[str, Any] = {
         "parameters": defense.parameters(model, setting),
@@ -151,8 +154,13 @@ def measure(
         "macs": macs(view, shape),
     }
     batches = (1, options["batch_size"]) if options["latency"] else ()
-    result["latency_ms"] = {
-        str(batch): latency(view, plain, shape, batch, options["repeats"], options["warmup"], runtime.device)
-        for batch in dict.fromkeys(batches)
-    }
+    result["latency_ms"] = {}
+    for batch in dict.fromkeys(batches):
+        try:
+            timed = latency(view, plain, shape, batch, options["repeats"], options["warmup"], runtime.device)
+        except Exception as error:
+            if not may_miss(batch, error):
+                raise
+        else:
+            result["latency_ms"][str(batch)] = timed
     return result

@@ -179,11 +179,12 @@ def _training_time(row: Row, rows: Sequence[Row]) -> float | None:
 
 
 def _latency(row: Row, rows: Sequence[Row]) -> float | None:
-    """Latency at the largest batch by that of the undefended network; None if one of them was not measured."""
+    """Latency at the largest batch by that of the undefended network; None if none was measured of both."""
     plain = _undefended(row, rows)
-    if plain is None or not plain.latency_ms or not row.latency_ms:
+    measured = row.latency_ms.keys() & (plain.latency_ms.keys() if plain else ())
+    if plain is None or not measured:
         return None
-    batch = max(plain.latency_ms)
+    batch = max(measured)
     # Measured in turn with the undefended network, if the row knows it.
     return row.latency_ms[batch].relative or row.latency_ms[batch].median / plain.latency_ms[batch].median
 
