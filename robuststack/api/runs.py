@@ -28,7 +28,7 @@ from robuststack.suite.live_model import Points, expanded_points
 from robuststack.suite.live_suite import live_suite
 from robuststack.suite.loading import load_suite, suite_from
 from robuststack.suite.mistakes import all_mistakes
-from robuststack.suite.single_model import single_suite
+from robuststack.suite.single_model import Attacks, single_suite
 from robuststack.suite.smoke import shrunk
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import user_modules
@@ -75,6 +75,7 @@ def run(
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
     registry = registry or Registry()
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     with all_mistakes(registry):
         if isinstance(suite, Mapping):
             loaded = suite_from(suite, overrides)
@@ -98,8 +99,8 @@ def evaluate(
     python: str | None = None,
     architecture: str | None = None,
     defense: str = "none",
-    attacks: Sequence[str] = ("pgd",),
-    points: Sequence[str] | Points = (),
+    attacks: Attacks = ("pgd",),
+    points: Sequence[str] | Points | None = (),
     eps: float | str | None = None,
     norm: str | None = None,
     draws: int | None = None,
@@ -131,7 +132,8 @@ def evaluate(
     `package.module:function` that returns it, or that of a `defense` which brings its own. Its `points` may also be texts,
     `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own are scored.
 
-    Components are strings, a name with its options: `pgd steps=50`. `eps` is the dataset's, `norm` is `linf`, `draws` and
+    Components are strings, a name with its options: `pgd steps=50`. Attacks may also be mappings as in a
+    suite, and one alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and
     `limit` are the defaults of a suite, where they are not given; `overrides` set any other key of a suite. The store is
     used as by `run`; a leaderboard is written only where a folder is named.
 
@@ -139,6 +141,7 @@ def evaluate(
         RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.
     """
     registry = registry or Registry()
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     if model is not None:
         given = {"load": load, "python": python, "architecture": architecture, "dataset": dataset}
         taken = [key for key, value in given.items() if value is not None]
@@ -157,11 +160,12 @@ def evaluate(
     own = {"data": data, "data_options": data_options, "name": name}
     if taken := [key for key, value in own.items() if value is not None]:
         raise RobustStackError(
-            f"evaluate: {taken[0]}= is for a model that is given itself: evaluate(model, data=(images, labels)); other"
-            " models take dataset="
+            f"evaluate: {taken[0]}= is for a model that is given itself, and the model is None: write evaluate(model,"
+            " data=(images, labels)); other models take dataset="
         )
     if dataset is None:
         raise RobustStackError("evaluate: dataset= is missing, such as dataset='digits'")
+    points = [points] if isinstance(points, str) else points or ()
     texts = expanded_points(points) if isinstance(points, Mapping) else points
     suite = single_suite(
         dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,

@@ -46,7 +46,7 @@ def components(right: Outcomes, level: float = 0.95) -> list[Component]:
     model_means = np.array([runs.mean() for runs in by_model])
     train, train_freedom = _pooled([model_means])
     images = np.mean([outcome.mean(0) for outcome in right.values()], axis=0)
-    between, images_freedom = float(images.var(ddof=1)), len(images) - 1
+    between, images_freedom = _pooled([images])
     below_models = attack / attacks if attack_freedom else draw / draws
     parts = [
         _component("training seed", train, below_models, train_freedom, level),

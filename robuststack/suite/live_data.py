@@ -39,10 +39,13 @@ def live_arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
         images, labels = _stacked(data)
     else:
         raise DatasetError(f"data: {type(data).__name__} holds no images; {FORMS}")
+    labels = _whole(_of_numbers(labels))
     if images.dtype == object or labels.dtype == object or not images.ndim or not labels.ndim:
         raise DatasetError(NO_ARRAY)
     if len(images) != len(labels):
         raise DatasetError(f"data: {len(images)} images and {len(labels)} labels")
+    if not len(images):
+        raise DatasetError(f"data: there is no image in it; {FORMS}")
     return np.ascontiguousarray(images), labels
 
 
@@ -64,6 +67,29 @@ def save_arrays(images: np.ndarray, labels: np.ndarray, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     return path
+
+
+def _of_numbers(values: np.ndarray) -> np.ndarray:
+    """Python's numbers as an array of NumPy's; any other array as it is."""
+    import numpy as np
+
+    if values.dtype != object:
+        return values
+    try:
+        numbers = np.array(values.tolist())
+    except (TypeError, ValueError):
+        return values
+    return numbers if numbers.dtype.kind in "biuf" else values
+
+
+def _whole(labels: np.ndarray) -> np.ndarray:
+    """Labels that are whole numbers as int64, whatever their type; others as they are, for the dataset to refuse."""
+    import numpy as np
+
+    if labels.dtype.kind not in "bf" or not (np.abs(labels.astype(np.float64)) < 2**31).all():
+        return labels
+    whole: np.ndarray = labels.astype(np.int64)
+    return whole if np.array_equal(whole, labels) else labels
 
 
 def _stacked(data: Any) -> tuple[np.ndarray, np.ndarray]:

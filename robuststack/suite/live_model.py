@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Points = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-"""Knob -> value or list of values; the product is evaluated. A list of such mappings is their union."""
+"""Knob -> value or list (array, range) of values; the product is evaluated. A list of such mappings is their union."""
 
 
 def model_name(model: object) -> str:
@@ -39,7 +39,11 @@ def expanded_points(points: Points) -> list[dict[str, Any]]:
     for grid in grids:
         if not isinstance(grid, Mapping) or not grid:
             raise ModelError(f"points: {grid!r} names no knob; write points={{'lambda_n': [0, 0.2, 1]}}")
-        lists = [list(values) if isinstance(values, (list, tuple)) else [values] for values in grid.values()]
+        lists = [_listed(values) for values in grid.values()]
+        if [] in lists:
+            raise ModelError(
+                f"points: {list(grid)[lists.index([])]} has no value; write points={{'lambda_n': [0, 0.2, 1]}}"
+            )
         expanded += [dict(zip(grid, values, strict=True)) for values in itertools.product(*lists)]
     for point in expanded:
         if point.keys() != expanded[0].keys():
@@ -48,6 +52,13 @@ def expanded_points(points: Points) -> list[dict[str, Any]]:
             if not isinstance(value, (bool, int, float, str)):
                 raise ModelError(f"points: {knob} is {value!r}; valid: numbers, texts, True and False")
     return [point for index, point in enumerate(expanded) if point not in expanded[:index]]
+
+
+def _listed(values: Any) -> list[Any]:
+    """A value or several, of whatever type arrays and tensors give them."""
+    values = values.tolist() if hasattr(values, "tolist") else values
+    several = values if isinstance(values, (list, tuple, range)) else [values]
+    return [value.tolist() if hasattr(value, "tolist") else value for value in several]
 
 
 def _layers(model: object) -> Iterable[object]:

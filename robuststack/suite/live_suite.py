@@ -11,7 +11,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.suite.live_data import live_arrays, save_arrays
 from robuststack.suite.live_model import Points, expanded_points, live_defense, model_name
 from robuststack.suite.loading import board_name, suite_of
-from robuststack.suite.single_model import component_of
+from robuststack.suite.single_model import Attacks, attack_of, component_of, listed_attacks
 from robuststack.suite.suite import Suite
 from robuststack.suite.yaml_source import YamlSource, override
 
@@ -27,8 +27,8 @@ def live_suite(
     data: Any,
     data_options: Mapping[str, Any],
     folder: Path,
-    points: Points | Sequence[str],
-    attacks: Sequence[str],
+    points: Points | Sequence[str] | None,
+    attacks: Attacks,
     eps: float | str | None,
     norm: str | None,
     draws: int | None,
@@ -42,7 +42,9 @@ def live_suite(
     Raises:
         RobustStackError: a model, data or an option that cannot be used, by the name of the argument.
     """
-    if any(isinstance(point, str) for point in points) and not isinstance(points, Mapping):
+    points = () if points is None else points
+    listed = isinstance(points, (list, tuple)) and all(isinstance(point, Mapping) for point in points)
+    if not isinstance(points, Mapping) and not listed:
         raise SuiteError("points: those of a model in Python are mappings, such as points={'lambda_n': [0, 0.2, 1]}")
     if isinstance(model, type) and not points:
         raise ModelError(f"model: {model.__name__} is a class; give one model of it, such as {model.__name__}()")
@@ -50,7 +52,8 @@ def live_suite(
     shown = name or model_name(model)
     registry.add(shown, live_defense(model, expanded, stochastic=stochastic))
     dataset = _dataset(model, registry, data, data_options, folder, expanded)
-    attack_parts = [component_of("attacks:", attack) for attack in attacks]
+    attacks = listed_attacks("attacks:", attacks)
+    attack_parts = [attack_of("attacks:", attack) for attack in attacks]
     threat = {key: value for key, value in (("norm", norm), ("eps", eps)) if value is not None}
     evaluate = {key: value for key, value in (("draws", draws), ("limit", limit)) if value is not None}
     content = {
@@ -61,7 +64,7 @@ def live_suite(
         "evaluate": evaluate,
         "name": board_name(shown),
         "description": f"{CALL}({shown}, data={'...' if not isinstance(data, str) else repr(data)},"
-        f" attacks={list(attacks)!r}{''.join(f', {key}={value!r}' for key, value in {**threat, **evaluate}.items())})",
+        f" attacks={attacks!r}{''.join(f', {key}={value!r}' for key, value in {**threat, **evaluate}.items())})",
     }
     marks: dict[tuple[str | int, ...], str] = {
         (): CALL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from robuststack.plugin.options import Options, option
 
@@ -21,6 +21,16 @@ class Part(Options):
     name: str = Field(description="The registered name; `robuststack list` shows them all.")
     options: dict[str, Any] = option({}, "The component's options; `robuststack show KIND NAME` explains them.")
     sweep: Sweep = option({}, "Option -> list of values; the product of all lists is run.")
+
+    @field_validator("name")
+    @classmethod
+    def _without_options(cls, name: str) -> str:
+        """Refuse a name with options behind it, as tables print them."""
+        if "=" in name:
+            plain, *written = name.split()
+            options = ", ".join(word.replace("=", ": ", 1) for word in written)
+            raise ValueError(f"{name!r} is a name with options; write {{name: {plain}, options: {{{options}}}}}")
+        return name
 
 
 One = Annotated[Part, BeforeValidator(_named, json_schema_input_type=str | Part)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ from robuststack.suite.suite import Suite
 from robuststack.suite.yaml_source import YamlSource, override, value_of
 
 COMMAND = "robuststack evaluate"
+Attack = str | Mapping[str, Any]
+Attacks = Attack | Sequence[Attack]
+"""Each as text, or with the keys of a suite; one alone needs no list."""
+ATTACK_FORMS = (
+    "no attack; valid: 'pgd', 'pgd steps=50', {'name': 'pgd', 'options': {'steps': 50}}, or a list of such attacks"
+)
 
 
 def single_suite(
@@ -25,7 +31,7 @@ def single_suite(
     dataset: str,
     defense: str = "none",
     architecture: str | None = None,
-    attacks: Sequence[str] = ("pgd",),
+    attacks: Attacks = ("pgd",),
     load: str | None = None,
     python: str | None = None,
     points: Sequence[str] = (),
@@ -69,7 +75,8 @@ def single_suite(
         raise SuiteError("--stochastic: only a model that is made by --python or loaded can be declared to draw noise")
     entry["points"] = [_values(_words(point), f"--point {point}") for point in points]
     marks |= {("defenses", 0, "points", index): f"--point {point}" for index, point in enumerate(points)}
-    data["attacks"] = [component_of("--attack", attack) for attack in attacks]
+    attacks = listed_attacks("--attack", attacks)
+    data["attacks"] = [attack_of("--attack", attack) for attack in attacks]
     marks |= {("attacks", index): f"--attack {attack}" for index, attack in enumerate(attacks)}
     if threat := {key: value for key, value in (("norm", norm), ("eps", eps)) if value is not None}:
         data["threat"] = threat
@@ -107,6 +114,32 @@ def point_of(text: str) -> dict[str, Any]:
         SuiteError: it is not written so.
     """
     return _values(_words(text), f"--point {text}")
+
+
+def listed_attacks(option: str, attacks: Attacks) -> list[Attack]:
+    """The attacks that were given, each as it was.
+
+    Raises:
+        SuiteError: they are no list, nor one attack.
+    """
+    if isinstance(attacks, (str, Mapping)):
+        return [attacks]
+    if not isinstance(attacks, Iterable):
+        raise SuiteError(f"{option} {attacks!r}: {ATTACK_FORMS}")
+    return list(attacks)
+
+
+def attack_of(option: str, attack: Attack) -> dict[str, Any]:
+    """An attack as a suite has it.
+
+    Raises:
+        SuiteError: it is neither text nor a mapping; `option` is where.
+    """
+    if isinstance(attack, str):
+        return component_of(option, attack)
+    if not isinstance(attack, Mapping):
+        raise SuiteError(f"{option} {attack!r}: {ATTACK_FORMS}")
+    return dict(attack)
 
 
 def component_of(option: str, text: str) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def test_what_is_wrong_in_a_suite_is_said_with_file_line_and_column(tmp_path, te
         ("datasets: {}", "key 'name' in datasets.0 is missing"),
         ("datasets: {name: digits, option: {}}", "unknown key 'option' in datasets.0: did you mean 'options'?"),
         (
+            "datasets: tradeoff size=8 classes=4",
+            "datasets.0: 'tradeoff size=8 classes=4' is a name with options; write {name: tradeoff, options: {size: 8,"
+            " classes: 4}}",
+        ),
+        (
             "datasets: {name: digits, points: {}}",
             "unknown key 'points' in datasets.0: valid: architectures, name, options,",
         ),

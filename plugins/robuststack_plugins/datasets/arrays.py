@@ -73,7 +73,8 @@ class LabelledArrays:
         import numpy as np
 
         stored = self.read(f"y_{split}").reshape(-1)
-        if stored.dtype.kind in "fu" and not (np.abs(stored) < 2**31).all():
+        # As float64: float16 cannot hold the bound.
+        if stored.dtype.kind in "fu" and not (np.abs(stored.astype(np.float64)) < 2**31).all():
             raise self.error(f"y_{split} holds numbers that are no labels; valid: whole numbers [N]")
         labels: np.ndarray = stored.astype(np.int64)
         if not np.array_equal(labels, stored):
