@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -250,6 +251,16 @@ def test_a_function_without_gradients_is_attacked_by_calls_alone(score: Any, net
         score(predict)
 
 
+def test_a_function_of_numpy_is_attacked_by_calls_alone(score: Any) -> None:
+    def predict(x: Tensor) -> np.ndarray:
+        return np.asarray(x).mean((2, 3))  # type: ignore[no-any-return]
+
+    row = score(predict, attacks=["noise"]).rows[0]
+    assert row.ca.value == pytest.approx(100 * float((_data()[0].mean((2, 3)).argmax(1) == _data()[1]).float().mean()))
+    with pytest.raises(RobustStackError, match=r"'predict' gives no gradients.*RuntimeError: Can't call numpy.*square"):
+        score(predict)
+
+
 def test_a_declared_random_model_is_scored_on_draws(score: Any, net: Net) -> None:
     class Noisy(Net):
         def forward(self, x: Tensor) -> Tensor:
@@ -293,8 +304,12 @@ def test_a_model_whose_cost_cannot_be_measured_fails_in_that_job_alone(score: An
         return net(x)  # type: ignore[no-any-return]
 
     result = score(particular)
-    (reason,) = result.failed.values()
+    ((label, reason),) = result.failed.items()
     assert re.search(r"fails: ValueError: a blank image \(test_live_models.py, line \d+\)$", reason)
+    assert result.table() == f"Failed: {label}: {reason}"
+    assert result._repr_html_() == f"<p>Failed: {html.escape(f'{label}: {reason}')}</p>"
+    with pytest.raises(RobustStackError, match=r"there is no row to plot; .*a blank image"):
+        result.plot()
     assert {job.kind for job in result.plan.jobs if job.id in result.outcome.results} >= {"attack", "judge"}
 
 

@@ -13,7 +13,7 @@ from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.formats import as_text
 from robuststack.leaderboard.game import Game
-from robuststack.leaderboard.notebook import as_dataframe, as_html, plane, summary
+from robuststack.leaderboard.notebook import as_dataframe, as_html, failures, plane, summary
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.plan.plan import Plan
@@ -60,7 +60,7 @@ class Result:
         return summary(self.rows, self.failed)
 
     def _repr_html_(self) -> str:
-        return as_html(self._board)
+        return as_html(self._board, self.failed)
 
     def to_dataframe(self) -> DataFrame:
         """A pandas DataFrame, a row for each figure: clean accuracy, and robust accuracy under each attack, by protocol.
@@ -72,12 +72,17 @@ class Result:
 
     def plot(self) -> Figure:
         """Clean and robust accuracy of every row in one plane, as a matplotlib Figure: a notebook shows it, `savefig` keeps
-        it."""
-        return plane(self.rows)
+        it. The `suspicions` stand below.
+
+        Raises:
+            RobustStackError: there is no row.
+        """
+        return plane(self.rows, self.failed)
 
     def table(self, style: str = "simple") -> str:
-        """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions`."""
-        return as_text(self._board, style)
+        """The leaderboard as text, in one of tabulate's formats, and below it the `suspicions` and what failed."""
+        parts = [as_text(self._board, style), *(f"Failed: {line}" for line in failures(self.failed))]
+        return "\n\n".join(part for part in parts if part)
 
     @cached_property
     def _board(self) -> Board:

@@ -13,7 +13,7 @@ from robuststack.leaderboard.entries import is_tuned
 from robuststack.leaderboard.keys import has, look_up, number
 from robuststack.leaderboard.row import ReadFigure, Row
 from robuststack.suite.report import Drawing
-from robuststack.wording import component_text, value_text
+from robuststack.wording import component_text, options_text, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,8 +57,9 @@ def as_svg(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def draw_figure(drawing: Drawing, rows: Sequence[Row]) -> Picture | None:
-    """The figure as matplotlib's; None where no row has what it shows."""
+def draw_figure(drawing: Drawing, rows: Sequence[Row], *, knobs: bool = False) -> Picture | None:
+    """The figure as matplotlib's; None where no row has what it shows. With `knobs`, points in a plane are named by all of
+    their knobs, as `lambda_n=0.2`."""
     import matplotlib.figure
 
     chosen = [row for row in rows if has(row, drawing.only) and any(_shows(row, key) for key in drawing.y)]
@@ -71,7 +72,10 @@ def draw_figure(drawing: Drawing, rows: Sequence[Row]) -> Picture | None:
     for position, (heading, group) in enumerate(panels):
         axes = picture.add_subplot(1, len(panels), position + 1)
         axes.set_title(heading, fontsize=8)
-        (_lines if drawing.x or _names(group, drawing.y) else _bars)(axes, drawing, group)
+        if drawing.x or _names(group, drawing.y):
+            _lines(axes, drawing, group, knobs)
+        else:
+            _bars(axes, drawing, group)
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     # One legend for all panels, beside them: inside, it would hide points.
@@ -102,7 +106,7 @@ def _series(drawing: Drawing, rows: Sequence[Row]) -> dict[str, list[Row]]:
     return series
 
 
-def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
+def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row], knobs: bool) -> None:
     for position, (name, group) in enumerate(_series(drawing, rows).items()):
         colour = f"C{position % 10}"
         for dash, key in zip(DASHES * len(drawing.y), drawing.y, strict=False):
@@ -117,12 +121,12 @@ def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row]) -> None:
             if isinstance(values, Mapping):
                 axes.plot(range(1, len(values) + 1), list(values.values()), **style, markersize=4)
             elif drawing.x:
-                _curve(axes, drawing.x, key, group, style)
+                _curve(axes, drawing.x, key, group, style, knobs)
     axes.set_xlabel(_axis(drawing.x) if drawing.x else "layer, from the input")
     axes.set_ylabel(_axis(drawing.y[0]) if len(drawing.y) == 1 else "")
 
 
-def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any]) -> None:
+def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any], knobs: bool) -> None:
     """Points in the order of their knob, with their intervals; models that are trained for each point are not joined."""
     shown = [row for row in rows if number(row, x) is not None and number(row, y) is not None]
     if shown and not is_tuned(shown[0]):
@@ -134,8 +138,9 @@ def _curve(axes: Axes, x: str, y: str, rows: Sequence[Row], style: dict[str, Any
     if x in ("ca", "ra"):
         for row, a, b in zip(shown, across, up, strict=True):
             knob = next((value for value in row.point.values() if isinstance(value, (int, float))), None)
-            if knob is not None:
-                axes.annotate(value_text(knob), (a, b), textcoords="offset points", xytext=(4, 4), fontsize=6)
+            name = options_text(row.point) if knobs else "" if knob is None else value_text(knob)
+            if name:
+                axes.annotate(name, (a, b), textcoords="offset points", xytext=(4, 4), fontsize=6)
 
 
 def _spread(rows: Sequence[Row], key: str) -> list[list[float]] | None:

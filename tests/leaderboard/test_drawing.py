@@ -10,7 +10,7 @@ import pytest
 from made_rows import changed
 
 from robuststack.leaderboard.board_file import read_board
-from robuststack.leaderboard.drawing import draw, file_name
+from robuststack.leaderboard.drawing import draw, draw_figure, file_name
 from robuststack.suite.report import Drawing
 
 PLANE = Drawing(title="CA against RA", x="ca", y=["ra"])
@@ -35,6 +35,16 @@ def test_a_curve_names_its_axes_series_and_knobs(rows):
     assert {"none", "pgd_at", "float", "oat"} <= set(words)
     assert words.count("0") >= 2
     assert "tradeoff, resnet8, Linf eps 0.1" in words
+
+
+def test_points_may_be_named_by_all_of_their_knobs(rows):
+    def named(knobs: bool) -> set[str]:
+        picture = draw_figure(PLANE, rows, knobs=knobs)
+        assert picture is not None
+        return {text.get_text() for axes in picture.axes for text in axes.texts}
+
+    assert {"lambda_n=0 lambda_th=0", "lambda=0"} <= named(True)
+    assert not any("=" in name for name in named(False))
 
 
 def test_rows_that_agree_in_the_series_keys_are_one_line(rows):

@@ -81,6 +81,8 @@ def test_a_sound_row_raises_no_suspicion(module: Callable[[str], str], capsys: p
     result = rs.evaluate(dataset=DATASET, python=f"{name}:Net", attacks=["fgsm"], overrides=["measure.latency=false"])
     assert result.suspicions == []
     assert "Suspicious" not in result.table()
+    assert "suspicious" not in repr(result)
+    assert result.plot().get_supxlabel() == ""
 
 
 def test_python_has_the_lines_too(module: Callable[[str], str]) -> None:
@@ -89,3 +91,6 @@ def test_python_has_the_lines_too(module: Callable[[str], str]) -> None:
     (line,) = result.suspicions
     assert DOUBT in line
     assert result.table().endswith(f"\n\nSuspicious: {line}")
+    assert f"  suspicious: {line}" in repr(result).splitlines()
+    assert f"<p>Suspicious: {line}</p>" in result._repr_html_()
+    assert f"Suspicious: {line}".split() == result.plot().get_supxlabel().split()
