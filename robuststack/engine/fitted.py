@@ -93,6 +93,14 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
         images = torch.rand(IMAGES, *shape, device=runtime.device)
     trial = _Trial(_StandIn(model), view, images, runtime)
     plain = trial.first(Needs(channels_last=False))
+    seen = None
+    if plain is None:
+        runtime.place(model)
+        seen = trial.first(Needs())
+    if plain is None and seen is None:
+        runtime.place(model, channels_last=False)
+        trial = replace(trial, gradients=False)
+        plain = trial.first(Needs(channels_last=False))
     if plain is not None:
         runtime.place(model)
         needs = replace(plain.needs, channels_last=True)
@@ -102,7 +110,6 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
         needs = trial.for_one(needs, plain)
     else:
         runtime.place(model)
-        seen = trial.first(Needs())
         needs = seen.needs if seen else Needs()
     if runtime.precision != "float32":
         fails = trial.run(needs, autocast=True) is None and trial.run(needs) is not None
@@ -159,6 +166,8 @@ class _Trial:
     view: View
     images: Tensor
     runtime: Runtime
+    gradients: bool = True
+    """False: images that ask for no gradient, for a network that computes outside of torch."""
 
     def first(self, needs: Needs) -> _Seen | None:
         """The call with the fewest needs beyond `needs` that works."""
@@ -191,7 +200,7 @@ class _Trial:
         return needs
 
     def run(self, needs: Needs, *, autocast: bool = False) -> _Seen | None:
-        """The network under these needs, with and without gradients; None if it fails."""
+        """The network under these needs, without and, where they are asked for, with gradients; None if it fails."""
         self.model.needs(needs)
         precision = self.runtime.autocast() if autocast else full_float32(self.images.device)
         try:
@@ -224,7 +233,7 @@ class _Trial:
             needs = replace(needs, wrapped=True)
             self.model.needs(needs)
         with seeded("needs"), torch.enable_grad():
-            point = images.clone().requires_grad_()
+            point = images.clone().requires_grad_(self.gradients)
             logits = self._called(point)
             if not isinstance(logits, Tensor) or logits.dim() != 2:
                 raise TypeError("no logits")

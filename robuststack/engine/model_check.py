@@ -85,7 +85,7 @@ def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> No
     shape, num_classes = list(dataset.shape), dataset.num_classes
     with torch.enable_grad():
         try:
-            logits = view(images.clone().requires_grad_())
+            logits = view(images.clone())
         except (RobustStackError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -185,7 +185,15 @@ def _refuse_batches(view: View, images: Tensor, name: str) -> None:
 def _refuse_without_gradients(view: View, images: Tensor, registry: Registry, name: str) -> None:
     with torch.enable_grad():
         point = images.clone().requires_grad_()
-        logits = view(point)
+        try:
+            logits = view(point)
+        except (RobustStackError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # It computes outside of torch.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ModelError(
+                f"{name} gives no gradients, which attacks here need ({reason}); {registry.gradient_free()}"
+            ) from error
         if not logits.requires_grad:
             raise ModelError(f"{name} gives no gradients, which attacks here need; {registry.gradient_free()}")
         try:
