@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 20220615
 """The same images validate in every run."""
+DARK = 64
+"""Bytes of which none is as bright are probably of another scale."""
 
 
 class Npz(Own):
@@ -105,6 +107,12 @@ class Npz(Own):
             notes.append(f"no test image of label {first_few([str(label) for label in untested])}")
         if self._arrays.unread:
             notes.append(f"arrays that are not read: {first_few(self._arrays.unread)}")
+        brightest = self._brightest
+        if 1 < brightest < DARK:  # Zeros and ones alone are refused.
+            notes.append(
+                f"the brightest of these bytes is {brightest}, so images are nearly black; if it is white, say white:"
+                f" {brightest}"
+            )
         trained = {
             hashlib.sha256(row).digest()
             for split in self._arrays.splits if split != "test" for row in self._arrays.rows(f"x_{split}")
@@ -157,6 +165,20 @@ class Npz(Own):
         if images.shape[1] != self.shape[0]:
             images = images.repeat(self.shape[0], axis=1)
         return rs.Images(images, self._labels[split])
+
+    @property
+    def _brightest(self) -> int:
+        """The brightest of whole numbers of which 255 is white, up to `DARK`; -1 of others."""
+        import numpy as np
+
+        brightest = -1
+        for split in self._arrays.splits if self.options.white is None else ():
+            kind = self._arrays.headers[f"x_{split}"].dtype
+            for row in self._arrays.rows(f"x_{split}") if kind.kind in "iu" else ():
+                brightest = max(brightest, int(np.frombuffer(row, kind).max()))
+                if brightest >= DARK:
+                    return DARK
+        return brightest
 
     @cached_property
     def _arrays(self) -> LabelledArrays:

@@ -78,3 +78,18 @@ def test_what_is_no_data_is_one_line(kind: str, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(rs.RobustStackError, match=message) as caught:
         scored(data())
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "told"), [(BYTES // 15, True), ((BYTES // 15).astype(np.int64), True), (BYTES, False)]
+)
+def test_bytes_of_another_scale_are_told(
+    images: np.ndarray, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    note = "the brightest of these bytes is 14, so images are nearly black; if it is white, say white: 14"
+    assert [line.partition("': ")[2] for line in scored((images, LABELS)).notes] == ([note] if told else [])
+    options = {"device": "cpu", "overrides": ["measure.latency=false"], "data_options": {"white": 14}, "store": "store"}
+    if told:
+        result = rs.evaluate(Brightness(), data=(images, LABELS), attacks=["fgsm"], eps=0.001, **options)
+        assert (result.notes, result.rows[0].ca.value) == ([], 100)
