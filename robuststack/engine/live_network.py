@@ -157,18 +157,24 @@ def _parameters(model: object) -> Iterator[nn.Parameter]:
 
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """Afterwards the modes of a program's own module, and what stands in for its `forward`, are as they were.
+    """Afterwards a program's own modules have their modes, what stands in for their `forward`, and their device as before:
+    those that a function calls are no copies.
 
     Raises:
         ModelError: torch cannot list its modules.
     """
-    modules = [module for held in held_modules(model) for module in _listed(held, repr(type(held).__name__))]
-    before = [pair for held in held_modules(model) for pair in modes(held)]
+    held = held_modules(model)
+    modules = [module for one in held for module in _listed(one, repr(type(one).__name__))]
+    before = [pair for one in held for pair in modes(one)]
+    devices = [_device(one) for one in held]
     forwards = [module.__dict__.get("forward") for module in modules]
     gradients = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters(False)]
     try:
         yield
     finally:
+        for one, device in zip(held, devices, strict=True):
+            if _device(one) != device:
+                one.to(device)
         for module, mode in before:
             module.training = mode
         for module, forward in zip(modules, forwards, strict=True):
@@ -179,6 +185,12 @@ def untouched(model: object) -> Iterator[None]:
         for parameter, wanted in gradients:
             if parameter.requires_grad != wanted:
                 parameter.requires_grad_(wanted)
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    """Where the module is; None if it has no weights."""
+    tensor = next(chain(module.parameters(), module.buffers()), None)
+    return None if tensor is None else tensor.device
 
 
 @torch.no_grad()
