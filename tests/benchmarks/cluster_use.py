@@ -144,7 +144,7 @@ def played(nodes: int, jobs: int, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=12, help="as many as take ten seconds here")
+    parser.add_argument("--epochs", type=int, default=30, help="as many as take ten seconds here")
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--jobs", type=int, default=64)
     parser.add_argument("--nap", type=float, default=30.0, help="seconds")
