@@ -74,28 +74,43 @@ class Nap(rs.Attack):
 
 
 class Times:
-    """When the jobs of a kind begin, on a node, and end."""
+    """When each job of a kind was given to a node, and when it was over."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.placed: list[float] = []
-        self.over: list[float] = []
-        self.nodes: set[str] = set()
+        self.placed: dict[str, float] = {}
+        self.over: dict[str, float] = {}
 
     @rs.hookimpl
-    def job_placed(self, job: Any, node: str) -> None:
+    def job_placed(self, job: Any) -> None:
         if job.kind == self.kind:
-            self.placed.append(time.monotonic())
+            self.placed[job.id] = time.monotonic()
 
     @rs.hookimpl
     def job_finished(self, job: Any) -> None:
         if job.kind == self.kind:
-            self.over.append(time.monotonic())
+            self.over[job.id] = time.monotonic()
+
+    @property
+    def span(self) -> float:
+        """Seconds from the first job to the last."""
+        return max(self.over.values()) - min(self.placed.values())
+
+    def use(self, nodes: int, seconds: float) -> float:
+        """The part of the nodes' time in which jobs of so many seconds ran, from when every node had one until the first
+        of the last jobs was over: starting workers and running out of jobs left out."""
+        begin = sorted(self.placed.values())[nodes - 1]
+        end = sorted(self.over.values())[-nodes]
+        at_work = 0.0
+        for job, placed in self.placed.items():
+            # A job sleeps at the end of its time: what comes before is overhead.
+            asleep = max(placed, self.over[job] - seconds), self.over[job]
+            at_work += max(min(asleep[1], end) - max(asleep[0], begin), 0.0)
+        return at_work / (nodes * (end - begin))
 
 
-def run(text: str, kind: str, *cpus: int) -> tuple[float, float, int]:
-    """Seconds of a whole run and from its first job of a kind to its last, and how many these are; nodes have so many
-    processors."""
+def run(text: str, kind: str, *cpus: int) -> tuple[float, Times]:
+    """Seconds of a whole run, and the times of its jobs of a kind; nodes have so many processors."""
     with tempfile.TemporaryDirectory() as folder, cluster(*cpus) as nodes:
         suite = Path(folder) / "suite.yaml"
         suite.write_text(text)
@@ -109,15 +124,15 @@ def run(text: str, kind: str, *cpus: int) -> tuple[float, float, int]:
         )  # fmt: skip
         whole = time.monotonic() - began
         assert not result.failed
-        return whole, times.over[-1] - times.placed[0], len(times.over)
+        return whole, times
 
 
 def real(seeds: int, epochs: int) -> None:
     text = REAL.format(seeds=list(range(seeds)), epochs=epochs)
-    (one, one_busy, jobs), (two, two_busy, _) = run(text, "train", 1), run(text, "train", 1, 1)
-    print(f"{jobs} trainings of {one_busy / jobs:.1f} s: one node {one:.0f} s, two nodes {two:.0f} s")
+    (one, alone), (two, shared) = run(text, "train", 1), run(text, "train", 1, 1)
+    print(f"{seeds} trainings of {alone.span / seeds:.1f} s: one node {one:.0f} s, two nodes {two:.0f} s", flush=True)
     print(f"efficiency of two nodes: {100 * one / two / 2:.0f} % of the whole run,", end=" ")
-    print(f"{100 * one_busy / two_busy / 2:.0f} % from the first training to the last")
+    print(f"{100 * alone.span / shared.span / 2:.0f} % from the first training to the last", flush=True)
 
 
 def played(nodes: int, jobs: int, seconds: float) -> None:
@@ -130,15 +145,11 @@ def played(nodes: int, jobs: int, seconds: float) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
         sys.path.insert(0, folder)
         naps = ", ".join(f"{{name: nap, options: {{number: {number}, seconds: {seconds}}}}}" for number in range(jobs))
-        whole, busy, done = run(PLAYED.format(naps=naps), "attack", *[1] * nodes)
-    ideal = seconds * jobs / nodes
-    print(
-        f"{done} naps of {seconds:g} s on {nodes} nodes: {busy:.0f} s from the first to the last, {whole:.0f} s in all"
-    )
-    print(
-        f"efficiency: {100 * ideal / busy:.0f} % from the first to the last, {100 * ideal / whole:.0f} % of the whole run"
-    )
-    print(f"overhead of a job: {(busy - ideal) / (jobs / nodes):.2f} s")
+        whole, times = run(PLAYED.format(naps=naps), "attack", *[1] * nodes)
+    use = times.use(nodes, seconds)
+    print(f"{jobs} naps of {seconds:g} s on {nodes} nodes: {whole:.0f} s in all,", end=" ")
+    print(f"{times.span:.0f} s from the first to the last")
+    print(f"in use once every node has one: {100 * use:.1f} %; overhead of a job: {seconds / use - seconds:.2f} s")
 
 
 def main() -> None:

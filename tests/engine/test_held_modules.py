@@ -72,19 +72,33 @@ def closed(net: nn.Module) -> Callable[[Any], Any]:
     return lambda x: net(x)
 
 
-@pytest.mark.parametrize(
-    "thing",
-    [
-        NET, NET.forward, by_global, by_helper, by_container, by_namespace, closed(NET), Wrapped(), Wrapped().__call__,
-        Reading(), Slotted(NET), functools.partial(lambda x, net: net(x), net=NET), functools.wraps(by_global)(lambda x: x),
-    ],
-    ids=str,
-)  # fmt: skip
+HOLDERS = {
+    "a module": NET,
+    "its method": NET.forward,
+    "a global": by_global,
+    "a helper": by_helper,
+    "a container": by_container,
+    "a namespace": by_namespace,
+    "a closure": closed(NET),
+    "an object": Wrapped(),
+    "its method that is called": Wrapped().__call__,
+    "an object that reads a global": Reading(),
+    "slots": Slotted(NET),
+    "a partial": functools.partial(lambda x, net: net(x), net=NET),
+    "a wrapped function": functools.wraps(by_global)(lambda x: x),
+}
+
+
+@pytest.mark.parametrize("thing", HOLDERS.values(), ids=HOLDERS)
 def test_a_module_is_found(thing: object) -> None:
     assert held_modules(thing) == [NET]
 
 
-@pytest.mark.parametrize("thing", [by_attribute_of_that_name, among_data, nn.functional.relu, 7, None], ids=str)
+@pytest.mark.parametrize(
+    "thing",
+    [by_attribute_of_that_name, among_data, nn.functional.relu, 7, None],
+    ids=["attribute", "data", "library", "number", "nothing"],
+)
 def test_what_a_function_does_not_compute_with_is_not_found(thing: object) -> None:
     assert held_modules(thing) == []
 
