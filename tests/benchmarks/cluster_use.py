@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -84,7 +85,7 @@ class Times:
     @rs.hookimpl
     def job_placed(self, job: Any) -> None:
         if job.kind == self.kind:
-            self.placed[job.id] = time.monotonic()
+            self.placed.setdefault(job.id, time.monotonic())  # Its blocks and its result are placed one after another.
 
     @rs.hookimpl
     def job_finished(self, job: Any) -> None:
@@ -96,17 +97,9 @@ class Times:
         """Seconds from the first job to the last."""
         return max(self.over.values()) - min(self.placed.values())
 
-    def use(self, nodes: int, seconds: float) -> float:
-        """The part of the nodes' time in which jobs of so many seconds ran, from when every node had one until the first
-        of the last jobs was over: starting workers and running out of jobs left out."""
-        begin = sorted(self.placed.values())[nodes - 1]
-        end = sorted(self.over.values())[-nodes]
-        at_work = 0.0
-        for job, placed in self.placed.items():
-            # A job sleeps at the end of its time: what comes before is overhead.
-            asleep = max(placed, self.over[job] - seconds), self.over[job]
-            at_work += max(min(asleep[1], end) - max(asleep[0], begin), 0.0)
-        return at_work / (nodes * (end - begin))
+    def seconds(self) -> float:
+        """The median over jobs of the seconds from when it was given to a node until its result was in the store."""
+        return statistics.median(over - self.placed[job] for job, over in self.over.items())
 
 
 def run(text: str, kind: str, *cpus: int) -> tuple[float, Times]:
@@ -146,10 +139,9 @@ def played(nodes: int, jobs: int, seconds: float) -> None:
         sys.path.insert(0, folder)
         naps = ", ".join(f"{{name: nap, options: {{number: {number}, seconds: {seconds}}}}}" for number in range(jobs))
         whole, times = run(PLAYED.format(naps=naps), "attack", *[1] * nodes)
-    use = times.use(nodes, seconds)
     print(f"{jobs} naps of {seconds:g} s on {nodes} nodes: {whole:.0f} s in all,", end=" ")
-    print(f"{times.span:.0f} s from the first to the last")
-    print(f"in use once every node has one: {100 * use:.1f} %; overhead of a job: {seconds / use - seconds:.2f} s")
+    print(f"{times.span:.0f} s from the first to the last, {seconds * jobs / nodes:.0f} s of it sleep")
+    print(f"a job takes {times.seconds() - seconds:.2f} s beside its nap (median)")
 
 
 def main() -> None:
