@@ -9,10 +9,8 @@ from collections.abc import Iterable
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest valid ones first, or all of them."""
     choices = sorted(choices)
-    small = {choice.casefold(): choice for choice in reversed(choices)}
-    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.55)
-    if str(name).casefold() in small:
-        near = [small[str(name).casefold()]]
+    near = [choice for choice in choices if choice.casefold() == str(name).casefold()][:1]
+    near = near or difflib.get_close_matches(str(name), choices, n=3, cutoff=0.55)
     if near:
         return f"did you mean {' or '.join(repr(match) for match in near)}?"
     return f"valid: {', '.join(choices)}" if choices else "there are none"

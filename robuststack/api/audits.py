@@ -21,6 +21,7 @@ from robuststack.plugin.tracker import tracked
 from robuststack.running.audit import run_audit
 from robuststack.running.executors.places import Where, place
 from robuststack.running.store import Store
+from robuststack.suite.loading import assignments
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import user_modules
 
@@ -71,7 +72,7 @@ def audit(
         RobustStackError: an unknown check, overrides of what was run already, or the suite, the leaderboard, a plugin, the
             data or the store cannot be used.
     """
-    asked = chosen(checks)
+    asked, overrides = chosen(checks), assignments(overrides)
     if images < 1:
         raise RobustStackError(f"images {images}: at least one image is needed")
     registry = registry or (target.registry if isinstance(target, Result) else None) or Registry()

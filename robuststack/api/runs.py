@@ -26,7 +26,7 @@ from robuststack.running.pipeline import run_plan
 from robuststack.running.store import Store
 from robuststack.suite.live_model import Points, expanded_points
 from robuststack.suite.live_suite import live_suite
-from robuststack.suite.loading import load_suite, suite_from
+from robuststack.suite.loading import assignments, load_suite, suite_from
 from robuststack.suite.mistakes import all_mistakes
 from robuststack.suite.single_model import Attacks, single_suite
 from robuststack.suite.smoke import shrunk
@@ -75,7 +75,7 @@ def run(
         RobustStackError: the suite, a plugin, the data or the store cannot be used.
     """
     registry = registry or Registry()
-    overrides = [overrides] if isinstance(overrides, str) else overrides
+    overrides = assignments(overrides)
     with all_mistakes(registry):
         if isinstance(suite, Mapping):
             loaded = suite_from(suite, overrides)
@@ -132,16 +132,16 @@ def evaluate(
     `package.module:function` that returns it, or that of a `defense` which brings its own. Its `points` may also be texts,
     `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own are scored.
 
-    Components are strings, a name with its options: `pgd steps=50`. Attacks may also be mappings as in a
-    suite, and one alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and
-    `limit` are the defaults of a suite, where they are not given; `overrides` set any other key of a suite. The store is
-    used as by `run`; a leaderboard is written only where a folder is named.
+    Components are strings, a name with its options: `pgd steps=50`. Attacks may also be mappings as in a suite, and one
+    alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and `limit` are the defaults of a suite, where
+    they are not given; `overrides` set any other key of a suite. The store is used as by `run`; a leaderboard is written
+    only where a folder is named.
 
     Raises:
         RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.
     """
     registry = registry or Registry()
-    overrides = [overrides] if isinstance(overrides, str) else overrides
+    overrides = assignments(overrides)
     if model is not None:
         given = {"load": load, "python": python, "architecture": architecture, "dataset": dataset}
         taken = [key for key, value in given.items() if value is not None]

@@ -163,18 +163,18 @@ def untouched(model: object) -> Iterator[None]:
     Raises:
         ModelError: torch cannot list its modules.
     """
-    held = held_modules(model)
-    modules = [module for one in held for module in _listed(one, repr(type(one).__name__))]
-    before = [pair for one in held for pair in modes(one)]
-    devices = [_device(one) for one in held]
+    networks = held_modules(model)
+    modules = [module for network in networks for module in _listed(network, repr(type(network).__name__))]
+    before = [pair for network in networks for pair in modes(network)]
+    devices = [_device(network) for network in networks]
     forwards = [module.__dict__.get("forward") for module in modules]
     gradients = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters(False)]
     try:
         yield
     finally:
-        for one, device in zip(held, devices, strict=True):
-            if _device(one) != device:
-                one.to(device)
+        for network, device in zip(networks, devices, strict=True):
+            if _device(network) != device:
+                network.to(device)
         for module, mode in before:
             module.training = mode
         for module, forward in zip(modules, forwards, strict=True):

@@ -104,6 +104,11 @@ def board_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-._") or "suite"
 
 
+def assignments(overrides: str | Sequence[str]) -> tuple[str, ...]:
+    """Overrides as a program gives them: one `KEY=VALUE`, or several."""
+    return (overrides,) if isinstance(overrides, str) else tuple(overrides)
+
+
 def suite_of(source: YamlSource, file: Path, overrides: Sequence[str] = ()) -> Suite:
     """The suite that a source says, its overrides applied; `file` is what its leaderboard is known by.
 

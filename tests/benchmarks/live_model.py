@@ -1,7 +1,7 @@
 """What `rs.evaluate` costs beside a bare loop: `python tests/benchmarks/live_model.py`.
 
 A ResNet-18 on 128 images under PGD-20, in one thread. The loop is what a researcher writes: gradients of the cross-entropy,
-steps of 2 eps / 20, and the accuracy on the images that it ends with, clean and attacked. Times are processor time.
+steps of 2.5 eps / 20, and the accuracy on the images that it ends with, clean and attacked. Times are processor time.
 """
 
 from __future__ import annotations

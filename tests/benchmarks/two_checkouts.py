@@ -17,7 +17,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 ROOT = Path(__file__).parent.parent.parent
-WORK = """
+WORK = r"""
 import sys, time
 import torch
 import robuststack as rs
@@ -47,18 +47,13 @@ TASKS = {
     "AutoAttack-rand, FLOAT, ResNet-8, 50 images": attack("autoattack_rand", "float", "resnet8", 50, AUTO, lambda_n=1.0),
     "FLOAT step, PGD-7, ResNet-18, 32 images": step_of("float", "resnet18", 32, 7, RUNTIME),
 }
+print(*TASKS, sep="\t", flush=True)
 for line in sys.stdin:
     task = TASKS[line.strip()]
     started = time.process_time()
     task()
     print(time.process_time() - started, flush=True)
 """
-TASKS = (
-    "PGD-20, ResNet-18, 32 images",
-    "PGD-20, FLOAT, ResNet-8, 100 images",
-    "AutoAttack-rand, FLOAT, ResNet-8, 50 images",
-    "FLOAT step, PGD-7, ResNet-18, 32 images",
-)
 MAIN_JOB = "the main job, short"
 
 
@@ -75,6 +70,8 @@ class Worker:
             [sys.executable, "-P", "-c", WORK], env=environment(checkout), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
+        assert self._process.stdout is not None
+        self.tasks = self._process.stdout.readline().rstrip("\n").split("\t")
 
     def seconds(self, task: str) -> float:
         assert self._process.stdin is not None
@@ -112,12 +109,12 @@ def main() -> None:
     chosen = parser.parse_args()
     here, there = Worker(ROOT), Worker(chosen.checkout)
     rows = []
-    for task in TASKS:
+    for task in here.tasks:
         here.seconds(task), there.seconds(task)
         rows.append(row(task, [(here.seconds(task), there.seconds(task)) for _ in range(chosen.rounds)]))
         print(*rows[-1], sep="  ", flush=True)
     pairs = [(main_job(ROOT), main_job(chosen.checkout)) for _ in range(chosen.main_job_rounds)]
-    rows.append(row(MAIN_JOB, pairs))
+    rows += [row(MAIN_JOB, pairs)] if pairs else []
     header = ["work", "s before", "s now", "now / before"]
     print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
 

@@ -6,13 +6,13 @@ figures are the same.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
 from pathlib import Path
 
 import pytest
+from small_runs import TRIES
 
 import forked
 from forked import run
@@ -20,7 +20,6 @@ from stores import contents
 from tiny_runs import TINY_SUITE, script
 
 pytestmark = pytest.mark.faults
-TRIES = range(int(os.environ.get("ROBUSTSTACK_FAULTS", "1")))
 SMALL_BLOCKS = ("--set", "evaluate.block=10")
 LEFT = {"train": "checkpoints/epoch-*/*", "judge": "blocks/block-*", "attack": "blocks/block-*"}
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_runs import TRIES
 
 import forked
 import robuststack as rs
@@ -22,7 +23,6 @@ from forked import Forked
 from tiny_runs import board, figures, run, script
 
 pytestmark = pytest.mark.faults
-TRIES = range(int(os.environ.get("ROBUSTSTACK_FAULTS", "1")))
 
 
 def one_line(done: Forked, *, codes: tuple[int, ...] = (0, 2)) -> str:

@@ -68,13 +68,19 @@ class Run:
         return self._process.returncode
 
 
+def under_way(host: Host, other: Host, suite: Path) -> Run:
+    """A run on a host that trains on the other one."""
+    run = Run(host, suite)
+    run.until(f"train .* on {other.name}: epoch")
+    return run
+
+
 @pytest.mark.parametrize("seed", TRIES)
 def test_the_link_is_cut_for_some_seconds(
     seed: int, hosts: tuple[Host, Host], suite: Path, undisturbed: dict[str, Any]
 ) -> None:
     first, second = hosts
-    run = Run(first, suite)
-    run.until(f"train .* on {second.name}: epoch")
+    run = under_way(first, second, suite)
     second.cut()
     time.sleep(random.Random(seed).uniform(0.5, 2))
     second.restore()
@@ -87,8 +93,7 @@ def test_the_link_is_cut_until_the_host_is_given_up(
     seed: int, hosts: tuple[Host, Host], suite: Path, undisturbed: dict[str, Any]
 ) -> None:
     first, second = hosts
-    run = Run(first, suite)
-    run.until(f"train .* on {second.name}: epoch")
+    run = under_way(first, second, suite)
     time.sleep(random.Random(seed).random())
     second.cut()
     assert run.code() == 0, run.said
