@@ -83,8 +83,17 @@ def draw_figure(drawing: Drawing, rows: Sequence[Row], *, knobs: bool = False) -
         label: handle for axes in picture.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     if len(handles) > 1:
-        picture.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8)
+        _add_legend(picture, handles)
     return picture
+
+
+def _add_legend(picture: Picture, handles: Mapping[str, Any]) -> None:
+    """A legend below the panels, of as many columns, four at most, as the picture is wide enough for."""
+    for columns in range(min(4, len(handles)), 0, -1):
+        legend = picture.legend(handles.values(), handles, loc="outside lower center", ncols=columns, fontsize=8)
+        if legend.get_window_extent().width <= picture.bbox.width or columns == 1:
+            return
+        legend.remove()
 
 
 def _shows(row: Row, key: str) -> bool:

@@ -47,6 +47,15 @@ def test_points_may_be_named_by_all_of_their_knobs(rows):
     assert not any("=" in name for name in named(False))
 
 
+def test_a_legend_of_long_names_stays_within_the_picture(rows):
+    picture = draw_figure(Drawing(title="t", x="ca", y=["ra", "ra.FGSM"], series=["label"]), rows)
+    assert picture is not None
+    (legend,) = picture.legends
+    picture.draw_without_rendering()
+    assert legend.get_window_extent().x0 >= 0
+    assert legend.get_window_extent().x1 <= picture.bbox.x1
+
+
 def test_rows_that_agree_in_the_series_keys_are_one_line(rows):
     by_knob = Drawing(title="t", x="ca", y=["ra"], series=["defense", "point.lambda_n"], only={"defense": "float"})
     words = texts(by_knob, rows)
