@@ -56,14 +56,16 @@ def network_speed(network: Network, registry: Registry, hardware: Hardware) -> N
         raise ModelError(f"{network.name}: its defense brings it whole")
     with current_card(runtime.device), threads(hardware.threads), seeded("speed"):
         model = ready(defense, model, network.shape, runtime)
-        view = defense.view(model, defense.reference_setting())
+        setting = defense.reference_setting()
+        view, passes = defense.view(model, setting), defense.forward_passes(setting)
         images = torch.rand(BATCHES[-1], *network.shape, device=runtime.device)
         labels = torch.randint(network.num_classes, (len(images),), device=runtime.device)
         count = next((size for size in BATCHES if _answer(view, images[:size], runtime) > SOON), BATCHES[-1])
         x, y = images[:count].contiguous(memory_format=torch.channels_last), labels[:count]
-        gradient = _gradient(view, x, y, runtime) / (2 * count)
-        update = _update(defense, view, x, y, runtime) / (3 * count) if defense.trains else gradient
-        return NetworkSpeed(answer=_answer(view, x, runtime) / count, gradient=gradient, update=update)
+        images_passed = count * passes  # The work of a job counts the passes of an answer as well.
+        gradient = _gradient(view, x, y, runtime) / (2 * images_passed)
+        update = _update(defense, view, x, y, runtime) / (3 * images_passed) if defense.trains else gradient
+        return NetworkSpeed(answer=_answer(view, x, runtime) / images_passed, gradient=gradient, update=update)
 
 
 def _answer(view: View, x: Tensor, runtime: Runtime) -> float:
