@@ -3,9 +3,10 @@ sees the same ones."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 LimitRule = Literal["stratified", "first"]
 LIMIT_SEED = 20220615
@@ -19,6 +20,8 @@ def limited(labels: np.ndarray, limit: int | None, rule: LimitRule) -> np.ndarra
 
     `stratified` takes each class in proportion to its images, `first` the first rows. `labels` are whole numbers [N].
     """
+    import numpy as np
+
     if limit is None or limit >= len(labels) or rule == "first":
         return np.arange(len(labels))[:limit]
     return stratified(labels, limit, seed=LIMIT_SEED)
@@ -30,6 +33,8 @@ def sampled(labels: np.ndarray, count: int, *, besides: int = 0) -> np.ndarray:
     With `besides` the sample is drawn from the images that the sample of that many images leaves: to confirm on others what
     was seen on those. All images that there are come back if `count` is more. `labels` are whole numbers [N].
     """
+    import numpy as np
+
     rows = np.arange(len(labels))
     if besides:
         rows = np.setdiff1d(rows, sampled(labels, besides))
@@ -45,6 +50,8 @@ def stratified(labels: np.ndarray, count: int, *, seed: int, leave: int = 0) -> 
     of each class are not drawn; where that binds, fewer rows come back. `labels` are whole numbers [N], and `count` is at
     most N.
     """
+    import numpy as np
+
     # The legacy generator's streams never change between NumPy versions.
     random = np.random.RandomState(seed)
     classes, sizes = np.unique(labels, return_counts=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import forked
 from robuststack.plugin.registry import Registry
 
 HEAVY = (
-    "torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "pyautoattack", "robustbench", "torchattacks",
+    "torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "matplotlib", "pyautoattack", "robustbench",
+    "torchattacks",
 )  # fmt: skip
 SCRIPT = """
 import json, sys
@@ -40,9 +43,6 @@ COMMANDS = [
     ["evaluate", "--help"],
     ["audit", "--help"],
     ["bundle", "--help"],
-    ["card", JOB, "-o", "card.md", "--leaderboard", str(Path(BOARD).parent)],
-    ["cite", BOARD],
-    ["cite", "SUITE"],
     ["completion", "bash"],
     ["verify", "--help"],
     ["submit", "--help"],
@@ -51,9 +51,15 @@ COMMANDS = [
     ["rejudge", "--help"],
     ["schema"],
     ["new", "defense", "mine"],
-    ["leaderboard", "show", BOARD, "--sort", "RA"],
     ["regress", "--help"],
 ]
+OF_BOARDS = [
+    ["card", JOB, "-o", "card.md", "--leaderboard", str(Path(BOARD).parent)],
+    ["cite", BOARD],
+    ["cite", "SUITE"],
+    ["leaderboard", "show", BOARD, "--sort", "RA"],
+]
+"""Commands that can read leaderboards, whose fronts NumPy measures."""
 
 
 def imported(arguments: list[str], folder: Path, *path: Path) -> list[str]:
@@ -67,10 +73,16 @@ def imported(arguments: list[str], folder: Path, *path: Path) -> list[str]:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_light_command_imports_no_heavy_package(arguments, small_suite):
-    assert (
-        imported([str(small_suite) if argument == "SUITE" else argument for argument in arguments], small_suite.parent)
-        == []
-    )
+    assert imported(of_suite(arguments, small_suite), small_suite.parent) == []
+
+
+@pytest.mark.parametrize("arguments", OF_BOARDS, ids=" ".join)
+def test_a_command_of_boards_imports_no_heavy_package_but_numpy(arguments, small_suite):
+    assert imported(of_suite(arguments, small_suite), small_suite.parent) == ["numpy"]
+
+
+def of_suite(arguments: list[str], suite: Path) -> list[str]:
+    return [str(suite) if argument == "SUITE" else argument for argument in arguments]
 
 
 def test_a_plan_in_minutes_imports_torch_only_to_measure(small_suite, tmp_path, monkeypatch):
@@ -82,7 +94,7 @@ def test_a_plan_in_minutes_imports_torch_only_to_measure(small_suite, tmp_path, 
 
 def test_building_the_page_imports_only_the_statistics_of_its_pairs(tmp_path):
     build = ["leaderboard", "build", "--leaderboard", str(Path(BOARD).parent), "-o", "page"]
-    assert imported(build, tmp_path) == ["scipy"]
+    assert imported(build, tmp_path) == ["numpy", "scipy"]
 
 
 def test_planning_the_integrations_imports_none_of_them(small_suite):
@@ -95,6 +107,14 @@ def test_no_registered_module_imports_a_heavy_package(tmp_path):
     kinds = {(registration.kind, registration.name) for registration in Registry() if not registration.pattern}
     assert {component for component in COMPONENTS if component[1] != "wrn-16-4" and ":" not in component[1]} <= kinds
     assert imported(["list"], tmp_path) == [], "`list` loads every one of them for its summary"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"]], ids=" ".join)
+def test_a_command_without_a_suite_imports_nothing_that_reads_or_plans_one(arguments):
+    planning = ("yaml", "robuststack.suite", "robuststack.plan", "robuststack.running.store")
+    script = SCRIPT.format(path=[], arguments=arguments, heavy=planning)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr.splitlines()[-1]) == [0, []]
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ UNSTATED = {
     "evidence/checks/mode.REVISION",
     "evidence/checks/stochastic.PASSES",
     "evidence/checks/stochastic.REVISION",
+    "evidence/draw_counts.IMAGES_AT_A_TIME",  # Memory.
     "engine/probes/probed.LARGEST",  # Infinity, in JSON.
     "evidence/mixture.LEAST_CHANCE",  # Rounding.
-    "evidence/readings.IMAGES_AT_A_TIME",  # Memory.
     "evidence/redrawn_front.LIMITS",  # Of a 95 % interval.
     "evidence/redrawn_front.SEED",
 }

@@ -1,4 +1,7 @@
-"""What several subcommands share: options, the registry with its warnings, and the plan."""
+"""What several subcommands share: options, the registry with its warnings, and the plan.
+
+Every command imports it: what only some of them use is imported inside of functions.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,12 @@ import click
 
 from robuststack.errors import RobustStackError
 from robuststack.paths import LEADERBOARD
-from robuststack.plan.plan import Plan
-from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
-from robuststack.running.executors.ray_options import RayOptions
-from robuststack.suite.loading import load_suite
-from robuststack.suite.mistakes import all_mistakes
-from robuststack.suite.single_model import point_of
-from robuststack.suite.smoke import shrunk
 
 if TYPE_CHECKING:
     from robuststack.api.result import Result
     from robuststack.leaderboard.row import Row
+    from robuststack.plan.plan import Plan
     from robuststack.running.executors.places import Where
 
 LOG = logging.getLogger(__name__)
@@ -86,6 +83,8 @@ def chosen_place(
     given = {"address": address, "gpus_per_job": gpus_per_job, "retries": retries, "measure_on": measure_on}
     given = {name: value for name, value in given.items() if value is not None}
     if executor == "ray":
+        from robuststack.running.executors.ray_options import RayOptions
+
         return RayOptions(**given)  # type: ignore[arg-type]
     if given and executor == "local":
         option = next(iter(given)).replace("_", "-")
@@ -111,11 +110,16 @@ def planned(
     executor: Where = "local",
 ) -> Plan:
     """The plan of a suite file for the place where it is to run, found valid; how its data was read is logged."""
+    from robuststack.plan.planner import make_plan
     from robuststack.running.executors.places import place
+    from robuststack.suite.loading import load_suite
+    from robuststack.suite.mistakes import all_mistakes
 
     with all_mistakes(registry):
         loaded = load_suite(suite, overrides)
     if smoke:
+        from robuststack.suite.smoke import shrunk
+
         loaded = shrunk(loaded, registry)
     with place(executor) as where:
         plan = make_plan(loaded, registry, where.hardware(loaded, device, None))
@@ -130,7 +134,11 @@ def one_point(points: Sequence[str]) -> dict[str, Any]:
     if len(points) > 1:
         written = " ".join(points)
         raise RobustStackError(f'--point is given {len(points)} times; one point is meant: --point "{written}"')
-    return point_of(points[0]) if points else {}
+    if not points:
+        return {}
+    from robuststack.suite.single_model import point_of
+
+    return point_of(points[0])
 
 
 def print_result(result: Result) -> int:

@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 
 from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided, unseen
-from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks, worst_without_each_draw
+from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.row_reading import RowReading, read_row
 from robuststack.evidence.variance import Attacks, Estimate, images_part, jackknife, seeds_part
+from robuststack.evidence.worst_attack import worst_over_attacks, worst_without_each_draw
 
 FALL = 0.01
 """A fall of at most one point is no finding."""

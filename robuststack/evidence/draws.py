@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from robuststack.evidence.decisions import fall, upper_limit
+if TYPE_CHECKING:
+    import numpy as np
 
 IMAGES = 500
 """Images of the probe, or all if there are fewer."""
@@ -38,4 +38,6 @@ def enough(labels: Mapping[int, np.ndarray], truth: np.ndarray) -> int | None:
 
 
 def _limit(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> float:
+    from robuststack.evidence.decisions import fall, upper_limit
+
     return upper_limit(fall([before], [after], truth).estimate, len(truth), LEVEL)

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from robuststack.evidence.proportions import LEVEL, wilson
-from robuststack.evidence.readings import EXPECTED, Reading, worst_over_attacks
+from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.variance import Attacks, RunReading, of_runs, read_run
+from robuststack.evidence.worst_attack import worst_over_attacks
 
 Run = tuple[int, ...]
 """Training seed, attack seed and, if a baked draw stands for the model, the number of the draw."""

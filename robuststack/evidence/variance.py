@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws, worst_over_attacks, worst_without_each_draw
+from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws
+from robuststack.evidence.worst_attack import worst_over_attacks, worst_without_each_draw
 
 Attacks = Sequence[np.ndarray]
 """Labels [M, n] of each attack that the worst is taken over, on the same judging draws; a single one for one attack."""

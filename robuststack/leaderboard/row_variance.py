@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robuststack.evidence.components import Component, components
-from robuststack.evidence.readings import worst_outcomes
+from robuststack.evidence.worst_attack import worst_outcomes
 from robuststack.leaderboard.figures import Jobs, LabelsOf
 from robuststack.leaderboard.row import CLEAN, WORST, VariancePart
 from robuststack.leaderboard.row_labels import run_of

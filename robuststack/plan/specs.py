@@ -7,9 +7,8 @@ records everywhere else (`parse_spec`); a job's id is the hash of `identity`, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -31,6 +30,9 @@ from robuststack.plugin.threat import Threat
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.suite import Evaluate, Measure
 from robuststack.suite.user_model import UserModel
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Kind = Literal["train", "draws", "attack", "judge", "game", "measure", "probe"]
 
@@ -161,7 +163,8 @@ class ImageSelection(Spec):
         rows = limited(labels, self.limit, self.rule or "first")
         if self.sample is None:
             return rows
-        return np.asarray(rows[sampled(labels[rows], self.sample.count, besides=self.sample.besides)])
+        chosen: np.ndarray = rows[sampled(labels[rows], self.sample.count, besides=self.sample.besides)]
+        return chosen
 
 
 class TrainSpec(Spec):

@@ -12,15 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from robuststack.evidence.readings import (
-    EXPECTED,
-    Reading,
-    TooFewDraws,
-    deciding,
-    worst_outcomes,
-    worst_over_attacks,
-    worst_without_each_draw,
-)
+from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws
+from robuststack.evidence.worst_attack import deciding, worst_outcomes, worst_over_attacks, worst_without_each_draw
 
 SIZES = (1, 5, 9)
 FLIPS = (0.5, 0.7, 0.9, 0.99)

@@ -157,7 +157,8 @@ def _fall(pair: Pair, results: Results) -> Fall:
 
 
 def _figures(pair: Pair, results: Results) -> tuple[float, float]:
-    from robuststack.evidence.readings import EXPECTED, worst_over_attacks
+    from robuststack.evidence.readings import EXPECTED
+    from robuststack.evidence.worst_attack import worst_over_attacks
 
     truth = results.truth(pair.after[0])
     before, after = (
