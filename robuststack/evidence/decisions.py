@@ -57,8 +57,39 @@ class Fall:
         return "holds" if self.limit <= HOLDS else "open"
 
 
+@dataclass(frozen=True)
+class Side:
+    """What a fall holds against another: one model's reading of each image, the worst over attacks, 0 to 1."""
+
+    per_image: np.ndarray
+    """float [n]"""
+    left_out: np.ndarray | None
+    """The same with each judging draw left out in turn, float [M, n]; None at a deterministic point."""
+
+    @classmethod
+    def of(cls, attacks: Attacks, truth: np.ndarray, reading: Reading = EXPECTED) -> Side:
+        """The reading under attacks, labels [M, n] each."""
+        left_out = worst_without_each_draw(reading, attacks, truth) if len(attacks[0]) > 1 else None
+        return cls(worst_over_attacks(reading, attacks, truth), left_out)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Judging draws and images."""
+        return (1, *self.per_image.shape) if self.left_out is None else self.left_out.shape
+
+
 def fall(before: Attacks, after: Attacks, truth: np.ndarray, reading: Reading = EXPECTED) -> Fall:
     """The fall of one model's reading, paired by images and judging draws: labels [M, n] each, the same M and n.
+
+    Raises:
+        ValueError: the draws or the images are not the same number.
+    """
+    _refuse_unpaired(before[0].shape, after[0].shape)
+    return fall_between(Side.of(before, truth, reading), Side.of(after, truth, reading))
+
+
+def fall_between(before: Side, after: Side) -> Fall:
+    """The fall from one side to the other, paired by images and judging draws.
 
     Deterministic readings are tested by McNemar's exact test, one-sided; randomised ones by Student's, on the variance of
     the paired differences.
@@ -66,16 +97,19 @@ def fall(before: Attacks, after: Attacks, truth: np.ndarray, reading: Reading = 
     Raises:
         ValueError: the draws or the images are not the same number.
     """
-    if before[0].shape != after[0].shape:
-        raise ValueError(f"labels of shapes {before[0].shape} and {after[0].shape} cannot be paired")
-    difference = worst_over_attacks(reading, before, truth) - worst_over_attacks(reading, after, truth)
+    _refuse_unpaired(before.shape, after.shape)
+    difference = before.per_image - after.per_image
     parts = [images_part(difference)]
-    if len(before[0]) > 1:
-        left_out = worst_without_each_draw(reading, before, truth) - worst_without_each_draw(reading, after, truth)
-        parts.append(jackknife(left_out.mean(1)))
+    if before.left_out is not None and after.left_out is not None:
+        parts.append(jackknife((before.left_out - after.left_out).mean(1)))
     estimate = Estimate(float(difference.mean()), tuple(parts))
-    p = estimate.p_above() if len(before[0]) > 1 else mcnemar_one_sided(difference)
-    return Fall(estimate, p, upper_limit(estimate, len(truth)))
+    p = estimate.p_above() if before.left_out is not None else mcnemar_one_sided(difference)
+    return Fall(estimate, p, upper_limit(estimate, len(difference)))
+
+
+def _refuse_unpaired(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    if first != second:
+        raise ValueError(f"labels of shapes {first} and {second} cannot be paired")
 
 
 def upper_limit(estimate: Estimate, n: int, level: float = LEVEL) -> float:

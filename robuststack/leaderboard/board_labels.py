@@ -74,11 +74,20 @@ def read_labels(store: JobStore, job: str, result: Mapping[str, Any] | None = No
     Raises:
         StoreError: they are not those of that result.
     """
+    result = store.result(job) if result is None else result
+    return Labels(*label_arrays(store, job, result), selection_name(store, result))
+
+
+def label_arrays(store: JobStore, job: str, result: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """What a judge job predicted, signed integers [draws, n], and the true labels [n], without their selection's name.
+
+    Raises:
+        StoreError: they are not those of that result.
+    """
     from safetensors.numpy import load as unpacked
 
-    result = store.result(job) if result is None else result
     kept = unpacked(store.read(job, LABELS, result))
-    return Labels(kept["labels"], kept["truth"], selection_name(store, result))
+    return kept["labels"], kept["truth"]
 
 
 def selection_name(store: JobStore, result: Mapping[str, Any]) -> str:

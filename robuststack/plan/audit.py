@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from robuststack.errors import RobustStackError
 from robuststack.plan.derived import DerivedJobs
@@ -21,6 +21,7 @@ from robuststack.suite.ladder import Ladder, ladder
 from robuststack.suite.parts import DefensePart
 from robuststack.suite.suite import Suite
 
+T = TypeVar("T")
 IMAGES = 200
 """Images that a check looks at, and at most as many others that confirm what it finds."""
 UNDEFENDED = "none"
@@ -42,6 +43,14 @@ class Subject:
     """The images that the jobs of checks take."""
     undefended: RowPlan | None = None
     """A row of a plain network on the same data and threat model, if there is one or can be trained."""
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is planned for this subject under a key, planned when it is first asked for."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     @cached_property
     def protocol(self) -> str:
@@ -95,8 +104,7 @@ class Subject:
 
     @cached_property
     def defense(self) -> Defense:
-        defense: Defense = self.jobs.component("defense", self.jobs.model(self.clean).defense)
-        return defense
+        return self.jobs.defense(self.clean)
 
     @cached_property
     def count(self) -> int:
@@ -152,11 +160,12 @@ class Subject:
         assert rungs is not None, "the point draws no noise"
         return rungs
 
-    def others(self, count: int = IMAGES) -> Subject:
-        """The same model on up to `count` other images of the row."""
+    @cached_property
+    def others(self) -> Subject:
+        """The same model on up to `IMAGES` other images of the row."""
         sample = self.images.sample
         assert sample is not None
-        return replace(self, images=self.images.sampled(count, besides=sample.count))
+        return replace(self, images=self.images.sampled(IMAGES, besides=sample.count))
 
     def attack(self, name: str, **options: Any) -> Attack:
         """A registered attack."""
@@ -182,7 +191,7 @@ class Subject:
 
     def own(self, label: str) -> Job:
         """The images of one of the row's attacks, judged as the row does."""
-        return self._judge(self.own_judge(label), label)
+        return self.once(("own", label), lambda: self._judge(self.own_judge(label), label))
 
     def all_own(self) -> tuple[Job, ...]:
         """The images of each of the row's attacks."""

@@ -26,6 +26,7 @@ class DerivedJobs:
         self.keep_images = plan.suite.evaluate.keep_images
         self.jobs: dict[str, Job] = dict(plan.by_id)
         self._components: dict[tuple[str, str], Any] = {}
+        self._of_models: dict[tuple[str, str], Any] = {}
 
     def adopt(self, plan: Plan) -> None:
         """Take in the jobs of another plan, so that those derived here can need them."""
@@ -48,8 +49,20 @@ class DerivedJobs:
 
     def dataset(self, spec: BlocksSpec) -> Dataset:
         """The dataset of a job's images."""
-        dataset: Dataset = self.component("dataset", self.model(spec).dataset)
+        dataset: Dataset = self._of_model("dataset", spec)
         return dataset
+
+    def defense(self, spec: BlocksSpec) -> Defense:
+        """The defense of a job's model."""
+        defense: Defense = self._of_model("defense", spec)
+        return defense
+
+    def _of_model(self, kind: str, spec: BlocksSpec) -> Any:
+        """A component of a job's model, which its id names; it is looked up for every job."""
+        key = kind, spec.model
+        if key not in self._of_models:
+            self._of_models[key] = self.component(kind, getattr(self.model(spec), kind))
+        return self._of_models[key]
 
     def size(self, spec: BlocksSpec) -> int:
         """How many images a job takes."""
@@ -115,8 +128,7 @@ class DerivedJobs:
     def _answer(self, spec: BlocksSpec) -> float:
         """The work of one answer of the job's model for each of the job's images."""
         _, height, width = self.dataset(spec).shape
-        defense: Defense = self.component("defense", self.model(spec).defense)
-        return float(self.size(spec) * defense.forward_passes(spec.setting) * height * width)
+        return float(self.size(spec) * self.defense(spec).forward_passes(spec.setting) * height * width)
 
     def _job(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robuststack.plan.job import IMAGES, LABELS, WEIGHTS, Job
@@ -15,10 +15,12 @@ def look_up(jobs: Sequence[Job], store: Store) -> dict[str, dict[str, Any]]:
 
     An attack job whose images are gone is done where all that judge them are.
     """
+    kept = _Kept(store)
+    judges = judges_by_images(jobs)
     results: dict[str, dict[str, Any]] = {}
     for job in jobs:
-        images = job.kind == "attack" and images_wanted(job, jobs, store)
-        result = stored(job, store, results, images=images)
+        images = job.kind == "attack" and _images_wanted(job, judges.get(job.id, ()), kept)
+        result = _stored(job, kept, results, images=images)
         if result is not None:
             results[job.id] = result
     return results
@@ -33,9 +35,42 @@ def stored(
     `results` are those of the jobs before it. `images`: an attack job's images must be there. Of a job whose model a
     function returns, the executor knows.
     """
-    if job.calls_function or not store.has(job.id, job.digest, also=(IMAGES,) if images else job.also):
+    return _stored(job, _Kept(store), results, images=images)
+
+
+def images_wanted(attack: Job, jobs: Sequence[Job], store: Store) -> bool:
+    """Whether the images of an attack job are to be kept, or one of the plan's jobs has yet to judge them."""
+    return _images_wanted(attack, judges_by_images(jobs).get(attack.id, ()), _Kept(store))
+
+
+def judges_by_images(jobs: Iterable[Job]) -> dict[str, list[Job]]:
+    """Attack job -> the judge jobs of its images."""
+    judges: dict[str, list[Job]] = {}
+    for job in jobs:
+        if isinstance(job.spec, JudgeSpec) and job.spec.images:
+            judges.setdefault(job.spec.images, []).append(job)
+    return judges
+
+
+class _Kept:
+    """The results that a store holds now, each read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._results: dict[tuple[str, str], dict[str, Any] | None] = {}
+
+    def done(self, job: Job) -> dict[str, Any] | None:
+        """The result of a job that is done by this source code, with the files that it says; None if it is not."""
+        key = job.id, job.digest
+        if key not in self._results:
+            self._results[key] = self._store.done(*key)
+        return self._results[key]
+
+
+def _stored(job: Job, kept: _Kept, results: Mapping[str, Mapping[str, Any]], *, images: bool) -> dict[str, Any] | None:
+    result = None if job.calls_function else kept.done(job)
+    if result is None or not all(name in result.get("files", {}) for name in ((IMAGES,) if images else job.also)):
         return None
-    result = store.result(job.id)
     for need in job.needs:
         before = results.get(need)
         if before is None or not _same(before, result):
@@ -54,12 +89,9 @@ def _same(before: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
     return bool(before["images_sha256"] == result.get("images_sha256"))
 
 
-def images_wanted(attack: Job, jobs: Sequence[Job], store: Store) -> bool:
-    """Whether the images of an attack job are to be kept, or one of the plan's jobs has yet to judge them."""
+def _images_wanted(attack: Job, judges: Iterable[Job], kept: _Kept) -> bool:
     if attack.keep_images:
         return True
-    known = store.result(attack.id).get("images_sha256") if store.has(attack.id, attack.digest) else None
-    judges = [job for job in jobs if isinstance(job.spec, JudgeSpec) and job.spec.images == attack.id]
-    return not all(
-        store.has(job.id, job.digest) and store.result(job.id).get("images_sha256") == known for job in judges
-    )
+    known = (kept.done(attack) or {}).get("images_sha256")
+    results = [kept.done(job) for job in judges]
+    return not all(result is not None and result.get("images_sha256") == known for result in results)

@@ -13,7 +13,7 @@ from robuststack.plan.job import IMAGES, Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import JudgeSpec
 from robuststack.plugin.registry import Registry
-from robuststack.running.cached import images_wanted, look_up, stored
+from robuststack.running.cached import images_wanted, judges_by_images, look_up, stored
 from robuststack.running.store import Busy, Store
 
 POLL_SECONDS = 0.5
@@ -63,17 +63,26 @@ class Outcome:
     """Jobs that need a failed one."""
 
 
-def run_plan(plan: Plan, store: Store, executor: Executor, registry: Registry, *, wait: float = 0.0) -> Outcome:
+def run_plan(
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    registry: Registry,
+    *,
+    wait: float = 0.0,
+    known: Mapping[str, dict[str, Any]] | None = None,
+) -> Outcome:
     """Run every job that the store does not have, in order. A job that fails does not stop those that do not need it.
 
-    A job that another run holds is left for last, then waited for up to `wait` seconds.
+    A job that another run holds is left for last, then waited for up to `wait` seconds. `known` is what `look_up` has just
+    found of these jobs; None: it looks.
 
     Raises:
         Busy: another run still holds a job after that.
         RobustStackError: whatever concerns the whole run; the jobs finished before it stay finished.
     """
     hooks = registry.hooks.hook
-    outcome = Outcome(look_up(plan.jobs, store))
+    outcome = Outcome(look_up(plan.jobs, store) if known is None else dict(known))
     pending = [job for job in plan.jobs if job.id not in outcome.results]
     hooks.run_started(plan=plan, cached=frozenset(outcome.results))
     if pending:
@@ -106,6 +115,11 @@ class _Run:
     outcome: Outcome
     locks: contextlib.ExitStack
     running: dict[str, tuple[Job, contextlib.ExitStack, float]] = field(default_factory=dict)
+    _judges: Mapping[str, Sequence[Job]] = field(init=False)
+    """Attack job -> the judge jobs of its images."""
+
+    def __post_init__(self) -> None:
+        self._judges = judges_by_images(self.jobs)
 
     def all(self, pending: Sequence[Job], deadline: float) -> None:
         """Run the pending jobs until none is left, or none can go on after the deadline."""
@@ -187,8 +201,9 @@ class _Run:
     def _release(self, attack: str) -> None:
         """Delete the images of an attack job that are not to be kept, once all that judge them here have."""
         result = self.outcome.results.get(attack, {"files": {}})
-        judges = [job.id for job in self.jobs if isinstance(job.spec, JudgeSpec) and job.spec.images == attack]
-        if IMAGES not in result["files"] or result["keep_images"] or not self.outcome.results.keys() >= set(judges):
+        if IMAGES not in result["files"] or result["keep_images"]:
+            return
+        if any(job.id not in self.outcome.results for job in self._judges.get(attack, ())):
             return
         if any(job.keep_images for job in self.jobs if job.id == attack):
             return

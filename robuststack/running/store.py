@@ -94,16 +94,21 @@ class Store:
 
     def has(self, job: str, digest: str, also: Sequence[str] = ()) -> bool:
         """Whether the job is done, by the same source code, with all its files, `also` named ones among them."""
+        return self.done(job, digest, also) is not None
+
+    def done(self, job: str, digest: str, also: Sequence[str] = ()) -> dict[str, Any] | None:
+        """The result of a job that is done as `has` says; None if it is not."""
         folder = self.folder(job)
         if not (folder / "result.json").is_file():
-            return False
+            return None
         result = self.result(job)
         files = result.get("files", {})
-        return (
+        whole = (
             result.get("digest") == digest
             and all(name in files for name in also)
             and all((folder / name).is_file() for name in files)
         )
+        return result if whole else None
 
     def result(self, job: str) -> dict[str, Any]:
         """The result of a finished job.

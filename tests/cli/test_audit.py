@@ -17,6 +17,7 @@ from robuststack.cli.audit import print_audit
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.evidence.checks.verdict import Verdict
+from robuststack.evidence.decisions import Side
 from robuststack.leaderboard.audit import Audit, audit_schema, board_files, find_audit, read_audit
 from robuststack.leaderboard.board_file import read_board
 from robuststack.running.store import Store
@@ -52,11 +53,24 @@ def test_a_leaderboard_is_audited_on_its_suite_with_the_jobs_of_the_store(run, c
     Draft202012Validator(audit_schema()).validate(
         json.loads((run / "leaderboard/small.partial.audit.json").read_text())
     )
-    # The second time nothing is run.
-    assert call(["audit", "leaderboard/small.json", "--store", "store", *QUICK]) == 0
-    again = capsys.readouterr().out
-    assert "to run" not in again
-    assert read_audit(run / "leaderboard" / "small.partial.audit.json") == audit
+
+
+def test_a_second_audit_runs_nothing_and_reads_and_compares_each_thing_once(run, capsys, monkeypatch):
+    ask = [*QUICK[2:], "--checks", "steps,order", "--store", "store"]
+    assert call(["audit", "small", "--leaderboard", "leaderboard", *ask]) == 0
+    written = (run / "leaderboard" / "small.partial.audit.json").read_bytes()
+    capsys.readouterr()
+    read, compared = [], []
+    result, sides = Store.result, Side.of
+    monkeypatch.setattr(Store, "result", lambda store, job: read.append(job) or result(store, job))
+    monkeypatch.setattr(
+        Side, "of", lambda labels, *rest: compared.append(tuple(map(id, labels))) or sides(labels, *rest)
+    )
+    assert call(["audit", "leaderboard/small.json", *ask]) == 0
+    assert "to run" not in capsys.readouterr().out
+    assert (run / "leaderboard" / "small.partial.audit.json").read_bytes() == written
+    assert len(read) == len(set(read)) > 10
+    assert len(compared) == len(set(compared)) > 4
 
 
 def test_images_that_were_not_kept_are_told_before_their_attack_is_run_again(run, capsys):

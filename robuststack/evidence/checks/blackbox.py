@@ -47,15 +47,19 @@ class Blackbox(Check):
 
     def _without_gradients(self, subject: Subject) -> dict[str, Job]:
         """Judge jobs of images that were made without a gradient of this model, by what made them."""
-        square = subject.attack("square", queries=QUERIES, **subject.draws)
-        made = {} if subject.misfit(square) else {square.label: subject.crafted(square)}
-        return made | _transferred(subject)
+
+        def make() -> dict[str, Job]:
+            square = subject.attack("square", queries=QUERIES, **subject.draws)
+            made = {} if subject.misfit(square) else {square.label: subject.crafted(square)}
+            return made | _transferred(subject)
+
+        return subject.once((self.name, "without gradients"), make)
 
     def _white_box(self, subject: Subject) -> list[Job]:
         """The row's gradient attacks, and the stronger ones of STEPS and STRONGER."""
         own = [subject.own(label) for label, attack in subject.attacks.items() if attack.needs_gradients]
         more = [check for check in (Steps(), Stronger()) if not check.inapplicable(subject)]
-        return [*own, *(job for check in more for pair in check.pairs(subject) for job in pair.after)]
+        return [*own, *(job for check in more for pair in check.compared(subject) for job in pair.after)]
 
 
 def _transferred(subject: Subject) -> dict[str, Job]:

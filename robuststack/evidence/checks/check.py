@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from robuststack.evidence.checks.verdict import Verdict, Word
+from robuststack.evidence.decisions import Side
 from robuststack.plan.audit import Subject
 from robuststack.plan.job import Job
+
+T = TypeVar("T")
 
 
 class Results(Protocol):
@@ -22,11 +25,18 @@ class Results(Protocol):
     def truth(self, job: Job) -> np.ndarray:
         """The true labels [n] of a judge job's images."""
 
+    def side(self, jobs: Sequence[Job], *, pooled: bool = False) -> Side:
+        """What the labels of judge jobs of the same images read: their worst or, pooled, the labels of one job whose
+        judging draws they give in turn."""
+
     def facts(self, job: Job) -> dict[str, Any]:
         """What a probe job saw."""
 
     def seen(self, job: Job) -> dict[str, Any]:
         """What the host saw of an attack job: the fields of `robuststack.engine.attack.checks`."""
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What these results come to under a key, worked out when it is first asked for. It is kept: it must be small."""
 
 
 class Check(ABC):

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from robuststack.evidence.checks.check import Check, Results
 from robuststack.evidence.checks.verdict import Verdict
-from robuststack.evidence.decisions import CONFIRMS, FALL, FIRES, HOLDS, Fall, fall
+from robuststack.evidence.decisions import CONFIRMS, FALL, FIRES, HOLDS, Fall, fall_between
 from robuststack.plan.audit import Subject
 from robuststack.plan.job import Job
 
@@ -86,15 +84,19 @@ class PairCheck(Check):
     def pairs(self, subject: Subject) -> Sequence[Pair]:
         """What is compared, by the same names on whichever images the subject has."""
 
+    def compared(self, subject: Subject) -> Sequence[Pair]:
+        """What `pairs` says of a subject, asked once."""
+        return subject.once(self.name, lambda: self.pairs(subject))
+
     def jobs(self, subject: Subject) -> Sequence[Job]:
-        return [job for pair in self.pairs(subject) for job in pair.jobs]
+        return [job for pair in self.compared(subject) for job in pair.jobs]
 
     def confirming(self, subject: Subject, results: Results) -> Sequence[Job]:
-        fired = {pair.name for pair in self.pairs(subject) if _fall(pair, results).fires}
-        others = subject.others()
+        fired = {pair.name for pair in self.compared(subject) if _read(pair, results).fall.fires}
+        others = subject.others
         if not fired or others.count < ENOUGH_OTHERS:
             return ()
-        jobs = [job for pair in self.pairs(others) if pair.name in fired for job in pair.jobs]
+        jobs = [job for pair in self.compared(others) if pair.name in fired for job in pair.jobs]
         # RA worst is read on all of these images.
         return [*jobs, *others.all_own()]
 
@@ -129,19 +131,20 @@ class PairCheck(Check):
         if self.fires_as != "weak":
             return ()
         standing = {finding.pair.name for finding in self.findings(subject, results) if finding.stands}
-        pairs = [pair for pair in self.pairs(images) if pair.name in standing]
+        pairs = [pair for pair in self.compared(images) if pair.name in standing]
         return [job for pair in pairs for job in pair.after if job.id not in {own.id for own in pair.before}]
 
     def findings(self, subject: Subject, results: Results) -> list[Finding]:
         """What rule 6 says of each pair, on the check's images and, for those that fire, on others."""
         said = []
-        for pair in self.pairs(subject):
-            first = _fall(pair, results)
-            finding = Finding(pair, first, _figures(pair, results))
-            others = subject.others()
+        for pair in self.compared(subject):
+            read = _read(pair, results)
+            first = read.fall
+            finding = Finding(pair, first, read.figures)
+            others = subject.others
             if first.fires and others.count >= ENOUGH_OTHERS:
-                (same,) = (other for other in self.pairs(others) if other.name == pair.name)
-                finding = replace(finding, second=_fall(same, results), others=others.count, confirming=same.jobs)
+                (same,) = (other for other in self.compared(others) if other.name == pair.name)
+                finding = replace(finding, second=_read(same, results).fall, others=others.count, confirming=same.jobs)
             said.append(finding)
         return said
 
@@ -152,29 +155,20 @@ def with_others(subject: Subject, name: str, *jobs: Job) -> Pair:
     return Pair(name, own, (*own, *jobs))
 
 
-def _fall(pair: Pair, results: Results) -> Fall:
-    return fall(_labels(pair.before, results), _after(pair, results), results.truth(pair.after[0]))
+@dataclass(frozen=True)
+class _Read:
+    """What a pair comes to on the images of its jobs."""
+
+    fall: Fall
+    figures: tuple[float, float]
+    """Both readings, in percent."""
 
 
-def _figures(pair: Pair, results: Results) -> tuple[float, float]:
-    from robuststack.evidence.readings import EXPECTED
-    from robuststack.evidence.worst_attack import worst_over_attacks
+def _read(pair: Pair, results: Results) -> _Read:
+    def work() -> _Read:
+        before, after = results.side(pair.before), results.side(pair.after, pooled=pair.pooled)
+        figures = [100 * float(side.per_image.mean()) for side in (before, after)]
+        return _Read(fall_between(before, after), (figures[0], figures[1]))
 
-    truth = results.truth(pair.after[0])
-    before, after = (
-        float(worst_over_attacks(EXPECTED, labels, truth).mean())
-        for labels in (_labels(pair.before, results), _after(pair, results))
-    )
-    return 100 * before, 100 * after
-
-
-def _after(pair: Pair, results: Results) -> list[np.ndarray]:
-    """The labels [M, n] of the second reading. Pooled jobs take the judging draws in turn."""
-    labels = _labels(pair.after, results)
-    if not pair.pooled:
-        return labels
-    return [np.stack([labels[draw % len(labels)][draw] for draw in range(len(labels[0]))])]
-
-
-def _labels(jobs: Sequence[Job], results: Results) -> list[np.ndarray]:
-    return [results.labels(job) for job in jobs]
+    key = (*(job.id for job in pair.before), pair.pooled, *(job.id for job in pair.after))
+    return results.once(key, work)
