@@ -14,3 +14,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(repr(match) for match in near)}?"
     return f"valid: {', '.join(choices)}" if choices else "there are none"
+
+
+def is_near(name: str, choices: Iterable[str]) -> bool:
+    """Whether a name is all but one of the choices: a letter or two are other ones."""
+    return bool(difflib.get_close_matches(name.casefold(), list(choices), n=1, cutoff=0.75))

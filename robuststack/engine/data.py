@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robuststack.engine.random_streams import generator, seeded
-from robuststack.errors import DatasetError
+from robuststack.errors import DatasetError, RobustStackError
 from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
 
 TOLERANCE = 1e-6
@@ -62,12 +63,43 @@ def load(dataset: Dataset, folder: Path, device: torch.device) -> dict[Split, Da
     """All splits of a dataset, checked and placed: on the device where there is room for them, else in host memory.
 
     Raises:
-        DatasetError: wrong shape, size, type, labels, or values outside [0, 1].
+        DatasetError: it cannot be read, or has a wrong shape, size or type, wrong labels, or values outside [0, 1].
     """
-    splits = dataset.load(folder)
+    splits = _read(dataset, folder)
     splits = {split: _checked(dataset, split, data) for split, data in splits.items()}
     fits = sum(data.images.nbytes for data in splits.values()) <= room(device)
     return {split: _placed(data, device, device if fits else torch.device("cpu")) for split, data in splits.items()}
+
+
+def _read(dataset: Dataset, folder: Path) -> dict[Split, Images]:
+    """What the dataset's own code gives.
+
+    Raises:
+        DatasetError: it fails, or gives something else.
+    """
+    try:
+        splits = dataset.load(folder)
+    except (RobustStackError, MemoryError):
+        raise
+    except Exception as error:  # A plugin's file is missing, say.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DatasetError(f"dataset {dataset.name!r} cannot be read: {reason}{_place(error)}") from error
+    if not isinstance(splits, Mapping) or not all(isinstance(data, Images) for data in splits.values()):
+        raise DatasetError(f"dataset {dataset.name!r}: load gives no dictionary of splits, each with its `rs.Images`")
+    for split, data in splits.items():
+        kinds = [type(values).__name__ for values in (data.images, data.labels) if not isinstance(values, np.ndarray)]
+        if kinds:
+            raise DatasetError(
+                f"dataset {dataset.name!r}, split {split}: images or labels are of type {kinds[0]}; valid: NumPy arrays"
+            )
+    return splits
+
+
+def _place(error: BaseException) -> str:
+    """Where in the dataset's own file its code failed; empty if it never ran."""
+    _, *inside = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in inside if frame.filename == inside[0].filename]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def room(device: torch.device) -> float:

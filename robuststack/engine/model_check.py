@@ -17,6 +17,7 @@ from robuststack.engine.runtime import device_of
 from robuststack.errors import ModelError, RobustStackError
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
+from robuststack.layers.generators import GeneratorState
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Setting
@@ -27,6 +28,9 @@ LOG = logging.getLogger(__name__)
 QUANTISED = 0.05
 """Largest effect of the rest of the batch on a network that quantises its activations as they come, relative to the
 largest logit."""
+DRAWING_CALLS = 32
+"""Calls that look for noise in a network that draws random numbers: one that picks one of two networks is missed once in
+2 to the 31st."""
 NOISE = 1e-5
 """Least difference between two calls that counts as noise, relative to the largest logit: above a change of the order in
 which a device adds."""
@@ -107,7 +111,10 @@ def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> No
     if logits.is_complex():
         raise ModelError(f"{name} returns complex numbers; valid: real logits [N, {num_classes}], such as their abs()")
     if _probabilities(logits):
-        raise ModelError(f"{name} returns probabilities; remove its softmax: attacks need logits")
+        raise ModelError(
+            f"{name} returns probabilities; remove its softmax: attacks need logits; of averaged probabilities, return the"
+            " logarithm"
+        )
 
 
 def _refuse_nan(view: View, images: Tensor, name: str) -> None:
@@ -149,13 +156,25 @@ def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
 
 
 def _refuse_noise(view: View, images: Tensor, name: str) -> None:
-    first, second = (_logits(view, images, name, seed) for seed in (1, 2))
-    if not same(first, second, NOISE):
+    """Refuse a network whose logits differ from call to call. One that draws random numbers is called more often: it may
+    pick one of two networks, or add noise to few batches, and two calls agree by chance then."""
+    first = _logits(view, images, name, 1)
+    calls = DRAWING_CALLS if _draws(view, images) else 2
+    if any(not same(first, _logits(view, images, name, seed), NOISE) for seed in range(2, calls + 1)):
         raise ModelError(
             f"{name} gives other logits when it is called again with the same images, in eval mode: it draws noise"
             " (dropout, randn) or keeps a state; remove that, or declare it with `stochastic: true` in the suite's"
             " `model:` (evaluate: --stochastic; in Python: stochastic=True)"
         )
+
+
+@torch.no_grad()
+def _draws(view: View, images: Tensor) -> bool:
+    """Whether a call draws from a default generator of torch, numpy or Python."""
+    with seeded("probe"):
+        before = GeneratorState.now()
+        view(images.clone())
+        return before.moved()
 
 
 def _refuse_batches(view: View, images: Tensor, name: str) -> None:

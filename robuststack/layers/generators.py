@@ -27,6 +27,18 @@ class GeneratorState:
         cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         return cls(torch.get_rng_state(), cards, np.random.get_state(legacy=False), random.getstate())
 
+    def moved(self) -> bool:
+        """Whether one of them has drawn since."""
+        now = GeneratorState.now()
+        tensors = zip((self.processor, *self.cards), (now.processor, *now.cards), strict=False)
+        return (
+            self.python != now.python
+            or self.numpy["state"]["pos"] != now.numpy["state"]["pos"]
+            or not np.array_equal(self.numpy["state"]["key"], now.numpy["state"]["key"])
+            or self.numpy["has_gauss"] != now.numpy["has_gauss"]
+            or any(not torch.equal(before, after) for before, after in tensors)
+        )
+
     def restore(self) -> None:
         """From here on they give again the numbers that they gave from there on."""
         torch.set_rng_state(self.processor)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
-from robuststack.did_you_mean import did_you_mean
+from robuststack.did_you_mean import did_you_mean, is_near
 from robuststack.errors import PluginError
 
 
@@ -176,7 +176,10 @@ def _explain(model: type[BaseModel], problems: list[Any], path: tuple[str | int,
     kind = problem["type"]
     if kind == "extra_forbidden":
         valid = _keys(model, path[:-1])
-        return f"unknown key {path[-1]!r}{_within(path[:-1])}: {did_you_mean(str(path[-1]), valid)}"
+        told = f"unknown key {path[-1]!r}{_within(path[:-1])}: {did_you_mean(str(path[-1]), valid)}"
+        # `{name: pgd, steps: 5}`: the key of a component, unless it is all but one that a part of a suite has.
+        outside = {"name", "options"} <= set(valid) and not is_near(str(path[-1]), valid)
+        return f"{told} (an option goes under `options:`)" if outside else told
     if kind == "missing":
         return f"key {path[-1]!r}{_within(path[:-1])} is missing"
     if kind == "value_error":

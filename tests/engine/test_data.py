@@ -280,3 +280,51 @@ def test_data_that_is_not_what_it_says_is_refused(tmp_path, changes, message):
     with pytest.raises(DatasetError, match=message) as error:
         load(given_with(**changes), tmp_path, CPU)
     assert str(error.value).startswith("dataset 'given', split train: ")
+
+
+class Careless(Given):
+    """Its own code fails, a line below `load`, or gives what is no split."""
+
+    given: object = None
+
+    def load(self, folder: Path) -> dict[rs.Split, rs.Images]:
+        return self.given if self.given is not None else self._read(folder)
+
+    def _read(self, folder: Path) -> dict[rs.Split, rs.Images]:
+        with np.load(folder / "absent.npz") as arrays:
+            return {"train": rs.Images(arrays["x"], arrays["y"])}
+
+
+def test_a_dataset_whose_own_code_fails_is_one_line_that_says_where(tmp_path):
+    line = next(
+        number for number, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "absent.npz" in text
+    )
+    with pytest.raises(DatasetError) as error:
+        load(Careless(), tmp_path, CPU)
+    assert str(error.value) == (
+        f"dataset 'given' cannot be read: FileNotFoundError: [Errno 2] No such file or directory:"
+        f" '{tmp_path}/absent.npz' (test_data.py, line {line})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1, 2], "load gives no dictionary of splits, each with its `rs.Images`"),
+        ({"train": (1, 2)}, "load gives no dictionary of splits, each with its `rs.Images`"),
+        (
+            {"train": rs.Images(torch.zeros(6, 1, 4, 4), np.arange(6) % 3)},
+            ", split train: images or labels are of type Tensor; valid: NumPy arrays",
+        ),
+        (
+            {"train": rs.Images(np.zeros((6, 1, 4, 4), np.uint8), [0] * 6)},
+            ", split train: images or labels are of type list",
+        ),
+    ],
+)
+def test_a_dataset_that_gives_something_else_is_one_line(tmp_path, given, message):
+    dataset = Careless()
+    dataset.given = given
+    with pytest.raises(DatasetError) as error:
+        load(dataset, tmp_path, CPU)
+    assert message in str(error.value)

@@ -20,6 +20,10 @@ from suite_files import BASE, dumped, error_of, write
         ("train:\n  lr: 0.1\n  epoch: 3", "7:3: unknown key 'epoch' in train.0: did you mean 'epochs'?"),
         ("train:\n- lr: 0.1\n- epoch: 3", "7:3: unknown key 'epoch' in train.1: did you mean 'epochs'?"),
         ("train: {attack: {nam: pgd}}", "5:18: unknown key 'nam' in train.0.attack: did you mean 'name'?"),
+        (
+            "train: {attack: {name: pgd, steps: 5}}",
+            "5:29: unknown key 'steps' in train.0.attack: did you mean 'sweep'? (an option goes under `options:`)",
+        ),
         ("measure: {zzz: 3}", "5:11: unknown key 'zzz' in measure: valid: batch_size, latency, repeats, warmup"),
         ("train: {epochs: 1.5}", "5:9: train.0.epochs: must be a valid integer, not 1.5"),
         ("train: {epochs: '3'}", "5:9: train.0.epochs: must be a valid integer, not '3'"),

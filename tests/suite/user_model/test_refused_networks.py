@@ -70,6 +70,25 @@ def test_logits_of_other_kinds_are_taken(run, result):
     assert len(run(f"python: '{module(RETURNS.replace('RESULT', result))}:Net'").rows) == 1
 
 
+@pytest.mark.parametrize(
+    ("draw", "drawn"),
+    [
+        ("import random", "random.choice([1, 3])"),
+        ("import numpy as np", "float(np.random.choice([1, 3]))"),
+        ("", "1 + 2 * (torch.rand(()) > 0.5)"),
+        ("", "1 + 2 * (torch.rand(()) > 0.9)"),
+    ],
+)
+def test_a_model_that_picks_one_of_two_networks_draws_noise_though_two_calls_may_agree(refused, draw, drawn):
+    name = module(f"{draw}\n{RETURNS.replace('RESULT', f'y * {drawn}')}")
+    assert refused(f"python: '{name}:Net'").startswith(f"'{name}:Net' gives other logits when it is called again")
+
+
+def test_a_model_that_draws_numbers_and_uses_none_of_them_is_taken(run):
+    name = module(RETURNS.replace("RESULT", "y + 0 * torch.rand(())"))
+    assert len(run(f"python: '{name}:Net'").rows) == 1
+
+
 def test_a_model_without_gradients_is_evaluated_by_attacks_that_need_none(run, watch):
     (row,) = run(f"python: '{module(RETURNS.replace('RESULT', 'y.detach()'))}:Net'", attacks="jitter").rows
     assert sorted(watch.started) == ["attack", "judge", "judge", "measure"]
