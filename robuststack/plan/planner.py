@@ -1,4 +1,4 @@
-"""From a suite to its plan, with the rows that its jobs make: pure, quick, and without torch."""
+"""From a suite to its plan, with the rows that its jobs make: quick, and without torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from robuststack.hardware import Hardware
 from robuststack.plan.games import plan_games
 from robuststack.plan.plan import GamePlan, Plan, RowPlan, RunKey, Score
 from robuststack.plan.protocols import Protocols
+from robuststack.plan.source_digest import keep_meanings
 from robuststack.plan.specs import effective_early_stop
 from robuststack.plan.suite_jobs import ScoredModel, SuiteJobs, siblings
 from robuststack.plugin.attack import Attack
@@ -30,7 +31,9 @@ def make_plan(suite: Suite, registry: Registry, hardware: Hardware) -> Plan:
     Raises:
         SuiteError: with file and line, for anything that could not run: it is found before any compute.
     """
-    return _Planner(suite, registry, hardware).plan()
+    plan = _Planner(suite, registry, hardware).plan()
+    keep_meanings()
+    return plan
 
 
 class _Planner:

@@ -1,20 +1,19 @@
 """Digests of the meaning of source code: what a stored result was computed with, so that an edited plugin never gets a
-stale one. Comments, docstrings and formatting mean nothing here; everything else does."""
+stale one."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.machinery
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import robuststack
+from robuststack.plan.kept_meanings import KeptMeanings
 
 # Host code that decides what is computed. Presentation (cli, leaderboard, progress) can change without new results.
 CONTRACTS = (
@@ -28,6 +27,7 @@ ENGINE = (
     "robuststack.layers",
     *(f"robuststack.plugin.{contract}" for contract in CONTRACTS),
 )
+DECIDES = tuple(f"{part}." for part in ENGINE)
 
 INSTALLED = ("site-packages", "dist-packages")
 """Folders in which what lies side by side has nothing to do with each other."""
@@ -53,16 +53,14 @@ def _source_digest(modules: frozenset[str], alone: frozenset[str], folder: Path 
         if name in hashes:
             continue
         hashes[name], imported = _read(name, folder)
-        for other in imported:
-            if other not in hashes and (_decides(other) or _belongs(other, name, folder)):
-                pending.append(other)
+        pending += [other for other in imported if other not in hashes]
     text = json.dumps(sorted(hashes.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _decides(name: str) -> bool:
     """Whether a module is of the host code that decides what is computed."""
-    return any(name == part or name.startswith(f"{part}.") for part in ENGINE)
+    return f"{name}.".startswith(DECIDES)
 
 
 def _belongs(other: str, name: str, folder: Path | None) -> bool:
@@ -96,109 +94,28 @@ def module_meaning(module: str) -> str:
 
 @cache
 def _read(name: str, folder: Path | None) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's meaning and the names it imports (imports inside functions too)."""
+    """The hash of a module's meaning, and what counts of the names that it imports (inside functions too)."""
     origin = _origin(name, folder)
     if origin is None:
         return "", ()
     text = origin.read_bytes()
     try:
-        meaning = Meaning(ast.parse(text))
+        meaning = _meanings().of(text)
     except (SyntaxError, ValueError, RecursionError):  # Importing it, if ever, will say so.
         return hashlib.sha256(text).hexdigest(), ()
     parent = name if origin.name == "__init__.py" else name.rpartition(".")[0]
-    return meaning.hash(), tuple(meaning.imported(parent))
+    imported = dict.fromkeys(meaning.imported(parent))
+    return meaning.hash, tuple(other for other in imported if _decides(other) or _belongs(other, name, folder))
 
 
-class Meaning:
-    """A module's syntax tree as text, without docstrings, comments and formatting; the same in every version of Python."""
-
-    def __init__(self, tree: ast.Module) -> None:
-        self._parts: list[str] = []
-        self._imports: list[ast.Import | ast.ImportFrom] = []
-        self._attributes: set[tuple[str, str]] = set()
-        self._add(tree)
-
-    def hash(self) -> str:
-        return hashlib.sha256("\0".join(self._parts).encode("utf-8", "surrogatepass")).hexdigest()
-
-    def imported(self, parent: str) -> list[str]:
-        """The modules that it imports; `parent` is the package that relative imports start from."""
-        names: list[str] = []
-        for node in self._imports:
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-                names += [
-                    home
-                    for alias in node.names
-                    if alias.name == "robuststack"
-                    for owner, attribute in self._attributes
-                    if owner == (alias.asname or alias.name) and (home := _public_home(attribute))
-                ]
-                continue
-            written = "." * node.level + (node.module or "")
-            base = importlib.util.resolve_name(written, parent) if node.level else written
-            # `from package import module`: a name that is a module counts too.
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-            if base == "robuststack":
-                names += [home for alias in node.names if (home := _public_home(alias.name))]
-        return names
-
-    def _add(self, node: Any) -> None:
-        # It visits every node of every module: one look at the type instead of several at what it may be.
-        parts, kind = self._parts, type(node)
-        if kind is ast.Name:
-            parts += "name", node.id
-            return
-        if kind is ast.Constant:
-            parts += "constant", repr(node.value)
-            return
-        if kind is ast.Attribute and type(node.value) is ast.Name:
-            self._attributes.add((node.value.id, node.attr))
-        elif kind is ast.Import or kind is ast.ImportFrom:
-            self._imports.append(node)
-        written = node.__dict__
-        parts.append(kind.__name__)
-        for name in SAID[kind]:
-            value = written.get(name)
-            if not value and (value is None or value == []):
-                continue  # A later Python has fields that an earlier one has not.
-            parts.append(name)
-            if type(value) is list:
-                for element in value:
-                    if not isinstance(element, ast.AST):
-                        parts.append(repr(element))
-                    elif not _says_nothing(element):
-                        self._add(element)
-                parts.append("]")
-            elif isinstance(value, ast.AST):
-                self._add(value)
-            else:
-                parts.append(repr(value))
-        parts.append(")")
+@cache
+def _meanings() -> KeptMeanings:
+    return KeptMeanings()
 
 
-class _Said(dict[type[ast.AST], tuple[str, ...]]):
-    """The fields of a kind of node that do not follow from the others, and do not only say how something was written."""
-
-    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
-        unsaid = ("ctx", "kind", "type_comment", "type_ignores")
-        self[kind] = tuple(name for name in kind._fields if name not in unsaid)
-        return self[kind]
-
-
-SAID = _Said()
-
-
-def _says_nothing(node: ast.AST) -> bool:
-    """Whether it is a docstring (of an attribute too) or `pass`, which may stand in for one."""
-    if type(node) is ast.Expr:
-        return type(node.value) is ast.Constant and isinstance(node.value.value, str)
-    return type(node) is ast.Pass
-
-
-def _public_home(name: str) -> str | None:
-    """The module that a public name, `robuststack.name`, is of."""
-    return robuststack._HOME.get(name)
+def keep_meanings() -> None:
+    """Keep what was read for the next process."""
+    _meanings().keep()
 
 
 @cache
@@ -219,10 +136,12 @@ def _origin(name: str, folder: Path | None) -> Path | None:
         return folder / f"{name}.py"
     # A search by hand below the package's folder: find_spec would import the parents, and with them torch.
     for place in _places(package, folder):
-        path = place.joinpath(*rest)
-        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if candidate.is_file():
-                return candidate
+        path = os.path.join(
+            place, *rest
+        )  # Most names are of no module: a `Path` for each would cost more than the search.
+        for candidate in (os.path.join(path, "__init__.py"), f"{path}.py"):
+            if os.path.isfile(candidate):
+                return Path(candidate)
     return None
 
 

@@ -113,19 +113,21 @@ class PluginSource:
 
 def installed_sources() -> list[PluginSource]:
     """Every entry point of the group `robuststack`, in a stable order, not yet imported."""
-    sources = [
-        PluginSource(
-            point.name,
-            point.dist.name if point.dist else "an unknown distribution",
-            point.dist.version if point.dist else "?",
-            point.load,
-        )
-        for point in importlib.metadata.entry_points(group=GROUP)
-    ]
+    points = importlib.metadata.entry_points(group=GROUP)
+    # Once for each distribution, not for each of its plugins: its whole description is read for it.
+    names = {id(distribution): _name_and_version(distribution) for distribution in {point.dist for point in points}}
+    sources = [PluginSource(point.name, *names[id(point.dist)], point.load) for point in points]
     # A distribution can be seen twice (an editable install beside its own build folder).
     return sorted(
         {(source.name, source.distribution): source for source in sources}.values(), key=lambda source: source.name
     )
+
+
+def _name_and_version(distribution: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    if distribution is None:
+        return "an unknown distribution", "?"
+    written = distribution.metadata
+    return written["Name"], written["Version"]
 
 
 class Registry:

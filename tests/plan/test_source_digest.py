@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -18,6 +17,7 @@ import robuststack as rs
 import robuststack_plugins
 from robuststack.hardware import Hardware
 from robuststack.plan import source_digest as source_digest_module
+from robuststack.plan.meaning import Meaning
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 from robuststack.suite.loading import load_suite
@@ -165,7 +165,7 @@ OTHER = [
 
 
 def meaning(text: str) -> str:
-    return source_digest_module.Meaning(ast.parse(text)).hash()
+    return Meaning.of(text).hash
 
 
 @pytest.mark.parametrize(("old", "new"), SAME)
@@ -251,8 +251,7 @@ def test_an_edit_makes_stale_what_it_changes_and_a_docstring_makes_nothing_stale
 
 def test_what_a_plugin_uses_of_the_public_names_counts(tmp_path, package):
     for text in ("import robuststack as rs\nrs.GradientAttack\n", "from robuststack import GradientAttack as Base\n"):
-        tree = source_digest_module.Meaning(ast.parse(text))
-        assert "robuststack.plugin.attack" in tree.imported("theirs")
+        assert "robuststack.plugin.attack" in Meaning.of(text).imported("theirs")
 
 
 def test_a_module_that_does_not_parse_counts_by_its_text(tmp_path, package):
