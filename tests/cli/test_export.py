@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,8 @@ from trained import Trained
 
 PROGRAMS = ["torch-export", "onnx"]
 DETERMINISTIC = [("none", ""), ("float", "lambda_n=0"), ("oat", "lambda=1")]
+SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+Written = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +51,39 @@ def export(trained: Trained, capsys: pytest.CaptureFixture[str]) -> Any:
         return code, *capsys.readouterr()
 
     return go
+
+
+@contextmanager
+def all_that_is_said(path: Path) -> Iterator[None]:
+    """What this process and its libraries write to standard output and error, as a file."""
+    before = [os.dup(descriptor) for descriptor in (1, 2)]
+    with path.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+        try:
+            yield
+        finally:
+            for descriptor, old in zip((1, 2), before, strict=True):
+                os.dup2(old, descriptor)
+                os.close(old)
+
+
+@pytest.fixture(scope="module")
+def written(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A defense's model at a point as a file of a form, exported once for all tests, by an exporter that says nothing."""
+
+    @cache
+    def path(defense: str, point: str, form: str, *more: str) -> Path:
+        folder = tmp_path_factory.mktemp("written")
+        file, said = folder / f"model{SUFFIXES[form]}", folder / "said.txt"
+        points = ["--point", point] if point else []
+        command = ["export", trained.job(defense), *points, "--format", form, "-o", str(file), *more]
+        with all_that_is_said(said):
+            code = call([*command, "--store", str(trained.store)])
+        assert (code, said.read_text()) == (0, f"wrote {file}\n")
+        return file
+
+    return path
 
 
 def point_of(text: str) -> dict[str, float]:
@@ -70,14 +109,8 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 @pytest.mark.parametrize("form", PROGRAMS)
 @pytest.mark.parametrize(("defense", "point"), DETERMINISTIC)
-def test_a_program_gives_the_logits_of_the_model_for_any_batch(export, trained, here, defense, point, form):
-    suffix = {"torch-export": "pt2", "onnx": "onnx"}[form]
-    assert export(defense, point, "--format", form, "-o", f"out/model.{suffix}") == (
-        0,
-        f"wrote out/model.{suffix}\n",
-        "",
-    )
-    run = program(here / "out" / f"model.{suffix}")
+def test_a_program_gives_the_logits_of_the_model_for_any_batch(written, trained, defense, point, form):
+    run = program(written(defense, point, form))
     model = rs.load_model(trained.job(defense), store=trained.store).at(**point_of(point))
     for count in (1, 2, 7):
         x = images(count)
@@ -89,37 +122,37 @@ def test_a_program_gives_the_logits_of_the_model_for_any_batch(export, trained, 
 
 
 @pytest.mark.parametrize("form", PROGRAMS)
-def test_a_frozen_program_is_deterministic_and_has_the_draw_of_its_seed(export, trained, here, form):
-    path = here / {"torch-export": "a.pt2", "onnx": "a.onnx"}[form]
+def test_a_frozen_program_is_deterministic_and_has_the_draw_of_its_seed(written, trained, form):
     model, x = rs.load_model(trained.job("float"), store=trained.store), images(5)
-    for seed in (0, 3):
-        assert export("float", "lambda_n=1", "--format", form, "--frozen", "--seed", str(seed), "-o", path.name)[0] == 0
-        run = program(path)
+    for seed in (0, 5):
+        run = program(written("float", "lambda_n=1", form, "--frozen", "--seed", str(seed)))
         assert torch.equal(run(x), run(x))
         torch.manual_seed(seed)
         assert close(run(x), model.at(lambda_n=1.0, frozen=True)(x))
         assert not close(run(x), model.at(lambda_n=1.0, frozen=True)(x)), "of another draw"
 
 
+DRAWS = 150
+
+
 @pytest.mark.parametrize("form", PROGRAMS)
-def test_a_randomised_program_draws_the_noise_of_the_model_in_every_call(export, trained, here, form):
-    path = here / {"torch-export": "a.pt2", "onnx": "a.onnx"}[form]
-    assert export("float", "lambda_n=1", "--format", form, "-o", path.name)[0] == 0
-    run, x = program(path), images(4)
+def test_a_randomised_program_draws_the_noise_of_the_model_in_every_call(written, trained, form):
+    run, x = program(written("float", "lambda_n=1", form)), images(2)
     model = rs.load_model(trained.job("float"), store=trained.store).at(lambda_n=1.0)
     with torch.no_grad():
-        ours, theirs = (torch.stack([network(x) for _ in range(400)]) for network in (model, run))
-    assert len({tuple(logits.flatten().tolist()) for logits in theirs}) == 400, "no draw comes twice"
-    # The same distribution: 400 draws tell means to a twentieth of the deviation, and deviations to 4 %.
+        theirs = torch.stack([run(x) for _ in range(DRAWS)])
+        # A pass of the model is quick: its distribution is known well.
+        ours = torch.stack([model(x) for _ in range(400)])
+    assert len({tuple(logits.flatten().tolist()) for logits in theirs}) == DRAWS, "no draw comes twice"
+    # The same distribution: 150 draws tell means to a twelfth of the deviation, and deviations to 6 %.
     spread = ours.std(0)
     assert bool((spread > 0).all())
-    assert float(((ours.mean(0) - theirs.mean(0)) / spread).abs().max()) < 0.3
-    assert torch.allclose(theirs.std(0) / spread, torch.ones_like(spread), atol=0.25)
+    assert float(((ours.mean(0) - theirs.mean(0)) / spread).abs().max()) < 0.4
+    assert torch.allclose(theirs.std(0) / spread, torch.ones_like(spread), atol=0.3)
 
 
-def test_every_noisy_layer_of_an_onnx_file_draws_for_itself(export, here):
-    assert export("float", "lambda_n=1", "--format", "onnx", "-o", "a.onnx")[0] == 0
-    kinds = [node.op_type for node in onnx.load(here / "a.onnx").graph.node]
+def test_every_noisy_layer_of_an_onnx_file_draws_for_itself(written):
+    kinds = [node.op_type for node in onnx.load(written("float", "lambda_n=1", "onnx")).graph.node]
     assert kinds.count("RandomNormalLike") == kinds.count("Conv") == 7
 
 
@@ -169,26 +202,27 @@ def header(path: Path) -> dict[str, str]:
     return dict(json.loads(extra["robuststack.json"]))
 
 
-@pytest.mark.parametrize(
-    ("form", "suffix"), [("safetensors", ".safetensors"), ("torch-export", ".pt2"), ("onnx", ".onnx")]
-)
-def test_every_file_says_which_model_it_is_and_what_it_takes(export, trained, here, form, suffix):
-    assert export("float", "lambda_n=0.2 lambda_th=0.5", "--format", form, "-o", f"a{suffix}")[0] == 0
-    facts = header(here / f"a{suffix}")
+@pytest.mark.parametrize("form", SUFFIXES)
+def test_every_file_says_which_model_it_is_and_what_it_takes(written, trained, form):
+    facts = header(written("float", "lambda_n=1", form))
     assert facts["job"] == trained.job("float")
     assert facts["label"] == "tradeoff/resnet8/float"
     assert facts["input"] == "float32 [N, 3, 8, 8] in [0, 1]; normalisation is inside the model"
     assert facts["output"] == "float32 logits [N, 4]"
     assert facts["robuststack"] == rs.__version__
-    assert json.loads(facts["point"]) == {"lambda_n": 0.2, "lambda_th": 0.5}
+    assert json.loads(facts["point"]) == {"lambda_n": 1.0, "lambda_th": 0.0}
     assert json.loads(facts["defense"])["options"] == {"recipe": "paper", "alpha_weight_decay": True}
     assert json.loads(facts["architecture"])["options"] == {"depth": 8, "width": 8}
     assert json.loads(facts["dataset"])["name"] == "tradeoff"
     assert json.loads(facts["threat"])["eps"] == 0.1
     assert (json.loads(facts["stochastic"]), json.loads(facts["frozen"])) == (True, None)
-    assert export("float", "lambda_n=1", "--frozen", "--seed", "5", "--format", form, "-o", f"a{suffix}")[0] == 0
-    facts = header(here / f"a{suffix}")
+    facts = header(written("float", "lambda_n=1", form, "--frozen", "--seed", "5"))
     assert (json.loads(facts["stochastic"]), json.loads(facts["frozen"])) == (False, {"seed": 5})
+
+
+def test_every_knob_of_the_point_is_in_the_file(written):
+    facts = header(written("float", "lambda_n=0.2 lambda_th=0.5", "safetensors"))
+    assert json.loads(facts["point"]) == {"lambda_n": 0.2, "lambda_th": 0.5}
 
 
 def test_the_default_name_is_the_job_and_the_point(export, here):
@@ -196,7 +230,7 @@ def test_the_default_name_is_the_job_and_the_point(export, here):
     assert (
         export("float", "", "--frozen")[1] == "wrote tradeoff-resnet8-float-lambda_n=1-lambda_th=0-frozen.safetensors\n"
     )
-    assert export("none", "", "--format", "onnx")[1] == "wrote tradeoff-resnet8-none.onnx\n"
+    assert export("none", "", "--format", "torch-export")[1] == "wrote tradeoff-resnet8-none.pt2\n"
     assert len(list(here.iterdir())) == 3
 
 
@@ -328,11 +362,3 @@ def test_a_model_that_the_format_cannot_represent_is_one_line(odd, form):
 def test_a_program_that_is_not_the_model_is_never_written(odd, form):
     with pytest.raises(ModelError, match=f"cannot be written as {form}: its logits differ by "):
         exporting.export(odd(Counting()), {}, form)
-
-
-def test_the_exporters_say_nothing_of_their_own(trained, capfd):
-    arguments = [trained.job("oat"), "--store", str(trained.store), "--point", "lambda=1"]
-    for form in PROGRAMS:
-        assert call(["export", *arguments, "--format", form]) == 0
-    written = [f"wrote tradeoff-resnet8-oat-lambda=1.{suffix}\n" for suffix in ("pt2", "onnx")]
-    assert capfd.readouterr() == ("".join(written), "")

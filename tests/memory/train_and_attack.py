@@ -1,4 +1,4 @@
-"""Every defense and network trained for three steps and attacked, on each instruction set that the processor has.
+"""Every defense and network trained for a few steps and attacked, on each instruction set that the processor has.
 
 The parts are `slim` (a defense whose narrow shortcuts see images as large as the fault of torch needs), `defenses` (each on
 one small network) and `networks` (each undefended); all of them unless some are named. This process loads what all need,
@@ -34,11 +34,11 @@ name: {name}
 precision: {precision}
 device: cpu
 threads: 1
-datasets: {{name: tradeoff, options: {{images: 13, test_images: 10, size: {size}, classes: 3}}}}
+datasets: {{name: tradeoff, options: {{images: {images}, test_images: 10, size: {size}, classes: 3}}}}
 architectures: [{networks}]
-train: {{epochs: 1, batch_size: 4, attack: {{name: pgd, options: {{steps: 2, step: relative}}}}}}
+train: {{epochs: 1, batch_size: 4, attack: {{name: pgd, options: {{steps: 1, step: relative}}}}}}
 defenses: [{defenses}]
-attacks: [{{name: pgd, options: {{steps: 2}}}}]
+attacks: [{{name: pgd, options: {{steps: 1}}}}]
 evaluate: {{block: 2, limit: 2, draws: 2, keep_images: false, points: ends}}
 """
 # Half the width of a slim one is 12 channels, which the shortcuts of its second stage get; a quarter is 6.
@@ -48,12 +48,13 @@ SLIM = "{name: floats, options: {widths: [0.25, 0.5, 1.0]}}"
 
 @dataclass(frozen=True)
 class Part:
-    """A suite of which every model is trained and attacked, on images of `size` x `size`."""
+    """A suite of which every model is trained and attacked, on `images` images of `size` x `size`."""
 
     name: str
     networks: str
     defenses: str
-    size: int
+    size: int = 8
+    images: int = 13
     precision: str = "float32"
 
     def plan(self, registry: Registry) -> Plan:
@@ -64,6 +65,7 @@ class Part:
                     name=self.name,
                     precision=self.precision,
                     size=self.size,
+                    images=self.images,
                     networks=self.networks,
                     defenses=self.defenses,
                 )
@@ -72,15 +74,15 @@ class Part:
 
 
 def parts(registry: Registry) -> list[Part]:
-    """Every defense and every network, and what is run on larger images."""
+    """Every defense and every network, and what is run on larger images, of which a few show the fault."""
     single = [registry.create("defense", name) for name in registry.names("defense") if ":" not in name]
     defenses = [entry(defense) for defense in single if defense.trains]
     networks = [name for name in registry.names("architecture") if ":" not in name and "-" not in name]
     narrow = ", ".join(f"{{name: {name}, options: {{width: 4}}}}" for name in networks)
     return [
-        Part("slim", NARROW, SLIM, 96),
-        Part("defenses", "{name: wrn-10-1, options: {width: 8}}", ", ".join(defenses), 8),
-        Part("networks", narrow, "none", 8),
+        Part("slim", NARROW, SLIM, size=96, images=5),
+        Part("defenses", "{name: wrn-10-1, options: {width: 8}}", ", ".join(defenses)),
+        Part("networks", narrow, "none"),
     ]
 
 

@@ -91,28 +91,39 @@ def test_from_one_start_its_verdicts_are_pyautoattacks(trained: Trained, defense
     assert float((ours == theirs).float().mean()) >= 0.99
 
 
-def agreement(trained: Trained, name: str, **options: object) -> float:
-    """With pyautoattack at its own options, on images of which many are near the edge."""
+@pytest.fixture(scope="module")
+def agreement(trained: Trained) -> Callable[..., float]:
+    """How often our verdicts are pyautoattack's at its own options, on images of which many are near the edge."""
     attacked, (x, y), eps = view(trained, "pgd_at"), images(500), RADII["pgd_at"]
-    theirs = right(attacked, same_start(name, attacked, x, y, eps, iterations=20)[1], y)
-    with frozen_eval(attacked):
-        attack = create(name, iterations=20, **options)
-        adversarial = attack.perturb(
-            AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, 0), start=fixed_start
-        )
-    return float((right(attacked, adversarial, y) == theirs).float().mean())
+    _, official = same_start("apgd_dlr", attacked, x, y, eps, iterations=20)
+    theirs = right(attacked, official, y)
+
+    def share(**options: object) -> float:
+        with frozen_eval(attacked):
+            attack = create("apgd_dlr", iterations=20, **options)
+            adversarial = attack.perturb(
+                AttackedModel(attacked, RUNTIME), x, y, rs.Threat(eps=eps), generator(CPU, 0), start=fixed_start
+            )
+        return float((right(attacked, adversarial, y) == theirs).float().mean())
+
+    return share
+
+
+@pytest.fixture(scope="module")
+def as_it_is(agreement: Callable[..., float]) -> float:
+    """Our agreement with nothing changed."""
+    return agreement()
 
 
 @pytest.mark.parametrize(("constant", "wrong"), [("FIRST_STEP", 0.1), ("MOMENTUM", 0.2), ("FIRST", 1.0)])
-def test_another_constant_would_show(trained, monkeypatch, constant, wrong):
-    as_it_is = agreement(trained, "apgd_dlr")
+def test_another_constant_would_show(agreement, as_it_is, monkeypatch, constant, wrong):
     assert as_it_is >= 0.99
     monkeypatch.setattr(auto_pgd, constant, wrong)
-    assert agreement(trained, "apgd_dlr") < as_it_is
+    assert agreement() < as_it_is
 
 
-def test_another_rho_would_show(trained):
-    assert agreement(trained, "apgd_dlr", rho=1.0) < 0.99
+def test_another_rho_would_show(agreement):
+    assert agreement(rho=1.0) < 0.99
 
 
 LOGGER = logging.getLogger(__name__)
@@ -142,16 +153,18 @@ def test_on_a_randomised_model_a_run_finds_pyautoattacks_images_from_the_same_no
     assert [model.calls for model in models] == [draws * (iterations + 1), draws * iterations + 1]
 
 
+RANDOMISED = {"count": COUNT, "iterations": 15, "draws": 2, "seeds": 1}
+"""With the same noise in the same places, two draws tell as much as many: the verdicts agree on every image."""
+
+
 def test_on_a_randomised_model_autoattack_finds_what_pyautoattack_finds(trained):
-    attacked = view(trained, "float", lambda_n=1.0)
-    difference = rand_from_one_start(attacked, 0.15, count=COUNT, iterations=15, draws=5, seeds=3)
+    difference = rand_from_one_start(view(trained, "float", lambda_n=1.0), 0.15, **RANDOMISED)
     assert -1 < difference.low <= difference.high < 1
 
 
 def test_on_a_randomised_model_shorter_steps_would_show(trained, monkeypatch):
     monkeypatch.setattr(auto_pgd, "FIRST_STEP", 0.2)
-    attacked = view(trained, "float", lambda_n=1.0)
-    assert rand_from_one_start(attacked, 0.15, count=COUNT, iterations=15, draws=2, seeds=1).low < -1
+    assert rand_from_one_start(view(trained, "float", lambda_n=1.0), 0.15, **RANDOMISED).low < -1
 
 
 def test_when_the_step_is_checked():

@@ -80,7 +80,7 @@ def test_three_epochs_lead_past_chance_at_every_width(name, tmp_path):
 # Going on after a kill
 
 SUITE = """
-datasets: {name: tradeoff, options: {images: 60, test_images: 10, size: 8, classes: 4}, threat: {eps: 0.1}}
+datasets: {name: tradeoff, options: {images: 40, test_images: 10, size: 8, classes: 4}, threat: {eps: 0.1}}
 architectures: {name: resnet8, options: {width: 4}}
 train: {epochs: 3, batch_size: 20, attack: {name: pgd, options: {steps: 2}}}
 defenses: [%s]
@@ -92,8 +92,8 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def trained(name: str, folder: Path, die_after: int | None = None) -> bytes:
-    """The file of a train job, which may be killed once and run again."""
+def trained(name: str, folder: Path, die_after: tuple[int, ...] = ()) -> bytes:
+    """The file of a train job, which may be killed after epochs and run again each time."""
     folder.mkdir()
     part = str({"name": name, "options": OPTIONS.get(name, {})})
     (folder / "suite.yaml").write_text(SUITE % part)
@@ -105,11 +105,12 @@ def trained(name: str, folder: Path, die_after: int | None = None) -> bytes:
     )
     store = Store(folder / "store")
 
-    def report(event: str, **facts: Any) -> None:
-        if facts["epoch"] == die_after:
-            raise Killed
+    for last in die_after:
 
-    if die_after:
+        def report(event: str, *, last: int = last, **facts: Any) -> None:
+            if facts["epoch"] == last:
+                raise Killed
+
         with pytest.raises(Killed):
             execute(job, Workspace(REGISTRY, store, folder, hardware), report)
     execute(job, Workspace(REGISTRY, store, folder, hardware), lambda event, **facts: None)
@@ -118,9 +119,7 @@ def trained(name: str, folder: Path, die_after: int | None = None) -> bytes:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_training_goes_on_and_ends_with_the_same_file(name, tmp_path):
-    whole = trained(name, tmp_path / "whole")
-    for epoch in (1, 2):
-        assert trained(name, tmp_path / f"killed {epoch}", die_after=epoch) == whole
+    assert trained(name, tmp_path / "killed", die_after=(1, 2)) == trained(name, tmp_path / "whole")
 
 
 # Lower precision
