@@ -21,7 +21,7 @@ from robuststack.layers.roles import norms, role_of
 from robuststack.plugin.registry import Registry
 
 REGISTRY = Registry()
-CLASSES, BATCH = 5, 4
+CLASSES, BATCH = 5, 8
 STAGES = range(1, 5)
 ROLES = {  # name -> role -> the paths of its norms; the others are `block`
     "torchvision:resnet18": {
