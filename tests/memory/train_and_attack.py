@@ -80,7 +80,7 @@ def parts(registry: Registry) -> list[Part]:
     networks = [name for name in registry.names("architecture") if ":" not in name and "-" not in name]
     narrow = ", ".join(f"{{name: {name}, options: {{width: 4}}}}" for name in networks)
     return [
-        Part("slim", NARROW, SLIM, size=96, images=5),
+        Part("slim", NARROW, SLIM, size=96, images=10),
         Part("defenses", "{name: wrn-10-1, options: {width: 8}}", ", ".join(defenses)),
         Part("networks", narrow, "none"),
     ]
