@@ -87,7 +87,7 @@ def attack_block(
     view, unrounded; a mixture of views attacks to the end. `folding` remembers the model's structure from block to block.
 
     Raises:
-        PluginError: the attack changed the model's weights, or returned images of another shape.
+        PluginError: the attack changed the model's weights, or returned no tensor, or images of another shape.
     """
     views = attacker.views if isinstance(attacker, Mixture) else (attacker,)
     view = views[0]  # All of them run one model.
@@ -105,7 +105,12 @@ def attack_block(
                 source = generator(x.device, seed, "start", number)
                 # Copies: an attack that writes into its input must move neither the ball nor the data of later jobs.
                 with runtime.float32():
-                    raw = attack.perturb(attacked, x.clone(), y.clone(), threat, source).detach().float()
+                    raw = attack.perturb(attacked, x.clone(), y.clone(), threat, source)
+                    if not isinstance(raw, Tensor):
+                        raise PluginError(
+                            f"attack {attack.name!r} breaks its contract: it returned {type(raw).__name__}, not a tensor"
+                        )
+                    raw = raw.detach().float()
             changed = [(old != new).any() for old, new in zip(before, view.buffers(), strict=True)]
             # One look at the device, not one for each buffer.
             written = bool(changed) and bool(torch.stack(changed).any())

@@ -19,7 +19,7 @@ import torch
 import robuststack
 from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
-from robuststack.engine.failing_model import place_in_model
+from robuststack.engine.failing_model import failing_component, place_in_model
 from robuststack.engine.fitted import fit
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.object_hash import object_hash
@@ -71,15 +71,30 @@ def execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
         reason = _failure(job, error)
         if reason is None:
             raise
-        raise JobFailed(f"{job.function or job.label!r} fails: {reason}") from error
+        raise JobFailed(reason) from error
 
 
 def _failure(job: Job, error: Exception) -> str | None:
-    """The error and its line, if it is of the user's own model; None if it is of something else."""
-    if not job.calls_function or isinstance(error, RobustStackError) or out_of_memory(error):
-        return None
-    place = place_in_model(error)
-    return None if place is None else f"{' '.join(f'{type(error).__name__}: {error}'.split())} ({place})"
+    """What failed, why and where, if it is the user's own model or a plugin's component; None if it is something else."""
+    of_model = _failure_of_model(job, error)
+    if of_model is not None:
+        return f"{job.function or job.label!r} fails: {of_model}"
+    failing = failing_component(error) if _unforeseen(error) else None
+    return f"{failing[0].kind} {failing[0].name!r} fails: {_told(error, failing[1])}" if failing else None
+
+
+def _failure_of_model(job: Job, error: Exception) -> str | None:
+    """The error and its line, if it is of the user's own model."""
+    place = place_in_model(error) if job.calls_function and _unforeseen(error) else None
+    return None if place is None else _told(error, place)
+
+
+def _unforeseen(error: Exception) -> bool:
+    return not isinstance(error, RobustStackError) and not out_of_memory(error)
+
+
+def _told(error: Exception, place: str) -> str:
+    return f"{' '.join(f'{type(error).__name__}: {error}'.split())} ({place})"
 
 
 def _execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:
@@ -264,7 +279,7 @@ def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[st
             fit(plain, View(plain), spec.shape, workspace.runtime)
 
     def may_miss(batch: int, error: Exception) -> bool:
-        reason = _failure(job, error)
+        reason = _failure_of_model(job, error)
         if reason is not None:
             LOG.warning("%s has no latency at batch %d, where the model fails: %s", job.label, batch, reason)
         return reason is not None

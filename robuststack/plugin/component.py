@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from robuststack.paths import absolute
 from robuststack.plugin.download import Download
 from robuststack.plugin.options import Options, marked
-
-if TYPE_CHECKING:
-    pass
-
 
 AnyOptions = Options
 """The base of every options model, under a name that no component's own `Options` hides."""

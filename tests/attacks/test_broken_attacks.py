@@ -127,6 +127,16 @@ def test_images_of_another_shape_are_refused():
         run(View(model()), Cropping())
 
 
+class Nothing(rs.Attack):
+    def perturb(self, model, x, y, threat, generator):
+        x.add_(threat.eps)
+
+
+def test_an_attack_that_returns_nothing_is_refused():
+    with pytest.raises(PluginError, match="breaks its contract: it returned NoneType, not a tensor"):
+        run(View(model()), Nothing())
+
+
 @settings(max_examples=30, deadline=None)
 @given(eps=st.floats(1e-4, 1), seed=st.integers(0, 99))
 def test_the_projection_lands_in_the_ball_and_moves_nothing_that_is_inside(eps, seed):
