@@ -102,7 +102,7 @@ def test_the_texts_of_a_suite_say_the_same_without_its_files(tmp_path):
 
 def test_fashion_at_full_length_scores_the_whole_split_and_not_as_many_images_as_its_base():
     small, full = (load_suite(SUITES / f"{name}.yaml") for name in ("fashion", "paper_fashion"))
-    assert (small.evaluate.limit, full.evaluate.limit) == (300, None)
+    assert (small.evaluate.limit, full.evaluate.limit) == (1000, None)
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.rglob("*.yaml")), ids=lambda path: path.stem)
