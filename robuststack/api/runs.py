@@ -98,7 +98,7 @@ def evaluate(
     load: str | Path | None = None,
     python: str | None = None,
     architecture: str | None = None,
-    defense: str = "none",
+    defense: str | None = None,
     attacks: Attacks = ("pgd",),
     points: Sequence[str] | Points | None = (),
     eps: float | str | None = None,
@@ -130,7 +130,8 @@ def evaluate(
 
     Without a `model` it is `load`, a file of weights of `architecture` under `defense`, or `python`, a
     `package.module:function` that returns it, or that of a `defense` which brings its own. Its `points` may also be texts,
-    `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own are scored.
+    `lambda_n=0.2 lambda_th=0.5`; without any, the defense's own are scored. A file that `robuststack export` wrote
+    names its defense and its architecture itself.
 
     Components are strings, a name with its options: `pgd steps=50`. Attacks may also be mappings as in a suite, and one
     alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and `limit` are the defaults of a suite, where
@@ -171,13 +172,13 @@ def evaluate(
         dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,
         load=None if load is None else str(load), python=python,
         points=[point if isinstance(point, str) else options_text(point) for point in texts],
-        eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit, overrides=overrides,
+        eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit, overrides=overrides, registry=registry,
     )  # fmt: skip
     (part,) = suite.defenses
     with contextlib.suppress(PluginError):  # The plan says what is wrong with it.
         if part.model is None and registry.create("defense", part.name, part.options).trains:
             reason = "has no model of its own; give it one with --load FILE or --python MODULE:FUNCTION"
-            raise RobustStackError(f"--defense {defense}: {part.name!r} {reason}")
+            raise RobustStackError(f"--defense {defense or part.name}: {part.name!r} {reason}")
     return _score(suite, store, leaderboard, device, wait, registry)
 
 

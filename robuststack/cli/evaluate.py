@@ -22,8 +22,11 @@ from robuststack.running.process_memory import keep_memory
 @click.option(
     "--python", metavar="MODULE:FUNCTION", help="A function that returns the model; it brings its own network."
 )
-@click.option("--architecture", metavar="SPEC", help="The network that the weights are of.")
-@click.option("--defense", default="none", show_default=True, metavar="SPEC", help="What the model was trained with.")
+@click.option("--architecture", metavar="SPEC",
+              help="The network that the weights are of.  [default: what a file of `robuststack export` says]")  # fmt: skip
+@click.option("--defense", metavar="SPEC",
+              help="What the model was trained with.  [default: what a file of `robuststack export` says, or none]"
+)  # fmt: skip
 @click.option("--dataset", required=True, metavar="SPEC", help="The data.")
 @click.option("--attack", "attacks", default=["pgd"], show_default=True, multiple=True, metavar="SPEC",
               help="An attack; repeatable.")  # fmt: skip
@@ -43,7 +46,8 @@ from robuststack.running.process_memory import keep_memory
 @click.option("--leaderboard", metavar="DIR", help="Write a leaderboard there too, named after the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON; progress goes to standard error.")
 def command(
-    load: str | None, python: str | None, architecture: str | None, defense: str, dataset: str, attacks: Sequence[str],
+    load: str | None, python: str | None, architecture: str | None, defense: str | None, dataset: str,
+    attacks: Sequence[str],
     eps: str | None, norm: str | None, stochastic: bool, points: Sequence[str], draws: int | None, limit: int | None,
     overrides: Sequence[str], device: str,
     store: str, leaderboard: str | None, as_json: bool,

@@ -65,6 +65,7 @@ def metadata(trained: Trained, point: Mapping[str, Any], *, frozen: bool, seed: 
     """What the file says of itself: text under names, the structured ones as JSON."""
     spec, dataset = trained.spec, trained.dataset
     resolved = trained.point(**point)
+    noisy = trained.defense.setting(resolved).stochastic
     shape = ", ".join(map(str, dataset.shape))
     facts = {
         "robuststack": robuststack.__version__,
@@ -86,8 +87,8 @@ def metadata(trained: Trained, point: Mapping[str, Any], *, frozen: bool, seed: 
         "threat": spec.threat.resolved(),
         "seed": spec.seed,
         "point": resolved,
-        "stochastic": trained.defense.setting(resolved).stochastic and not frozen,
-        "frozen": {"seed": seed} if frozen else None,
+        "stochastic": noisy and not frozen,
+        "frozen": {"seed": seed} if noisy and frozen else None,
     }
     return {**facts, **{key: json.dumps(value, sort_keys=True) for key, value in structured.items()}}
 

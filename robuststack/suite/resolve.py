@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robuststack.errors import ModelError, PluginError, Problems
+from robuststack.paths import absolute
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Point
@@ -18,6 +19,7 @@ from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Norm, Threat, check_radius
 from robuststack.suite.cell import Cell
 from robuststack.suite.cell_checks import CellChecks
+from robuststack.suite.exported import unlike
 from robuststack.suite.part import Part
 from robuststack.suite.parts import DatasetPart, DefensePart, ThreatSpec
 from robuststack.suite.phases import phases_of_none, with_phases
@@ -146,6 +148,10 @@ class Resolver:
                 if user_model and not defense.component.trains:
                     message = f"defense {part.name!r} brings its own model: leave `model:` out"
                     raise self.suite.error(message, "defenses", index, "model")
+                if user_model and user_model.source.load:
+                    file = user_model.source.text
+                    if message := unlike(absolute(file), file, defense.component):
+                        raise self.suite.error(message, "defenses", index, "model")
                 with self.problems.collected():
                     yield _Model(index, part, defense, self._points(defense), user_model)
 

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robuststack.errors import SuiteError
+from robuststack.errors import RobustStackError, SuiteError
+from robuststack.paths import absolute
+from robuststack.plugin.registry import Registry
+from robuststack.suite.exported import Exported, exported
 from robuststack.suite.loading import board_name, suite_of
 from robuststack.suite.suite import Suite
 from robuststack.suite.yaml_source import YamlSource, override, value_of
@@ -29,7 +32,7 @@ ATTACK_FORMS = (
 def single_suite(
     *,
     dataset: str,
-    defense: str = "none",
+    defense: str | None = None,
     architecture: str | None = None,
     attacks: Attacks = ("pgd",),
     load: str | None = None,
@@ -41,9 +44,12 @@ def single_suite(
     draws: int | None = None,
     limit: int | None = None,
     overrides: Sequence[str] = (),
+    registry: Registry | None = None,
 ) -> Suite:
     """A suite with one defense, whose model is loaded or made by a function, or is the defense's own. `stochastic` says
     that two forward passes of such a model differ.
+
+    A file that `robuststack export` wrote names its defense and its network; without those a defense is `none`.
 
     Raises:
         SuiteError: with the option that is wrong, as the command line writes it.
@@ -52,20 +58,30 @@ def single_suite(
         raise SuiteError(f"--load {load}: the model is either loaded or made by --python {python}; leave one out")
     if python is not None and architecture is not None:
         raise SuiteError(f"--architecture {architecture}: --python {python} brings its own network; leave one out")
-    if load is not None and architecture is None:
+    file = _exported(load) if load is not None else None
+    if load is not None and architecture is None and file is None:
         raise SuiteError(f"--load {load}: name the network that the weights are of with --architecture")
-    entry = component_of("--defense", defense)
+    entry = component_of("--defense", defense) if defense is not None else (
+        file.written("defense", registry or Registry()) if file else {"name": "none", "options": {}}
+    )  # fmt: skip
     images = component_of("--dataset", dataset)
     _refuse_place(images["name"])
     data: dict[str, Any] = {"datasets": [images], "defenses": [entry]}
     marks: dict[tuple[str | int, ...], str] = {
         (): COMMAND,
         ("datasets", 0): f"--dataset {dataset}",
-        ("defenses", 0): f"--defense {defense}",
+        ("defenses", 0): f"--defense {defense}"
+        if defense is not None
+        else f"--load {load}"
+        if file
+        else "--defense none",
     }
     if architecture is not None:
         data["architectures"] = [component_of("--architecture", architecture)]
         marks["architectures", 0] = f"--architecture {architecture}"
+    elif file is not None:
+        data["architectures"] = [file.written("architecture", registry or Registry())]
+        marks["architectures", 0] = f"--load {load}"
     if load is not None or python is not None:
         entry["model"] = {"load": load} if load is not None else {"python": python}
         marks["defenses", 0, "model"] = f"--load {load}" if load is not None else f"--python {python}"
@@ -83,9 +99,9 @@ def single_suite(
         marks |= {("threat", key): f"--{key} {value}" for key, value in threat.items()}
     data["evaluate"] = {key: value for key, value in (("draws", draws), ("limit", limit)) if value is not None}
     marks |= {("evaluate", key): f"--{key} {value}" for key, value in data["evaluate"].items()}
-    model = load or python or defense
+    model = load or python or defense or "none"
     # Every option that was given, as the command line would have it.
-    told = [word for mark in marks.values() if mark != COMMAND for word in mark.split(" ", 1)]
+    told = [word for mark in dict.fromkeys(marks.values()) if mark != COMMAND for word in mark.split(" ", 1)]
     told += ["--stochastic"] if stochastic else []
     told += [word for assignment in overrides for word in ("--set", assignment)]
     data |= {
@@ -97,6 +113,13 @@ def single_suite(
         if override(source, assignment)[0] == "extends":
             raise SuiteError(f"--set {assignment}: a model that is evaluated by itself extends no suite")
     return suite_of(source, Path(model))
+
+
+def _exported(load: str) -> Exported | None:
+    try:
+        return exported(absolute(load))
+    except RobustStackError:  # No such home folder: that is said where the file is looked for.
+        return None
 
 
 def _refuse_place(name: str) -> None:
