@@ -50,8 +50,8 @@ def exported(path: Path) -> Exported | None:
         facts = json.loads(text)["__metadata__"]
         if "robuststack" not in facts:
             return None
-        parts = [_part(json.loads(facts[kind])) for kind in ("defense", "architecture")]
-        return Exported(*parts, frozen=json.loads(facts["frozen"]) is not None)
+        defense, architecture = (_part(json.loads(facts[kind])) for kind in ("defense", "architecture"))
+        return Exported(defense, architecture, frozen=json.loads(facts["frozen"]) is not None)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -61,20 +61,17 @@ def single_suite(
     file = _exported(load) if load is not None else None
     if load is not None and architecture is None and file is None:
         raise SuiteError(f"--load {load}: name the network that the weights are of with --architecture")
-    entry = component_of("--defense", defense) if defense is not None else (
-        file.written("defense", registry or Registry()) if file else {"name": "none", "options": {}}
-    )  # fmt: skip
+    if defense is None and file is not None:
+        entry, named = file.written("defense", registry or Registry()), f"--load {load}"
+    else:
+        entry, named = component_of("--defense", defense or "none"), f"--defense {defense or 'none'}"
     images = component_of("--dataset", dataset)
     _refuse_place(images["name"])
     data: dict[str, Any] = {"datasets": [images], "defenses": [entry]}
     marks: dict[tuple[str | int, ...], str] = {
         (): COMMAND,
         ("datasets", 0): f"--dataset {dataset}",
-        ("defenses", 0): f"--defense {defense}"
-        if defense is not None
-        else f"--load {load}"
-        if file
-        else "--defense none",
+        ("defenses", 0): named,
     }
     if architecture is not None:
         data["architectures"] = [component_of("--architecture", architecture)]
