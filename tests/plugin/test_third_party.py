@@ -18,7 +18,6 @@ architectures: {name: resnet8, options: {width: 4}}
 train: {epochs: 1, batch_size: 50, attack: {name: pgd, options: {steps: 2, step: relative}}}
 defenses: {name: alp, options: {weight: 3.0}}
 attacks: fgsm
-measure: {latency: false}
 """
 
 
@@ -52,7 +51,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.mark.installs
-def test_alp_is_unknown_before_its_package_is_installed_and_runs_after(
+def test_alp_is_unknown_before_its_package_is_installed_and_planned_after(
     tmp_path: Path, environment: Environment
 ) -> None:
     suite = tmp_path / "alp.yaml"
@@ -66,7 +65,7 @@ def test_alp_is_unknown_before_its_package_is_installed_and_runs_after(
 
     environment.install(PACKAGE)
 
-    after = environment.run("robuststack", "run", suite)
+    after = environment.run("robuststack", "plan", suite)
     assert after.returncode == 0, after.stderr
     assert "alp weight=3" in after.stdout
     shown = environment.run("robuststack", "show", "defense", "alp")
@@ -78,14 +77,16 @@ NEW_SUITE = """
 datasets: {name: my_dataset, stand_in: 60}
 architectures: {name: my_architecture, options: {width: 4}}
 train: {epochs: 1, batch_size: 20, attack: my_attack}
-defenses: my_defense
+defenses: [my_defense, {name: alp, options: {weight: 3.0}}]
 attacks: {name: my_attack, options: {steps: 2}}
 measure: {latency: false}
 """
 
 
 @pytest.mark.installs
-def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Path, environment: Environment) -> None:
+def test_new_packages_install_pass_their_tests_and_run_in_one_suite_with_alp(
+    tmp_path: Path, environment: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
     kinds = ("defense", "attack", "architecture", "dataset")
     for kind in kinds:
         assert call(["new", kind, f"my-{kind}", "-o", str(tmp_path)]) == 0
@@ -97,13 +98,14 @@ def test_new_packages_install_pass_their_tests_and_run_in_one_suite(tmp_path: Pa
     assert tested.returncode == 0, tested.stdout
     # A package lies in another project, whose options of pytest are not for it.
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nminversion = "99"\n')
-    alone = environment.run("pytest", "-q", "--collect-only", packages[-1])
-    assert alone.returncode == 0, alone.stdout + alone.stderr
+    collect = ["-q", "--collect-only", "-p", "no:cacheprovider", "-p", "no:timeout"]
+    assert pytest.main([*collect, str(packages[-1])]) == 0, capsys.readouterr().out
     (tmp_path / "mine.yaml").write_text(NEW_SUITE)
     run = environment.run("robuststack", "run", tmp_path / "mine.yaml")
     assert run.returncode == 0, run.stderr
     assert "my_dataset stand_in=60, my_architecture, Linf eps 0.1" in run.stdout
     assert "my_defense weight=0.5" in run.stdout
+    assert "alp weight=3" in run.stdout
     assert "RA my_attack-2 %" in run.stdout
     again = environment.run("robuststack", "new", "defense", "my-defense")
     assert again.returncode == 2

@@ -103,7 +103,7 @@ def test_the_family_is_the_library(case):
 
 def test_on_a_deterministic_model_autoattack_is_pyautoattack(case):
     attacked, eps = case
-    x, y = images(COUNT)
+    x, y = images(COUNT // 2)
     rand = Rand(eps, iterations=20, draws=1)
     mine, theirs = (
         right(attacked, batch, y) for batch in (rand.ours(attacked, x, y, 0), rand.protocol(attacked, x, y, 0))

@@ -169,18 +169,19 @@ def test_two_suite_files_of_one_name_cannot_share_a_leaderboard(tiny: Path, caps
     assert line.endswith("give one of them another `name:`, or use another --leaderboard")
 
 
-def test_a_missing_data_set_is_found_before_any_compute(
-    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_data_set_is_found_before_any_compute(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setenv("ROBUSTSTACK_DATA", str(tiny.parent / "data"))
     monkeypatch.setattr("torchvision.datasets.utils.download_url", no_network)
-    overrides = ["--set", "datasets=[{name: tradeoff, options: {images: 200, size: 8}}, cifar10]"]
     store = tiny.parent / "store"
-    assert call(["run", str(tiny), "--store", str(store), "--leaderboard", str(tiny.parent / "b"), *overrides]) == 2
-    line = capsys.readouterr().err.strip()
+    with pytest.raises(rs.RobustStackError) as caught:
+        rs.run(
+            tiny, store=store, leaderboard=None,
+            overrides=["datasets=[{name: tradeoff, options: {images: 200, size: 8}}, cifar10]"],
+        )  # fmt: skip
+    (line,) = str(caught.value).splitlines()
     assert "dataset 'cifar10' is not in" in line
     assert "no route to host" in line
     assert (
