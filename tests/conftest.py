@@ -28,6 +28,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let it go when Python ends; a library that counts its objects complains of those that are left."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _unknown_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests find no speed of this machine, which its user may have measured and which commands print."""

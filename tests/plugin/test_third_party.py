@@ -67,7 +67,7 @@ def test_alp_is_unknown_before_its_package_is_installed_and_planned_after(
 
     after = environment.run("robuststack", "plan", suite)
     assert after.returncode == 0, after.stderr
-    assert "alp weight=3" in after.stdout
+    assert "tradeoff/resnet8/alp" in after.stdout
     shown = environment.run("robuststack", "show", "defense", "alp")
     assert "Weight of the difference" in shown.stdout
     assert "plugin 'alp' of robuststack-alp" in shown.stdout

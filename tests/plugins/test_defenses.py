@@ -62,7 +62,7 @@ def test_three_epochs_lead_past_chance_at_every_width(name, tmp_path):
     defense, recipe = defense_of(name), Recipe(epochs=3, batch_size=50, lr=0.1)
     architecture = REGISTRY.create("architecture", "resnet8", {"width": 16})
     state = training.begin(defense, models.build(defense, architecture, dataset.shape, 4, 0), recipe)
-    attack = REGISTRY.create("attack", "pgd", {"steps": 2, "step": "relative", "draws": 1})
+    attack = REGISTRY.create("attack", "pgd", {"steps": 1, "step": "relative", "draws": 1})
     training.train(
         state, defense, data["train"], attack, THREAT, recipe, RUNTIME,
         seed=0, augmentation=dataset.augmentation, epoch_done=lambda epoch, metrics: None,

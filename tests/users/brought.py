@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,9 +15,18 @@ from torch.utils.checkpoint import checkpoint
 from referee import Base, taught
 
 
-def base() -> nn.Module:
+@cache
+def _weights() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return taught(Base())
+    return taught(Base()).state_dict()
+
+
+def base() -> nn.Module:
+    weights = _weights()
+    torch.manual_seed(0)
+    net = Base().eval()
+    net.load_state_dict(weights)
+    return net
 
 
 class Outer(nn.Module):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robuststack.plugin.dataset import Dataset, Images
 from robuststack.plugin.registry import Registry
 
 DATASET = "tradeoff images=60 test_images=30 size=8 classes=4"
@@ -32,16 +34,23 @@ class Base(nn.Module):
         return self.fc(self.features(x).flatten(1))
 
 
+@cache
+def loaded() -> dict[str, Images]:
+    """The small data set, read once."""
+    dataset: Dataset = Registry().create("dataset", "tradeoff", OPTIONS)
+    return dict(dataset.load(Path()))
+
+
 def split(name: str) -> tuple[Tensor, Tensor]:
     """The images and labels of a split of the small data set."""
-    data = Registry().create("dataset", "tradeoff", OPTIONS).load(Path())[name]
-    return torch.from_numpy(data.images), torch.from_numpy(data.labels)
+    data = loaded()[name]
+    return torch.tensor(data.images), torch.tensor(data.labels)
 
 
-def taught(net: nn.Module, steps: int = 40) -> nn.Module:
+def taught(net: nn.Module, steps: int = 20) -> nn.Module:
     """The network after a few steps on the training images, in eval mode."""
     x, y = split("train")
-    optimizer = torch.optim.Adam([parameter for parameter in net.parameters() if parameter.requires_grad], lr=5e-3)
+    optimizer = torch.optim.Adam([parameter for parameter in net.parameters() if parameter.requires_grad], lr=1e-2)
     net.train()
     with torch.enable_grad():
         for _ in range(steps):
