@@ -167,9 +167,26 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _fail(2, f"out of memory{f': {error}' if str(error) else ''}")
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
+        if error.errno in FULL:
+            return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
+        return _fail(2, _of_plugin(error))
+    except Exception as error:
+        return _fail(2, _of_plugin(error))
+
+
+def _of_plugin(error: Exception) -> str:
+    """What a plugin's component did wrong.
+
+    Raises:
+        Exception: the error itself, if it is not of a plugin's code.
+    """
+    # Errors are rare, and components know more than `--help` needs.
+    from robuststack.plugin.failing import plugin_failure
+
+    reason = plugin_failure(error)
+    if reason is None:
+        raise error
+    return reason
 
 
 class _Notes(logging.Handler):

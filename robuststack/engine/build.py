@@ -35,7 +35,11 @@ def network(defense: Defense, architecture: Architecture, shape: tuple[int, int,
     """The untrained model: the architecture's module, rewritten by the defense.
 
     Raises:
-        PluginError: the architecture cannot take such images.
+        PluginError: the architecture cannot take such images, or `build` gives no module.
     """
     with fitting(architecture, shape):
-        return defense.build(architecture, shape, num_classes)
+        model: object = defense.build(architecture, shape, num_classes)
+    if not isinstance(model, nn.Module):
+        message = f"defense {defense.name!r} on architecture {architecture.name!r} builds {type(model).__name__}"
+        raise PluginError(f"{message}; valid: a torch.nn.Module")
+    return model

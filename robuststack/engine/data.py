@@ -16,6 +16,7 @@ from torch.nn import functional
 from robuststack.engine.random_streams import generator, seeded
 from robuststack.errors import DatasetError, RobustStackError
 from robuststack.plugin.dataset import Augmentation, Dataset, Images, Split
+from robuststack.plugin.failing import innermost, told
 
 TOLERANCE = 1e-6
 """Values so far outside [0, 1] are rounding (a sum of float32 products ends a few bits above 1), and are clipped."""
@@ -82,8 +83,8 @@ def _read(dataset: Dataset, folder: Path) -> dict[Split, Images]:
     except (RobustStackError, MemoryError):
         raise
     except Exception as error:  # A plugin's file is missing, say.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DatasetError(f"dataset {dataset.name!r} cannot be read: {reason}{_place(error)}") from error
+        place = innermost(list(traceback.walk_tb(error.__traceback__)))
+        raise DatasetError(f"dataset {dataset.name!r} cannot be read: {told(error, place)}") from error
     if not isinstance(splits, Mapping) or not all(isinstance(data, Images) for data in splits.values()):
         raise DatasetError(f"dataset {dataset.name!r}: load gives no dictionary of splits, each with its `rs.Images`")
     for split, data in splits.items():
@@ -93,13 +94,6 @@ def _read(dataset: Dataset, folder: Path) -> dict[Split, Images]:
                 f"dataset {dataset.name!r}, split {split}: images or labels are of type {kinds[0]}; valid: NumPy arrays"
             )
     return splits
-
-
-def _place(error: BaseException) -> str:
-    """Where in the dataset's own file its code failed; empty if it never ran."""
-    _, *inside = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in inside if frame.filename == inside[0].filename]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def room(device: torch.device) -> float:

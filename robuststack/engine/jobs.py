@@ -19,7 +19,7 @@ import torch
 import robuststack
 from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
-from robuststack.engine.failing_model import failing_component, place_in_model
+from robuststack.engine.failing_model import place_in_model
 from robuststack.engine.fitted import fit
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.object_hash import object_hash
@@ -49,6 +49,7 @@ from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.attack import GradientAttack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
+from robuststack.plugin.failing import plugin_failure, told
 from robuststack.running.blocks import accuracy_so_far, loss_by_kill
 from robuststack.running.job_store import JobStore
 from robuststack.running.store import Block, Checkpoint
@@ -79,22 +80,17 @@ def _failure(job: Job, error: Exception) -> str | None:
     of_model = _failure_of_model(job, error)
     if of_model is not None:
         return f"{job.function or job.label!r} fails: {of_model}"
-    failing = failing_component(error) if _unforeseen(error) else None
-    return f"{failing[0].kind} {failing[0].name!r} fails: {_told(error, failing[1])}" if failing else None
+    return plugin_failure(error) if _unforeseen(error) else None
 
 
 def _failure_of_model(job: Job, error: Exception) -> str | None:
     """The error and its line, if it is of the user's own model."""
     place = place_in_model(error) if job.calls_function and _unforeseen(error) else None
-    return None if place is None else _told(error, place)
+    return None if place is None else told(error, place)
 
 
 def _unforeseen(error: Exception) -> bool:
     return not isinstance(error, RobustStackError) and not out_of_memory(error)
-
-
-def _told(error: Exception, place: str) -> str:
-    return f"{' '.join(f'{type(error).__name__}: {error}'.split())} ({place})"
 
 
 def _execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]:

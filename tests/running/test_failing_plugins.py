@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import robuststack as rs
+from robuststack.cli import call
+from robuststack.errors import PluginError
 from robuststack.plugin.registry import Registry
 
 SUITE = {
@@ -55,7 +57,7 @@ def failed(tmp_path):
 
     def ran(**parts):
         registry = Registry()
-        for component in (Dividing, Mismatched, Forgetful):
+        for component in (Dividing, Mismatched, Forgetful, Unwritten, Empty):
             registry.add(component.__name__.lower(), component)
         result = rs.run(SUITE | parts, store=tmp_path / "store", leaderboard=None, registry=registry)
         assert all(isinstance(error.__cause__, Exception) for error in result.outcome.failed.values())
@@ -94,3 +96,76 @@ def test_what_fails_in_the_hosts_own_code_stays_an_error(failed, monkeypatch):
     monkeypatch.setattr("robuststack.engine.blocks.attack_block", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         failed(defenses="none", attacks="dividing")
+
+
+class Unwritten(rs.Defense):
+    """Has no training step."""
+
+
+class Unlabelled(rs.Attack):
+    """Fails as the suite is planned."""
+
+    @property
+    def label(self):
+        return f"x{self.options.stepz}"
+
+
+class Unsized(rs.Dataset):
+    """Fails as the suite is checked."""
+
+    shape, num_classes = (1, 8, 8), 4
+
+    def size(self, split):
+        return {"train": 60}[split]
+
+
+class Empty(rs.Architecture):
+    """Builds nothing."""
+
+    def build(self, shape, num_classes):
+        return None
+
+
+def test_a_defense_without_a_training_step_is_told_so(failed):
+    reasons, _ = failed(defenses="unwritten", attacks="fgsm")
+    assert "defense 'unwritten' fails: it has no method `training_step`" in reasons.values()
+
+
+def test_an_architecture_that_builds_nothing_is_told_so(failed):
+    with pytest.raises(
+        PluginError, match=r"defense 'none' on architecture 'empty' builds NoneType; valid: a torch\.nn\.Module"
+    ):
+        failed(defenses="none", attacks="fgsm", architectures="empty")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message", "code"),
+    [
+        ("attacks: unlabelled\ndatasets: tradeoff", "attack 'unlabelled' fails: AttributeError: .*stepz.*", "stepz}"),
+        ("attacks: fgsm\ndatasets: unsized", "dataset 'unsized' fails: KeyError: 'validation'", '{"train": 60}[split]'),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_what_fails_before_any_job_is_one_line_of_the_command(
+    tmp_path, monkeypatch, capsys, command, parts, message, code
+):
+    class Extended(Registry):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            for component in (Unlabelled, Unsized):
+                self.add(component.__name__.lower(), component)
+
+    monkeypatch.setattr("robuststack.cli.common.Registry", Extended)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"{parts}\ndefenses: none\narchitectures: resnet8\n")
+    assert call([command, str(suite)]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(rf"robuststack: error: {message} \({Path(__file__).name}, line {line_of(code)}\)\n", error), (
+        error
+    )
+
+
+def test_an_error_of_the_host_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("robuststack.cli.common.Registry", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call(["list"])
