@@ -20,6 +20,9 @@ OBJECTS = 2000
 """How many objects are looked at: a program may hold any number of others beside its model."""
 LONG = 1000
 """Longer containers hold data."""
+CONTAINERS = (list, tuple, dict, deque)
+MODULE = frozenset(vars(nn.Module()))
+"""What torch itself keeps in every module."""
 DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray)
 """What holds no module."""
 
@@ -41,6 +44,22 @@ def held_modules(thing: object) -> list[nn.Module]:
         elif steps < DEPTH:
             left += [(part, steps + 1) for part in _parts(value)]
     return found
+
+
+def unlisted_parameters(model: nn.Module) -> int:
+    """How many parameters lie in modules that a module keeps in lists, tuples or dictionaries, of which torch's own
+    `parameters()` knows nothing; each counts once."""
+    listed = {id(parameter) for parameter in model.parameters()}
+    hidden: dict[int, nn.Parameter] = {}
+    networks = [model]
+    for network in networks:  # It grows: a network in a list may keep others in a list.
+        for module in network.modules():
+            kept = [
+                value for name, value in vars(module).items() if name not in MODULE and isinstance(value, CONTAINERS)
+            ]
+            networks += [held for held in held_modules(kept) if all(held is not known for known in networks)]
+        hidden |= {id(parameter): parameter for parameter in network.parameters()}
+    return sum(parameter.numel() for place, parameter in hidden.items() if place not in listed)
 
 
 def _parts(value: Any) -> Iterable[object]:

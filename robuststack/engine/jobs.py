@@ -21,6 +21,7 @@ from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
 from robuststack.engine.failing_model import place_in_model
 from robuststack.engine.fitted import fit
+from robuststack.engine.held_modules import unlisted_parameters
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.phases import Training
@@ -284,6 +285,9 @@ def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[st
         result = measuring.measure(
             defense, model, spec.setting, spec.shape, workspace.runtime, spec.measure.resolved(), plain, may_miss
         )
+    if job.calls_function:
+        unlisted = unlisted_parameters(model)
+        result |= {key: result[key] + unlisted for key in ("parameters", "nonzero_parameters")}
     # How many parameters are zero depends on the weights too.
     return {**result, **({"model_sha256": digest} if digest else {})}, {}
 

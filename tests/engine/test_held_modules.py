@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from robuststack.engine.held_modules import LONG, held_modules
+from robuststack.engine.held_modules import LONG, held_modules, unlisted_parameters
 
 NET = nn.Linear(2, 2)
 OTHER = nn.Linear(2, 2)
@@ -107,3 +107,22 @@ def test_objects_that_hold_each_other_end() -> None:
     first, second = types.SimpleNamespace(), types.SimpleNamespace(net=NET)
     first.other, second.other = second, first
     assert held_modules(first) == [NET]
+
+
+class Ensemble(nn.Module):
+    """A registered layer, others in a list that holds the first too, in a dictionary in it, and inside of a member."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 3)  # 9, of which torch knows.
+        within = nn.Module()
+        within.inner = [nn.Linear(3, 4)]  # 16, hidden in a registered module.
+        self.within = within
+        self.members = [self.head, nn.Linear(4, 5), {"last": nn.Linear(5, 6)}]  # 25 and 36.
+        self.members[1].deeper = [nn.Linear(6, 7)]  # 49.
+        self.again = (self.members[1],)
+
+
+def test_parameters_in_lists_of_modules_are_counted_once() -> None:
+    assert unlisted_parameters(Ensemble()) == 16 + 25 + 36 + 49
+    assert unlisted_parameters(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm2d(3))) == 0

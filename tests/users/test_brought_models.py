@@ -37,6 +37,11 @@ def test_figures_are_those_of_a_plain_loop(name: str, score: Callable[..., Any])
     assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(expected, abs=1e-3)
 
 
+def test_members_in_a_list_count_as_parameters(score: Callable[..., Any]) -> None:
+    (row,) = score(python="brought:plain_list").rows
+    assert row.parameters == 2 * sum(weight.numel() for weight in brought.base().parameters())
+
+
 REFUSED = {
     f"{table.__name__}:{name}": message
     for table in (brought, brought_habits)
