@@ -32,13 +32,28 @@ class Hardware:
         return self.device.partition(":")[0]
 
 
+def named_device(device: object) -> str:
+    """A device as torch writes it, from that text, a `torch.device` or the number of a CUDA device.
+
+    Raises:
+        RobustStackError: it is something else.
+    """
+    if isinstance(device, str):
+        return device
+    if isinstance(device, int) and not isinstance(device, bool):
+        return f"cuda:{device}"
+    if type(device).__module__ == "torch" and type(device).__name__ == "device":  # Known without importing torch.
+        return str(device)
+    raise RobustStackError(f"device={device!r}: valid: 'auto', 'cpu', 'cuda', 'cuda:0' or a torch.device")
+
+
 def resolve(device: str = "auto", precision: str = "auto") -> Hardware:
     """The device and precision that `auto` stands for here.
 
     Raises:
         RobustStackError: a device that this machine does not have, or no device at all.
     """
-    cards = cuda_capabilities()
+    cards, device = cuda_capabilities(), named_device(device)
     if device == "auto":
         device = "cuda" if cards else "cpu"
     match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)

@@ -21,6 +21,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """
     try:
         return Path(path).expanduser()
+    except TypeError:
+        raise RobustStackError(f"{path!r} is no file or folder; valid: a path, as text or a pathlib.Path") from None
     except RuntimeError:
         raise RobustStackError(
             f"{path}: there is no home folder that `~` could stand for; write the whole path"

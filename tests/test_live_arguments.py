@@ -78,6 +78,13 @@ def test_an_attack_is_a_text_or_a_mapping_alone_or_in_a_list(score: Any, attacks
         ({"points": 3}, "points: those of a model in Python are mappings"),
         ({"points": "scale=1"}, "points: those of a model in Python are mappings"),
         ({"points": {"scale": np.ones((2, 2))}}, r"points: scale is \[1.0, 1.0\]; valid: numbers"),
+        ({"stochastic": "no"}, "stochastic='no': must be True or False"),
+        ({"name": 5}, "name=5: must be text"),
+        ({"store": None}, "None is no file or folder; valid: a path"),
+        ({"data_options": 3}, "data_options=3: must be a mapping"),
+        ({"device": None}, "device=None: valid: 'auto', 'cpu', 'cuda', 'cuda:0' or a torch.device"),
+        ({"device": 9999}, "--device cuda:9999: "),
+        ({"limit": np.float64(3)}, "limit=.*: evaluate.limit: must be a valid integer"),
         ({"data": (IMAGES[:0], LABELS[:0])}, "data: there is no image in it; valid: "),
         ({"data": (IMAGES, LABELS + 0.5)}, "numbers that are not whole"),
         ({"data": (IMAGES, torch.full((40,), torch.nan))}, "numbers that are no labels"),
@@ -109,6 +116,11 @@ def test_points_may_be_any_numbers(score: Any, values: Any) -> None:
     rows = score(Scaled(), points={"scale": values}).rows
     assert [row.point for row in rows] == [{"scale": 1}, {"scale": 2}]
     assert score(Scaled(), points={"scale": np.float32(1)}).rows[0].point == {"scale": 1}
+
+
+def test_a_device_and_a_number_may_be_those_of_torch_and_numpy(score: Any) -> None:
+    result = score(Brightness(), device=torch.device("cpu"), limit=np.int64(7), overrides=None)
+    assert (result.rows[0].n, result.plan.hardware.device) == (7, "cpu")
 
 
 def test_a_single_override_needs_no_list(score: Any) -> None:

@@ -135,8 +135,8 @@ def evaluate(
 
     Components are strings, a name with its options: `pgd steps=50`. Attacks may also be mappings as in a suite, and one
     alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and `limit` are the defaults of a suite, where
-    they are not given; `overrides` set any other key of a suite. The store is used as by `run`; a leaderboard is written
-    only where a folder is named.
+    they are not given; `overrides` set any other key of a suite. `device` is `auto`, a name such as `cuda:1`, the number of
+    a CUDA device or a torch.device. The store is used as by `run`; a leaderboard is written only where a folder is named.
 
     Raises:
         RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.

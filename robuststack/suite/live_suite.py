@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def live_suite(
     Raises:
         RobustStackError: a model, data or an option that cannot be used, by the name of the argument.
     """
+    if stochastic not in (True, False):
+        raise SuiteError(f"stochastic={stochastic!r}: must be True or False")
+    if not isinstance(name, str | None):
+        raise SuiteError(f"name={name!r}: must be text")
+    if not isinstance(data_options, Mapping):
+        raise SuiteError(f"data_options={data_options!r}: must be a mapping, such as {{'layout': 'nhwc'}}")
+    draws, limit = _plain(draws), _plain(limit)
     points = () if points is None else points
     listed = isinstance(points, (list, tuple)) and all(isinstance(point, Mapping) for point in points)
     if not isinstance(points, Mapping) and not listed:
@@ -80,6 +88,11 @@ def live_suite(
         if override(source, assignment)[0] == "extends":
             raise SuiteError(f"overrides: {assignment}: a model that is evaluated by itself extends no suite")
     return suite_of(source, Path(board_name(shown)))
+
+
+def _plain(number: Any) -> Any:
+    """A whole number of NumPy as Python's own; anything else as it is."""
+    return operator.index(number) if type(number).__module__ == "numpy" and hasattr(number, "__index__") else number
 
 
 def _dataset(

@@ -104,9 +104,9 @@ def board_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-._") or "suite"
 
 
-def assignments(overrides: str | Sequence[str]) -> tuple[str, ...]:
-    """Overrides as a program gives them: one `KEY=VALUE`, or several."""
-    return (overrides,) if isinstance(overrides, str) else tuple(overrides)
+def assignments(overrides: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Overrides as a program gives them: one `KEY=VALUE`, several, or None."""
+    return (overrides,) if isinstance(overrides, str) else tuple(overrides or ())
 
 
 def suite_of(source: YamlSource, file: Path, overrides: Sequence[str] = ()) -> Suite:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_
 
 from robuststack.errors import SuiteError
 from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws, default_draws
-from robuststack.hardware import Hardware, resolve
+from robuststack.hardware import Hardware, named_device, resolve
 from robuststack.image_selection import LimitRule
 from robuststack.plugin.options import Options, option
 from robuststack.processor import cpu_threads, quota_threads
@@ -235,6 +235,7 @@ class Suite(Options):
             SuiteError: a device other than the one that the suite is for.
             RobustStackError: a device that this machine does not have.
         """
+        device = named_device(device)
         if device == "auto":
             device = self.device
         elif self.device not in ("auto", device.partition(":")[0]):
