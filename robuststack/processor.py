@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -91,5 +91,17 @@ def cpu_name() -> str:
 
 def cpu_facts(key: str) -> str:
     """What the system says of the first processor under `key`; empty where it says nothing."""
-    match = re.search(rf"^{key}\s*:[ \t]*(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
-    return match[1].strip() if match else ""
+    return _first_processor().get(key, "")
+
+
+@cache
+def _first_processor() -> dict[str, str]:
+    facts: dict[str, str] = {}
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:  # Not the whole file: it says the same of each of a hundred processors, and is slow to read.
+            key, colon, value = line.partition(":")
+            if colon:
+                facts.setdefault(key.strip(), value.strip())
+            elif facts:
+                break
+    return facts

@@ -109,10 +109,18 @@ def test_no_registered_module_imports_a_heavy_package(tmp_path):
     assert imported(["list"], tmp_path) == [], "`list` loads every one of them for its summary"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"]], ids=" ".join)
-def test_a_command_without_a_suite_imports_nothing_that_reads_or_plans_one(arguments):
-    planning = ("yaml", "robuststack.suite", "robuststack.plan", "robuststack.running.store")
-    script = SCRIPT.format(path=[], arguments=arguments, heavy=planning)
+PROCESSES = ("multiprocessing", "concurrent.futures", "robuststack.running.executors.workers")
+PLANNING = ("yaml", "robuststack.suite", "robuststack.plan", "robuststack.running.store")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [(["--help"], PROCESSES + PLANNING), (["list"], PROCESSES + PLANNING), (["plan", "SUITE"], PROCESSES)],
+    ids=str,
+)
+def test_a_command_imports_only_what_it_needs(arguments, unneeded, small_suite):
+    """In an interpreter of its own: the server of the other tests has imported what plans."""
+    script = SCRIPT.format(path=[], arguments=of_suite(arguments, small_suite), heavy=unneeded)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stderr.splitlines()[-1]) == [0, []]
 

@@ -10,15 +10,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from click.shell_completion import CompletionItem
 
 from robuststack import __version__
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import RobustStackError, SuiteError
 from robuststack.running.waiting import wait_passively
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 GROUPS = {
     "Run": {
@@ -82,6 +84,8 @@ class Commands(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         # From the table, as help is.
         names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
         return names or click.Command.shell_complete(self, ctx, incomplete)

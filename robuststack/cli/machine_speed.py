@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
 import click
 
@@ -47,6 +45,9 @@ def measured_speeds(
 
 def _elsewhere(wanted: Sequence[Network], hardware: Hardware) -> list[NetworkSpeed | str]:
     """The same as `_measure`, in a process of its own."""
+    import multiprocessing
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
             return process.submit(_measure, wanted, hardware).result()

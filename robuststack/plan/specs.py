@@ -40,7 +40,9 @@ Kind = Literal["train", "draws", "attack", "judge", "game", "measure", "probe"]
 class Spec(BaseModel):
     """The base of all specifications: unknown keys are errors, instances do not change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
     def plain(self) -> dict[str, Any]:
         """As JSON data."""

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,7 +26,7 @@ class NetworkSpeed(BaseModel):
     """Seconds that an image costs in one of many passes through a network, in batches as jobs have them. A gradient counts
     as another pass, and one by the weights as two, as in `Job.work`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     answer: float = Field(gt=0)
     """Forward, without gradients: what a judge does."""
@@ -39,7 +39,7 @@ class NetworkSpeed(BaseModel):
 class _Kept(BaseModel):
     """The file of a machine."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     machine: str
     networks: dict[str, NetworkSpeed]
@@ -108,7 +108,12 @@ def machine(hardware: Hardware) -> str:
     else:
         threads = hardware.threads or processor.cpu_threads()
         place = f"{processor.cpu_name()}, {threads} threads"
-    return f"{place}, {hardware.precision}, torch {importlib.metadata.version('torch')}"
+    return f"{place}, {hardware.precision}, torch {_torch_version()}"
+
+
+@cache
+def _torch_version() -> str:
+    return importlib.metadata.version("torch")
 
 
 def kept_speeds(hardware: Hardware) -> dict[str, NetworkSpeed]:

@@ -90,7 +90,7 @@ class Store:
 
     def folder(self, job: str) -> Path:
         """Where a job's files lie."""
-        return self.root / job.partition("-")[0] / job
+        return self.root.joinpath(job.partition("-")[0], job)
 
     def has(self, job: str, digest: str, also: Sequence[str] = ()) -> bool:
         """Whether the job is done, by the same source code, with all its files, `also` named ones among them."""

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from robuststack.plugin.options import Options, option
+from robuststack.plugin.options import option
+from robuststack.suite.section import Section
 
 Sweep = dict[str, Annotated[list[Any], Field(min_length=1)]]
 
@@ -15,7 +16,7 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-class Part(Options):
+class Part(Section):
     """A component by its name, with its options. A `sweep` lists values of options: one variant for each combination."""
 
     name: str = Field(description="The registered name; `robuststack list` shows them all.")

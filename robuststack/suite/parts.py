@@ -7,16 +7,17 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
-from robuststack.plugin.options import Number, Options, option
+from robuststack.plugin.options import Number, option
 from robuststack.plugin.threat import NORM, Norm, check_radius
 from robuststack.suite.part import Part, Sweep, many
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.report import listed
+from robuststack.suite.section import Section
 
 RESERVED_LABELS = ("ca", "clean", "worst")
 
 
-class ThreatSpec(Options):
+class ThreatSpec(Section):
     """The threat model."""
 
     norm: Norm = option("linf", NORM)
@@ -47,7 +48,7 @@ class DatasetPart(Part):
     )
 
 
-class WeightsFile(Options):
+class WeightsFile(Section):
     """A file of weights, and which of its state dicts is meant if it holds several."""
 
     file: str = option("", "A .safetensors file or a PyTorch checkpoint; `~` is the home directory.", min_length=1)
@@ -62,7 +63,7 @@ def _weights_file(value: object) -> object:
     return {"file": value} if isinstance(value, str) else value
 
 
-class ModelSource(Options):
+class ModelSource(Section):
     """A finished model, evaluated in place of one that is trained here."""
 
     load: Annotated[

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from robuststack.plugin.options import Number, Options, option
+from robuststack.plugin.options import Number, option
 from robuststack.suite.part import One, Part
+from robuststack.suite.section import Section
 
 OPTIMISER_KEYS: Mapping[str, tuple[str, ...]] = {"sgd": ("momentum", "nesterov"), "adamw": ("betas",)}
 """Optimiser -> the keys that no other has."""
@@ -17,7 +18,7 @@ OPTIMISER_DEFAULTS: Mapping[str, Mapping[str, float]] = {"sgd": {}, "adamw": {"l
 """Optimiser -> the keys that every one has, where its default differs from the field's."""
 
 
-class PhaseRecipe(Options):
+class PhaseRecipe(Section):
     """How a phase of training goes: every key but those that all phases share."""
 
     epochs: int = option(200, "Passes over the training images.", ge=1)

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from robuststack.plugin.options import Options, option
+from robuststack.plugin.options import option
+from robuststack.suite.section import Section
 
 
 def listed(value: Any) -> list[Any]:
@@ -18,7 +19,7 @@ Keys = Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str |
 """Keys of a row, dotted: `ca`, `ra.PGD-20`, `point.lambda_n`."""
 
 
-class Drawing(Options):
+class Drawing(Section):
     """A figure drawn beside the table, one panel for each data set, network and threat model. Axes name keys of a row in
     the leaderboard's JSON file: `ca`, `ra` (the worst case), `ra.PGD-20`, `point.lambda_n`, `protocols.published.ra`,
     `readings.any 10.ra`, `train_seconds_per_epoch`, `parameters`, `inspected.alpha` (one value for each of its names)."""
@@ -30,7 +31,7 @@ class Drawing(Options):
     only: dict[str, Any] = option({}, "Key -> value: draw only the rows that have it.")
 
 
-class Reference(Options):
+class Reference(Section):
     """A published row: shown beside ours, marked, never ranked."""
 
     source: str = Field(description="Publication and place in it.", min_length=1)
@@ -41,7 +42,7 @@ class Reference(Options):
     note: str = option("", "What a reader must know.")
 
 
-class Claim(Options):
+class Claim(Section):
     """A published comparison of two defenses, computed from our rows in the same way and shown beside it."""
 
     source: str = Field(description="Publication and place in it.", min_length=1)

@@ -14,13 +14,14 @@ from robuststack.errors import SuiteError
 from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws, default_draws
 from robuststack.hardware import Hardware, named_device, resolve
 from robuststack.image_selection import LimitRule
-from robuststack.plugin.options import Options, option
+from robuststack.plugin.options import option
 from robuststack.processor import cpu_threads, quota_threads
 from robuststack.suite.ladder import ADAPTIVE, RUNGS
 from robuststack.suite.part import Part, many
 from robuststack.suite.parts import AttackPart, DatasetPart, DefensePart, ThreatSpec
 from robuststack.suite.recipe import Recipe
 from robuststack.suite.report import Claim, Drawing, Reference, listed
+from robuststack.suite.section import Section
 from robuststack.suite.yaml_source import YamlSource
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ MOST_WORKERS = 8
 """Processes that a run starts unasked: each takes up to a gigabyte before it has done anything."""
 
 
-class Seeds(Options):
+class Seeds(Section):
     """Training and attack seeds, kept apart."""
 
     train: Annotated[list[int], BeforeValidator(listed, json_schema_input_type=int | list[int])] = option(
@@ -48,7 +49,7 @@ class Seeds(Options):
         return seeds
 
 
-class GameOptions(Options):
+class GameOptions(Section):
     """How the knob of a tunable defense is played as a game."""
 
     ca: float | None = option(
@@ -60,7 +61,7 @@ def _game(value: object) -> object:
     return GameOptions() if value is True else None if value is False else value
 
 
-class Evaluate(Options):
+class Evaluate(Section):
     """How models are scored."""
 
     split: Literal["test", "validation"] = option("test", "The images to score on.")
@@ -142,7 +143,7 @@ class Evaluate(Options):
         return readings
 
 
-class Measure(Options):
+class Measure(Section):
     """What is measured beside accuracy."""
 
     latency: bool = option(True, "Time forward passes at batch 1 and at `batch_size`.")
@@ -155,11 +156,11 @@ def _seeds(value: object) -> object:
     return {"train": value} if isinstance(value, (int, list)) and not isinstance(value, bool) else value
 
 
-def _of(model: type[Options]) -> Any:
+def _of(model: type[Section]) -> Any:
     return BeforeValidator(listed, json_schema_input_type=model | list[model])  # type: ignore[valid-type]
 
 
-class Suite(Options):
+class Suite(Section):
     """A suite. Any part may be a list; the product of all lists is the plan."""
 
     name: str = option("", "Names the leaderboard; default: the file's name.")

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from robuststack.cli import call, machine_speed, progress
+from robuststack.cli import call, progress
 from robuststack.plan.speed import kept_speeds
 from robuststack.suite.loading import load_suite
 
@@ -83,7 +83,7 @@ def test_a_run_says_at_its_beginning_how_long_it_will_take(robuststack, monkeypa
 
 def test_a_measuring_process_that_is_killed_is_said_and_the_run_goes_on(robuststack, monkeypatch):
     monkeypatch.setattr(progress, "WORTH_MEASURING", 0)
-    monkeypatch.setattr(machine_speed, "ProcessPoolExecutor", Killed)
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Killed)
     printed, said = robuststack("run", "small.yaml", "--only", "none")
     assert "(cpu, float32)\n" in printed
     reason = "the process that measured it was killed; was it out of memory?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import RobustStackError
@@ -14,9 +14,11 @@ from robuststack.plan.plan import Plan
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors import executor
 from robuststack.running.executors.ray_options import RayOptions
-from robuststack.running.pipeline import Executor
 from robuststack.running.store import Store
 from robuststack.suite.suite import Suite
+
+if TYPE_CHECKING:
+    from robuststack.running.pipeline import Executor
 
 Where = Literal["local", "ray"] | RayOptions
 NAMES = ("local", "ray")
