@@ -32,7 +32,7 @@ class AuditResults:
     """What the jobs of an audit came to: the `Results` that checks are given. Labels are read once."""
 
     store: JobStore
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    known: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Job -> its result."""
     failed: dict[str, JobFailed] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
@@ -150,11 +150,8 @@ class AskedRow:
 
     def audit(self, results: AuditResults) -> RowAudit:
         """What the checks say, once their jobs and those that confirm them have run."""
-        verdicts = []
-        for check in self.checks:
-            said = [self._of_seed(asked, results) for asked in self.asked if asked.check is check]
-            verdicts.append(gravest(said) if said else check.says("none", reason_not(check, self.models[0])))
-        ra, ra_worst = self._figures(results)
+        verdicts = [self.verdict(check, results) for check in self.checks]
+        ra, ra_worst = self.figures(results)
         first = self.models[0]
         return RowAudit(
             label=self.label,
@@ -166,6 +163,11 @@ class AskedRow:
             verdicts=tuple(verdicts),
         )
 
+    def verdict(self, check: Check, results: AuditResults) -> Verdict:
+        """What one of the checks says: the gravest verdict over training seeds."""
+        said = [self._of_seed(asked, results) for asked in self.asked if asked.check is check]
+        return gravest(said) if said else check.says("none", reason_not(check, self.models[0]))
+
     def _of_seed(self, asked: AskedCheck, results: AuditResults) -> Verdict:
         """A check's verdict, with the training seed that it is about if there are several."""
         verdict = asked.verdict(results)
@@ -173,7 +175,7 @@ class AskedRow:
             return verdict
         return verdict.model_copy(update={"text": f"training seed {asked.subject.seeds[0]}: {verdict.text}"})
 
-    def _figures(self, results: AuditResults) -> tuple[AuditFigure, AuditFigure] | tuple[None, None]:
+    def figures(self, results: AuditResults) -> tuple[AuditFigure, AuditFigure] | tuple[None, None]:
         """RA worst over the row's own attacks, and over those and the stronger ones of weak checks, on the images of the
         audit that all of these attacked; None where jobs failed."""
         parts = [

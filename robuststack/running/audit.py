@@ -56,7 +56,7 @@ def run_audit(
         known = look_up(stage.jobs, store)
         _tell_what_is_run_again(stage, known, store, registry)
         outcome = run_plan(stage, store, executor, registry, wait=wait, known=known)
-        results.known |= outcome.results
+        results.known = {**results.known, **outcome.results}
         results.failed |= outcome.failed
         results.skipped |= set(outcome.skipped)
 

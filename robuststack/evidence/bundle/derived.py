@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from robuststack.evidence.game import is_pure, settled
@@ -13,7 +13,7 @@ from robuststack.leaderboard.board_maker import make_board
 from robuststack.leaderboard.game_maker import make_games
 from robuststack.leaderboard.row_maker import make_rows
 from robuststack.leaderboard.training_curves import training_curves
-from robuststack.plan.job import LABELS
+from robuststack.plan.job import LABELS, Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.played import model_game
 from robuststack.plan.specs import GameSpec, JudgeSpec
@@ -40,10 +40,10 @@ def derived_board(plan: Plan, results: Mapping[str, dict[str, Any]], jobs: Store
     )
 
 
-def job_changes(plan: Plan, results: Mapping[str, Mapping[str, Any]], jobs: Store) -> list[str]:
+def job_changes(planned: Iterable[Job], results: Mapping[str, Mapping[str, Any]], jobs: Store) -> list[str]:
     """What jobs say of their own labels otherwise than these do, a line each: accuracies, and the worth of games."""
     lines: list[str] = []
-    for job in plan.jobs:
+    for job in planned:
         result = results[job.id]
         if isinstance(job.spec, JudgeSpec):
             judged = board_labels.read_labels(jobs, job.id, result)

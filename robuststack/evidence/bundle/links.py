@@ -34,7 +34,9 @@ def _others(job: Job, result: Mapping[str, Any], jobs: JobStore) -> Iterator[tup
     if spec.foreign is None and result["model_sha256"] != basis["model_sha256"]:
         yield "weights", spec.model
     images = spec.images if isinstance(spec, JudgeSpec) else None
-    if images and not result["images_sha256"] == basis["images_sha256"] == jobs.result(images)["files"][IMAGES]:
+    # The images of an audit's attacks may be gone by now.
+    made = jobs.result(images)["files"].get(IMAGES, basis["images_sha256"]) if images else None
+    if images and not result["images_sha256"] == basis["images_sha256"] == made:
         yield "images", images
     for key, what in (("draws_from", "draws"), ("labels_sha256", "labels")):
         made = basis.get(key, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from robuststack import __version__
 from robuststack.errors import BundleError, StoreError
 from robuststack.evidence.bundle.archive import ArchiveWriter, file_hash
+from robuststack.evidence.bundle.audited import audit_again
 from robuststack.evidence.bundle.data import data_record, scored_images
 from robuststack.evidence.bundle.derived import board_changes, derived_board
 from robuststack.evidence.bundle.jobs import RESULT, member, named_places
@@ -33,7 +34,7 @@ from robuststack.leaderboard.audit_target import audit_target
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board, suite_place
 from robuststack.leaderboard.record import file_json
-from robuststack.plan.job import IMAGES, LABELS, WEIGHTS
+from robuststack.plan.job import IMAGES, LABELS, WEIGHTS, Job
 from robuststack.plan.job_id import ENGINE_REVISION
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
@@ -56,11 +57,14 @@ class Contents:
     results: dict[str, dict[str, Any]]
     store: Store
     weights: bool
+    audited: tuple[Job, ...] = ()
+    """The jobs of the audit that are not of the plan."""
 
     def files(self) -> Iterator[tuple[str, str]]:
         """The files of jobs that the bundle holds beside their results: job, name."""
         kept = {"judge": LABELS, "game": LABELS, "attack": IMAGES, **({"train": WEIGHTS} if self.weights else {})}
         yield from ((job.id, kept[job.kind]) for job in self.plan.jobs if job.kind in kept)
+        yield from ((job.id, LABELS) for job in self.audited if job.kind == "judge")
 
 
 def gather(target: str | Path, folder: Path, store: Store, registry: Registry, *, weights: bool) -> Contents:
@@ -90,7 +94,7 @@ def gather(target: str | Path, folder: Path, store: Store, registry: Registry, *
     _refuse_absent_images(plan, results)
     contents = Contents(plan, board, _audit(file, board), results, store, weights)
     _refuse_contradictions(contents, file)
-    return contents
+    return _with_audited_jobs(contents, registry, file)
 
 
 def write_bundle(contents: Contents, path: Path, registry: Registry, data_folder: Path) -> str:
@@ -106,7 +110,7 @@ def write_bundle(contents: Contents, path: Path, registry: Registry, data_folder
     said = SuiteRecord(texts=suite_texts(suite.file), overrides=suite.overrides)
     members = {
         BOARD: file_json(board).encode(),
-        PLAN: in_order(PlanRecord.of(plan, board.complete)),
+        PLAN: in_order(PlanRecord.of(plan, board.complete, contents.audited)),
         SUITE: in_order(said),
         **({AUDIT: file_json(contents.audit).encode()} if contents.audit else {}),
         **{member(job, RESULT): _result(result) for job, result in contents.results.items()},
@@ -170,6 +174,47 @@ def _refuse_contradictions(contents: Contents, file: Path) -> None:
         )
     if problems:
         raise BundleError(f"{file} is not what its jobs in {store.root} come to: {problems[0]}; run the suite again")
+
+
+def _with_audited_jobs(contents: Contents, registry: Registry, file: Path) -> Contents:
+    """The same with the jobs behind the audit that the store has.
+
+    Raises:
+        BundleError: the audit is not what they come to.
+    """
+    audit, plan, store = contents.audit, contents.plan, contents.store
+    if audit is None:
+        return contents
+    done = {path.parent.name for path in store.root.glob("*/*/result.json")}
+    every = _Done(store, done)
+    with understood(store.root, f"what the jobs of the audit of {file} say"):
+        again = audit_again(plan, audit, every, store, registry)
+        jobs = tuple(job for job in again.jobs if job.id not in plan.by_id)
+        problems = broken_links(replace(plan, jobs=jobs), store) or again.problems
+    if problems:
+        raise BundleError(
+            f"{audit_path(file)} is not what its jobs in {store.root} come to: {problems[0]}; audit again"
+        )
+    return replace(contents, audited=jobs, results=contents.results | {job.id: every[job.id] for job in jobs})
+
+
+class _Done(Mapping[str, dict[str, Any]]):
+    """The results of the jobs that a store has, read when they are asked for."""
+
+    def __init__(self, store: Store, done: Set[str]) -> None:
+        self._store = store
+        self._done = done
+
+    def __getitem__(self, job: str) -> dict[str, Any]:
+        if job not in self._done:
+            raise KeyError(job)
+        return self._store.result(job)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._done)
+
+    def __len__(self) -> int:
+        return len(self._done)
 
 
 def _data(contents: Contents, registry: Registry, folder: Path) -> tuple[DataRecord, ...]:

@@ -19,7 +19,7 @@ from robuststack.evidence.bundle.records import BUNDLE_SCHEMA, Manifest, PlanRec
 from robuststack.leaderboard.audit import Audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.record import Record
-from robuststack.plan.job import IMAGES, LABELS, WEIGHTS
+from robuststack.plan.job import IMAGES, LABELS, WEIGHTS, Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import GameSpec, JudgeSpec, parse_spec
 from robuststack.plugin.options import first_problem
@@ -43,7 +43,9 @@ class Bundle:
     audit: Audit | None
     jobs: BundledJobs
     results: dict[str, dict[str, Any]]
-    """Job of the plan -> its result."""
+    """Job of the plan, or of the audit -> its result."""
+    audited: tuple[Job, ...]
+    """The jobs of the audit that are not of the plan."""
 
     @property
     def path(self) -> Path:
@@ -72,11 +74,13 @@ def open_bundle(path: Path, data: Path | None = None) -> Bundle:
     with understood(path, PLAN):
         suite = _record(archive, SUITE, SuiteRecord).suite()
         planned = _record(archive, PLAN, PlanRecord)
-        results = {job.id: jobs.result(job.id) for job in planned.jobs}
-        plan = planned.plan(suite, {job: parse_spec(result) for job, result in results.items()})
+        results = {job.id: jobs.result(job.id) for job in (*planned.jobs, *planned.audit)}
+        specs = {job: parse_spec(result) for job, result in results.items()}
+        plan = planned.plan(suite, specs)
+        audited = tuple(job.job(specs) for job in planned.audit)
     board = _record(archive, BOARD, Board)
     audit = _record(archive, AUDIT, Audit) if AUDIT in archive.members else None
-    bundle = Bundle(archive, manifest, plan, board, audit, jobs, results)
+    bundle = Bundle(archive, manifest, plan, board, audit, jobs, results, audited)
     _refuse_other_members(bundle)
     return bundle
 
@@ -137,14 +141,14 @@ def _refuse_other_members(bundle: Bundle) -> None:
         expected = bundle.results[job]["files"].get(file)
         if file != RESULT and bundle.manifest.members[name].sha256 != expected:
             raise BundleError(f"{path}: {name} is not the file that {member(job, RESULT)} is about: its hash differs")
-    for planned in bundle.plan.jobs:
+    for planned in (*bundle.plan.jobs, *bundle.audited):
         spec, labels, images = planned.spec, member(planned.id, LABELS), member(planned.id, IMAGES)
         if isinstance(spec, JudgeSpec | GameSpec):
             if labels not in bundle.archive.members:
                 raise BundleError(f"{path}: {labels} is missing")
             with understood(path, labels):
                 _check_labels(spec, jobs.read(planned.id, LABELS), bundle.results[planned.id]["n"])
-        elif planned.kind == "attack" and images not in bundle.archive.members:
+        elif planned.id in bundle.plan.by_id and planned.kind == "attack" and images not in bundle.archive.members:
             raise BundleError(f"{path}: {images} is missing")
 
 

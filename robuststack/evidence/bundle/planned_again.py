@@ -34,7 +34,7 @@ def plan_problems(bundle: Bundle, registry: Registry) -> list[str]:
     if (version, bundle.manifest.engine_revision) != (__version__, ENGINE_REVISION):
         raise NotPlanned(f"it was planned by robuststack {version}, this is {__version__}")
     try:
-        plan = _planned(bundle, registry)
+        plan = planned(bundle, registry)
     except NotPlanned:
         raise
     except Exception as error:  # A stranger's suite, in whatever plugins are installed here.
@@ -44,7 +44,13 @@ def plan_problems(bundle: Bundle, registry: Registry) -> list[str]:
     return [f"plan: {line}" for line in changes(there, here, "plan.json", "the suite")]
 
 
-def _planned(bundle: Bundle, registry: Registry) -> Plan:
+def planned(bundle: Bundle, registry: Registry) -> Plan:
+    """The plan of the suite in a bundle, made here.
+
+    Raises:
+        NotPlanned: it names what its author alone has.
+        RobustStackError: it cannot be planned with the plugins that are installed.
+    """
     suite = bundle.plan.suite
     if brought := next(_brought(suite, registry), None):
         raise NotPlanned(f"its suite names what its author alone has: {brought}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -171,6 +171,13 @@ class JobRecord(Record):
     digest: str
     needs: tuple[str, ...]
 
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(id=job.id, label=job.label, digest=job.digest, needs=job.needs)
+
+    def job(self, specs: Mapping[str, JobSpec]) -> Job:
+        return Job(self.id, self.label, specs[self.id], self.digest, self.needs)
+
 
 class PlanRecord(Record):
     """The jobs behind the leaderboard, in the order they ran, and how its rows and games are made of them."""
@@ -183,22 +190,25 @@ class PlanRecord(Record):
     jobs: tuple[JobRecord, ...]
     rows: tuple[RowRecord, ...]
     games: tuple[GameRecord, ...]
+    audit: tuple[JobRecord, ...] = ()
+    """The jobs of the audit beside those, in the order they ran."""
 
     @classmethod
-    def of(cls, plan: Plan, complete: bool) -> Self:
+    def of(cls, plan: Plan, complete: bool, audit: Iterable[Job] = ()) -> Self:
         return cls(
             device=plan.hardware.kind,
             precision=plan.hardware.precision,
             complete=complete,
             attacks=_plain(plan.attacks),
-            jobs=tuple(JobRecord(id=job.id, label=job.label, digest=job.digest, needs=job.needs) for job in plan.jobs),
+            jobs=tuple(map(JobRecord.of, plan.jobs)),
             rows=tuple(map(RowRecord.of, plan.rows)),
             games=tuple(map(GameRecord.of, plan.games)),
+            audit=tuple(map(JobRecord.of, audit)),
         )
 
     def plan(self, suite: Suite, specs: Mapping[str, JobSpec]) -> Plan:
         """The plan again; `specs` are those of the jobs, by id."""
-        jobs = tuple(Job(job.id, job.label, specs[job.id], job.digest, job.needs) for job in self.jobs)
+        jobs = tuple(job.job(specs) for job in self.jobs)
         return Plan(
             suite,
             Hardware(self.device, self.precision),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from robuststack.evidence.bundle.archive import file_hash
+from robuststack.evidence.bundle.audited import audit_again
 from robuststack.evidence.bundle.derived import board_changes, derived_board, job_changes
 from robuststack.evidence.bundle.images import check_images
 from robuststack.evidence.bundle.links import broken_links
-from robuststack.evidence.bundle.opening import BOARD, PLAN, Bundle, open_bundle, understood
-from robuststack.evidence.bundle.planned_again import NotPlanned, plan_problems
+from robuststack.evidence.bundle.opening import AUDIT, BOARD, PLAN, Bundle, open_bundle, understood
+from robuststack.evidence.bundle.planned_again import NotPlanned, plan_problems, planned
 from robuststack.evidence.bundle.verification import Verification
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import read_labels
@@ -37,20 +39,21 @@ def verify_bundle(
     report = Verification(path, file_hash(path), bundle.manifest.suite)
     report.agreed.append(f"{len(members)} members and their hashes")
     with understood(path, PLAN):
-        problems = broken_links(bundle.plan, bundle.jobs, bundle.manifest.engine_revision)
-    report.settle(
-        f"{len(bundle.plan.jobs)} jobs: their ids, and the weights, images and labels that they used", problems
-    )
+        every = replace(bundle.plan, jobs=(*bundle.plan.jobs, *bundle.audited))
+        problems = broken_links(every, bundle.jobs, bundle.manifest.engine_revision)
+    report.settle(f"{len(every.jobs)} jobs: their ids, and the weights, images and labels that they used", problems)
     _derive(bundle, report)
-    _audit(bundle, report)
     if published is not None:
         problems = board_changes(published, bundle.board, (str(board), "the bundle"))
         report.settle(f"the leaderboard {board}", problems)
     try:
         problems = plan_problems(bundle, registry)
         report.settle("the suite makes these jobs and rows", problems)
-    except NotPlanned as reason:
+        reason = ""
+    except NotPlanned as error:
+        reason = str(error)
         report.unchecked.append(f"whether the suite makes these jobs: {reason}")
+    _audit(bundle, report, registry, reason)
     check_images(bundle, report, registry, data_folder, device)
     return report
 
@@ -60,7 +63,7 @@ def _derive(bundle: Bundle, report: Verification) -> None:
     board = bundle.board
     with understood(bundle.path, BOARD):
         derived = derived_board(bundle.plan, bundle.results, bundle.jobs, board)
-        problems = job_changes(bundle.plan, bundle.results, bundle.jobs)
+        problems = job_changes((*bundle.plan.jobs, *bundle.audited), bundle.results, bundle.jobs)
         judged = [job.id for job in bundle.plan.jobs if isinstance(job.spec, JudgeSpec)]
         labels = sum(read_labels(bundle.jobs, job, bundle.results[job]).labels.size for job in judged)
     parts = {"rows": board.rows, "entries": board.entries, "games": board.games}
@@ -78,7 +81,8 @@ def _derive(bundle: Bundle, report: Verification) -> None:
         report.unchecked.append("columns that plugins added (`extra`)")
 
 
-def _audit(bundle: Bundle, report: Verification) -> None:
+def _audit(bundle: Bundle, report: Verification, registry: Registry, reason: str) -> None:
+    """The audit, from the jobs of its checks; on trust, with the reason, if the suite cannot be planned here."""
     audit = bundle.audit
     if audit is None:
         return
@@ -91,4 +95,19 @@ def _audit(bundle: Bundle, report: Verification) -> None:
     if audit.suite != bundle.board.suite:
         problems.append(f"the audit is of {audit.suite!r}")
     report.settle("the audit is of these rows", problems)
-    report.unchecked.append("the verdicts of the audit: the jobs of its checks are not in the bundle")
+    if reason or problems:
+        report.unchecked.append(f"the verdicts of the audit: {reason or 'it is of other rows'}")
+        return
+    with understood(bundle.path, AUDIT):
+        again = audit_again(planned(bundle, registry), audit, bundle.results, bundle.jobs, registry)
+    asked = again.verdicts + again.trusted
+    if again.verdicts or again.problems:
+        rows = f"RA of {again.figures} of {len(audit.rows)} rows"
+        told = f"the audit from its jobs: {again.verdicts} of {asked} verdicts, {rows}"
+        report.settle(told, again.problems)
+    if again.trusted:
+        report.unchecked.append(
+            f"{again.trusted} of {asked} verdicts of the audit: jobs of theirs are not in the bundle"
+        )
+    if again.verdicts:
+        report.unchecked.append("what probes and attacks saw (`facts`, `checks`), which verdicts of the audit rest on")

@@ -59,10 +59,10 @@ def test_a_worth_that_does_not_follow_from_the_labels_is_found(game, tmp_path):
         result["upper_bound"] = not result["upper_bound"]
 
     made = open_bundle(forged(tmp_path / "game.bundle", {**members, name: edited(members[name], flatter)}))
-    values, upper_bound = job_changes(made.plan, made.results, made.jobs)
+    values, upper_bound = job_changes(made.plan.jobs, made.results, made.jobs)
     assert values.startswith(f"{job}.values.")
     assert upper_bound.startswith(f"{job}.upper_bound is ")
-    assert job_changes(bundle.plan, bundle.results, bundle.jobs) == []
+    assert job_changes(bundle.plan.jobs, bundle.results, bundle.jobs) == []
 
 
 def test_a_game_of_other_labels_than_its_judge_jobs_gave_is_found(game, tmp_path):

@@ -143,10 +143,10 @@ def test_an_accuracy_that_a_job_says_is_derived_too(bundled, tmp_path):
     name = f"jobs/{job}/result.json"
     flattering = edited(members[name], lambda result: result.update(accuracy=99.5))
     made = reopened(tmp_path / "job.bundle", **{**members, name: flattering})
-    (line,) = job_changes(made.plan, made.results, made.jobs)
+    (line,) = job_changes(made.plan.jobs, made.results, made.jobs)
     assert line.startswith(f"{job}.accuracy is 99.5 in its result and ")
     honest = open_bundle(bundled)
-    assert job_changes(honest.plan, honest.results, honest.jobs) == []
+    assert job_changes(honest.plan.jobs, honest.results, honest.jobs) == []
 
 
 def _derived(made: Bundle):
