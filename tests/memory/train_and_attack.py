@@ -34,7 +34,7 @@ name: {name}
 precision: {precision}
 device: cpu
 threads: 1
-datasets: {{name: tradeoff, options: {{images: {images}, test_images: 10, size: {size}, classes: 3}}}}
+datasets: {{name: tradeoff, options: {{images: 10, test_images: 10, size: {size}, classes: 3}}}}
 architectures: [{networks}]
 train: {{epochs: 1, batch_size: 4, attack: {{name: pgd, options: {{steps: 1, step: relative}}}}}}
 defenses: [{defenses}]
@@ -48,13 +48,12 @@ SLIM = "{name: floats, options: {widths: [0.25, 0.5, 1.0]}}"
 
 @dataclass(frozen=True)
 class Part:
-    """A suite of which every model is trained and attacked, on `images` images of `size` x `size`."""
+    """A suite of which every model is trained and attacked, on images of `size` x `size`."""
 
     name: str
     networks: str
     defenses: str
     size: int = 8
-    images: int = 13
     precision: str = "float32"
 
     def plan(self, registry: Registry) -> Plan:
@@ -65,7 +64,6 @@ class Part:
                     name=self.name,
                     precision=self.precision,
                     size=self.size,
-                    images=self.images,
                     networks=self.networks,
                     defenses=self.defenses,
                 )
@@ -74,13 +72,13 @@ class Part:
 
 
 def parts(registry: Registry) -> list[Part]:
-    """Every defense and every network, and what is run on larger images, of which a few show the fault."""
+    """Every defense and every network, and what is run on larger images."""
     single = [registry.create("defense", name) for name in registry.names("defense") if ":" not in name]
     defenses = [entry(defense) for defense in single if defense.trains]
     networks = [name for name in registry.names("architecture") if ":" not in name and "-" not in name]
     narrow = ", ".join(f"{{name: {name}, options: {{width: 4}}}}" for name in networks)
     return [
-        Part("slim", NARROW, SLIM, size=96, images=10),
+        Part("slim", NARROW, SLIM, size=96),
         Part("defenses", "{name: wrn-10-1, options: {width: 8}}", ", ".join(defenses)),
         Part("networks", narrow, "none"),
     ]

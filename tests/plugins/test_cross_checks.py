@@ -36,6 +36,7 @@ def case(request: pytest.FixtureRequest, trained: Trained) -> tuple[View, float]
     return view(trained, request.param, **point), eps
 
 
+@cache
 def ours(name: str, attacked: View, eps: float, **options: object) -> Tensor:
     """Our attack from the clean image, since libraries draw their random starts in orders of their own."""
     attack: rs.GradientAttack = REGISTRY.create("attack", name, options)

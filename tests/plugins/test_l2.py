@@ -36,6 +36,7 @@ def create(name: str, **options: object) -> rs.Attack:
     return REGISTRY.create("attack", name, options)
 
 
+@cache
 def ours(name: str, attacked: View, eps: float, **options: object) -> Tensor:
     """Our attack from the clean image."""
     attack, (x, y) = create(name, **options), images(COUNT)
