@@ -1,4 +1,4 @@
-"""Every defense and network trained for a few steps and attacked, on each instruction set that the processor has.
+"""Every defense and network trained for two steps and attacked, on each instruction set that the processor has.
 
 The parts are `slim` (a defense whose narrow shortcuts see images as large as the fault of torch needs), `defenses` (each on
 one small network) and `networks` (each undefended); all of them unless some are named. This process loads what all need,
