@@ -206,7 +206,7 @@ def _run(
     games = make_games(plan, outcome, storage)
     registry.hooks.hook.rows_ready(rows=rows)
     check_extra(rows)
-    labels = board_labels.collect(rows, storage, outcome.results)
+    labels = board_labels.collect(rows, storage, outcome.results, games)
     written = []
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)

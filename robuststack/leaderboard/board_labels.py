@@ -1,9 +1,10 @@
 """The labels behind a leaderboard, in one file beside it: what every judge job predicted, image by image and draw by draw.
 
 `<suite>.labels.safetensors` holds a tensor for each judge job, named by its id: signed integers [draws, n], -1 where the
-logits named no class. The true labels stand once for each selection of images, as `truth/<dataset>-<hash>` [n]; the file's
-metadata says under `truth`, as JSON, which of them belongs to which job. Anyone can test rows against each other, and read
-old images anew without a new attack.
+logits named no class. The judge jobs behind the matrix of a game are there too, and what each round of attacks on its
+mixture came to at each setting, as `<game job>/<round>/<setting>`. The true labels stand once for each selection of
+images, as `truth/<dataset>-<hash>` [n]; the file's metadata says under `truth`, as JSON, which of them belongs to which
+job. Anyone can test rows against each other, and read old images anew without a new attack.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from robuststack.errors import LeaderboardError
+from robuststack.leaderboard.game import Game
 from robuststack.leaderboard.row import Row
 from robuststack.plan.specs import JudgeSpec, TrainSpec, parse_spec
 from robuststack.running.atomic_files import write_bytes
@@ -84,10 +86,14 @@ def label_arrays(store: JobStore, job: str, result: Mapping[str, Any]) -> tuple[
     Raises:
         StoreError: they are not those of that result.
     """
+    kept = _kept(store, job, result)
+    return kept["labels"], kept["truth"]
+
+
+def _kept(store: JobStore, job: str, result: Mapping[str, Any]) -> dict[str, np.ndarray]:
     from safetensors.numpy import load as unpacked
 
-    kept = unpacked(store.read(job, LABELS, result))
-    return kept["labels"], kept["truth"]
+    return unpacked(store.read(job, LABELS, result))
 
 
 def selection_name(store: JobStore, result: Mapping[str, Any]) -> str:
@@ -104,15 +110,36 @@ def selection_name(store: JobStore, result: Mapping[str, Any]) -> str:
 
 
 def collect(
-    rows: Iterable[Row], store: Store, results: Mapping[str, Mapping[str, Any]] | None = None
+    rows: Iterable[Row],
+    store: Store,
+    results: Mapping[str, Mapping[str, Any]] | None = None,
+    games: Iterable[Game] = (),
 ) -> dict[str, Labels]:
-    """The labels behind the rows as the store keeps them, by judge job.
+    """The labels behind the rows and the games as the store keeps them, by judge job or as `Game.cells` names them.
 
     Raises:
         StoreError: they are not those of `results`, which the rows were made from.
     """
-    jobs = dict.fromkeys(job for row in rows for job in row.jobs.scored())
-    return {job: read_labels(store, job, (results or {}).get(job)) for job in jobs}
+    results = results or {}
+    played = {game.jobs[run]: cells for game in games for run, cells in game.cells.items()}
+    names = [name for cells in played.values() for row in cells for name in row]
+    judges = dict.fromkeys([*(job for row in rows for job in row.jobs.scored()), *(n for n in names if "/" not in n)])
+    labels = {job: read_labels(store, job, results.get(job)) for job in judges}
+    for job, cells in played.items():
+        images = labels[cells[0][0]]
+        kept = _kept(store, job, store.result(job) if results.get(job) is None else results[job])
+        labels |= {
+            name: Labels(kept[name.removeprefix(f"{job}/")], images.truth, images.selection)
+            for row in cells
+            for name in row
+            if name.startswith(f"{job}/")
+        }
+    return labels
+
+
+def round_labels(game: str, number: int, place: int) -> str:
+    """The name of the labels that round `number` (from 1) of a game job came to at the setting in a place (from 0)."""
+    return f"{game}/{number}/{place}"
 
 
 def path_of(board: Path) -> Path:

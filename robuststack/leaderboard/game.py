@@ -78,6 +78,10 @@ class Game(Record):
     """Whether another round of attacks on the mixture could still lower `hidden` by half a point or more."""
     jobs: dict[str, str]
     """"training seed/attack seed" -> the game job."""
+    cells: dict[str, tuple[tuple[str, ...], ...]] = Field(default_factory=dict)
+    """"training seed/attack seed" -> for each way of crafting, in the order of `craftings`, the name of the labels at each
+    setting, in the order of `settings`, in the file of labels beside the leaderboard: a judge job or, for a round, the game
+    job with the round and the setting behind it. A model that had fewer rounds has fewer ways."""
 
     @property
     def heading(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from robuststack.evidence.game import ModelGame, worth
 from robuststack.evidence.proportions import unseen
 from robuststack.evidence.variance import Estimate
+from robuststack.leaderboard.board_labels import round_labels
 from robuststack.leaderboard.game import Crafting, Game, GameSetting, Worth
 from robuststack.leaderboard.record import percent
 from robuststack.plan.job import LABELS
@@ -69,6 +70,10 @@ def _game(plan: GamePlan, results: Mapping[str, dict[str, Any]], store: Store) -
         values=_values([result["values"] for result in played]),
         upper_bound=any(result["upper_bound"] for result in played),
         jobs={f"{train}/{attack}": job for (train, attack), job in plan.jobs.items()},
+        cells={
+            f"{train}/{attack}": _cells(result, played_spec)
+            for (train, attack), result, played_spec in zip(plan.jobs, played, specs, strict=True)
+        },
     )
 
 
@@ -82,6 +87,15 @@ def _played(result: Mapping[str, Any], spec: Any, results: Mapping[str, Any], st
     for number in range(1, len(result["rounds"]) + 1):
         game = game.with_row([kept[f"{number}/{place}"] for place in range(len(spec.settings))])
     return game
+
+
+def _cells(result: Mapping[str, Any], spec: Any) -> tuple[tuple[str, ...], ...]:
+    """The names of the labels of each way of crafting at each setting."""
+    rounds = [
+        tuple(round_labels(result["id"], number, place) for place in range(len(spec.settings)))
+        for number in range(1, len(result["rounds"]) + 1)
+    ]
+    return (*(tuple(row.judged) for row in spec.rows), *rounds)
 
 
 def _craftings(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from knobbed import KnobbedSuite
 from safetensors.numpy import load
 
+import robuststack as rs
 from robuststack.engine.attack import attack_block
 from robuststack.errors import SuiteError
+from robuststack.evidence.game import ModelGame, worth
 from robuststack.leaderboard.board_file import read_board
 from robuststack.running.store import Store
 from stores import edit
@@ -108,6 +111,23 @@ def test_weights_that_are_ignored_leave_the_value_where_it_was(tmp_path: Path, m
     monkeypatch.setattr(game, "attack_block", first_view)
     (found,) = played(tmp_path).games
     assert found.hidden.value > 10
+
+
+def test_the_labels_behind_the_matrix_and_the_rounds_stand_beside_the_leaderboard(folder: Path) -> None:
+    board = read_board(folder / "board" / "known.json")
+    labels = rs.load_labels(folder / "board" / "known.json")
+    (game,) = board.games
+    cells = game.cells["0/0"]
+    assert len(cells) == len(game.craftings) > 2
+    for crafting, names in zip(game.craftings, cells, strict=True):
+        accuracy = [100 * labels[name].correct.mean() for name in names]
+        assert accuracy == pytest.approx(crafting.accuracy, abs=1e-3)
+    # The value of the game follows from them.
+    of_setting = [np.stack([labels[row[place]].labels for row in cells]) for place in range(2)]
+    truth = labels[cells[0][0]].truth
+    clean = tuple(setting.clean / 100 for setting in game.settings)
+    hidden = worth([[ModelGame(tuple(of_setting), truth, clean)]]).hidden.value
+    assert 100 * hidden == pytest.approx(game.hidden.value, abs=1e-3)
 
 
 def test_the_game_is_told_in_table_markdown_and_picture(folder: Path) -> None:
