@@ -47,19 +47,30 @@ def held_modules(thing: object) -> list[nn.Module]:
 
 
 def unlisted_parameters(model: nn.Module) -> int:
-    """How many parameters lie in modules that a module keeps in lists, tuples or dictionaries, of which torch's own
-    `parameters()` knows nothing; each counts once."""
+    """How many parameters torch's own `parameters()` does not give: those of modules that a module keeps in lists, tuples
+    or dictionaries, each once, and the packed ones of quantised layers."""
     listed = {id(parameter) for parameter in model.parameters()}
     hidden: dict[int, nn.Parameter] = {}
+    packed: dict[int, int] = {}
     networks = [model]
     for network in networks:  # It grows: a network in a list may keep others in a list.
         for module in network.modules():
+            packed[id(module)] = _packed_parameters(module)
             kept = [
                 value for name, value in vars(module).items() if name not in MODULE and isinstance(value, CONTAINERS)
             ]
             networks += [held for held in held_modules(kept) if all(held is not known for known in networks)]
         hidden |= {id(parameter): parameter for parameter in network.parameters()}
-    return sum(parameter.numel() for place, parameter in hidden.items() if place not in listed)
+    in_lists = sum(parameter.numel() for place, parameter in hidden.items() if place not in listed)
+    return in_lists + sum(packed.values())
+
+
+def _packed_parameters(module: nn.Module) -> int:
+    """The weights and biases of a layer that `torch.ao.quantization` made, which gives them by methods."""
+    if not type(module).__module__.startswith("torch.ao.nn.quantized"):
+        return 0
+    tensors = [give() for name in ("weight", "bias") if callable(give := getattr(module, name, None))]
+    return sum(tensor.numel() for tensor in tensors if isinstance(tensor, Tensor))
 
 
 def _parts(value: Any) -> Iterable[object]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from robuststack.engine.held_modules import LONG, held_modules, unlisted_parameters
@@ -126,3 +127,11 @@ class Ensemble(nn.Module):
 def test_parameters_in_lists_of_modules_are_counted_once() -> None:
     assert unlisted_parameters(Ensemble()) == 16 + 25 + 36 + 49
     assert unlisted_parameters(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm2d(3))) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_packed_weights_of_quantised_layers_are_counted() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(4, 5))
+    quantised = torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)
+    assert sum(parameter.numel() for parameter in quantised.parameters()) == 2 * 9 + 2
+    assert unlisted_parameters(quantised) == 4 * 5 + 5
