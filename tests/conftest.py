@@ -18,7 +18,7 @@ settings.load_profile("untimed")
 
 
 # Modules and test items are half a million objects that live to the end. By default Python looks for garbage among all of
-# them after every few thousand new ones, which is a twelfth of the time of a test run.
+# them after every few thousand new ones, which is some four percent of the time of a test run.
 gc.set_threshold(20_000, 20, 20)
 
 
