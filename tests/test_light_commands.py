@@ -125,6 +125,15 @@ def test_a_command_imports_only_what_it_needs(arguments, unneeded, small_suite):
     assert json.loads(done.stderr.splitlines()[-1]) == [0, []]
 
 
+def test_a_command_collects_garbage_as_soon_as_it_is_imported():
+    script = (
+        "import atexit, gc\nfrom robuststack import cli\n"
+        "atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 0))\ncli.main(['list', 'attack'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True True"
+
+
 @pytest.fixture
 def heavy_plugin(tmp_path):
     """A folder with an installed distribution whose attack imports torch at the top of its module."""
