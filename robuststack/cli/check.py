@@ -35,5 +35,5 @@ def command(suite: str, overrides: Sequence[str], device: str, only: str | None,
         cells = [cell for cell in resolver.cells(resolver.attacks()) if cell.names in wanted]
         check_buildable(plan.suite, cells)
     seconds = jobs_seconds(plan, kept_speeds(plan.hardware))
-    taken = f", {left_text(plan, plan.jobs, seconds)}" if seconds else ""
+    taken = f", {left_text(plan, plan.jobs, seconds)}" if len(seconds) == len(plan.jobs) else ""
     click.echo(f"{suite}: valid, {len(plan.rows)} rows from {len(plan.jobs)} jobs{taken}")
