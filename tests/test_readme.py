@@ -81,6 +81,22 @@ def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> N
     assert f"at 0.7 OAT is ahead on `tradeoff` by {decided['tradeoff', '0.7']:.1f} points of RA" in README
 
 
+def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
+    """FLOAT against the same training without noise, and PNI with its noise against without."""
+    board = ROOT / "leaderboard" / "cpu_noise.json"
+
+    def worst(dataset: str, first: str, second: str) -> rs.Difference:
+        return rs.compare(board, f"{dataset}/resnet8/{first}", f"{dataset}/resnet8/{second}").decisive
+
+    for noisy, plain in (("0", "0"), ("1", "1")):
+        row = f"float lambda_n={noisy} lambda_th=0"
+        assert worst("digits", row, f"advprop lambda={plain}").verdict == "undecided"
+    cost = worst("tradeoff", "pni lambda_n=0", "pni lambda_n=1")
+    assert (cost.verdict, cost.scope) == ("better", "methods")
+    said = f"costs {cost.value:.1f} points of RA on `tradeoff` [{cost.low:.1f}, {cost.high:.1f}]"
+    assert said in " ".join(README.split())
+
+
 def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
     """At the robust end, on both data sets: the difference, its interval and the verdict."""
     text = " ".join(README.split())
