@@ -11,8 +11,9 @@ from types import FrameType
 
 from robuststack.plugin.component import Component
 
-BUILT_IN = ("robuststack", "robuststack_plugins")
-LIBRARIES = ("robuststack", "torch", "numpy", "pydantic")
+HOST = "robuststack"
+"""The host's package, and the distribution that brings the built-in components."""
+LIBRARIES = (HOST, "torch", "numpy", "pydantic")
 """What a plugin's author did not write."""
 STANDARD = f"{Path(traceback.__file__).parent}{os.sep}"
 """Where Python's own library is; other packages may be installed in a folder of it."""
@@ -24,11 +25,12 @@ def plugin_failure(error: BaseException) -> str | None:
     frames = list(traceback.walk_tb(error.__traceback__))
     for place, (frame, _) in enumerate(frames):
         component = frame.f_locals.get("self")
-        if isinstance(component, Component) and not _built_in(frame.f_globals.get("__name__", "")):
+        of_host = frame.f_globals.get("__name__", "").partition(".")[0] == HOST
+        if isinstance(component, Component) and component.distribution != HOST and not of_host:
             return f"{component.kind} {component.name!r} fails: {told(error, innermost(frames[place:]))}"
     last = frames[-1][0] if isinstance(error, NotImplementedError) else None
     component = last.f_locals.get("self") if last else None
-    if last is None or not isinstance(component, Component) or _built_in(type(component).__module__):
+    if last is None or not isinstance(component, Component) or component.distribution == HOST:
         return None
     return f"{component.kind} {component.name!r} fails: it has no method `{last.f_code.co_name}`"
 
@@ -46,10 +48,6 @@ def innermost(frames: Sequence[tuple[FrameType, int]]) -> str:
     theirs = [(frame, line) for frame, line in frames if not _of_library(frame.f_code.co_filename, libraries)]
     frame, line = (theirs or frames)[-1]
     return f"{Path(frame.f_code.co_filename).name}, line {line}"
-
-
-def _built_in(module: str) -> bool:
-    return module.partition(".")[0] in BUILT_IN
 
 
 def _of_library(file: str, libraries: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 import pytest
@@ -228,6 +229,9 @@ def test_what_cannot_be_described_is_one_line_and_exit_code_2(describe, sized_pl
     assert message in errors
 
 
-def test_a_fault_of_a_plugin_keeps_its_traceback(describe, sized_plugin):
-    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
-        describe("faulty")
+def test_a_fault_of_a_plugin_is_one_line_with_its_place(describe, sized_plugin):
+    code, output, errors = describe("faulty")
+    assert (code, output) == (2, "")
+    missing = "TypeError: .* missing 2 required positional arguments: .*"
+    line = rf"robuststack: error: architecture 'faulty' fails: {missing} \(sized_plugin.py, line \d+\)\n"
+    assert re.fullmatch(line, errors), errors

@@ -163,7 +163,7 @@ def ends_well(folder: Path, suite: dict[str, Any]) -> None:
 
 
 @pytest.mark.timeout(0)  # `no_hang` limits a case.
-@settings(fuzzed, max_examples=int(ASKED or 12) // 4)  # A run takes a second or two.
+@settings(fuzzed, max_examples=int(ASKED or 8) // 4)  # A run takes seconds.
 @given(SUITES)
 def test_a_suite_that_is_planned_runs_to_its_end(folder: Path, suite: dict[str, Any]) -> None:
     ends_well(folder, suite)

@@ -21,6 +21,12 @@ NEEDED = {
     "AVX512_CORE_BF16": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"),
 }
 """What oneDNN can be limited to by ONEDNN_MAX_CPU_ISA, and the processor's flags that each one needs."""
+BEYOND = {
+    "AVX2": ("avx_vnni", "avx512f"),
+    "AVX512_CORE": ("avx512_vnni",),
+    "AVX512_CORE_BF16": ("avx512_fp16", "amx_tile"),
+}
+"""Flags of processors on which oneDNN goes further than the best of these sets, if nothing limits it."""
 UNLIMITED = "unset"
 OVERRUN = """
 import ctypes, torch
@@ -32,14 +38,15 @@ del block
 
 
 def instruction_sets() -> list[str]:
-    """Those of `NEEDED` that this processor has, and no limit at all."""
+    """Those of `NEEDED` that this processor has, and no limit at all where that is another one."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     there = set(flags[1].split()) if flags else set()
-    return [*(name for name, needed in NEEDED.items() if there.issuperset(needed)), UNLIMITED]
+    names = [name for name, needed in NEEDED.items() if there.issuperset(needed)]
+    return [*names, *([] if names and there.isdisjoint(BEYOND[names[-1]]) else [UNLIMITED])]
 
 
 @cache
