@@ -89,43 +89,38 @@ def test_two_nodes_give_the_bytes_of_one_process_though_one_is_killed(
     assert all("was lost" in notice and "tried again, 1 of 2" in notice for notice in notices)
 
 
-def test_one_worker_puts_the_result_of_many_blocks_together(
+def test_one_worker_puts_the_result_of_many_blocks_together_and_does_no_failed_job_again(
     suite: Path, tmp_path: Path, two_nodes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is nobody to share blocks with; a job whose model a function returns is never shared out."""
+    """There is nobody to share blocks with; a job whose model a function returns is never shared out. A job that fails by
+    itself, as training at this rate does, is not tried again."""
     (tmp_path / "flat.py").write_text(
         "import torch\n\ndef model():\n    torch.manual_seed(0)\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
     )
     monkeypatch.chdir(tmp_path)
-    changes = ["defenses=[none, {name: none, model: {python: 'flat:model'}}]", "resources={alone: 1}"]
-    only = two_nodes.add_node(num_cpus=1, resources={"alone": 1})
-    alone = rs.run(suite, store=tmp_path / "one", leaderboard=None, overrides=changes[:1])
-    one = rs.RayOptions(address=two_nodes.address)
-    spread = rs.run(suite, store=tmp_path / "two", leaderboard=None, overrides=changes, executor=one)
-    two_nodes.remove_node(only)
-    assert not spread.failed
-    assert len(spread.rows) == 2
-    assert [figures(row) for row in spread.rows] == [figures(row) for row in alone.rows]
-
-
-def test_a_job_that_fails_by_itself_is_not_tried_again(suite: Path, tmp_path: Path, two_nodes: Any) -> None:
     placed: list[str] = []
 
     class Watch:
         @rs.hookimpl
         def job_placed(self, job: Any) -> None:
-            placed.append(job.kind)
+            placed.append(job.label)
 
     registry = Registry()
     registry.hooks.register(Watch())
-    result = rs.run(
-        suite, store=tmp_path / "store", leaderboard=None, registry=registry,
-        overrides=["defenses=[none]", "train.lr=1e30"], executor=rs.RayOptions(address=two_nodes.address),
-    )  # fmt: skip
-    (reason,) = result.failed.values()
+    defenses = "[none, {name: none, model: {python: 'flat:model'}}, {name: none, train: {lr: 1e30}}]"
+    changes = [f"defenses={defenses}", "resources={alone: 1}"]
+    only = two_nodes.add_node(num_cpus=1, resources={"alone": 1})
+    alone = rs.run(suite, store=tmp_path / "one", leaderboard=None, overrides=changes[:1])
+    one = rs.RayOptions(address=two_nodes.address)
+    spread = rs.run(suite, store=tmp_path / "two", leaderboard=None, overrides=changes, executor=one, registry=registry)
+    two_nodes.remove_node(only)
+    ((failed, reason),) = spread.failed.items()
     assert reason.startswith("the loss is nan in epoch 1")
-    assert sorted(placed) == ["measure", "train"]
+    assert placed.count(failed) == 1
+    assert spread.failed == alone.failed
+    assert len(spread.rows) == 2
+    assert [figures(row) for row in spread.rows] == [figures(row) for row in alone.rows]
 
 
 def test_a_job_that_loses_too_many_workers_fails_alone(suite: Path, tmp_path: Path, two_nodes: Any) -> None:
