@@ -46,12 +46,12 @@ def held_modules(thing: object) -> list[nn.Module]:
     return found
 
 
-def unlisted_parameters(model: nn.Module) -> int:
-    """How many parameters torch's own `parameters()` does not give: those of modules that a module keeps in lists, tuples
+def unlisted_parameters(model: nn.Module) -> list[Tensor]:
+    """The parameters that torch's own `parameters()` does not give: those of modules that a module keeps in lists, tuples
     or dictionaries, each once, and the packed ones of quantised layers."""
     listed = {id(parameter) for parameter in model.parameters()}
-    hidden: dict[int, nn.Parameter] = {}
-    packed: dict[int, int] = {}
+    hidden: dict[int, Tensor] = {}
+    packed: dict[int, list[Tensor]] = {}
     networks = [model]
     for network in networks:  # It grows: a network in a list may keep others in a list.
         for module in network.modules():
@@ -61,16 +61,16 @@ def unlisted_parameters(model: nn.Module) -> int:
             ]
             networks += [held for held in held_modules(kept) if all(held is not known for known in networks)]
         hidden |= {id(parameter): parameter for parameter in network.parameters()}
-    in_lists = sum(parameter.numel() for place, parameter in hidden.items() if place not in listed)
-    return in_lists + sum(packed.values())
+    in_lists = [parameter for place, parameter in hidden.items() if place not in listed]
+    return [*in_lists, *(tensor for tensors in packed.values() for tensor in tensors)]
 
 
-def _packed_parameters(module: nn.Module) -> int:
+def _packed_parameters(module: nn.Module) -> list[Tensor]:
     """The weights and biases of a layer that `torch.ao.quantization` made, which gives them by methods."""
     if not type(module).__module__.startswith("torch.ao.nn.quantized"):
-        return 0
+        return []
     tensors = [give() for name in ("weight", "bias") if callable(give := getattr(module, name, None))]
-    return sum(tensor.numel() for tensor in tensors if isinstance(tensor, Tensor))
+    return [tensor.dequantize() for tensor in tensors if isinstance(tensor, Tensor)]
 
 
 def _parts(value: Any) -> Iterable[object]:

@@ -287,7 +287,8 @@ def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[st
         )
     if job.calls_function:
         unlisted = unlisted_parameters(model)
-        result |= {key: result[key] + unlisted for key in ("parameters", "nonzero_parameters")}
+        result["parameters"] += sum(parameter.numel() for parameter in unlisted)
+        result["nonzero_parameters"] += sum(int(parameter.count_nonzero()) for parameter in unlisted)
     # How many parameters are zero depends on the weights too.
     return {**result, **({"model_sha256": digest} if digest else {})}, {}
 

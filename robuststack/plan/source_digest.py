@@ -136,9 +136,8 @@ def _origin(name: str, folder: Path | None) -> Path | None:
         return folder / f"{name}.py"
     # A search by hand below the package's folder: find_spec would import the parents, and with them torch.
     for place in _places(package, folder):
-        path = os.path.join(
-            place, *rest
-        )  # Most names are of no module: a `Path` for each would cost more than the search.
+        # Most names are of no module: a `Path` for each would cost more than the search.
+        path = os.path.join(place, *rest)
         for candidate in (os.path.join(path, "__init__.py"), f"{path}.py"):
             if os.path.isfile(candidate):
                 return Path(candidate)
