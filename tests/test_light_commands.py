@@ -158,5 +158,9 @@ def test_the_check_finds_a_component_that_imports_torch_at_the_top(heavy_plugin,
     assert imported(["--help"], tmp_path, heavy_plugin) == [], "only a command that uses it imports it"
 
 
-def test_a_whole_check_imports_torch_to_build_the_models(small_suite, tmp_path):
-    assert "torch" in imported(["check", str(small_suite), "--only", "none"], tmp_path)
+def test_a_whole_check_imports_torch_to_build_the_models_and_not_again(small_suite):
+    """What it builds is kept in the folder of the session: nothing else has a network of this width."""
+    small_suite.write_text(small_suite.read_text().replace("width: 8", "width: 7"))
+    check = ["check", str(small_suite), "--only", "none"]
+    assert "torch" in imported(check, small_suite.parent)
+    assert imported(check, small_suite.parent) == []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -14,99 +12,79 @@ from robuststack.engine.build import fitting, network
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.random_streams import seeded
 from robuststack.errors import Problems, RobustStackError, SuiteError
+from robuststack.plan.pair import Pair
 from robuststack.plugin.architecture import Architecture
-from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
-from robuststack.suite.cell import Cell
 from robuststack.suite.suite import Suite
 
 
-def check_buildable(suite: Suite, cells: Iterable[Cell]) -> None:
-    """Build every defense on every architecture that the cells combine, for the images of their dataset.
+def check_buildable(suite: Suite, pairs: Sequence[Pair]) -> list[Pair]:
+    """Build every pair of defense and architecture, and return those that this machine has the memory to build.
 
     Raises:
         SuiteError: for all that cannot be built, with its place in the suite and what can be.
     """
-    tried: dict[str, _Pair] = {}
-    for cell in cells:
-        if cell.architecture is not None:
-            pair = _Pair(cell, cell.architecture.component, cell.defense.component, cell.dataset.component)
-            if pair.key not in tried:
-                tried[pair.key] = pair
-                pair.reason = _reason(pair)
+    tried = [_Tried(pair) for pair in pairs]
     problems = Problems()
-    for pair in tried.values():
-        if pair.reason is not None:
-            problems.add(_error(suite, pair, tried.values()))
+    for attempt in tried:
+        if attempt.reason is not None:
+            problems.add(_error(suite, attempt, tried))
     problems.raise_all()
+    return [attempt.pair for attempt in tried if not attempt.too_heavy]
 
 
-@dataclass
-class _Pair:
-    """A defense on an architecture, for the images of a dataset; `reason` is why it cannot be built, if it cannot."""
+class _Tried:
+    """A pair, and why it cannot be built, if it cannot. This machine may be a small one: if it is, where the suite is run
+    tells."""
 
-    cell: Cell
-    architecture: Architecture
-    defense: Defense
-    dataset: Dataset
-    reason: str | None = field(default=None)
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.reason: str | None = None
+        self.too_heavy = False
+        try:
+            with torch.device("meta"):
+                _call(pair, pair.defense.build(pair.architecture, pair.dataset.shape, pair.dataset.num_classes))
+        except RobustStackError as error:
+            self.reason = str(error)
+        except Exception:
+            # Some of what fails without weights works with them: only that is a reason.
+            self._build_with_weights()
 
-    @property
-    def images(self) -> str:
-        return json.dumps([self.dataset.shape, self.dataset.num_classes])
-
-    @property
-    def key(self) -> str:
-        return json.dumps([self.architecture.resolved(), self.defense.resolved(), self.images], sort_keys=True)
-
-
-def _reason(pair: _Pair) -> str | None:
-    shape, classes = pair.dataset.shape, pair.dataset.num_classes
-    try:
-        with torch.device("meta"):
-            _call(pair, pair.defense.build(pair.architecture, shape, classes))
-    except RobustStackError as error:
-        return str(error)
-    except Exception:
-        # Some of what fails without weights works with them: only that is a reason.
-        return _reason_with_weights(pair)
-    return None
-
-
-def _reason_with_weights(pair: _Pair) -> str | None:
-    shape, classes = pair.dataset.shape, pair.dataset.num_classes
-    try:
-        with seeded("check"), fitting(pair.architecture, shape):
-            _call(pair, network(pair.defense, pair.architecture, shape, classes))
-    except RobustStackError as error:
-        return str(error)
-    except Exception as error:
-        # This machine may be a small one; where the suite is run tells.
-        return None if out_of_memory(error) else f"{type(error).__name__}: {error}"
-    return None
+    def _build_with_weights(self) -> None:
+        pair = self.pair
+        shape, classes = pair.dataset.shape, pair.dataset.num_classes
+        try:
+            with seeded("check"), fitting(pair.architecture, shape):
+                _call(pair, network(pair.defense, pair.architecture, shape, classes))
+        except RobustStackError as error:
+            self.reason = str(error)
+        except Exception as error:
+            self.too_heavy = out_of_memory(error)
+            self.reason = None if self.too_heavy else f"{type(error).__name__}: {error}"
 
 
 @torch.no_grad()
-def _call(pair: _Pair, model: nn.Module) -> None:
+def _call(pair: Pair, model: nn.Module) -> None:
     view = pair.defense.view(model.eval(), pair.defense.reference_setting())
     with frozen_eval(view):
         view(torch.zeros(2, *pair.dataset.shape))
 
 
-def _error(suite: Suite, pair: _Pair, pairs: Iterable[_Pair]) -> SuiteError:
+def _error(suite: Suite, failed: _Tried, tried: Sequence[_Tried]) -> SuiteError:
     """The error of a pair: with the architecture's place in the suite if no defense can be built on it there."""
-    alike = [other for other in pairs if other.images == pair.images]
+    pair = failed.pair
+    built = [other.pair for other in tried if other.pair.images == pair.images and not other.reason]
     size = " x ".join(str(length) for length in pair.dataset.shape)
     names = f"defense {pair.defense.name!r} on architecture {pair.architecture.name!r}, images of {size}"
-    on_it = {other.defense.name for other in alike if _same(other.architecture, pair.architecture) and not other.reason}
-    by_it = {other.architecture.name for other in alike if _same(other.defense, pair.defense) and not other.reason}
+    on_it = {other.defense.name for other in built if _same(other.architecture, pair.architecture)}
+    by_it = {other.architecture.name for other in built if _same(other.defense, pair.defense)}
     working = [
         *([f"defense {' or '.join(sorted(on_it))} on this architecture"] if on_it else []),
         *([f"this defense on architecture {' or '.join(sorted(by_it))}"] if by_it else []),
     ]
     ways = f"; works here: {', '.join(working)}" if working else ""
     variant = pair.cell.defense if on_it or pair.cell.architecture is None else pair.cell.architecture
-    return suite.error(f"{names}: {pair.reason}{ways}", *variant.path)
+    return suite.error(f"{names}: {failed.reason}{ways}", *variant.path)
 
 
 def _same(first: Architecture | Defense, second: Architecture | Defense) -> bool:

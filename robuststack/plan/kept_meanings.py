@@ -1,23 +1,18 @@
-"""What source files mean, kept from one process to the next in the user's cache folder: reading the syntax of a hundred
-files takes longer than all else that planning a suite does.
+"""What source files mean, kept from one process to the next: reading the syntax of a hundred files takes longer than all
+else that planning a suite does.
 
-A file is known by its content. Whatever is wrong with what was kept, or with keeping it, is as if nothing was kept.
+A file is known by its content.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from robuststack.errors import RobustStackError
-from robuststack.paths import cache_folder
 from robuststack.plan import meaning
+from robuststack.plan.kept_file import KeptFile
 from robuststack.plan.meaning import Meaning
-from robuststack.running.atomic_files import write_bytes
 
 MOST = 1000
 """Files whose meaning is kept, those that were used last: half a megabyte."""
@@ -30,8 +25,9 @@ class KeptMeanings:
     this process adds."""
 
     def __init__(self) -> None:
-        self._path = _path()
-        self._kept = _read(self._path)
+        # The code that reads a file decides what it means, too.
+        self._file = KeptFile("meanings", hashlib.sha256(Path(meaning.__file__).read_bytes()).hexdigest(), MOST)
+        self._kept: dict[str, Record] = self._file.read()
         self._used: dict[str, Meaning] = {}
         self._added = False
 
@@ -50,41 +46,9 @@ class KeptMeanings:
 
     def keep(self) -> None:
         """Keep what this process added, beside what others have kept meanwhile."""
-        if not self._added or self._path is None:
-            return
-        others = {key: record for key, record in _read(self._path).items() if key not in self._used}
-        used = {key: _record(known) for key, known in self._used.items()}
-        _write(self._path, dict([*others.items(), *used.items()][-MOST:]))
-        self._added = False
-
-
-def _path() -> Path | None:
-    """The file for this version of Python; None if there is no place for it."""
-    with contextlib.suppress(RobustStackError):
-        folder = cache_folder()
-        return folder / "meanings" / f"{sys.implementation.cache_tag}.json" if folder else None
-    return None
-
-
-def _maker() -> str:
-    """What decides what a meaning is, beside the file's content: the code that reads it, and Python."""
-    return f"{hashlib.sha256(Path(meaning.__file__).read_bytes()).hexdigest()} {sys.version}"
-
-
-def _read(path: Path | None) -> dict[str, Record]:
-    if path is None:
-        return {}
-    try:
-        checksum, _, content = path.read_bytes().partition(b"\n")
-        if checksum.decode() != hashlib.sha256(content).hexdigest():
-            return {}
-        kept = json.loads(content)
-        if kept["maker"] != _maker():
-            return {}
-        files: dict[str, Record] = kept["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return files
+        if self._added:
+            self._file.write({key: _record(known) for key, known in self._used.items()})
+            self._added = False
 
 
 def _record(known: Meaning) -> Record:
@@ -94,9 +58,3 @@ def _record(known: Meaning) -> Record:
 def _meaning(record: Record) -> Meaning:
     digest, modules, members, public = record
     return Meaning(digest, tuple(modules), tuple((base, tuple(names)) for base, names in members), tuple(public))
-
-
-def _write(path: Path, files: dict[str, Record]) -> None:
-    with contextlib.suppress(OSError, RobustStackError):
-        content = json.dumps({"maker": _maker(), "files": files}).encode()
-        write_bytes(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)

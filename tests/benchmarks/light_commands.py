@@ -1,7 +1,7 @@
 """How soon the light commands answer: `python tests/benchmarks/light_commands.py`.
 
-Seconds of the processor, user and system, the least of several processes each, in turn. Compiled modules, and what source
-files mean, are in place, as after any first start.
+Seconds of the processor, user and system, the least of several processes each, in turn. Compiled modules, what source
+files mean, and what the check has built are in place, as after any first start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROGRAMS = {
     "import robuststack": ["-c", "import robuststack"],
     **{
         f"robuststack {words}": ["-m", "robuststack", *words.split()]
-        for words in ("--help", "list", f"check --quick {SUITE}", f"plan {SUITE}")
+        for words in ("--help", "list", f"check {SUITE}", f"check --quick {SUITE}", f"plan {SUITE}")
     },
 }
 

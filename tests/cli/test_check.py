@@ -10,6 +10,7 @@ import robuststack as rs
 from robuststack.cli import call
 from robuststack.engine.buildable import check_buildable
 from robuststack.errors import SuiteError, SuiteErrors
+from robuststack.plan.pair import pairs_of
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 from robuststack.suite.loading import load_suite
 from robuststack.suite.resolve import Resolver
@@ -181,12 +182,12 @@ def test_what_needs_its_weights_to_be_built_is_built_with_them(here):
             "built.yaml", ["defenses=none", f"architectures={{name: weighing, options: {{most: {most}}}}}"]
         )
         resolver = Resolver(suite, registry)
-        cells = resolver.cells(resolver.attacks())
+        pairs = pairs_of(resolver.cells(resolver.attacks()))
         if most:
-            check_buildable(suite, cells)
+            assert check_buildable(suite, pairs) == pairs
         else:
             with pytest.raises(SuiteError, match=re.escape("images of 3 x 32 x 32: it weighs too much")):
-                check_buildable(suite, cells)
+                check_buildable(suite, pairs)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

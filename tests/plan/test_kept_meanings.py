@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import robuststack.plan
-from robuststack.plan import kept_meanings
+from robuststack.plan import kept_file, kept_meanings
 from robuststack.plan.kept_meanings import KeptMeanings
 from robuststack.plan.meaning import Meaning
 
@@ -119,7 +119,7 @@ def test_where_nothing_can_be_kept_nothing_is_said(cache, monkeypatch):
     meanings = KeptMeanings()
     assert meanings.of(TEXT) == Meaning.of(TEXT)
     meanings.keep()
-    monkeypatch.setattr(kept_meanings, "cache_folder", lambda: None)
+    monkeypatch.setattr(kept_file, "cache_folder", lambda: None)
     meanings = KeptMeanings()
     assert meanings.of(TEXT) == Meaning.of(TEXT)
     meanings.keep()
