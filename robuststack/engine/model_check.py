@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.bake import bake
 from robuststack.engine.fitted import AGREEMENT, same
+from robuststack.engine.object_hash import object_hash
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_of
 from robuststack.errors import ModelError, RobustStackError
@@ -29,8 +30,8 @@ QUANTISED = 0.05
 """Largest effect of the rest of the batch on a network that quantises its activations as they come, relative to the
 largest logit."""
 DRAWING_CALLS = 32
-"""Calls that look for noise in a network that draws random numbers: one that picks one of two networks is missed once in
-2 to the 31st."""
+"""Calls that look for noise in a network that draws random numbers or keeps a state: one that picks one of two networks
+is missed once in 2 to the 31st."""
 NOISE = 1e-5
 """Least difference between two calls that counts as noise, relative to the largest logit: above a change of the order in
 which a device adds."""
@@ -69,6 +70,7 @@ def probe(
         _refuse_shape(view, images[:2], dataset, name)
         _refuse_nan(view, images, name)
         _refuse_train_mode(view, images, name)
+        _warn_of_sigmoid(view, images, name)
         if not stochastic and not view.stochastic:
             _refuse_noise(view, images, name)
             _refuse_batches(view, images, name)
@@ -155,6 +157,14 @@ def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
     )
 
 
+def _warn_of_sigmoid(view: View, images: Tensor, name: str) -> None:
+    """Warn of logits that look like probabilities of each class by itself; a network may have such logits by chance."""
+    logits = _logits(view, images, name)
+    if ((logits > 0) & (logits < 1)).all():
+        message = "%s returns numbers between 0 and 1 only: if they come from a sigmoid, remove it: attacks need logits"
+        LOG.warning(message, name)
+
+
 def _refuse_noise(view: View, images: Tensor, name: str) -> None:
     """Refuse a network whose logits differ from call to call. One that draws random numbers is called more often: it may
     pick one of two networks, or add noise to few batches, and two calls agree by chance then."""
@@ -170,11 +180,12 @@ def _refuse_noise(view: View, images: Tensor, name: str) -> None:
 
 @torch.no_grad()
 def _draws(view: View, images: Tensor) -> bool:
-    """Whether a call draws from a default generator of torch, numpy or Python."""
+    """Whether a call draws from a default generator of torch, numpy or Python, or moves something that the model keeps,
+    such as a generator of its own."""
     with seeded("probe"):
-        before = GeneratorState.now()
+        before, kept = GeneratorState.now(), object_hash(view.model)
         view(images.clone())
-        return before.moved()
+        return before.moved() or object_hash(view.model) != kept
 
 
 def _refuse_batches(view: View, images: Tensor, name: str) -> None:

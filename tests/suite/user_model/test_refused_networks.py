@@ -77,6 +77,9 @@ def test_logits_of_other_kinds_are_taken(run, result):
         ("import numpy as np", "float(np.random.choice([1, 3]))"),
         ("", "1 + 2 * (torch.rand(()) > 0.5)"),
         ("", "1 + 2 * (torch.rand(()) > 0.9)"),
+        ("import random\nOWN = random.Random(0)", "(3 if OWN.random() > 0.9 else 1)"),
+        ("import numpy as np\nOWN = np.random.default_rng(0)", "(3 if OWN.random() > 0.9 else 1)"),
+        ("import torch\nOWN = torch.Generator()", "1 + 2 * (torch.rand((), generator=OWN) > 0.9)"),
     ],
 )
 def test_a_model_that_picks_one_of_two_networks_draws_noise_though_two_calls_may_agree(refused, draw, drawn):
@@ -87,6 +90,15 @@ def test_a_model_that_picks_one_of_two_networks_draws_noise_though_two_calls_may
 def test_a_model_that_draws_numbers_and_uses_none_of_them_is_taken(run):
     name = module(RETURNS.replace("RESULT", "y + 0 * torch.rand(())"))
     assert len(run(f"python: '{name}:Net'").rows) == 1
+
+
+def test_probabilities_of_single_classes_are_warned_of(run, caplog):
+    for result, times in (("y.sigmoid()", 1), ("y", 0)):
+        caplog.clear()
+        name = module(RETURNS.replace("RESULT", result))
+        assert len(run(f"python: '{name}:Net'").rows) == 1
+        warned = f"'{name}:Net' returns numbers between 0 and 1 only: if they come from a sigmoid, remove it"
+        assert sum(warned in message for message in caplog.messages) == times
 
 
 def test_a_model_without_gradients_is_evaluated_by_attacks_that_need_none(run, watch):
