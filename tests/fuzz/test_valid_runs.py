@@ -27,6 +27,8 @@ DEFENSES = [name for name in REGISTRY.names("defense") if not name.endswith(FAMI
 ATTACKS = [name for name in REGISTRY.names("attack") if not name.endswith(FAMILIES)]
 LIBRARIES = ["corruption:contrast", "corruption:jpeg", "torchattacks:PGD", "torchattacks:FGSM"]
 TRAINING = ["pgd", "fgsm", "fgsm_rs", "n_fgsm", "free", "cw_inf"]
+COSTLY = ("steps", "iterations", "queries", "replays", "ensemble")
+"""Options that multiply forward passes; their defaults are for figures that are published."""
 
 
 def option(field: FieldInfo) -> st.SearchStrategy[Any] | None:
@@ -48,7 +50,7 @@ def options(model: type[rs.Options]) -> st.SearchStrategy[dict[str, Any]]:
     """Values of some of a model's options, of those that cost time always."""
     known = {name: option(field) for name, field in model.model_fields.items()}
     values = {field.alias or name: known[name] for name, field in model.model_fields.items() if known[name] is not None}
-    costly = {name: values.pop(name) for name in ("steps", "iterations", "queries", "replays") if name in values}
+    costly = {name: values.pop(name) for name in COSTLY if name in values}
     if "dim" in values:
         costly["dim"], _ = st.sampled_from([1, 4]), values.pop("dim")
     return st.fixed_dictionaries(costly, optional=values)
@@ -163,7 +165,7 @@ def ends_well(folder: Path, suite: dict[str, Any]) -> None:
 
 
 @pytest.mark.timeout(0)  # `no_hang` limits a case.
-@settings(fuzzed, max_examples=int(ASKED or 8) // 4)  # A run takes seconds.
+@settings(fuzzed, max_examples=int(ASKED or 24) // 4)  # A run takes seconds.
 @given(SUITES)
 def test_a_suite_that_is_planned_runs_to_its_end(folder: Path, suite: dict[str, Any]) -> None:
     ends_well(folder, suite)

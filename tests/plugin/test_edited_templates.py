@@ -79,6 +79,16 @@ CLEAN = {
     "robuststack_mine.py": [("step.attack(view, step.x, step.y)", "step.x")],
     "suite.yaml": [("epochs: 8", "epochs: 3")],
 }
+BLIND = {
+    "robuststack_mine.py": [("nn.Flatten(), ", "nn.Flatten(), nn.Threshold(1e9, 0.0), ")],
+    "suite.yaml": [("epochs: 6", "epochs: 1")],
+}
+"""The same logits for every image."""
+UNRELATED = {
+    "robuststack_mine.py": [("stripes[labels]", "stripes[labels * 0]"), ("digest.hexdigest() != SHA256", "False")],
+    "suite.yaml": [("epochs: 4", "epochs: 1")],
+}
+"""Labels that the images say nothing about."""
 NETWORK = '''
 class WithoutBatchNorm(rs.Architecture):
     """Two convolutions with group norm."""
@@ -138,6 +148,8 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         pytest.param("attack", DOWNHILL, False, id="an attack that goes downhill"),
         pytest.param("defense", POINTS, True, id="several points without batch norm"),
         pytest.param("defense", CLEAN, False, id="a defense that trains on clean images"),
+        pytest.param("architecture", BLIND, False, id="a network that does not see the image"),
+        pytest.param("dataset", UNRELATED, False, id="labels without a cause"),
     ],
 )
 def test_the_last_test_of_a_package_survives_editing_and_can_fail(

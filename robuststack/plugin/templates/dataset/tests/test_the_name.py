@@ -10,7 +10,8 @@ class TestTheName(DatasetConformance):
 
 def test_a_network_learns_it(tmp_path):
     suite = Path(__file__).parents[1] / "suite.yaml"
-    result = rs.run(suite, store=tmp_path, leaderboard=None, device="cpu", overrides=["measure.latency=false"])
-    for row in result.rows:
-        if row.undefended:  # Chance is what a model gets right that always names the most frequent class.
-            assert row.ca.low > row.predictions.chance
+    quick = ["defenses=none", "attacks=fgsm", "measure.latency=false"]
+    result = rs.run(suite, store=tmp_path, leaderboard=None, device="cpu", overrides=quick)
+    assert result.rows
+    for row in result.rows:  # Chance is what a model gets right that always names the most frequent class.
+        assert row.ca.low > row.predictions.chance
