@@ -48,6 +48,16 @@ def two_nodes() -> Iterator[Any]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def connected(two_nodes: Any) -> Iterator[Any]:
+    """The two nodes, with a connection of this program's own. Each further one has Ray start a process on every node."""
+    import ray
+
+    ray.init(address=two_nodes.address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    yield two_nodes
+    ray.shutdown()
+
+
 def figures(row: rs.Row) -> str:
     """A row without what was timed and where."""
     effort = row.effort.model_copy(update={"retries": 0})
@@ -90,7 +100,7 @@ def test_two_nodes_give_the_bytes_of_one_process_though_one_is_killed(
 
 
 def test_one_worker_puts_the_result_of_many_blocks_together_and_does_no_failed_job_again(
-    suite: Path, tmp_path: Path, two_nodes: Any, monkeypatch: pytest.MonkeyPatch
+    suite: Path, tmp_path: Path, connected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is nobody to share blocks with; a job whose model a function returns is never shared out. A job that fails by
     itself, as training at this rate does, is not tried again."""
@@ -110,11 +120,11 @@ def test_one_worker_puts_the_result_of_many_blocks_together_and_does_no_failed_j
     registry.hooks.register(Watch())
     defenses = "[none, {name: none, model: {python: 'flat:model'}}, {name: none, train: {lr: 1e30}}]"
     changes = [f"defenses={defenses}", "resources={alone: 1}"]
-    only = two_nodes.add_node(num_cpus=1, resources={"alone": 1})
+    only = connected.add_node(num_cpus=1, resources={"alone": 1})
     alone = rs.run(suite, store=tmp_path / "one", leaderboard=None, overrides=changes[:1])
-    one = rs.RayOptions(address=two_nodes.address)
+    one = rs.RayOptions(address=connected.address)
     spread = rs.run(suite, store=tmp_path / "two", leaderboard=None, overrides=changes, executor=one, registry=registry)
-    two_nodes.remove_node(only)
+    connected.remove_node(only)
     ((failed, reason),) = spread.failed.items()
     assert reason.startswith("the loss is nan in epoch 1")
     assert placed.count(failed) == 1
@@ -123,11 +133,11 @@ def test_one_worker_puts_the_result_of_many_blocks_together_and_does_no_failed_j
     assert [figures(row) for row in spread.rows] == [figures(row) for row in alone.rows]
 
 
-def test_a_job_that_loses_too_many_workers_fails_alone(suite: Path, tmp_path: Path, two_nodes: Any) -> None:
+def test_a_job_that_loses_too_many_workers_fails_alone(suite: Path, tmp_path: Path, connected: Any) -> None:
     plan_of = load_suite(suite, ["defenses=[none]"])
     registry = Registry()
     store = Store(tmp_path / "store")
-    with place(rs.RayOptions(address=two_nodes.address, retries=0)) as where:
+    with place(rs.RayOptions(address=connected.address, retries=0)) as where:
         plan = make_plan(plan_of, registry, where.hardware(plan_of, "auto", None))
         with where.executor(plan, registry, store, tmp_path) as executor:
 
@@ -145,9 +155,9 @@ def test_a_job_that_loses_too_many_workers_fails_alone(suite: Path, tmp_path: Pa
     assert [result["kind"] for result in outcome.results.values()] == ["measure"]
 
 
-def test_a_node_on_which_no_worker_can_be_started_is_left_alone(two_nodes: Any, caplog: Any) -> None:
+def test_a_node_on_which_no_worker_can_be_started_is_left_alone(connected: Any, caplog: Any) -> None:
     share = Share(1)
-    with RayCluster(rs.RayOptions(address=two_nodes.address)) as reached:
+    with RayCluster(rs.RayOptions(address=connected.address)) as reached:
         nodes = Nodes(reached, share)
         pool = Pool(reached, nodes, share, Hardware("cpu", "float32"))
         first, second = nodes.usable()
@@ -170,11 +180,11 @@ def test_a_node_on_which_no_worker_can_be_started_is_left_alone(two_nodes: Any, 
 
 
 def test_a_worker_that_is_still_starting_does_not_keep_the_last_job_from_being_timed(
-    suite: Path, tmp_path: Path, two_nodes: Any
+    suite: Path, tmp_path: Path, connected: Any
 ) -> None:
     wanted = load_suite(suite, ["defenses=[none]"])
     registry = Registry()
-    with place(rs.RayOptions(address=two_nodes.address)) as where:
+    with place(rs.RayOptions(address=connected.address)) as where:
         plan = make_plan(wanted, registry, where.hardware(wanted, "auto", None))
         with where.executor(plan, registry, Store(tmp_path / "store"), tmp_path) as executor:
             (timed,) = (job for job in plan.jobs if job.kind == "measure")
@@ -186,15 +196,15 @@ def test_a_worker_that_is_still_starting_does_not_keep_the_last_job_from_being_t
             assert [worker.ready for worker in executor._pool.workers] == [True]
 
 
-def test_a_node_that_has_died_before_it_is_asked_is_left_out(two_nodes: Any) -> None:
-    with RayCluster(rs.RayOptions(address=two_nodes.address)) as reached:
+def test_a_node_that_has_died_before_it_is_asked_is_left_out(connected: Any) -> None:
+    with RayCluster(rs.RayOptions(address=connected.address)) as reached:
         there = reached.nodes()
         gone = Node("0" * len(there[0].id), "gone", dict(there[0].resources))
         assert list(reached.ask(node_facts, [gone, *there], ("robuststack",))) == there
 
 
 def test_a_cluster_that_is_too_small_is_one_line_also_in_a_dry_run(
-    suite: Path, tmp_path: Path, two_nodes: Any, capsys: Any
+    suite: Path, tmp_path: Path, connected: Any, capsys: Any
 ) -> None:
     command = [
         "run",
@@ -202,7 +212,7 @@ def test_a_cluster_that_is_too_small_is_one_line_also_in_a_dry_run(
         "--executor",
         "ray",
         "--address",
-        two_nodes.address,
+        connected.address,
         "--store",
         str(tmp_path / "store"),
     ]
