@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 import robuststack as rs
@@ -43,12 +46,17 @@ def _unknown_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Real models of four defenses, trained and attacked once a session. Tests read them and change nothing."""
+    """Real models of four defenses. The test process that needs them first trains and attacks them, and each has a copy.
+    Tests read them and change nothing."""
     folder = tmp_path_factory.mktemp("trained")
-    suite = folder / "small.yaml"
+    suite, store, leaderboard = folder / "small.yaml", folder / "store", folder / "leaderboard"
     suite.write_text(SMALL_SUITE)
-    result = rs.run(suite, store=folder / "store", leaderboard=folder / "leaderboard", device="cpu")
-    return Trained(suite, folder / "store", folder / "leaderboard", result)
+    own = tmp_path_factory.getbasetemp()
+    made = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once"
+    with FileLock(f"{made}.lock"):
+        assert not rs.run(suite, store=made, leaderboard=None, device="cpu").failed
+    shutil.copytree(made, store)
+    return Trained(suite, store, leaderboard, rs.run(suite, store=store, leaderboard=leaderboard, device="cpu"))
 
 
 @pytest.fixture
