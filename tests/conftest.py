@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +17,13 @@ from hypothesis import settings
 import robuststack as rs
 from tiny_runs import TINY_SUITE, board, figures, run
 from trained import SMALL_SUITE, Trained
+
+# In a fresh environment every test process compiles what it imports, and all of them at the same time. Every second one
+# begins at the other end, and they find much of each other's byte code.
+if os.environ.get("PYTEST_XDIST_WORKER", "gw0")[-1] in "13579":
+    for name in ("pandas", "scipy.stats", "sklearn.datasets", "sympy", "foolbox", "torch"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 settings.register_profile("untimed", deadline=None)  # A busy machine is slow and nothing else.
 settings.load_profile("untimed")

@@ -23,7 +23,7 @@ from robuststack.layers.condition import View
 from trained import Trained
 
 RUNTIME = Runtime(Hardware("cpu", "float32"))
-COUNT = 1000
+COUNT = 500
 STEPS = 10
 # Radii at which the attack fools some images and not others, or agreement would say nothing.
 CASES = {"none": ({}, 0.02), "oat": ({"lambda": 0.0}, 0.07)}
@@ -104,7 +104,7 @@ def test_the_family_is_the_library(case):
 
 def test_on_a_deterministic_model_autoattack_is_pyautoattack(case):
     attacked, eps = case
-    x, y = images(COUNT // 2)
+    x, y = images(COUNT)
     rand = Rand(eps, iterations=20, draws=1)
     mine, theirs = (
         right(attacked, batch, y) for batch in (rand.ours(attacked, x, y, 0), rand.protocol(attacked, x, y, 0))

@@ -161,8 +161,7 @@ def test_workers_on_a_processor_share_what_they_import() -> None:
 def test_a_card_that_torch_cannot_use_is_one_line_from_workers_too(suite: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a card")
-    alone = load_suite(suite, ["device=auto", "defenses=[none]"])
-    plan = make_plan(alone, Registry(), Hardware("cuda", "float32", workers=2))
+    plan = make_plan(load_suite(suite, ["device=auto"]), Registry(), Hardware("cuda", "float32"))
     with (
         WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers,
         pytest.raises(RobustStackError, match=r"^--device cuda: torch cannot use it: .*; valid: cpu$"),
