@@ -10,7 +10,7 @@ import numpy as np
 
 from robuststack.evidence.proportions import LEVEL, wilson
 from robuststack.evidence.readings import EXPECTED, Reading
-from robuststack.evidence.variance import Attacks, RunReading, of_runs, read_run
+from robuststack.evidence.variance import Attacks, Estimate, RunReading, of_runs, read_run
 from robuststack.evidence.worst_attack import worst_over_attacks
 
 Run = tuple[int, ...]
@@ -60,10 +60,12 @@ def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = 
     """The figure of a row: labels [M, n] of each attack that the worst is taken over, for each run; truth [n].
 
     One deterministic model has Wilson's interval. Otherwise the interval is Student's, on the variance over seeds, images
-    and judging draws (`variance.of_runs`), within 0 and 1. It is never narrower than what n images cannot exclude: a
-    limit lies no nearer to the value than z^2 more images, all of them wrong or all of them right, would move it, which for
-    a value of 0 or 1 is Wilson's limit. Of two to four seeds it holds every figure. At a deterministic point every reading
-    is the expected one: all answers are alike.
+    and judging draws (`variance.of_runs`), within 0 and 1. Over several seeds it has the shape of Wilson's: that of as many
+    images as would give a share of this value so wide an interval (the effective sample size; Dean and Pagano 2015), since
+    near 0 and 1 seeds can move the figure far in one direction only. It is never narrower than what n images cannot
+    exclude: a limit lies no nearer to the value than z^2 more images, all of them wrong or all of them right, would move
+    it, which for a value of 0 or 1 is Wilson's limit. Of two to four seeds it holds every figure. At a deterministic point
+    every reading is the expected one: all answers are alike.
 
     Raises:
         TooFewDraws: there are too few draws for the reading, or for its interval.
@@ -77,12 +79,20 @@ def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = 
     if estimate.variance == 0 or (draws == 1 and len(runs) == 1):
         # If all outcomes are alike there is no variance to see, and n images still cannot exclude others.
         return SeedFigure(value, seeds, *wilson(round(value * n), n), "wilson")
-    low, high = estimate.interval(LEVEL)
+    units = seed_units(seeds)
+    low, high = estimate.interval(LEVEL) if len(units) == 1 else _of_seeds(estimate, n * len(units))
     kept = n / (n + Z**2)
     low, high = min(low, value * kept), max(high, 1 - (1 - value) * kept)
-    if 1 < len(units := seed_units(seeds)) <= FEW_SEEDS:
+    if 1 < len(units) <= FEW_SEEDS:
         low, high = min(low, *units), max(high, *units)
     return SeedFigure(value, seeds, max(low, 0.0), min(high, 1.0), "t")
+
+
+def _of_seeds(estimate: Estimate, most: int) -> tuple[float, float]:
+    """Wilson's interval at the effective number of images, which is at most that of all readings."""
+    share = estimate.value
+    effective = 1 / max((estimate.half_width(LEVEL) / Z) ** 2 / (share * (1 - share)), 1 / most)
+    return wilson(share * effective, effective)
 
 
 def read(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading) -> SeedValue:

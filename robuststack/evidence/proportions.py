@@ -11,8 +11,8 @@ import numpy as np
 LEVEL = 0.95
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion, from 0 to 1 (Wilson 1927)."""
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """The 95 % score interval of a proportion, from 0 to 1 (Wilson 1927); n may be an effective number."""
     from scipy.special import ndtri
 
     z, share = float(ndtri((1 + LEVEL) / 2)), successes / n

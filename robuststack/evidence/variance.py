@@ -1,9 +1,9 @@
 """How sure a figure is: the variance of a reading over images, judging draws and training seeds.
 
 Two parts of one model: var(per-image readings) / n, and the leave-one-draw-out jackknife over draw columns, since one draw
-is shared by the images of a block. Over training seeds, their variance comes on top. Intervals are Student's, with the
-degrees of freedom of Satterthwaite. Resampling draws with replacement is wrong for votes and repeated tries: a draw that
-stands twice biases them.
+is shared by the images of a block. Over training seeds, their variance comes on top. Tests and limits are Student's, with
+the degrees of freedom of Satterthwaite; in the interval of a figure over seeds, their part has a quantile of its own.
+Resampling draws with replacement is wrong for votes and repeated tries: a draw that stands twice biases them.
 """
 
 from __future__ import annotations
@@ -51,9 +51,13 @@ class Estimate:
 
         return float(stdtrit(min(self.freedom, 1e9), share)) * float(np.sqrt(self.variance))
 
+    def half_width(self, level: float = 0.95) -> float:
+        """Half of the two-sided interval."""
+        return self.quantile((1 + level) / 2)
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided interval, 0 to 1 not enforced."""
-        half = self.quantile((1 + level) / 2)
+        half = self.half_width(level)
         return self.value - half, self.value + half
 
     def p_above(self, bound: float = 0.0) -> float:
@@ -63,6 +67,32 @@ class Estimate:
         if self.variance == 0:
             return 0.0 if self.value > bound else 1.0
         return float(stdtr(min(self.freedom, 1e9), (bound - self.value) / np.sqrt(self.variance)))
+
+
+@dataclass(frozen=True)
+class SeedsEstimate(Estimate):
+    """A mean over two seeds or more, whose interval does not trust so few of them to say how much seeds vary.
+
+    Satterthwaite's degrees of freedom are themselves an estimate: if few seeds happen to be alike, they are those of the
+    images, and the interval is too narrow.
+    """
+
+    seeds: Part
+    """What the choice of seeds adds: one of `parts`."""
+    twice: float
+    """What both the seeds' part and the images' part hold: the noise of each image under each seed (`shared_noise`)."""
+
+    def half_width(self, level: float = 0.95) -> float:
+        """Half of the two-sided interval: the half widths of seeds and of all else, as the method of variance estimates
+        recovery adds them (MOVER; Zou and Donner 2008), less what both hold.
+
+        half^2 = max(t(S - 1)^2 V_seeds - t(df)^2 twice, 0) + t(df)^2 V_else, with Satterthwaite's df of all else.
+        """
+        tail = (1 + level) / 2
+        others = Estimate(self.value, tuple(part for part in self.parts if part is not self.seeds))
+        of_seeds = Estimate(self.value, (self.seeds,)).quantile(tail)
+        counted = Estimate(self.value, (Part(self.twice, others.freedom),)).quantile(tail)
+        return float(np.sqrt(max(of_seeds**2 - counted**2, 0.0) + others.quantile(tail) ** 2))
 
 
 def jackknife(left_out: np.ndarray) -> Part:
@@ -83,6 +113,16 @@ def images_part(per_image: np.ndarray) -> Part:
 def seeds_part(figures: np.ndarray) -> Part:
     """The variance that the choice of two seeds or more gives the mean of their figures, or of their differences."""
     return Part(float(figures.var(ddof=1)) / len(figures), len(figures) - 1)
+
+
+def shared_noise(readings: np.ndarray) -> float:
+    """The variance that the noise of each image under each of two seeds or more gives the mean of readings [S, n]: their
+    interaction's mean square over S n (the two-way layout without replicates)."""
+    seeds, n = readings.shape
+    if n < 2:
+        return 0.0
+    left = readings - readings.mean(0) - readings.mean(1, keepdims=True) + readings.mean()
+    return float((left**2).sum()) / ((seeds - 1) * (n - 1)) / (seeds * n)
 
 
 @dataclass(frozen=True)
@@ -116,19 +156,20 @@ def of_runs(models: Sequence[Sequence[RunReading]]) -> Estimate:
 
     V = s^2 / S + s_img^2 / n + the draws' part. s is the standard deviation over the S training seeds, each the mean of its
     attack seeds; s_img is that of the images' mean readings. With one training seed, s and S are those of its attack
-    seeds; with one run there is no such part. A draw is left out of all attack seeds of a model at once, which is right
-    whether they share their draws or not.
+    seeds, since two of them tell as little; with one run there is no such part, and no `SeedsEstimate`. A draw is left out
+    of all attack seeds of a model at once, which is right whether they share their draws or not.
     """
-    images = np.mean([np.mean([run.per_image for run in runs], axis=0) for runs in models], axis=0)
-    parts = [images_part(images)]
-    units = [[run.per_image.mean() for run in runs] for runs in models]
-    seeds = np.array([np.mean(runs) for runs in units] if len(models) > 1 else units[0])
-    if len(seeds) > 1:
-        parts.append(seeds_part(seeds))
+    of_models = [np.mean([run.per_image for run in runs], axis=0) for runs in models]
+    images = np.mean(of_models, axis=0)
+    value, parts = float(images.mean()), [images_part(images)]
     draws = [[run.left_out for run in runs if run.left_out is not None] for runs in models]
     if any(draws):
         parts.append(mean_of_parts([jackknife(np.mean(runs, axis=0)) for runs in draws if runs]))
-    return Estimate(float(images.mean()), tuple(parts))
+    units = np.array(of_models if len(models) > 1 else [run.per_image for run in models[0]])
+    if len(units) == 1:
+        return Estimate(value, tuple(parts))
+    seeds = seeds_part(units.mean(1))
+    return SeedsEstimate(value, (*parts, seeds), seeds, shared_noise(units))
 
 
 def of_model(attacks: Attacks, truth: np.ndarray, reading: Reading = EXPECTED) -> Estimate:
