@@ -61,7 +61,7 @@ def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = 
 
     One deterministic model has Wilson's interval. Otherwise the interval is Student's, on the variance over seeds, images
     and judging draws (`variance.of_runs`), within 0 and 1. Over several seeds it has the shape of Wilson's: that of as many
-    images as would give a share of this value so wide an interval (the effective sample size; Dean and Pagano 2015), since
+    images as would give a share of this value so wide an interval (the effective sample size; Franco et al. 2019), since
     near 0 and 1 seeds can move the figure far in one direction only. It is never narrower than what n images cannot
     exclude: a limit lies no nearer to the value than z^2 more images, all of them wrong or all of them right, would move
     it, which for a value of 0 or 1 is Wilson's limit. Of two to four seeds it holds every figure. At a deterministic point

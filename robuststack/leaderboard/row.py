@@ -36,7 +36,7 @@ class ReadFigure(Record):
     low: Percent | None
     high: Percent | None
     interval: str
-    """How the interval was made: `wilson`, or `t` for Student's on the variance over seeds, images and judging draws;
+    """How the interval was made: `wilson`, or `t` for one with Student's quantiles of seeds, images and judging draws;
     `none` for a reading of more than half of the draws."""
     seeds: dict[str, Percent] | None = None
     """With several runs: "training seed/attack seed", or "training seed/attack seed/bake" if a baked draw stands for the
