@@ -14,11 +14,13 @@ from robuststack.evidence.variance import (
     Estimate,
     Part,
     RunReading,
+    SeedsEstimate,
     images_part,
     jackknife,
     mean_of_parts,
     read_run,
     seeds_part,
+    shared_noise,
 )
 
 Models = Sequence[Sequence[Attacks]]
@@ -37,9 +39,9 @@ class Gap:
 def gap(first: Models, second: Models, truth: np.ndarray, reading: Reading = EXPECTED) -> Gap:
     """The first rung's figure, the worst over attacks, minus the second's; both judge the same models, seed by seed.
 
-    V = s_img^2 / n of the paired images + s^2 / S of the paired training seeds + the draws' part. With one training seed,
-    each rung of several runs adds their variance over their number in place of the seeds' part. Judging draws are paired if
-    both rungs have as many: they are then the same.
+    V = s_img^2 / n of the paired images + s^2 / S of the paired training seeds + the draws' part, with the interval of
+    `SeedsEstimate`. With one training seed, each rung of several runs adds their variance over their number in place of the
+    seeds' part. Judging draws are paired if both rungs have as many: they are then the same.
 
     Raises:
         TooFewDraws: there are too few draws for the reading, or for its interval.
@@ -49,14 +51,15 @@ def gap(first: Models, second: Models, truth: np.ndarray, reading: Reading = EXP
     difference = means[0] - means[1]
     per_image = difference.mean(0)
     parts = [images_part(per_image)]
-    if len(difference) > 1:
-        parts.append(seeds_part(difference.mean(1)))
-    else:
+    if len(difference) == 1:
         runs = [np.array([run.per_image.mean() for run in models[0]]) for models in sides]
         parts += [seeds_part(figures) for figures in runs if len(figures) > 1]
     drawn = [_jackknifed(*pair) for pair in zip(*sides, strict=True)]
     parts += [mean_of_parts([part[place] for part in drawn]) for place in range(len(drawn[0]))]
     estimate = Estimate(float(per_image.mean()), tuple(parts))
+    if len(difference) > 1:
+        seeds = seeds_part(difference.mean(1))
+        estimate = SeedsEstimate(estimate.value, (*parts, seeds), seeds, shared_noise(difference))
     if estimate.variance > 0:
         low, high = estimate.interval(LEVEL)
     else:

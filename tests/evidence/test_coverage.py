@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from coverage_table import (
+from coverage_table import front_coverage, game_coverage, settings_told_apart, shares
+from simulated_rows import (
     Batch,
     Case,
     difference_parts,
     figure_parts,
-    front_coverage,
-    game_coverage,
     half_width,
     half_width_over_seeds,
     limits,
     of_mean,
     read,
     rows,
-    shares,
 )
 
-from robuststack.evidence.decisions import difference
+from robuststack.evidence.decisions import compare, difference
 from robuststack.evidence.figures import measured
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.row_reading import read_row
@@ -66,7 +64,7 @@ def test_degrees_of_freedom_that_seeds_and_images_share_would_not_hold_them(monk
 
     case = Case(World(0.5, 0.06), 1000, 2)
     assert shares(case, 500)[0] > 0.94
-    monkeypatch.setattr("coverage_table.half_width_over_seeds", shared)
+    monkeypatch.setattr("simulated_rows.half_width_over_seeds", shared)
     assert shares(case, 500)[0] < 0.91
 
 
@@ -84,6 +82,17 @@ def test_a_variance_without_seeds_would_not_hold_them(monkeypatch):
     case = Case(World(0.5, 0.06), 200, 5)
     monkeypatch.setattr("coverage_table.difference_parts", lambda first, second: difference_parts(first, second)[:1])
     assert shares(case, 300)[1] > 0.15
+
+
+def test_settings_of_the_same_models_are_told_apart_as_often_as_the_table_says():
+    """The paired test is that of `difference`, and a steady pair of settings holds the bar."""
+    assert settings_told_apart(Case(World(0.5), 200, 3), 500) <= 0.06
+    random = np.random.default_rng(5)
+    labels = [[[np.where(random.random((1, 60)) < 0.7, 0, 1)] for _ in range(3)] for _ in range(2)]
+    paired = compare(*labels, np.zeros(60, dtype=int), same_models=True)
+    first, second = (read(np.array(row)[None, :, 0] == 0, EXPECTED) for row in labels)
+    half = half_width([of_mean(first.per_image - second.per_image), of_mean(first.seeds - second.seeds)])
+    assert half[0] == pytest.approx(paired.estimate.quantile(0.975))
 
 
 def test_hypervolume_and_game_value_hold_their_bar_at_reduced_repeats():
