@@ -80,7 +80,7 @@ def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = 
         # If all outcomes are alike there is no variance to see, and n images still cannot exclude others.
         return SeedFigure(value, seeds, *wilson(round(value * n), n), "wilson")
     units = seed_units(seeds)
-    low, high = estimate.interval(LEVEL) if len(units) == 1 else _of_seeds(estimate, n * len(units))
+    low, high = estimate.interval(LEVEL) if len(units) == 1 else interval_over_seeds(estimate, n * len(units))
     kept = n / (n + Z**2)
     low, high = min(low, value * kept), max(high, 1 - (1 - value) * kept)
     if 1 < len(units) <= FEW_SEEDS:
@@ -88,10 +88,12 @@ def measured(runs: Mapping[Run, Attacks], truth: np.ndarray, reading: Reading = 
     return SeedFigure(value, seeds, max(low, 0.0), min(high, 1.0), "t")
 
 
-def _of_seeds(estimate: Estimate, most: int) -> tuple[float, float]:
+def interval_over_seeds(estimate: Estimate, most: int) -> tuple[float, float]:
     """Wilson's interval at the effective number of images, which is at most that of all readings."""
     share = estimate.value
-    effective = 1 / max((estimate.half_width(LEVEL) / Z) ** 2 / (share * (1 - share)), 1 / most)
+    # Readings of votes may be 1 but for rounding.
+    variance = max(share * (1 - share), 1e-9)
+    effective = 1 / max((estimate.half_width(LEVEL) / Z) ** 2 / variance, 1 / most)
     return wilson(share * effective, effective)
 
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from robuststack.evidence.figures import SeedFigure, measured, seed_units
+from robuststack.evidence.figures import SeedFigure, interval_over_seeds, measured, seed_units
 from robuststack.evidence.proportions import wilson
 from robuststack.evidence.readings import EXPECTED
+from robuststack.evidence.variance import RunReading, of_runs
 
 
 def labels(right: int, n: int) -> np.ndarray:
@@ -123,6 +124,15 @@ def test_the_interval_of_two_seeds_holds_both():
     figure = measured(seeded(labels(4, 200), labels(30, 200)), truth(200))
     assert figure.units == [0.02, 0.15]
     assert figure.low <= 0.02 < 0.15 <= figure.high
+
+
+def test_votes_that_are_right_but_for_rounding_have_the_interval_of_right_ones():
+    first, second = np.ones(100), np.ones(100)
+    second[0] -= 2e-16
+    estimate = of_runs([[RunReading(readings, None)] for readings in (first, second)])
+    assert estimate.value == 1
+    assert estimate.variance > 0
+    assert interval_over_seeds(estimate, 200) == pytest.approx(wilson(200, 200), abs=1e-6)
 
 
 def test_attack_seeds_of_one_model_are_no_models_of_their_own():
