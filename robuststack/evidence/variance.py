@@ -122,7 +122,7 @@ def shared_noise(readings: np.ndarray) -> float:
     if n < 2:
         return 0.0
     left = readings - readings.mean(0) - readings.mean(1, keepdims=True) + readings.mean()
-    return float((left**2).sum()) / ((seeds - 1) * (n - 1)) / (seeds * n)
+    return float((left**2).sum() / ((seeds - 1) * (n - 1)) / (seeds * n))
 
 
 @dataclass(frozen=True)
