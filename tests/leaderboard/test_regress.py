@@ -83,9 +83,9 @@ def test_noise_that_is_off_is_caught(again, monkeypatch):
     plain = WeightNoise.noisy_weight
     # Loud enough to matter to so small a model.
     monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: plain(self, 8 * scale))
-    loud = again(name="loud")
+    loud = again(only="float", name="loud")
     monkeypatch.setattr(WeightNoise, "noisy_weight", lambda self, scale: self.weight)
-    new = again()
+    new = again(only="float")
     assert {defense for defense, _ in changes(loud, new)} == {"float"}
     assert any(defense == "float" and what.endswith("label flips %") for defense, what in changes(elsewhere(loud), new))
 
