@@ -85,16 +85,18 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
     """FLOAT against the same training without noise, and PNI with its noise against without."""
     board = ROOT / "leaderboard" / "cpu_noise.json"
 
-    def worst(dataset: str, first: str, second: str) -> rs.Difference:
-        return rs.compare(board, f"{dataset}/resnet8/{first}", f"{dataset}/resnet8/{second}").decisive
+    def compared(dataset: str, first: str, second: str) -> rs.RowComparison:
+        return rs.compare(board, f"{dataset}/resnet8/{first}", f"{dataset}/resnet8/{second}")
 
     for noisy, plain in (("0", "0"), ("1", "1")):
         row = f"float lambda_n={noisy} lambda_th=0"
-        assert worst("digits", row, f"advprop lambda={plain}").verdict == "undecided"
-    cost = worst("tradeoff", "pni lambda_n=0", "pni lambda_n=1")
-    assert (cost.verdict, cost.scope) == ("better", "methods")
-    said = f"costs {cost.value:.1f} points of RA on `tradeoff` [{cost.low:.1f}, {cost.high:.1f}]"
-    assert said in " ".join(README.split())
+        assert compared("digits", row, f"advprop lambda={plain}").verdict == "undecided"
+    together = compared("tradeoff", "pni lambda_n=0", "pni lambda_n=1")
+    cost = together.decisive
+    assert (cost.verdict, cost.scope) == ("undecided", "methods")
+    assert len(together.figures) == 5
+    said = "On `tradeoff` PNI's noise costs {:.1f} points of RA [{:.1f}, {:.1f}], undecided as one of five figures"
+    assert said.format(cost.value, cost.low, cost.high) in " ".join(README.split())
 
 
 def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:

@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 
+from robuststack.evidence.estimate import Estimate
 from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided, unseen
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.row_reading import RowReading, read_row
-from robuststack.evidence.variance import Attacks, Estimate, images_part, jackknife, seeds_part
+from robuststack.evidence.variance import Attacks, images_part, jackknife, over_units, seeds_part
 from robuststack.evidence.worst_attack import worst_over_attacks, worst_without_each_draw
 
 FALL = 0.01
@@ -189,23 +190,23 @@ def difference(first: RowReading, second: RowReading, *, same_models: bool = Fal
     """The first row's figure minus the second's, on the same images.
 
     V = s_A^2 / S_A + s_B^2 / S_B + s_img^2 / n + the draws' part, Student's interval with Satterthwaite's degrees of
-    freedom. `same_models` says that both rows judge the same models, seed by seed; then their seeds are paired too.
+    freedom. `same_models` says that both rows judge the same models, seed by seed; then their seeds are paired too, and
+    the interval and p are those of `SeedsEstimate`: Satterthwaite's would call equal settings of two or three models
+    better or worse too often, if their difference moves from seed to seed.
     """
-    per_image = first.per_image - second.per_image
-    value = first.value - second.value
-    parts = [images_part(per_image)]
-    seeds = np.array(first.seeds), np.array(second.seeds)
-    several = min(len(first.seeds), len(second.seeds)) > 1
+    draws = [row.draws_part for row in (first, second) if row.draws_part is not None]
+    several = min(len(first.models), len(second.models)) > 1
     if same_models and several:
-        parts.append(seeds_part(seeds[0] - seeds[1]))
-    elif several:
-        parts += [seeds_part(figures) for figures in seeds]
-    parts += [row.draws_part for row in (first, second) if row.draws_part is not None]
-    estimate = Estimate(value, tuple(parts))
-    low, high = _limits(estimate, len(per_image))
-    models = len(first.seeds) + len(second.seeds)
+        estimate: Estimate = over_units(first.models - second.models, draws)
+    else:
+        parts = [images_part(first.per_image - second.per_image)]
+        if several:
+            parts += [seeds_part(np.array(row.seeds)) for row in (first, second)]
+        estimate = Estimate(first.value - second.value, (*parts, *draws))
+    n, models = first.models.shape[1], len(first.models) + len(second.models)
+    low, high = _limits(estimate, n)
     scope: Scope = "methods" if several else "these two models" if models == 2 else "these models"
-    return Comparison(estimate, low, high, _two_sided(estimate, len(per_image)), (first.seeds, second.seeds), scope)
+    return Comparison(estimate, low, high, _two_sided(estimate, n), (first.seeds, second.seeds), scope)
 
 
 def _limits(estimate: Estimate, n: int) -> tuple[float, float]:
@@ -221,7 +222,7 @@ def _two_sided(estimate: Estimate, n: int) -> float:
     """The two-sided p-value of a difference; if it is the same on all images, that of the sign test."""
     if estimate.variance == 0:
         return min(1.0, 2 * 0.5**n) if estimate.value else 1.0
-    return 2 * Estimate(abs(estimate.value), estimate.parts).p_above()
+    return estimate.p_other_than_zero()
 
 
 def from_intervals(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from robuststack.evidence.estimate import Estimate
 from robuststack.evidence.proportions import LEVEL, wilson
 from robuststack.evidence.readings import EXPECTED, Reading
-from robuststack.evidence.variance import Attacks, Estimate, RunReading, of_runs, read_run
+from robuststack.evidence.variance import Attacks, RunReading, of_runs, read_run
 from robuststack.evidence.worst_attack import worst_over_attacks
 
 Run = tuple[int, ...]

@@ -12,8 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
+from robuststack.evidence.estimate import Estimate
 from robuststack.evidence.mixture import solve, solve_set
-from robuststack.evidence.variance import Estimate, RunReading, of_runs
+from robuststack.evidence.variance import RunReading, of_runs
 
 ENOUGH = 0.005
 """Another round of attacks on the mixture follows as long as the last one lowered the value by half a point."""

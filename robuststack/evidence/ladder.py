@@ -7,20 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robuststack.evidence.estimate import Estimate, Part
 from robuststack.evidence.proportions import LEVEL, unseen
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.variance import (
     Attacks,
-    Estimate,
-    Part,
     RunReading,
-    SeedsEstimate,
     images_part,
     jackknife,
     mean_of_parts,
+    over_units,
     read_run,
     seeds_part,
-    shared_noise,
 )
 
 Models = Sequence[Sequence[Attacks]]
@@ -49,17 +47,14 @@ def gap(first: Models, second: Models, truth: np.ndarray, reading: Reading = EXP
     sides = [[[read_run(reading, run, truth) for run in runs] for runs in models] for models in (first, second)]
     means = [np.array([np.mean([run.per_image for run in runs], axis=0) for runs in models]) for models in sides]
     difference = means[0] - means[1]
-    per_image = difference.mean(0)
-    parts = [images_part(per_image)]
-    if len(difference) == 1:
-        runs = [np.array([run.per_image.mean() for run in models[0]]) for models in sides]
-        parts += [seeds_part(figures) for figures in runs if len(figures) > 1]
-    drawn = [_jackknifed(*pair) for pair in zip(*sides, strict=True)]
-    parts += [mean_of_parts([part[place] for part in drawn]) for place in range(len(drawn[0]))]
-    estimate = Estimate(float(per_image.mean()), tuple(parts))
+    jackknifed = [_jackknifed(*pair) for pair in zip(*sides, strict=True)]
+    draws = [mean_of_parts([parts[place] for parts in jackknifed]) for place in range(len(jackknifed[0]))]
     if len(difference) > 1:
-        seeds = seeds_part(difference.mean(1))
-        estimate = SeedsEstimate(estimate.value, (*parts, seeds), seeds, shared_noise(difference))
+        estimate: Estimate = over_units(difference, draws)
+    else:
+        runs = [np.array([run.per_image.mean() for run in models[0]]) for models in sides]
+        of_runs = [seeds_part(figures) for figures in runs if len(figures) > 1]
+        estimate = Estimate(float(difference[0].mean()), (images_part(difference[0]), *of_runs, *draws))
     if estimate.variance > 0:
         low, high = estimate.interval(LEVEL)
     else:

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from robuststack.evidence.estimate import Part
 from robuststack.evidence.readings import EXPECTED, Reading
-from robuststack.evidence.variance import Attacks, Part, mean_of_parts, read_run
+from robuststack.evidence.variance import Attacks, mean_of_parts, read_run
 
 
 @dataclass(frozen=True)
 class RowReading:
     """A figure from 0 to 1, the mean over training seeds, and where it may vary."""
 
-    per_image: np.ndarray
-    """The mean over models and attack seeds, [n]."""
-    seeds: tuple[float, ...]
-    """The figure of each training seed's model."""
+    models: np.ndarray
+    """The reading of each image by each training seed's model, the mean over its attack seeds [S, n]."""
     draws: tuple[np.ndarray, ...] = ()
     """For each randomised model, how far the figure moves with each of its judging draws [M]: the jackknife's deviations,
     so that the sum of their squares is the variance that this model adds. Empty at a deterministic point."""
+
+    @cached_property
+    def per_image(self) -> np.ndarray:
+        """The mean over models, [n]."""
+        return np.asarray(self.models.mean(0))
+
+    @cached_property
+    def seeds(self) -> tuple[float, ...]:
+        """The figure of each training seed's model."""
+        return tuple(map(float, self.models.mean(1)))
 
     @property
     def value(self) -> float:
@@ -46,7 +56,7 @@ def read_row(models: Sequence[Sequence[Attacks]], truth: np.ndarray, reading: Re
         TooFewDraws: there are too few draws for the reading or for its interval.
     """
     readings = [[read_run(reading, run, truth) for run in runs] for runs in models]
-    per_image = np.array([np.mean([run.per_image for run in runs], axis=0) for runs in readings])
+    of_models = np.array([np.mean([run.per_image for run in runs], axis=0) for runs in readings])
     draws = []
     for runs in readings:
         randomised = [run.left_out for run in runs if run.left_out is not None]
@@ -54,4 +64,4 @@ def read_row(models: Sequence[Sequence[Attacks]], truth: np.ndarray, reading: Re
             left_out = np.mean(randomised, axis=0)
             count = len(left_out)
             draws.append((left_out - left_out.mean()) * np.sqrt((count - 1) / count) / len(models))
-    return RowReading(per_image.mean(0), tuple(map(float, per_image.mean(1))), tuple(draws))
+    return RowReading(of_models, tuple(draws))

@@ -1,9 +1,8 @@
 """How sure a figure is: the variance of a reading over images, judging draws and training seeds.
 
 Two parts of one model: var(per-image readings) / n, and the leave-one-draw-out jackknife over draw columns, since one draw
-is shared by the images of a block. Over training seeds, their variance comes on top. Tests and limits are Student's, with
-the degrees of freedom of Satterthwaite; in the interval of a figure over seeds, their part has a quantile of its own.
-Resampling draws with replacement is wrong for votes and repeated tries: a draw that stands twice biases them.
+is shared by the images of a block. Over training seeds, their variance comes on top. Resampling draws with replacement is
+wrong for votes and repeated tries: a draw that stands twice biases them.
 """
 
 from __future__ import annotations
@@ -13,86 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robuststack.evidence.estimate import Estimate, Part, SeedsEstimate
 from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws
 from robuststack.evidence.worst_attack import worst_over_attacks, worst_without_each_draw
 
 Attacks = Sequence[np.ndarray]
 """Labels [M, n] of each attack that the worst is taken over, on the same judging draws; a single one for one attack."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A variance, and the degrees of freedom that it was estimated with."""
-
-    variance: float
-    freedom: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean of readings, 0 to 1, with the parts of its variance."""
-
-    value: float
-    parts: tuple[Part, ...]
-
-    @property
-    def variance(self) -> float:
-        return sum(part.variance for part in self.parts)
-
-    @property
-    def freedom(self) -> float:
-        """Satterthwaite's degrees of freedom of the sum of the parts."""
-        lower = sum(part.variance**2 / part.freedom for part in self.parts if part.variance > 0)
-        return self.variance**2 / lower if lower > 0 else np.inf
-
-    def quantile(self, share: float) -> float:
-        """How far above the value the one-sided limit of this level lies."""
-        from scipy.special import stdtrit  # Of scipy.stats' distribution, without the hundred times that it takes.
-
-        return float(stdtrit(min(self.freedom, 1e9), share)) * float(np.sqrt(self.variance))
-
-    def half_width(self, level: float = 0.95) -> float:
-        """Half of the two-sided interval."""
-        return self.quantile((1 + level) / 2)
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The two-sided interval, 0 to 1 not enforced."""
-        half = self.half_width(level)
-        return self.value - half, self.value + half
-
-    def p_above(self, bound: float = 0.0) -> float:
-        """The one-sided p-value of the value being above `bound` by chance."""
-        from scipy.special import stdtr
-
-        if self.variance == 0:
-            return 0.0 if self.value > bound else 1.0
-        return float(stdtr(min(self.freedom, 1e9), (bound - self.value) / np.sqrt(self.variance)))
-
-
-@dataclass(frozen=True)
-class SeedsEstimate(Estimate):
-    """A mean over two seeds or more, whose interval does not trust so few of them to say how much seeds vary.
-
-    Satterthwaite's degrees of freedom are themselves an estimate: if few seeds happen to be alike, they are those of the
-    images, and the interval is too narrow.
-    """
-
-    seeds: Part
-    """What the choice of seeds adds: one of `parts`."""
-    twice: float
-    """What both the seeds' part and the images' part hold: the noise of each image under each seed (`shared_noise`)."""
-
-    def half_width(self, level: float = 0.95) -> float:
-        """Half of the two-sided interval: the half widths of seeds and of all else, as the method of variance estimates
-        recovery adds them (MOVER; Zou and Donner 2008), less what both hold.
-
-        half^2 = max(t(S - 1)^2 V_seeds - t(df)^2 twice, 0) + t(df)^2 V_else, with Satterthwaite's df of all else.
-        """
-        tail = (1 + level) / 2
-        others = Estimate(self.value, tuple(part for part in self.parts if part is not self.seeds))
-        of_seeds = Estimate(self.value, (self.seeds,)).quantile(tail)
-        counted = Estimate(self.value, (Part(self.twice, others.freedom),)).quantile(tail)
-        return float(np.sqrt(max(of_seeds**2 - counted**2, 0.0) + others.quantile(tail) ** 2))
 
 
 def jackknife(left_out: np.ndarray) -> Part:
@@ -123,6 +48,17 @@ def shared_noise(readings: np.ndarray) -> float:
         return 0.0
     left = readings - readings.mean(0) - readings.mean(1, keepdims=True) + readings.mean()
     return float((left**2).sum() / ((seeds - 1) * (n - 1)) / (seeds * n))
+
+
+def over_units(readings: np.ndarray, draws: Sequence[Part] = ()) -> SeedsEstimate:
+    """The mean of readings [S, n] of two seeds or more, or of their differences, with what judging draws add.
+
+    V = s^2 / S of the seeds + s_img^2 / n of the images' means + the draws' parts.
+    """
+    per_image = readings.mean(0)
+    images, seeds = images_part(per_image), seeds_part(readings.mean(1))
+    twice = min(shared_noise(readings), images.variance)
+    return SeedsEstimate(float(per_image.mean()), (images, *draws, seeds), seeds, twice)
 
 
 @dataclass(frozen=True)
@@ -160,16 +96,13 @@ def of_runs(models: Sequence[Sequence[RunReading]]) -> Estimate:
     of all attack seeds of a model at once, which is right whether they share their draws or not.
     """
     of_models = [np.mean([run.per_image for run in runs], axis=0) for runs in models]
-    images = np.mean(of_models, axis=0)
-    value, parts = float(images.mean()), [images_part(images)]
-    draws = [[run.left_out for run in runs if run.left_out is not None] for runs in models]
-    if any(draws):
-        parts.append(mean_of_parts([jackknife(np.mean(runs, axis=0)) for runs in draws if runs]))
-    units = np.array(of_models if len(models) > 1 else [run.per_image for run in models[0]])
-    if len(units) == 1:
-        return Estimate(value, tuple(parts))
-    seeds = seeds_part(units.mean(1))
-    return SeedsEstimate(value, (*parts, seeds), seeds, shared_noise(units))
+    left_out = [[run.left_out for run in runs if run.left_out is not None] for runs in models]
+    draws = [jackknife(np.mean(runs, axis=0)) for runs in left_out if runs]
+    parts = [mean_of_parts(draws)] if draws else []
+    units = of_models if len(models) > 1 else [run.per_image for run in models[0]]
+    if len(units) > 1:
+        return over_units(np.array(units), parts)
+    return Estimate(float(units[0].mean()), (images_part(units[0]), *parts))
 
 
 def of_model(attacks: Attacks, truth: np.ndarray, reading: Reading = EXPECTED) -> Estimate:

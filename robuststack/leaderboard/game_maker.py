@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from robuststack.evidence.estimate import Estimate
 from robuststack.evidence.game import ModelGame, worth
 from robuststack.evidence.proportions import unseen
-from robuststack.evidence.variance import Estimate
 from robuststack.leaderboard.board_labels import round_labels
 from robuststack.leaderboard.game import Crafting, Game, GameSetting, Worth
 from robuststack.leaderboard.record import percent

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit
@@ -30,13 +31,21 @@ class Case:
 
 @dataclass(frozen=True)
 class Batch:
-    """Many simulated rows at once: per-image readings [R, n], figures of seeds [R, S], the draws' part, and what the
-    images' part and the seeds' part both hold [R], 0 for one seed."""
+    """Many simulated rows, or paired differences of two, at once: the readings of each seed [R, S, n], and the parts of
+    the judging draws."""
 
-    per_image: np.ndarray
-    seeds: np.ndarray
-    draws: tuple[np.ndarray, np.ndarray] | None
-    twice: np.ndarray
+    readings: np.ndarray
+    draws: Parts
+
+    @cached_property
+    def per_image(self) -> np.ndarray:
+        """[R, n]"""
+        return np.asarray(self.readings.mean(1))
+
+    @cached_property
+    def seeds(self) -> np.ndarray:
+        """The figures of seeds [R, S]."""
+        return np.asarray(self.readings.mean(2))
 
 
 def rows(case: Case, images: np.ndarray, random: np.random.Generator) -> Batch:
@@ -68,14 +77,17 @@ def read(right: np.ndarray, reading: Reading) -> Batch:
         figures = wrong.mean(-1)[:, :, None] - (right @ (wrong - fewer)[..., None])[..., 0] / n
         spread = ((figures - figures.mean(2, keepdims=True)) ** 2).sum(2) * (draws - 1) / draws
         part = mean_of(spread, draws - 1)
-    return Batch(readings.mean(1), readings.mean(2), part, shared_noise(readings))
+    return Batch(readings, [part] if part else [])
+
+
+def paired(first: Batch, second: Batch) -> Batch:
+    """The differences of two settings of the same models, seed by seed."""
+    return Batch(first.readings - second.readings, [*first.draws, *second.draws])
 
 
 def shared_noise(readings: np.ndarray) -> np.ndarray:
     """`variance.shared_noise` of readings [R, S, n], from sums of squares."""
     _, seeds, n = readings.shape
-    if seeds == 1:
-        return np.zeros(len(readings))
     left = (readings**2).mean((1, 2)) - (readings.mean(2) ** 2).mean(1) - (readings.mean(1) ** 2).mean(1)
     return np.asarray((left + readings.mean((1, 2)) ** 2) / ((seeds - 1) * (n - 1)))
 
@@ -104,8 +116,7 @@ def of_mean(figures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def figure_parts(batch: Batch) -> Parts:
     """The parts of `over_seeds`, but for that of the seeds."""
-    parts = [of_mean(batch.per_image)]
-    return parts if batch.draws is None else [*parts, batch.draws]
+    return [of_mean(batch.per_image), *batch.draws]
 
 
 def difference_parts(first: Batch, second: Batch) -> Parts:
@@ -113,7 +124,7 @@ def difference_parts(first: Batch, second: Batch) -> Parts:
     parts = [of_mean(first.per_image - second.per_image)]
     if first.seeds.shape[1] > 1:
         parts += [of_mean(batch.seeds) for batch in (first, second)]
-    return parts + [batch.draws for batch in (first, second) if batch.draws is not None]
+    return [*parts, *first.draws, *second.draws]
 
 
 def half_width(parts: Parts) -> np.ndarray:
@@ -134,7 +145,8 @@ def half_width_over_seeds(batch: Batch) -> np.ndarray:
     """Half of the 95 % interval of `SeedsEstimate`, [R]."""
     quantile, total = student(figure_parts(batch))
     of_seeds, variance = student([of_mean(batch.seeds)])
-    return np.sqrt(np.maximum(of_seeds**2 * variance - quantile**2 * batch.twice, 0) + quantile**2 * total)
+    twice = np.minimum(shared_noise(batch.readings), of_mean(batch.per_image)[0])
+    return np.sqrt(np.maximum(of_seeds**2 * variance - quantile**2 * twice, 0) + quantile**2 * total)
 
 
 def limits(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +164,7 @@ def limits(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.minimum(low, value * kept), np.maximum(high, 1 - (1 - value) * kept)
     if 1 < count <= FEW_SEEDS:
         low, high = np.minimum(low, batch.seeds.min(1)), np.maximum(high, batch.seeds.max(1))
-    score = (half == 0) | (count == 1 and batch.draws is None)
+    score = (half == 0) | (count == 1 and not batch.draws)
     alone = wilson(np.round(value * n) / n, n)
     return np.where(score, alone[0], np.maximum(low, 0)), np.where(score, alone[1], np.minimum(high, 1))
 

@@ -14,6 +14,7 @@ from simulated_rows import (
     half_width_over_seeds,
     limits,
     of_mean,
+    paired,
     read,
     rows,
 )
@@ -56,12 +57,13 @@ def test_the_bars_are_held_at_reduced_repeats(accuracy, seed_sd, seeds):
     assert wrong <= 0.06 + slack
 
 
+def shared(batch: Batch) -> np.ndarray:
+    """Half of the interval with degrees of freedom that seeds and images share."""
+    return half_width([*figure_parts(batch), of_mean(batch.seeds)])
+
+
 def test_degrees_of_freedom_that_seeds_and_images_share_would_not_hold_them(monkeypatch):
     """The bar can be missed: two seeds that happen to be alike would have the interval of the images."""
-
-    def shared(batch: Batch) -> np.ndarray:
-        return half_width([*figure_parts(batch), of_mean(batch.seeds)])
-
     case = Case(World(0.5, 0.06), 1000, 2)
     assert shares(case, 500)[0] > 0.94
     monkeypatch.setattr("simulated_rows.half_width_over_seeds", shared)
@@ -84,15 +86,31 @@ def test_a_variance_without_seeds_would_not_hold_them(monkeypatch):
     assert shares(case, 300)[1] > 0.15
 
 
-def test_settings_of_the_same_models_are_told_apart_as_often_as_the_table_says():
-    """The paired test is that of `difference`, and a steady pair of settings holds the bar."""
-    assert settings_told_apart(Case(World(0.5), 200, 3), 500) <= 0.06
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("accuracy", "seed_sd", "n"), [(0.05, 0.03, 200), (0.5, 0.0, 200), (0.5, 0.06, 1000)])
+def test_settings_of_the_same_models_are_told_apart_as_seldom_as_promised(accuracy, seed_sd, n, seeds):
+    repeats = 1000
+    assert (
+        settings_told_apart(Case(World(accuracy, seed_sd), n, seeds), repeats)
+        <= 0.06 + 3 * (0.06 * 0.94 / repeats) ** 0.5
+    )
+
+
+@pytest.mark.parametrize(("seeds", "more"), [(2, 0.09), (3, 0.06)])
+def test_degrees_of_freedom_that_seeds_and_images_share_would_tell_settings_apart_too_often(seeds, more, monkeypatch):
+    case = Case(World(0.5, 0.06), 1000, seeds)
+    own = settings_told_apart(case, 1500)
+    monkeypatch.setattr("coverage_table.half_width_over_seeds", shared)
+    assert settings_told_apart(case, 1500) > max(more, own + 0.01)
+
+
+def test_whole_arrays_pair_settings_as_single_rows_do():
     random = np.random.default_rng(5)
-    labels = [[[np.where(random.random((1, 60)) < 0.7, 0, 1)] for _ in range(3)] for _ in range(2)]
-    paired = compare(*labels, np.zeros(60, dtype=int), same_models=True)
-    first, second = (read(np.array(row)[None, :, 0] == 0, EXPECTED) for row in labels)
-    half = half_width([of_mean(first.per_image - second.per_image), of_mean(first.seeds - second.seeds)])
-    assert half[0] == pytest.approx(paired.estimate.quantile(0.975))
+    for draws in (1, 8):
+        labels = [[[np.where(random.random((draws, 60)) < 0.7, 0, 1)] for _ in range(3)] for _ in range(2)]
+        of_rows = compare(*labels, np.zeros(60, dtype=int), same_models=True)
+        first, second = (read(np.array(row)[None, :, 0] == 0, EXPECTED) for row in labels)
+        assert half_width_over_seeds(paired(first, second))[0] == pytest.approx(of_rows.estimate.half_width())
 
 
 def test_hypervolume_and_game_value_hold_their_bar_at_reduced_repeats():

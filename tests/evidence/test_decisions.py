@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from robuststack.evidence.decisions import compare, fall, holm
+from robuststack.evidence.estimate import Estimate
 from robuststack.evidence.proportions import mcnemar_one_sided
 
 
@@ -71,6 +72,33 @@ def test_the_same_models_are_paired_seed_by_seed():
     first, second = ([outcomes(right) for right in row] for row in ((60, 100, 140), (50, 90, 130)))
     assert compare(first, second, TRUTH).verdict() == "undecided"
     assert compare(first, second, TRUTH, same_models=True).verdict() == "better"
+
+
+def test_settings_that_move_apart_with_the_seed_are_undecided_and_say_so_in_their_interval():
+    # Differences of 5, 7.5 and 10 points: Student's interval of two degrees of freedom holds 0, Satterthwaite's does not.
+    first, second = ([outcomes(right) for right in row] for row in ((100, 105, 110), (90, 90, 90)))
+    result = compare(first, second, TRUTH, same_models=True)
+    assert Estimate(result.estimate.value, result.estimate.parts).p_other_than_zero() < 0.01
+    assert 0.01 < result.p < 0.05
+    assert result.verdict() == "better"
+    assert 0 < result.low < 0.02
+    # As one of several questions it is open.
+    assert result.verdict(holm([result.p, 0.2, 0.3])[0]) == "undecided"
+    # Two seeds cannot tell.
+    result = compare(first[:2], second[:2], TRUTH, same_models=True)
+    assert result.verdict() == "undecided"
+    assert result.low < 0 < result.high
+
+
+def test_the_verdict_on_one_seed_does_not_ask_whether_models_are_shared():
+    first, second = outcomes(120), outcomes(100)
+    apart, together = (compare([first], [second], TRUTH, same_models=same) for same in (False, True))
+    assert (apart.estimate, apart.low, apart.high, apart.p) == (
+        together.estimate,
+        together.low,
+        together.high,
+        together.p,
+    )
 
 
 def test_rows_that_are_alike_are_undecided_within_what_their_images_cannot_exclude():

@@ -105,7 +105,7 @@ def readings(ca: float, ra: float, n: int = 400, seeds: int = 1) -> SettingReadi
     """A setting that is right on the first images, the same in every seed."""
 
     def right(share: float) -> RowReading:
-        return RowReading((np.arange(n) < round(share * n)).astype(float), (share,) * seeds)
+        return RowReading(np.tile((np.arange(n) < round(share * n)).astype(float), (seeds, 1)))
 
     return SettingReading(right(ca), right(ra))
 
@@ -131,7 +131,7 @@ def test_seeds_move_the_settings_of_a_defense_together():
 
     def moving(ca: float, ra: float, spread: float) -> SettingReading:
         reading = readings(ca, ra, seeds=3)
-        moved = RowReading(reading.robust.per_image, tuple(ra + spread * shift for shift in (-1, 0, 1)))
+        moved = RowReading(reading.robust.models + spread * np.array([[-1], [0], [1]]))
         return SettingReading(reading.clean, moved)
 
     still, shifted = (

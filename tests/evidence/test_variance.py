@@ -11,12 +11,10 @@ from robuststack.evidence.decisions import compare
 from robuststack.evidence.figures import measured
 from robuststack.evidence.readings import EXPECTED, Reading, TooFewDraws
 from robuststack.evidence.variance import (
-    Estimate,
-    Part,
-    SeedsEstimate,
     jackknife,
     of_model,
     over_seeds,
+    over_units,
     shared_noise,
 )
 from simulation import World, truth
@@ -99,33 +97,6 @@ def test_a_difference_that_is_large_is_found():
     assert found >= 45
 
 
-def test_satterthwaite_lies_between_its_parts():
-    estimate = Estimate(0.5, (Part(0.01, 2), Part(0.01, 100)))
-    assert 2 < estimate.freedom < 102
-    assert Estimate(0.5, (Part(0.01, 2), Part(0.0, 100))).freedom == pytest.approx(2)
-
-
-def test_seeds_have_a_quantile_of_their_own():
-    # 12.706 is Student's quantile of one degree of freedom, 1.984 that of 99; hypot adds what is independent.
-    seeds = Part(0.01**2, 1)
-    estimate = SeedsEstimate(0.5, (Part(0.02**2, 99), seeds), seeds, 0.0)
-    assert estimate.half_width() == pytest.approx(np.hypot(0.12706, 0.03968), rel=1e-3)
-    assert estimate.interval() == pytest.approx((0.5 - estimate.half_width(), 0.5 + estimate.half_width()))
-    # Tests and one-sided limits know one variance only.
-    together = Estimate(0.5, estimate.parts)
-    assert (estimate.quantile(0.95), estimate.p_above(0.48)) == (together.quantile(0.95), together.p_above(0.48))
-
-
-def test_what_seeds_and_images_both_hold_is_taken_off_once():
-    seeds = Part(0.01**2, 4)
-    estimate = SeedsEstimate(0.5, (Part(0.02**2, 99), seeds), seeds, 0.005**2)
-    assert estimate.half_width() == pytest.approx((0.027764**2 + 0.03968**2 - 0.00992**2) ** 0.5, rel=1e-3)
-    # Seeds that are alike by chance do not make the images' part smaller.
-    alike = Part(0.0, 4)
-    estimate = SeedsEstimate(0.5, (Part(0.02**2, 99), alike), alike, 0.005**2)
-    assert estimate.half_width() == pytest.approx(0.03968, rel=1e-3)
-
-
 def test_the_noise_that_seeds_and_images_share_is_that_of_the_two_way_layout():
     random = np.random.default_rng(7)
     seeds, n, noise = 4, 400, 0.3
@@ -133,6 +104,14 @@ def test_the_noise_that_seeds_and_images_share_is_that_of_the_two_way_layout():
     assert shared_noise(readings) == pytest.approx(noise**2 / (seeds * n), rel=0.15)
     assert shared_noise(np.add.outer(np.arange(3.0), np.arange(9.0))) == pytest.approx(0, abs=1e-12)
     assert shared_noise(np.ones((3, 1))) == 0
+
+
+def test_what_both_hold_is_at_most_what_images_do():
+    """Two seeds that turn each other's images: their means do not vary, and nothing may be taken off."""
+    first = np.arange(40) % 2
+    estimate = over_units(np.array([first, 1 - first * (np.arange(40) > 1)], dtype=float))
+    assert estimate.twice == pytest.approx(estimate.parts[0].variance)
+    assert shared_noise(np.array([first, 1 - first])) > over_units(np.array([first, 1 - first])).twice == 0
 
 
 def test_attack_seeds_of_one_model_have_the_interval_of_as_many_training_seeds():
