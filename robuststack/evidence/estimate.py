@@ -17,6 +17,13 @@ LEAST_P = 1e-100
 """A p-value over seeds is searched down to this one."""
 
 
+def students_quantile(freedom: float, share: float) -> float:
+    """Of Student's distribution with so many degrees of freedom, or infinitely many."""
+    from scipy.special import stdtrit  # Of scipy.stats' distribution, without the hundred times that it takes.
+
+    return float(stdtrit(min(freedom, 1e9), share))
+
+
 @dataclass(frozen=True)
 class Part:
     """A variance, and the degrees of freedom that it was estimated with."""
@@ -44,9 +51,7 @@ class Estimate:
 
     def quantile(self, share: float) -> float:
         """How far above the value the one-sided limit of this level lies; below it, and negative, for a share under 0.5."""
-        from scipy.special import stdtrit  # Of scipy.stats' distribution, without the hundred times that it takes.
-
-        return float(stdtrit(min(self.freedom, 1e9), share)) * float(np.sqrt(self.variance))
+        return students_quantile(self.freedom, share) * float(np.sqrt(self.variance))
 
     def half_width(self, level: float = LEVEL) -> float:
         """Half of the two-sided interval."""
@@ -91,10 +96,11 @@ class SeedsEstimate(Estimate):
         limit^2 = max(t(S - 1)^2 V_seeds - t(df)^2 twice, 0) + t(df)^2 V_else, with Satterthwaite's df of all else.
         """
         others = Estimate(self.value, tuple(part for part in self.parts if part is not self.seeds))
-        of_seeds = Estimate(self.value, (self.seeds,)).quantile(share)
-        counted = Estimate(self.value, (Part(self.twice, others.freedom),)).quantile(share)
-        limit = math.sqrt(max(of_seeds**2 - counted**2, 0.0) + others.quantile(share) ** 2)
-        return math.copysign(limit, share - 0.5)
+        of_seeds, of_others = (
+            students_quantile(freedom, share) ** 2 for freedom in (self.seeds.freedom, others.freedom)
+        )
+        alone = max(of_seeds * self.seeds.variance - of_others * self.twice, 0.0)
+        return math.copysign(math.sqrt(alone + of_others * others.variance), share - 0.5)
 
     def p_above(self, bound: float = 0.0) -> float:
         """The one-sided p-value of the value being above `bound` by chance: the tail whose limit just reaches the bound.
