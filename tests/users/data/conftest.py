@@ -29,7 +29,7 @@ class Upright(nn.Module):
     '''Class 0 if the upper half is brighter, else 1.'''
     def forward(self, x):
         half = x.shape[2] // 2
-        return torch.stack([x[:, :, :half].mean((1, 2, 3)), x[:, :, half:].mean((1, 2, 3))], 1)
+        return 9 * torch.stack([x[:, :, :half].mean((1, 2, 3)), x[:, :, half:].mean((1, 2, 3))], 1)
 
 def two(): return Brightness(2)
 def three(): return Brightness(3)
