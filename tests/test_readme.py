@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 import robuststack as rs
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.audit import audit_path, board_files, read_audit
+from robuststack.leaderboard.audit import RowAudit, audit_path, board_files, read_audit
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
@@ -32,9 +32,13 @@ SETTINGS = {
 DATASETS = ("tradeoff", "digits")
 
 
+BOARD = ROOT / "leaderboard" / "float_vs_oat.json"
+
+
 def table() -> str:
     """The ends of each defense and one setting between them, both data sets side by side."""
-    rows = read_board(ROOT / "leaderboard" / "float_vs_oat.json").rows
+    rows = read_board(BOARD).rows
+    audited = read_audit(audit_path(BOARD)).by_label
     body = []
     for defense, points in SETTINGS.items():
         for point in points:
@@ -42,16 +46,44 @@ def table() -> str:
                 next(row for row in rows if (row.dataset, row.defense, row.point) == (dataset, defense, point))
                 for dataset in DATASETS
             ]
-            figures = [figure.text for row in on for figure in (row.ca, row.worst)]
-            body.append([on[0].title, options_text(point), *figures, f"{on[1].parameters:,}"])
-    header = ["defense", "point", *(f"{name} {dataset}" for dataset in DATASETS for name in ("CA", "RA")), "parameters"]
+            figures = [text for row in on for text in (row.ca.text, row.worst.text, audited_text(audited[row.label]))]
+            body.append([on[0].title, options_text(point), *figures])
+    header = ["defense", "point", *(f"{name} {dataset}" for dataset in DATASETS for name in ("CA", "RA", "audited"))]
     return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
+def audited_text(row: RowAudit) -> str:
+    """RA after the audit, with the letter of its worst verdict that is no `open`."""
+    assert row.ra_worst is not None
+    assert not row.broken
+    weak = ", weak" if row.weak else ""
+    return f"{row.ra_worst.value:.1f} [{row.ra_worst.low:.1f}, {row.ra_worst.high:.1f}]{weak}"
 
 
 def test_the_table_is_that_of_the_committed_leaderboard() -> None:
     match = re.search(r"<!-- table -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert match, "README has no place for the table"
     assert match[1].strip() == table(), f"the table should be:\n\n{table()}\n"
+
+
+def test_what_it_says_of_the_audit_is_what_the_audit_says() -> None:
+    text, audit = " ".join(README.split()), read_audit(audit_path(BOARD))
+    assert [row.label for row in audit.rows] == [row.label for row in read_board(BOARD).rows]
+    assert audit.complete
+    weak = [row.label for row in audit.rows if row.weak]
+    link = f"(leaderboard/{audit_path(BOARD).name})"
+    assert f"calls no row broken, but {len(weak)} of the {len(audit.rows)} rows [weak]{link}" in text
+    assert not any(row.broken for row in audit.rows)
+    assert all({"STEPS", "STRONGER"} & set(row.weak) for row in audit.rows if row.weak)
+    digits = [label for label in weak if label.startswith("digits/")]
+    assert f"RA of {len(digits)} of the 16 rows on `digits` is no evidence" in text
+    row = audit.by_label["tradeoff/resnet8/pgd_at lambda=0.2"]
+    before = next(
+        row.worst.value for row in read_board(BOARD).rows if row.label == "tradeoff/resnet8/pgd_at lambda=0.2"
+    )
+    assert row.ra_worst is not None
+    assert row.ra_worst.value == 0
+    assert f"PGD-AT at lambda 0.2 on `tradeoff`: {before:.1f} % become 0." in text
 
 
 def test_what_it_says_of_ten_attacks_is_what_the_comparison_says() -> None:
@@ -61,7 +93,7 @@ def test_what_it_says_of_ten_attacks_is_what_the_comparison_says() -> None:
     worst = rs.compare(board, *rows).decisive
     assert worst.verdict == "undecided"
     said = f"{worst.first:.1f} against {worst.second:.1f} in the worst of ten attacks"
-    assert f"{said} ([audited](leaderboard/cpu_attacks.md), no row weak or broken)" in " ".join(README.split())
+    assert f"{said} ([audited](leaderboard/cpu_attacks.audit.json), no row weak or broken)" in " ".join(README.split())
     audit = read_audit(audit_path(board))
     assert [row.label for row in audit.rows] == [row.label for row in rs.load_board(board).rows]
     assert not any(row.broken or row.weak for row in audit.rows)
