@@ -91,11 +91,11 @@ def test_what_this_machine_had_no_memory_to_build_is_tried_again(monkeypatch):
 
 def test_changed_code_is_built_again(here, monkeypatch):
     monkeypatch.syspath_prepend(str(here))
-    (here / "brought.py").write_text(SOURCE)
+    (here / "changing_defense.py").write_text(SOURCE)
     registry = Registry()
-    import brought
+    import changing_defense
 
-    registry.add("brought", brought.Brought)
+    registry.add("brought", changing_defense.Brought)
 
     def pair():
         resolver = Resolver(load_suite("suite.yaml", ["defenses=brought"]), registry)
@@ -105,10 +105,10 @@ def test_changed_code_is_built_again(here, monkeypatch):
     KeptBuilds().keep([pair()])
     assert pair() in KeptBuilds()
     _forget_sources()
-    (here / "brought.py").write_text(SOURCE.replace("shape, num_classes)\n", "shape, num_classes + 1)\n"))
+    (here / "changing_defense.py").write_text(SOURCE.replace("shape, num_classes)\n", "shape, num_classes + 1)\n"))
     assert pair() not in KeptBuilds()
     _forget_sources()
-    (here / "brought.py").write_text(f"# A comment.\n{SOURCE}")
+    (here / "changing_defense.py").write_text(f"# A comment.\n{SOURCE}")
     assert pair() in KeptBuilds()
 
 
