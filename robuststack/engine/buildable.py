@@ -18,14 +18,18 @@ from robuststack.plugin.defense import Defense
 from robuststack.suite.suite import Suite
 
 
-def check_buildable(suite: Suite, pairs: Sequence[Pair]) -> list[Pair]:
-    """Build every pair of defense and architecture, and return those that this machine has the memory to build.
+def check_buildable(suite: Suite, pairs: Sequence[Pair], built: Sequence[Pair] = ()) -> list[Pair]:
+    """Build every pair of defense and architecture that was not `built` before, and return those that can be built and
+    that this machine has the memory for.
 
     Raises:
         SuiteError: for all that cannot be built, with its place in the suite and what can be.
     """
     tried = [_Tried(pair) for pair in pairs]
     problems = Problems()
+    for attempt in tried:
+        if attempt.pair not in built:
+            attempt.build()
     for attempt in tried:
         if attempt.reason is not None:
             problems.add(_error(suite, attempt, tried))
@@ -41,6 +45,9 @@ class _Tried:
         self.pair = pair
         self.reason: str | None = None
         self.too_heavy = False
+
+    def build(self) -> None:
+        pair = self.pair
         try:
             with torch.device("meta"):
                 _call(pair, pair.defense.build(pair.architecture, pair.dataset.shape, pair.dataset.num_classes))

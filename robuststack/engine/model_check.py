@@ -68,9 +68,10 @@ def probe(
     with seeded("probe"), frozen_eval(view), full_float32(device):
         images = torch.rand(IMAGES, *dataset.shape, device=device)
         _refuse_shape(view, images[:2], dataset, name)
-        _refuse_nan(view, images, name)
+        logits = _logits(view, images, name)
+        _refuse_nan(view, logits, name)
         _refuse_train_mode(view, images, name)
-        _warn_of_sigmoid(view, images, name)
+        _warn_of_sigmoid(logits, name)
         if not stochastic and not view.stochastic:
             _refuse_noise(view, images, name)
             _refuse_batches(view, images, name)
@@ -119,14 +120,14 @@ def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> No
         )
 
 
-def _refuse_nan(view: View, images: Tensor, name: str) -> None:
+def _refuse_nan(view: View, logits: Tensor, name: str) -> None:
     """Refuse a network that gives NaN for every image: its weights are damaged, or its arithmetic overflows."""
-    if not _logits(view, images, name).isnan().any(1).all():
+    if not logits.isnan().any(1).all():
         return
     tensors = chain(view.model.named_parameters(), view.model.named_buffers())
     damaged = next((path for path, tensor in tensors if _holds_nan(tensor)), None)
     raise ModelError(
-        f"{name} gives NaN for each of {len(images)} images; "
+        f"{name} gives NaN for each of {len(logits)} images; "
         + (f"{damaged} holds NaN" if damaged else "none of its weights is NaN, so it divides by zero or overflows")
     )
 
@@ -157,9 +158,8 @@ def _refuse_train_mode(view: View, images: Tensor, name: str) -> None:
     )
 
 
-def _warn_of_sigmoid(view: View, images: Tensor, name: str) -> None:
+def _warn_of_sigmoid(logits: Tensor, name: str) -> None:
     """Warn of logits that look like probabilities of each class by itself; a network may have such logits by chance."""
-    logits = _logits(view, images, name)
     if ((logits > 0) & (logits < 1)).all():
         message = "%s returns numbers between 0 and 1 only: if they come from a sigmoid, remove it: attacks need logits"
         LOG.warning(message, name)

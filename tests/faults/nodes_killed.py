@@ -23,7 +23,7 @@ from robuststack.plugin.registry import Registry
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from clusters import cluster
-from stores import contents
+from stores import contents, untimed
 
 
 class NodeKiller:
@@ -66,12 +66,6 @@ class NodeKiller:
         if self.killed and not self._replaced:
             self._replaced = True
             self._nodes.add_node(num_cpus=1, include_dashboard=False)
-
-
-def untimed(row: rs.Row) -> str:
-    """A row without what was timed, and where."""
-    plain = row.model_copy(update={"effort": row.effort.model_copy(update={"retries": 0})})
-    return plain.model_dump_json(exclude={"machine", "train_seconds_per_epoch", "latency_ms"})
 
 
 def seconds(store: Path) -> float:

@@ -41,13 +41,13 @@ def here(tmp_path, monkeypatch):
 def built(monkeypatch):
     """The defenses that were built."""
     defenses: list[str] = []
-    tried = buildable._Tried
+    build = buildable._Tried.build
 
-    def noted(pair):
-        defenses.append(pair.defense.name)
-        return tried(pair)
+    def noted(tried):
+        defenses.append(tried.pair.defense.name)
+        build(tried)
 
-    monkeypatch.setattr(buildable, "_Tried", noted)
+    monkeypatch.setattr(buildable._Tried, "build", noted)
     return defenses
 
 
@@ -71,6 +71,15 @@ def test_what_was_built_is_not_built_again_whatever_else_of_the_suite_changes(bu
     assert capsys.readouterr().out.startswith(said)
     assert check("architectures.options.width=5", "defenses=pni") == 0
     assert built == ["pni"], "another network"
+    built.clear()
+    assert check("defenses=[none, pni, pgd_at]") == 0
+    assert built == ["pgd_at"], "what is new, alone"
+    built.clear()
+    assert (
+        check("architectures=[{name: resnet8, options: {width: 4}}, 'torchvision:squeezenet1_1']", "defenses=none") == 2
+    )
+    assert built == ["none"]
+    assert "; works here: this defense on architecture resnet8" in capsys.readouterr().err
 
 
 def test_what_cannot_be_built_is_said_every_time(built, capsys):

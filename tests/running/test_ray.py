@@ -25,7 +25,7 @@ from robuststack.running.executors.ray_worker import node_facts
 from robuststack.running.pipeline import run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
-from stores import contents
+from stores import contents, untimed
 
 SUITE = """
 datasets: {name: digits}
@@ -58,13 +58,6 @@ def connected(two_nodes: Any) -> Iterator[Any]:
     ray.shutdown()
 
 
-def figures(row: rs.Row) -> str:
-    """A row without what was timed and where."""
-    effort = row.effort.model_copy(update={"retries": 0})
-    plain = row.model_copy(update={"effort": effort})
-    return plain.model_dump_json(exclude={"machine", "train_seconds_per_epoch", "latency_ms"})
-
-
 def test_two_nodes_give_the_bytes_of_one_process_though_one_is_killed(
     suite: Path, tmp_path: Path, two_nodes: Any
 ) -> None:
@@ -92,8 +85,8 @@ def test_two_nodes_give_the_bytes_of_one_process_though_one_is_killed(
     where = rs.RayOptions(address=two_nodes.address)
     spread = rs.run(suite, store=tmp_path / "two", leaderboard=tmp_path / "board", executor=where, registry=registry)
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
-    said = [figures(row) for row in spread.rows]
-    assert said == [figures(row) for row in alone.rows]
+    said = [untimed(row) for row in spread.rows]
+    assert said == [untimed(row) for row in alone.rows]
     # A model that was trained again is behind several rows, and each of them says so.
     assert sum(row.effort.retries for row in spread.rows) >= len(notices) >= 1
     assert all("was lost" in notice and "tried again, 1 of 2" in notice for notice in notices)
@@ -130,7 +123,7 @@ def test_one_worker_puts_the_result_of_many_blocks_together_and_does_no_failed_j
     assert placed.count(failed) == 1
     assert spread.failed == alone.failed
     assert len(spread.rows) == 2
-    assert [figures(row) for row in spread.rows] == [figures(row) for row in alone.rows]
+    assert [untimed(row) for row in spread.rows] == [untimed(row) for row in alone.rows]
 
 
 def test_a_job_that_loses_too_many_workers_fails_alone(suite: Path, tmp_path: Path, connected: Any) -> None:
