@@ -218,6 +218,14 @@ def test_a_phone_never_scrolls_sideways(opened: Page, address: str) -> None:
         assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0, "the first columns fit"
 
 
+def test_a_long_name_to_choose_stays_inside_the_page(opened: Page) -> None:
+    go(opened, "#/")
+    control = opened.get_by_role("combobox", name="Data and threat model")
+    control.evaluate("control => control.add(new Option('tradeoff images=640 '.repeat(20)))")
+    right = "element => element.getBoundingClientRect().right"
+    assert control.evaluate(right) <= opened.locator(".filters").evaluate(right)
+
+
 @pytest.mark.parametrize("address", ["#/", "#/float_vs_oat", "#/full", f"#/full/{ROW}"])
 def test_no_value_is_shown_as_a_program_names_it(opened: Page, address: str) -> None:
     go(opened, address)
