@@ -41,6 +41,8 @@ precision: float32
 """
 BLOCKS = 7
 JOBS_IN_BLOCKS = 6  # At two points: the attack, its judging, that of the clean images.
+UNITS = 3 + JOBS_IN_BLOCKS * BLOCKS
+"""Epochs and blocks."""
 TIMINGS = ("latency_ms", "train_seconds_per_epoch")
 KILLS = int(os.environ.get("ROBUSTSTACK_KILLS", "2"))
 CPU = Hardware("cpu", "float32")
@@ -136,19 +138,24 @@ def test_the_block_is_the_unit_of_the_random_streams(whole: Path) -> None:
 def test_killed_at_random_moments_it_ends_with_the_same_board_and_redoes_one_unit_a_kill(
     whole: Path, folder: Path
 ) -> None:
-    """SIGKILL from a timer, at any moment after the first epoch began. `ROBUSTSTACK_KILLS=20` is the whole campaign."""
+    """SIGKILL at a random moment of a random unit. `ROBUSTSTACK_KILLS=20` is the whole campaign."""
     moments, kills, log = random.Random(0), 0, folder / "units"
     log.touch()
     while kills < KILLS:
         suicide = (
-            "import os, signal, threading\n"
+            "import os, signal, threading, time\n"
             "import robuststack.engine.jobs as jobs, robuststack.engine.train as train\n"
-            f"timer = threading.Timer({moments.uniform(0.05, 1.5)}, os.kill, (os.getpid(), signal.SIGKILL))\n"
-            "timer.daemon = True\n"
+            "begun = []\n"
+            "def kill_within_a_unit():\n"
+            f"    seconds = {moments.random()} * (begun[-1] - begun[0]) / max(len(begun) - 1, 1)\n"
+            "    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))\n"
+            "    timer.daemon = True\n"
+            "    timer.start()\n"
             "def counted(function):\n"
             "    def call(*args, **named):\n"
             f"        with open({str(log)!r}, 'a') as file: file.write(function.__name__ + '\\n')\n"
-            "        if not timer.ident: timer.start()\n"
+            "        begun.append(time.monotonic())\n"
+            f"        if len(begun) == {moments.randint(1, UNITS // KILLS)}: kill_within_a_unit()\n"
             "        return function(*args, **named)\n"
             "    return call\n"
             "jobs.blocks.run_block = counted(jobs.blocks.run_block)\n"
@@ -161,12 +168,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_board_and_redoes_one_uni
             break
     if done.returncode:
         assert kills == KILLS
-        counting = suicide.replace("timer.start()", "None")
+        counting = suicide.replace(": kill_within_a_unit()", ": pass")
         assert run(folder, counting).returncode == 0
     assert board(folder) == board(whole)
     units = log.read_text().split()
     assert kills > 0
-    assert 3 + JOBS_IN_BLOCKS * BLOCKS <= len(units) <= 3 + JOBS_IN_BLOCKS * BLOCKS + kills
+    assert UNITS <= len(units) <= UNITS + kills
 
 
 class Killed(Exception):
