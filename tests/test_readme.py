@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 import robuststack as rs
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.audit import RowAudit, audit_path, board_files, read_audit
+from robuststack.leaderboard.audit import RowAudit
+from robuststack.leaderboard.audit_file import audit_path, board_files, read_audit
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
@@ -71,7 +72,7 @@ def test_what_it_says_of_the_audit_is_what_the_audit_says() -> None:
     assert [row.label for row in audit.rows] == [row.label for row in read_board(BOARD).rows]
     assert audit.complete
     weak = [row.label for row in audit.rows if row.weak]
-    link = f"(leaderboard/{audit_path(BOARD).name})"
+    link = f"(leaderboard/{audit_path(BOARD).with_suffix('.md').name})"
     assert f"calls no row broken, but {len(weak)} of the {len(audit.rows)} rows [weak]{link}" in text
     assert not any(row.broken for row in audit.rows)
     assert all({"STEPS", "STRONGER"} & set(row.weak) for row in audit.rows if row.weak)
@@ -93,7 +94,7 @@ def test_what_it_says_of_ten_attacks_is_what_the_comparison_says() -> None:
     worst = rs.compare(board, *rows).decisive
     assert worst.verdict == "undecided"
     said = f"{worst.first:.1f} against {worst.second:.1f} in the worst of ten attacks"
-    assert f"{said} ([audited](leaderboard/cpu_attacks.audit.json), no row weak or broken)" in " ".join(README.split())
+    assert f"{said} ([audited](leaderboard/cpu_attacks.audit.md), no row weak or broken)" in " ".join(README.split())
     audit = read_audit(audit_path(board))
     assert [row.label for row in audit.rows] == [row.label for row in rs.load_board(board).rows]
     assert not any(row.broken or row.weak for row in audit.rows)

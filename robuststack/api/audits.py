@@ -9,7 +9,8 @@ from pathlib import Path
 from robuststack.api.result import Result
 from robuststack.errors import RobustStackError
 from robuststack.evidence.checks.catalogue import chosen
-from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, CheckQuestion, write_audit
+from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, CheckQuestion
+from robuststack.leaderboard.audit_file import write_audit
 from robuststack.leaderboard.audit_table import audit_table
 from robuststack.leaderboard.audit_target import audit_target
 from robuststack.leaderboard.board_file import claim, suite_place
@@ -64,9 +65,9 @@ def audit(
     `checks` names of checks, by default all that apply; each looks at a seeded sample of `images` images of the row.
     What the store has is taken from there; models and attacks of the suite that it lacks are made first.
 
-    The audit is written beside the leaderboard, to `<suite>.audit.json`, or to `<suite>.partial.audit.json` if rows or
-    checks are left out. Without a `leaderboard` folder nothing is written. The other arguments are those of `run`; a
-    result is audited with its own overrides, device and workers.
+    The audit is written beside the leaderboard, to `<suite>.audit.json` and `<suite>.audit.md`, or to
+    `<suite>.partial.audit.json` and `.md` if rows or checks are left out. Without a `leaderboard` folder nothing is
+    written. The other arguments are those of `run`; a result is audited with its own overrides, device and workers.
 
     Raises:
         RobustStackError: an unknown check, overrides of what was run already, or the suite, the leaderboard, a plugin, the
@@ -111,4 +112,4 @@ def audit(
         checks=tuple(CheckQuestion(name=check.name, question=check.question) for check in asked),
         rows=tuple(audited.rows),
     )
-    return AuditResult(record, audited.failed, [] if folder is None else [write_audit(record, folder)])
+    return AuditResult(record, audited.failed, [] if folder is None else write_audit(record, folder))

@@ -47,7 +47,8 @@ def command(
     SUITE is a suite file. BOARD is the JSON file of a leaderboard, or the name of one in --leaderboard; its suite is
     audited with the overrides that it was made with. Each check attacks or looks at a sample of a row's images and gives a
     verdict: holds, weak (a stronger attack lowers the figure), broken (a contradiction), open (these images cannot tell),
-    or none (it does not apply). The verdicts are written to SUITE.audit.json beside the leaderboard.
+    or none (it does not apply). The verdicts are written to SUITE.audit.json and
+    SUITE.audit.md beside the leaderboard.
 
     Jobs are taken from the store, and what is missing is run: models and attacks of the suite, too.
 

@@ -175,7 +175,7 @@ def _jobs(*kinds: str) -> Complete:
 
 
 def _boards(ctx: click.Context, incomplete: str) -> Iterator[str]:
-    from robuststack.leaderboard.audit import board_files
+    from robuststack.leaderboard.audit_file import board_files
 
     folder = Path(expanded(ctx.params.get("leaderboard") or LEADERBOARD))
     yield from (path.stem for path in board_files(folder) if not path.stem.endswith(".partial"))

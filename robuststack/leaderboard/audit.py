@@ -1,29 +1,17 @@
-"""The audit beside a leaderboard: what each check says of each row, and robust accuracy with the stronger attacks counted.
-
-`<suite>.audit.json` lies beside `<suite>.json`. An audit of some rows, or by some checks, goes to
-`<suite>.partial.audit.json`.
-"""
+"""An audit: what each check says of each row of a leaderboard, and robust accuracy with the stronger attacks counted."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from robuststack.errors import LeaderboardError
 from robuststack.evidence.checks.verdict import SEVERITY, Verdict
 from robuststack.leaderboard.record import Percent, Record, file_json, file_schema
-from robuststack.leaderboard.row import Row
-from robuststack.plugin.options import first_problem
-from robuststack.running.atomic_files import make_folder, write_text
 from robuststack.wording import percent_text
 
 AUDIT_SCHEMA = 1
 """The layout of audit files that this version writes and reads."""
-ENDING = ".audit.json"
 
 
 class AuditFigure(Record):
@@ -133,65 +121,3 @@ def audit_schema() -> dict[str, Any]:
 def audit_json(audit: Audit) -> str:
     """The content of an audit file."""
     return file_json(audit)
-
-
-def audit_path(board: Path) -> Path:
-    """The audit file beside a leaderboard's JSON file."""
-    return board.with_suffix(ENDING)
-
-
-def board_files(folder: Path) -> list[Path]:
-    """The JSON files of the leaderboards in a folder, without the audits beside them."""
-    return sorted(path for path in folder.glob("*.json") if not path.name.endswith(ENDING))
-
-
-def write_audit(audit: Audit, folder: Path) -> Path:
-    """Write an audit file.
-
-    Raises:
-        StoreError: it cannot be written; the old one is kept.
-    """
-    make_folder(folder)
-    path = folder / f"{audit.suite}{'' if audit.complete else '.partial'}{ENDING}"
-    write_text(path, audit_json(audit) + "\n")
-    return path
-
-
-def read_audit(path: Path) -> Audit:
-    """An audit file.
-
-    Raises:
-        LeaderboardError: it is not one, or something in it is missing or wrong.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        return Audit.model_validate_json(text)
-    except ValidationError as error:
-        raise LeaderboardError(f"{path} is not an audit that this version reads: {_problem(error, text)}") from None
-    except (OSError, ValueError) as error:
-        raise LeaderboardError(f"{path} cannot be read as an audit: {error}") from None
-
-
-def find_audit(board: Path, rows: Iterable[Row]) -> dict[str, RowAudit]:
-    """The audits beside a leaderboard of the rows that it holds now, by label. A row that was run again since, and came to
-    other jobs, has none.
-
-    Raises:
-        LeaderboardError: the file is there and cannot be read.
-    """
-    path = audit_path(board)
-    if not path.is_file():
-        return {}
-    audits = read_audit(path).by_label
-    return {
-        row.label: audits[row.label]
-        for row in rows
-        if row.label in audits and set(audits[row.label].jobs) <= set(row.jobs.scored())
-    }
-
-
-def _problem(error: ValidationError, text: str) -> str:
-    try:
-        return str(first_problem(Audit, error, json.loads(text)))
-    except ValueError:
-        return "it is no JSON"

@@ -1,4 +1,4 @@
-"""An audit as text: a table of rows and checks, then the reasons."""
+"""An audit as text: tables of rows and checks, and the reasons."""
 
 from __future__ import annotations
 
@@ -6,39 +6,73 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from robuststack.evidence.checks.verdict import BADGES
+from robuststack.evidence.checks.verdict import BADGES, Verdict
 from robuststack.leaderboard.audit import Audit, AuditFigure, RowAudit
 
 SHOWN_JOBS = 2
-"""Jobs that a reason names; the audit's file has all of them."""
+"""Jobs that a reason names; the audit's JSON file has all of them."""
+LETTERS = ", ".join(f"{letter} {word}" for word, letter in BADGES.items()).replace("- none", "- does not apply")
+FIGURES = ("RA worst %", "after the audit %", "images")
 
 
 def audit_table(audit: Audit, style: str = "simple") -> str:
     """Rows and checks with a letter each, what the letters mean, and why: figure, threshold and jobs are in the reasons."""
-    names = [check.name for check in audit.checks]
-    header = ["row", *names, "RA worst %", "after the audit %", "images"]
-    body = [
-        [row.label, *(row.by_check[name].badge for name in names), *_figures(row), row.ra.n if row.ra else "-"]
-        for row in audit.rows
+    header = ["row", *(check.name for check in audit.checks), *FIGURES]
+    body = [[row.label, *_letters(audit, row), *_figures(row)] for row in audit.rows]
+    reasons = (
+        "\n".join([label, *(f"  {_reason(verdict)}" for verdict in doubts)]) for label, doubts in _doubted(audit)
+    )
+    return "\n\n".join([_table(header, body, style), LETTERS, *reasons])
+
+
+def audit_markdown(audit: Audit) -> str:
+    """The content of `<suite>.audit.md`: verdict and figures of each row, why checks do not hold, and what each says."""
+    sample = " or ".join(map(str, sorted({row.images for row in audit.rows})))
+    attacks, after, images = FIGURES
+    parts = [
+        f"# Audit of {audit.suite}",
+        f"May the figures of [{audit.suite}]({audit.suite}.md) be believed? The checks look at {sample} images of each row,"
+        f" on {audit.device} in {audit.precision}, and confirm what they find on others. `{attacks}` is of the row's own"
+        f" attacks on all of these `{images}`; `{after}` counts the attacks of the checks that say weak, too.",
     ]
-    table = tabulate(body, header, tablefmt=style, disable_numparse=True)
-    letters = ", ".join(f"{letter} {word}" for word, letter in BADGES.items())
-    return "\n\n".join([table, letters.replace("- none", "- does not apply"), *_reasons(audit)])
+    if not audit.complete:
+        parts.append("**Partial:** some rows or checks are left out.")
+    if audit.overrides:
+        parts.append("Overrides: " + ", ".join(f"`--set {override}`" for override in audit.overrides))
+    verdicts = [[row.label, row.badge, *_figures(row)] for row in audit.rows]
+    parts += [_table(["row", "verdict", *FIGURES], verdicts, "github"), "## Why a check does not hold"]
+    parts += [
+        "\n".join([f"{label}:\n", *(f"- {_reason(verdict)}" for verdict in doubts)])
+        for label, doubts in _doubted(audit)
+    ] or ["All checks that apply hold."]
+    letters = [[row.label, *_letters(audit, row)] for row in audit.rows]
+    parts += ["## What each check says", _table(["row", *(check.name for check in audit.checks)], letters, "github")]
+    parts += [LETTERS + ".", "\n".join(f"- {check.name}: {check.question}" for check in audit.checks)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _figures(row: RowAudit) -> tuple[str, str]:
+def _table(header: list[str], body: list[list[str]], style: str) -> str:
+    return tabulate(body, header, tablefmt=style, disable_numparse=True)
+
+
+def _letters(audit: Audit, row: RowAudit) -> list[str]:
+    return [row.by_check[check.name].badge for check in audit.checks]
+
+
+def _figures(row: RowAudit) -> tuple[str, str, str]:
     def text(figure: AuditFigure | None) -> str:
         return figure.text if figure else "-"
 
-    return text(row.ra), text(row.ra_worst)
+    return text(row.ra), text(row.ra_worst), str(row.ra.n) if row.ra else "-"
 
 
-def _reasons(audit: Audit) -> Iterator[str]:
-    """For each row, why a check does not hold; checks that hold or do not apply are only in the file."""
+def _doubted(audit: Audit) -> Iterator[tuple[str, list[Verdict]]]:
+    """The rows of which a check does not hold, with the verdicts; those that hold or do not apply are only in the file."""
     for row in audit.rows:
-        lines = [row.label]
-        for verdict in row.doubts:
-            jobs = ", ".join(verdict.jobs[-SHOWN_JOBS:])
-            lines.append(f"  {verdict.verdict} {verdict.check}: {verdict.text} ({jobs})")
         if row.doubts:
-            yield "\n".join(lines)
+            yield row.label, row.doubts
+
+
+def _reason(verdict: Verdict) -> str:
+    jobs = ", ".join(verdict.jobs[-SHOWN_JOBS:])
+    return f"{verdict.verdict} {verdict.check}: {verdict.text} ({jobs})"

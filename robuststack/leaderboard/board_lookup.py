@@ -10,7 +10,8 @@ from pathlib import Path
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import board_labels
-from robuststack.leaderboard.audit import RowAudit, board_files, find_audit
+from robuststack.leaderboard.audit import RowAudit
+from robuststack.leaderboard.audit_file import board_files, find_audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import Labels

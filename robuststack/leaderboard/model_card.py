@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robuststack.errors import LeaderboardError, RobustStackError
-from robuststack.leaderboard.audit import RowAudit, board_files, find_audit
+from robuststack.leaderboard.audit import RowAudit
+from robuststack.leaderboard.audit_file import board_files, find_audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.cited import citation, of_board

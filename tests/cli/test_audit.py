@@ -18,7 +18,8 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.evidence.checks.verdict import Verdict
 from robuststack.evidence.decisions import Side
-from robuststack.leaderboard.audit import Audit, audit_schema, board_files, find_audit, read_audit
+from robuststack.leaderboard.audit import Audit, audit_schema
+from robuststack.leaderboard.audit_file import board_files, find_audit, read_audit
 from robuststack.leaderboard.board_file import read_board
 from robuststack.running.store import Store
 from trained import Trained
@@ -43,7 +44,10 @@ def test_a_leaderboard_is_audited_on_its_suite_with_the_jobs_of_the_store(run, c
     told = capsys.readouterr().out
     assert "H holds, W weak, B broken, O open, - does not apply" in told
     assert f"{LABEL}\n  open S" in told
-    assert "wrote leaderboard/small.partial.audit.json" in told
+    assert "wrote leaderboard/small.partial.audit.json\nwrote leaderboard/small.partial.audit.md\n" in told
+    text = (run / "leaderboard" / "small.partial.audit.md").read_text()
+    assert "**Partial:** some rows or checks are left out." in text
+    assert f"\n{LABEL}:\n\n- open S" in text
     assert before <= set(run.glob("store/*/*/result.json"))
     audit = read_audit(run / "leaderboard" / "small.partial.audit.json")
     assert [row.label for row in audit.rows] == [LABEL]

@@ -18,7 +18,8 @@ from safetensors.numpy import load, save
 from damage import damaged_bytes, damaged_data, fuzzed, no_hang
 from robuststack.cli import call
 from robuststack.evidence.checks.verdict import Verdict
-from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, AuditFigure, CheckQuestion, RowAudit, write_audit
+from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, AuditFigure, CheckQuestion, RowAudit
+from robuststack.leaderboard.audit_file import write_audit
 from robuststack.leaderboard.board_file import read_board
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard"

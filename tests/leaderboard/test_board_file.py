@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
-from robuststack.leaderboard.audit import board_files
+from robuststack.leaderboard.audit_file import board_files
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.row import Row

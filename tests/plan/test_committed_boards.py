@@ -10,7 +10,8 @@ import pytest
 
 from planned_suites import ROOT
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.audit import board_files
+from robuststack.leaderboard.audit_file import ENDING, board_files, read_audit
+from robuststack.leaderboard.audit_table import audit_markdown
 from robuststack.leaderboard.board import board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_maker import make_board
@@ -39,6 +40,13 @@ def test_every_committed_leaderboard_comes_from_its_suite_file(registry):
     assert boards
     for path in boards:
         assert stale_rows(path, registry) == [], f"{path.name} is stale: run its suite again"
+
+
+def test_every_committed_audit_says_the_same_for_reading():
+    files = sorted((ROOT / "leaderboard").glob(f"*{ENDING}"))
+    assert files
+    for path in files:
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == audit_markdown(read_audit(path)), path.name
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from robuststack.evidence.bundle.records import (
     in_order,
 )
 from robuststack.hardware import Hardware
-from robuststack.leaderboard.audit import Audit, audit_path, find_audit, read_audit
+from robuststack.leaderboard.audit import Audit
+from robuststack.leaderboard.audit_file import audit_path, find_audit, read_audit
 from robuststack.leaderboard.audit_target import audit_target
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board, suite_place

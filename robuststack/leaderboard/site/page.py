@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard import board_labels
-from robuststack.leaderboard.audit import board_files
+from robuststack.leaderboard.audit_file import board_files
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.site.pairs import row_pairs

@@ -11,7 +11,8 @@ import numpy as np
 
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.front import dominated
-from robuststack.leaderboard.audit import RowAudit, find_audit
+from robuststack.leaderboard.audit import RowAudit
+from robuststack.leaderboard.audit_file import find_audit
 from robuststack.leaderboard.board import Board, Entry
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
 from robuststack.leaderboard.ladder import ORDER
