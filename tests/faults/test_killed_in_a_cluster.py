@@ -33,15 +33,22 @@ def two_nodes() -> Iterator[Any]:
 
 
 def workers() -> list[int]:
-    """The processes of workers on this machine."""
+    """The processes of workers on the nodes that this process started; another cluster's are let be."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if path.read_bytes().startswith(b"ray::RayWorker"):
-                found.append(int(path.parent.name))
+            if (folder / "cmdline").read_bytes().startswith(b"ray::RayWorker"):
+                node = parent(folder)
+                if parent(Path("/proc", node)) == str(os.getpid()):
+                    found.append(int(folder.name))
         except OSError:  # It has ended.
             continue
     return found
+
+
+def parent(process: Path) -> str:
+    """The number of a process's parent."""
+    return (process / "stat").read_text().rpartition(")")[2].split()[1]
 
 
 @pytest.mark.parametrize("seed", TRIES)
