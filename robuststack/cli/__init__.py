@@ -187,6 +187,8 @@ def call(arguments: Sequence[str] | None = None, imported: Callable[[], None] | 
         if error.errno in FULL:
             return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
         return _fail(2, _of_plugin(error))
+    except SystemError as error:  # Compiled code failed and set no error.
+        return _fail(2, f"a library failed without a reason, as some do if memory runs out: {error}")
     except Exception as error:
         return _fail(2, _of_plugin(error))
 

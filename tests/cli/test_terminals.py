@@ -118,6 +118,23 @@ def test_memory_that_numpy_cannot_get_is_one_line(monkeypatch, capsys):
     assert len(errors.splitlines()) == 1
 
 
+def test_compiled_code_that_fails_without_a_reason_is_one_line(monkeypatch, capsys):
+    """As libraries do that do not look whether they were given memory."""
+    import robuststack.cli.list
+
+    def silent(*arguments, **options):
+        raise SystemError("<built-in function empty> returned NULL without setting an exception")
+
+    monkeypatch.setattr(robuststack.cli.list.command, "callback", silent)
+    assert call(["list"]) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith(
+        "robuststack: error: a library failed without a reason, as some do if memory runs out: <built-in"
+    )
+    assert len(errors.splitlines()) == 1
+
+
 # --- paths
 
 
