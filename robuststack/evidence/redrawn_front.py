@@ -171,8 +171,10 @@ def redraw(defenses: Sequence[Sequence[SettingReading]]) -> tuple[list[np.ndarra
 def _of_images(per_image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """What the choice of images moves the figures by, from their readings [k, n]: [R, k]. A figure of which all images are
     right, or all wrong, moves inwards as far as n images cannot exclude, the same for all such figures."""
-    n = per_image.shape[1]
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(per_image)) / n)
+    k, n = per_image.shape
+    # One image has no covariance, and each figure of it is of the second kind.
+    covariance = np.atleast_2d(np.cov(per_image)) / n if n > 1 else np.zeros((k, k))
+    values, vectors = np.linalg.eigh(covariance)
     normal = random.standard_normal((REDRAWN, len(values)))
     moved = normal @ (vectors * np.sqrt(np.maximum(values, 0))).T
     inwards = 1 - random.random(REDRAWN) ** (1 / n)

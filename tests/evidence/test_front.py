@@ -40,6 +40,14 @@ def test_settings_that_are_alike_are_not_agreed_on():
     assert max(result.dominated_share) < 0.95
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_image_says_next_to_nothing(seeds):
+    result = front([setting(1.0, 0.0, 1, seeds), setting(1.0, 1.0, 1, seeds)], truth(1))
+    assert result.hypervolume == 100
+    assert result.low < 0.05 * result.hypervolume
+    assert result.high == result.hypervolume
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_interval_of_the_hypervolume_covers(seeds):
     random = np.random.default_rng(1)
