@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import robuststack as rs
+from robuststack.paths import expanded
 
 NAMED = 3
 """How many of a list a note names."""
@@ -37,10 +38,11 @@ class Own(rs.Dataset):
 
         Raises:
             DatasetError: the option is not given.
+            RobustStackError: it begins with a home folder that is not there.
         """
         if not self.options.path:
             raise rs.DatasetError(f"dataset {self.name!r}: option 'path' is not given; it says where your data is")
-        return Path(self.options.path).expanduser()
+        return expanded(self.options.path)
 
     def error(self, problem: str) -> rs.DatasetError:
         """The error that names this data set and its place."""
@@ -51,10 +53,11 @@ class Own(rs.Dataset):
 
         Raises:
             DatasetError: the file cannot be read, a name stands there twice, or there are fewer than two.
+            RobustStackError: its path begins with a home folder that is not there.
         """
         if isinstance(given, str):
             try:
-                lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+                lines = expanded(given).read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 raise self.error(f"classes: {given!r} is no file with one name a line ({error})") from None
             given = [line.strip() for line in lines if line.strip()]
