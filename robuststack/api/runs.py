@@ -24,7 +24,7 @@ from robuststack.plugin.tracker import tracked
 from robuststack.running.executors.places import Place, ThisMachine, Where, place
 from robuststack.running.pipeline import run_plan
 from robuststack.running.store import Store
-from robuststack.suite.live_model import Points, expanded_points
+from robuststack.suite.live_model import Points
 from robuststack.suite.live_suite import live_suite
 from robuststack.suite.loading import assignments, load_suite, suite_from
 from robuststack.suite.mistakes import all_mistakes
@@ -32,7 +32,6 @@ from robuststack.suite.single_model import Attacks, single_suite
 from robuststack.suite.smoke import shrunk
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import user_modules
-from robuststack.wording import options_text
 
 LOG = logging.getLogger(__name__)
 """Where notes on data and models go: to standard error, unless a program gives the logger `robuststack` another place."""
@@ -166,13 +165,10 @@ def evaluate(
         )
     if dataset is None:
         raise RobustStackError("evaluate: dataset= is missing, such as dataset='digits'")
-    points = [points] if isinstance(points, str) else points or ()
-    texts = expanded_points(points) if isinstance(points, Mapping) else points
     suite = single_suite(
         dataset=dataset, defense=defense, architecture=architecture, attacks=attacks,
-        load=None if load is None else str(load), python=python,
-        points=[point if isinstance(point, str) else options_text(point) for point in texts],
-        eps=eps, norm=norm, stochastic=stochastic, draws=draws, limit=limit, overrides=overrides, registry=registry,
+        load=None if load is None else str(load), python=python, points=points, eps=eps, norm=norm,
+        stochastic=stochastic, draws=draws, limit=limit, overrides=overrides, registry=registry,
     )  # fmt: skip
     (part,) = suite.defenses
     with contextlib.suppress(PluginError):  # The plan says what is wrong with it.

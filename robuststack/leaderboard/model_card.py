@@ -202,9 +202,9 @@ def _use(model: CardedModel) -> str:
     last = model.rows[-1]
     knobs = {key: last.point[key] for key in model.knobs}
     point = ", ".join(f"{'lambda_' if key == 'lambda' else key}={value!r}" for key, value in knobs.items())
-    exported = f'robuststack export {model.job} --point "{options_text(knobs)}"' if knobs else (
-        f"robuststack export {model.job}"
-    )  # fmt: skip
+    # With every digit, as above: what is exported is the point that was scored.
+    written = " ".join(f"{key}={value!r}" for key, value in knobs.items())
+    exported = f"robuststack export {model.job}" + (f' --point "{written}"' if knobs else "")
     classes = f" The classes are {', '.join(last.classes)}." if last.classes else ""
     return "\n\n".join([
         f"It takes images float32 [N, C, H, W] in [0, 1]; normalisation is a part of it.{classes} With its store:",

@@ -14,8 +14,10 @@ from typing import Any
 
 from robuststack.errors import RobustStackError, SuiteError
 from robuststack.paths import absolute
+from robuststack.plugin.operating_point import Point
 from robuststack.plugin.registry import Registry
 from robuststack.suite.exported import Exported, exported
+from robuststack.suite.live_model import Points, expanded_points
 from robuststack.suite.loading import board_name, suite_of
 from robuststack.suite.suite import Suite
 from robuststack.suite.yaml_source import YamlSource, override, value_of
@@ -37,7 +39,7 @@ def single_suite(
     attacks: Attacks = ("pgd",),
     load: str | None = None,
     python: str | None = None,
-    points: Sequence[str] = (),
+    points: Sequence[str] | Points | None = (),
     eps: str | float | None = None,
     norm: str | None = None,
     stochastic: bool = False,
@@ -86,8 +88,9 @@ def single_suite(
             entry["model"]["stochastic"] = True
     elif stochastic:
         raise SuiteError("--stochastic: only a model that is made by --python or loaded can be declared to draw noise")
-    entry["points"] = [_values(_words(point), f"--point {point}") for point in points]
-    marks |= {("defenses", 0, "points", index): f"--point {point}" for index, point in enumerate(points)}
+    listed = listed_points(points)
+    entry["points"] = [point_of(point) if isinstance(point, str) else point for point in listed]
+    marks |= {("defenses", 0, "points", index): f"--point {_written(point)}" for index, point in enumerate(listed)}
     attacks = listed_attacks("--attack", attacks)
     data["attacks"] = [attack_of("--attack", attack) for attack in attacks]
     marks |= {("attacks", index): f"--attack {attack}" for index, attack in enumerate(attacks)}
@@ -134,6 +137,26 @@ def point_of(text: str) -> dict[str, Any]:
         SuiteError: it is not written so.
     """
     return _values(_words(text), f"--point {text}")
+
+
+def _written(point: str | Point) -> str:
+    """A point as the command line takes it, with every digit of its numbers."""
+    return point if isinstance(point, str) else " ".join(f"{knob}={value!r}" for knob, value in point.items())
+
+
+def listed_points(points: str | Sequence[str] | Points | None) -> list[str | Point]:
+    """The points that were given: texts as they are, and each point of a mapping.
+
+    Raises:
+        RobustStackError: they are neither.
+    """
+    given: Iterable[str | Point] | None = [points] if isinstance(points, (str, Mapping)) else points
+    if not isinstance(given, Iterable | None):
+        raise SuiteError(f"points: {given!r}; valid: ['lambda_n=0.2'], {{'lambda_n': [0, 0.2, 1]}}")
+    listed: list[str | Point] = []
+    for point in given or ():
+        listed += [point] if isinstance(point, str) or point == {} else expanded_points([point])
+    return listed
 
 
 def listed_attacks(option: str, attacks: Attacks) -> list[Attack]:

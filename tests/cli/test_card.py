@@ -16,6 +16,7 @@ from robuststack.leaderboard.audit import AUDIT_SCHEMA, Audit, AuditFigure, RowA
 from robuststack.leaderboard.board import board_json
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.row import Row
+from robuststack.suite.single_model import point_of
 
 BOARD = Path(__file__).parents[2] / "leaderboard" / "float_vs_oat.json"
 
@@ -77,7 +78,18 @@ def test_what_it_tells_to_type_is_a_point_of_the_model(folder, rows):
     command = next(line for line in text.splitlines() if line.startswith("As a file: "))
     words = shlex.split(command.removeprefix("As a file: `").removesuffix("`."))
     assert words[:2] == ["robuststack", "export"]
-    assert words[3:] == ["--point", f"lambda={rows[-1].point['lambda']:g}"]
+    assert words[3] == "--point"
+    assert point_of(words[4]) == rows[-1].point
+
+
+def test_what_is_exported_is_the_point_that_was_scored(folder, rows):
+    """Tables round a knob to six digits."""
+    board = read_board(BOARD)
+    third = tuple(changed(row, point={"lambda": 1 / 3}) if row == rows[-1] else row for row in board.rows)
+    Path("leaderboard", BOARD.name).write_text(board_json(board.model_copy(update={"rows": third})))
+    text = card(next(iter(rows[0].jobs.train.values())))
+    assert f'--point "lambda={1 / 3}"' in text
+    assert f".at(lambda_={1 / 3})" in text
 
 
 def test_a_knob_that_is_a_switch_is_written_as_python_has_it(folder, rows):

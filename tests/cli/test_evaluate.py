@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 from torch import nn
@@ -16,7 +18,7 @@ from robuststack.cli import call
 from robuststack.engine import models
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
-from robuststack.suite.single_model import single_suite
+from robuststack.suite.single_model import point_of, single_suite
 
 DATASET = "tradeoff images=60 test_images=30 size=8 classes=4"
 COMMON = [
@@ -233,6 +235,32 @@ def test_a_component_is_a_name_and_yaml_values(text, name, options):
 def test_a_list_of_values_of_a_knob_is_a_grid():
     (part,) = single_suite(dataset="digits", points=["lambda_n=[0, 1] lambda_th=0.5", "lambda_n=0.2"]).defenses
     assert part.points == [{"lambda_n": [0, 1], "lambda_th": [0.5]}, {"lambda_n": [0.2]}]
+
+
+@pytest.mark.parametrize(
+    ("points", "whole"),
+    [
+        ({"lambda_n": [0, 1 / 3]}, [{"lambda_n": [0]}, {"lambda_n": [1 / 3]}]),
+        ([{"lambda_n": 1 / 3}, {"lambda_th": 0.5}], [{"lambda_n": [1 / 3]}, {"lambda_th": [0.5]}]),
+        ([{"lambda_n": np.array([0, 0.25])}], [{"lambda_n": [0]}, {"lambda_n": [0.25]}]),
+        (["lambda_n=1", {"lambda_n": 1e-7}], [{"lambda_n": [1]}, {"lambda_n": [1e-7]}]),
+        ("lambda_n=1", [{"lambda_n": [1]}]),
+        (None, []),
+        ([{}], [{}]),
+    ],
+)  # fmt: skip
+def test_points_are_texts_or_the_very_values_of_their_knobs(points, whole):
+    suite = single_suite(dataset="digits", points=points)
+    assert suite.defenses[0].points == whole
+    said = shlex.split(suite.description)
+    again = [point_of(said[place + 1]) for place, word in enumerate(said) if word == "--point"]
+    assert [{knob: [value] for knob, value in point.items()} for point in again] == whole, "it says another point"
+
+
+@pytest.mark.parametrize("points", [3, [0.2], [None], {"lambda_n": []}])
+def test_what_is_no_point_is_one_line(points):
+    with pytest.raises(rs.RobustStackError, match=r"points: .*lambda_n"):
+        single_suite(dataset="digits", points=points)
 
 
 @pytest.mark.parametrize(
