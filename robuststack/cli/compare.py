@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from robuststack.leaderboard.comparison import RowComparison
     from robuststack.leaderboard.difference import Difference
 
-COLUMNS = ["figure", "difference", "p", "verdict", "about"]
-
 
 @click.command("compare")
 @click.argument("board")

@@ -14,21 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from robuststack.evidence.front import dominated, hypervolume, knee, robust_at
-from robuststack.evidence.readings import EXPECTED, Reading
-from robuststack.evidence.row_reading import RowReading, read_row
-from robuststack.evidence.variance import Attacks
+from robuststack.evidence.row_reading import RowReading
 
 REDRAWN = 2000
 SEED = 20220426
 LIMITS = (0.025, 0.975)
-
-
-@dataclass(frozen=True)
-class SettingLabels:
-    """One operating point: labels of each training seed's model, on clean images and under attack."""
-
-    clean: Sequence[Attacks]
-    robust: Sequence[Attacks]
 
 
 @dataclass(frozen=True)
@@ -62,21 +52,6 @@ class Front:
     """bool [S]."""
     dominated_share: np.ndarray
     """For each setting, the share of the redrawn fronts in which it is dominated [S]."""
-
-
-def front(settings: Sequence[SettingLabels], truth: np.ndarray, reading: Reading = EXPECTED) -> Front:
-    """The front of the settings and how sure it is, from the labels of one attack seed."""
-    return front_of(
-        [
-            SettingReading(
-                *(
-                    read_row([[attacks] for attacks in models], truth, reading)
-                    for models in (setting.clean, setting.robust)
-                )
-            )
-            for setting in settings
-        ]
-    )
 
 
 def front_of(settings: Sequence[SettingReading]) -> Front:

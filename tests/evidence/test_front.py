@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robuststack.evidence.front import dominated, hypervolume, knee, robust_at
-from robuststack.evidence.redrawn_front import SettingLabels, SettingReading, compare_fronts, front, front_of
-from robuststack.evidence.row_reading import RowReading
+from robuststack.evidence.redrawn_front import Front, SettingReading, compare_fronts, front_of
+from robuststack.evidence.row_reading import RowReading, read_row
+from robuststack.evidence.variance import Attacks
 from simulation import World, truth
 
+Labels = tuple[Sequence[Attacks], Sequence[Attacks]]
+"""Of one operating point: those of each training seed's model, on clean images and under attack."""
 
-def setting(clean: float, robust: float, n: int = 400, seeds: int = 1) -> SettingLabels:
+
+def front(settings: Sequence[Labels], truth: np.ndarray) -> Front:
+    read = [[read_row([[attacks] for attacks in models], truth) for models in labels] for labels in settings]
+    return front_of([SettingReading(clean, robust) for clean, robust in read])
+
+
+def setting(clean: float, robust: float, n: int = 400, seeds: int = 1) -> Labels:
     def labels(accuracy: float) -> list[list[np.ndarray]]:
         return [[np.where(np.arange(n) < round(accuracy * n), 0, 1)[None]] for _ in range(seeds)]
 
-    return SettingLabels(labels(clean), labels(robust))
+    return labels(clean), labels(robust)
 
 
 def test_a_clear_front_is_agreed_on():
@@ -35,7 +46,7 @@ def test_settings_that_are_alike_are_not_agreed_on():
     random = np.random.default_rng(0)
     world = World(0.6)
     images = world.images(300, random)
-    alike = [SettingLabels(world.models(images, 3, random), world.models(images, 3, random)) for _ in range(2)]
+    alike = [(world.models(images, 3, random), world.models(images, 3, random)) for _ in range(2)]
     result = front(alike, truth(300))
     assert max(result.dominated_share) < 0.95
 
@@ -55,7 +66,7 @@ def test_the_interval_of_the_hypervolume_covers(seeds):
     target, covered, repeats = float(hypervolume(np.array([[95, 30], [80, 60]]))), 0, 100
     for _ in range(repeats):
         points = [
-            SettingLabels(
+            (
                 clean.models(clean.images(300, random), seeds, random),
                 robust.models(robust.images(300, random), seeds, random),
             )
