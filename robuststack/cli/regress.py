@@ -74,7 +74,7 @@ def command(
     keep_memory()
     registry = registry_with_warnings()
     quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    log = RunLog(Path(log_file) if log_file else Path(LOGS, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"))
+    log = RunLog(expanded(log_file) if log_file else Path(LOGS, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"))
     green = False
     try:
         with log, tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +87,7 @@ def command(
                 )  # fmt: skip
             if old is None:
                 if not result.failed:
-                    click.echo(f"accepted as the baseline: {path}")
+                    click.echo(f"accepted as the baseline: {path}", err=as_json)
                 changes, rows = [], len(result.rows)
             else:
                 # If jobs failed, the rows that are there are compared all the same.

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from robuststack.errors import StoreError
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plugin.hookspecs import hookimpl
+from robuststack.running.atomic_files import make_folder
 
 
 class RunLog:
@@ -21,9 +23,13 @@ class RunLog:
     """
 
     def __init__(self, path: Path) -> None:
+        """Raises StoreError if the file cannot be written."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+        make_folder(path.parent)
+        try:
+            self._file = path.open("w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror or error}") from None
 
     def __enter__(self) -> RunLog:
         return self

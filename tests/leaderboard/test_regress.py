@@ -251,6 +251,23 @@ def test_a_red_run_names_its_rows_and_keeps_its_log(trained, tmp_path, capsys, m
     assert changed in Path("mine.log").read_text()
 
 
+def test_a_log_that_cannot_be_written_is_one_line(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    for place in ("file/mine.log", "."):
+        assert call(["regress", str(trained.suite), "--update", "--log", place]) == 2
+        assert f"error: cannot write {place.removesuffix('/mine.log')}: " in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_accepted_can_be_told_as_json(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["regress", str(trained.suite), "--store", str(trained.store), "--update", "--json"]
+    assert call(arguments) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["regressions"] == []
+    assert "accepted as the baseline: leaderboard/small.json" in shown.err
+
+
 def test_a_dead_worker_is_named_and_the_other_rows_are_compared(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["regress", str(trained.suite), "--baseline", "board/small.json", "--store"]
