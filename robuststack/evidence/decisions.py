@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from robuststack.evidence.estimate import Estimate
+from robuststack.evidence.limits import share_upper_limit
 from robuststack.evidence.proportions import LEVEL, mcnemar_one_sided, unseen
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.row_reading import RowReading, read_row
@@ -93,7 +94,8 @@ def fall_between(before: Side, after: Side) -> Fall:
     """The fall from one side to the other, paired by images and judging draws.
 
     Deterministic readings are tested by McNemar's exact test, one-sided; randomised ones by Student's, on the variance of
-    the paired differences.
+    the paired differences. The limit is Student's, at deterministic points not below the exact limit of the images that
+    fall, minus the share of those that rise.
 
     Raises:
         ValueError: the draws or the images are not the same number.
@@ -104,8 +106,12 @@ def fall_between(before: Side, after: Side) -> Fall:
     if before.left_out is not None and after.left_out is not None:
         parts.append(jackknife((before.left_out - after.left_out).mean(1)))
     estimate = Estimate(float(difference.mean()), tuple(parts))
-    p = estimate.p_above() if before.left_out is not None else mcnemar_one_sided(difference)
-    return Fall(estimate, p, upper_limit(estimate, len(difference)))
+    limit = upper_limit(estimate, len(difference))
+    if before.left_out is not None:
+        return Fall(estimate, estimate.p_above(), limit)
+    # Of a few images that fall, Student's limit holds the true fall in as few as 80 of 100 cases.
+    exact = share_upper_limit(int((difference > 0).sum()), len(difference)) - float((difference < 0).mean())
+    return Fall(estimate, mcnemar_one_sided(difference), max(limit, exact))
 
 
 def _refuse_unpaired(first: tuple[int, ...], second: tuple[int, ...]) -> None:

@@ -15,6 +15,13 @@ def share_lower_limit(count: int, n: int) -> float:
     return float(betaincinv(count, n - count + 1, 1 - LEVEL)) if count else 0.0
 
 
+def share_upper_limit(count: int, n: int) -> float:
+    """The one-sided 95 % upper limit of a share, exact too."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(count + 1, n - count, LEVEL)) if count < n else 1.0
+
+
 def lower_limit(labels: np.ndarray, truth: np.ndarray) -> float:
     """The one-sided 95 % lower limit of the expected accuracy, 0 to 1: labels [M, n], truth [n]."""
     if len(labels) == 1:

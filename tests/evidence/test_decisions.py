@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from robuststack.evidence.decisions import compare, fall, holm
 from robuststack.evidence.estimate import Estimate
@@ -31,6 +31,32 @@ def test_200_images_leave_a_small_fall_open_with_its_limit():
     assert result.limit > 0.03
     # What 200 images can exclude at best.
     assert fall(outcomes(150), outcomes(150), TRUTH).limit == pytest.approx(0.0149, abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [100, 200, 500])
+@pytest.mark.parametrize(("falls", "rises"), [(0.03, 0.0), (0.01, 0.0), (0.035, 0.005), (0.05, 0.02)])
+def test_the_limit_of_a_fall_is_above_it_in_95_of_100_cases(n, falls, rises):
+    """Not by simulation: every outcome that is not next to impossible, with its probability."""
+    held = 0.0
+    for down in range(int(binom.ppf(1 - 1e-6, n, falls)) + 1):
+        for up in range(int(binom.ppf(1 - 1e-6, n, rises)) + 1):
+            before, after = np.zeros((2, 1, n), dtype=int)
+            after[:, :down], before[:, down : down + up] = 1, 1
+            chance = binom.pmf(down, n, falls) * binom.pmf(up, n - down, rises / (1 - falls))
+            held += chance * (fall([before], [after], np.zeros(n, dtype=int)).limit >= falls - rises)
+    assert held > 0.94
+
+
+@given(st.integers(0, 199), st.integers(0, 100))
+def test_one_more_image_that_falls_excludes_no_more(down, up):
+    up = min(up, 199 - down)
+
+    def limit(down: int) -> float:
+        before, after = np.zeros((2, 1, 200), dtype=int)
+        after[:, :down], before[:, 200 - up :] = 1, 1
+        return fall([before], [after], TRUTH).limit
+
+    assert limit(down + 1) >= limit(down)
 
 
 def test_a_fall_below_a_point_never_fires():
