@@ -17,16 +17,19 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """A path as a user writes it, with `~` and `~user` replaced; relative ones stay so.
 
     Raises:
-        RobustStackError: there is no such home folder.
+        RobustStackError: there is no such home folder, or nothing can have such a name.
     """
     try:
-        return Path(path).expanduser()
+        whole = Path(path).expanduser()
     except TypeError:
         raise RobustStackError(f"{path!r} is no file or folder; valid: a path, as text or a pathlib.Path") from None
     except RuntimeError:
         raise RobustStackError(
             f"{path}: there is no home folder that `~` could stand for; write the whole path"
         ) from None
+    if "\0" in str(whole):
+        raise RobustStackError(f"{str(path)!r} is no file or folder: no name holds the sign NUL")
+    return whole
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

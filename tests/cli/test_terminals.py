@@ -164,6 +164,16 @@ def test_a_home_stands_for_its_sign_in_every_path(monkeypatch, tmp_path):
     assert data_folder() == tmp_path / "cache" / "robuststack" / "data"
 
 
+@pytest.mark.parametrize("named", [r'datasets: {name: npz, options: {path: "a\0b"}}', r'model: {load: "a\0b"}'])
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path, monkeypatch, capsys, named):
+    monkeypatch.chdir(tmp_path)
+    data, model = (named, "") if named.startswith("datasets") else ("datasets: digits", f", {named}")
+    suite = f"name: nul\n{data}\narchitectures: resnet8\ndefenses: {{name: none{model}}}\nattacks: fgsm\n"
+    Path("nul.yaml").write_text(suite)
+    assert call(["check", "nul.yaml"]) == 2
+    assert r"'a\x00b' is no file or folder" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("homeless")
 def test_without_a_home_only_its_sign_is_refused(monkeypatch, tmp_path, small_suite, capsys):
     monkeypatch.chdir(tmp_path)
