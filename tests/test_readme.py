@@ -121,15 +121,22 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
     def compared(dataset: str, first: str, second: str) -> rs.RowComparison:
         return rs.compare(board, f"{dataset}/resnet8/{first}", f"{dataset}/resnet8/{second}")
 
-    for noisy, plain in (("0", "0"), ("1", "1")):
-        row = f"float lambda_n={noisy} lambda_th=0"
-        assert compared("digits", row, f"advprop lambda={plain}").verdict == "undecided"
-    together = compared("tradeoff", "pni lambda_n=0", "pni lambda_n=1")
-    cost = together.decisive
-    assert (cost.verdict, cost.scope) == ("undecided", "methods")
-    assert len(together.figures) == 5
-    said = "On `tradeoff` PNI's noise costs {:.1f} points of RA [{:.1f}, {:.1f}], undecided as one of five figures"
-    assert said.format(cost.value, cost.low, cost.high) in " ".join(README.split())
+    for dataset in ("digits", "tradeoff"):
+        for noisy, plain in (("0", "0"), ("1", "1")):
+            row = f"float lambda_n={noisy} lambda_th=0"
+            assert compared(dataset, row, f"advprop lambda={plain}").verdict == "undecided"
+    costs = []
+    for quiet, noisy in (("advprop lambda=1", "float lambda_n=1 lambda_th=0"), ("pni lambda_n=0", "pni lambda_n=1")):
+        together = compared("tradeoff", quiet, noisy)
+        cost = together.decisive
+        assert (cost.verdict, cost.scope) == ("undecided", "methods")
+        assert len(together.figures) == 5
+        costs += [cost.value, cost.low, cost.high]
+    said = (
+        "it has {:.1f} points of RA less [{:.1f}, {:.1f}]; PNI's noise costs {:.1f} there [{:.1f}, {:.1f}],"
+        " undecided as one of five figures"
+    )
+    assert said.format(*costs) in " ".join(README.split())
 
 
 def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
@@ -149,6 +156,22 @@ def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
         assert worst.verdict == ("undecided" if dataset == "digits" else "better")
         interval = f"[{worst.low:.1f}, {worst.high:.1f}]"
         assert says.format(points=f"{worst.value:.1f}", interval=interval) in text
+
+
+def test_what_it_says_of_size_and_training_time_is_what_the_leaderboard_says() -> None:
+    by_label = {row.label: row for row in read_board(BOARD).rows}
+    sizes, times = set(), []
+    for dataset in ("digits", "tradeoff"):
+        ours = by_label[f"{dataset}/resnet8/float lambda_n=1 lambda_th=0"]
+        theirs = by_label[f"{dataset}/resnet8/oat lambda=1"]
+        assert ours.train_seconds_per_epoch is not None
+        assert theirs.train_seconds_per_epoch is not None
+        assert ours.recipe == theirs.recipe
+        sizes.add(f"{100 * ours.parameters / theirs.parameters:.0f}")
+        times.append(100 * ours.train_seconds_per_epoch / theirs.train_seconds_per_epoch)
+    (size,) = sizes
+    said = f"FLOAT has {size} % of OAT's parameters and {min(times):.0f} to {max(times):.0f} % of its training time."
+    assert said in " ".join(README.split())
 
 
 def test_it_is_short() -> None:
