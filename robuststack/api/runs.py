@@ -58,10 +58,10 @@ def run(
 
     Finished jobs are taken from `store`. `overrides` are `KEY=VALUE` strings, `only` a pattern of row labels; `smoke` runs
     the smallest suite that still goes through all of the code, on made-up images; `wait` is how many seconds to wait for
-    jobs that another run holds; `track` is the folder in which TensorBoard and other trackers
-    write how it goes, or a tool with a place, `wandb:PROJECT`. Where jobs fail, their
-    rows are missing and the rest is written beside the full leaderboard, to `<suite>.partial.*`. Without a `leaderboard`
-    folder nothing is written.
+    jobs that another run holds; `device` is `auto`, a name such as `cuda:1`, the number of a CUDA device or a torch.device.
+    `track` is the folder in which TensorBoard and other trackers write how it goes, or a tool with a place,
+    `wandb:PROJECT`. If jobs fail, their rows are missing and the rest is written beside the full leaderboard, to
+    `<suite>.partial.*`. Without a `leaderboard` folder nothing is written.
 
     `workers` is how many jobs run at a time: one in this process; several in processes of their own, which find plugins by
     their entry points (a script must guard its beginning by `if __name__ == "__main__"`); None for what the suite's
@@ -115,11 +115,11 @@ def evaluate(
 ) -> Result:
     """Attack and measure one finished model, without a suite file.
 
-    `model` is a torch.nn.Module, or a function: images float32 [N, C, H, W] in [0, 1] -> logits [N, K]. A function without
-    gradients can be attacked by attacks that only call it. With `points`, such as `{"lambda_n": [0, 0.2, 1]}`, `model` is
-    anything with a method `at`, which is called with the knobs of each point and returns the model there. The model is
-    copied; the program's own stays as it is. `name` is what tables call it (default: its class). `stochastic` says that two
-    forward passes differ.
+    `model` is a torch.nn.Module, or a function: images float32 [N, C, H, W] in [0, 1] -> logits [N, K]. If a
+    function gives no gradients, choose attacks that only call it, such as `square`. With `points`, such as
+    `{"lambda_n": [0, 0.2, 1]}`, `model` is anything with a method `at`, which is called with the knobs of each point and
+    returns the model there. The model is copied; the program's own stays as it is. `name` is what tables call it (default:
+    its class). `stochastic` says that two forward passes differ.
 
     `data` are test images and labels: a pair of NumPy arrays or torch tensors (uint8, or floats in [0, 1]; [N, C, H, W], or
     [N, H, W] of one channel), a torch Dataset or DataLoader of such pairs, or the name of a registered dataset with its
@@ -133,9 +133,9 @@ def evaluate(
     names its defense and its architecture itself.
 
     Components are strings, a name with its options: `pgd steps=50`. Attacks may also be mappings as in a suite, and one
-    alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and `limit` are the defaults of a suite, where
+    alone needs no list. `eps` is the dataset's, `norm` is `linf`, `draws` and `limit` are the defaults of a suite, if
     they are not given; `overrides` set any other key of a suite. `device` is `auto`, a name such as `cuda:1`, the number of
-    a CUDA device or a torch.device. The store is used as by `run`; a leaderboard is written only where a folder is named.
+    a CUDA device or a torch.device. The store is used as by `run`; a leaderboard is written only if a folder is named.
 
     Raises:
         RobustStackError: a model, a component or an option that cannot be used, in the words of `robuststack evaluate`.

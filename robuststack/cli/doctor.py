@@ -28,7 +28,7 @@ PACKAGES = (
 
 @click.command("doctor")
 def command() -> int:
-    """Show versions, devices, precision support and plugins; exit with 1 where something is broken.
+    """Show versions, devices, precision support and plugins; exit with 1 if something is broken.
 
     \b
     robuststack doctor

@@ -1,6 +1,6 @@
 """The labels behind a leaderboard, in one file beside it: what every judge job predicted, image by image and draw by draw.
 
-`<suite>.labels.safetensors` holds a tensor for each judge job, named by its id: signed integers [draws, n], -1 where the
+`<suite>.labels.safetensors` holds a tensor for each judge job, named by its id: signed integers [draws, n], -1 if the
 logits named no class. The judge jobs behind the matrix of a game are there too, and what each round of attacks on its
 mixture came to at each setting, as `<game job>/<round>/<setting>`. The true labels stand once for each selection of
 images, as `truth/<dataset>-<hash>` [n]; the file's metadata says under `truth`, as JSON, which of them belongs to which

@@ -112,8 +112,8 @@ class RowJobs(SparseRecord):
     attacks: dict[str, str]
     """Job that judged adversarial images -> the attack job that made them."""
     scores: dict[str, dict[str, dict[str, str]]]
-    """Protocol -> `ca` or the attack's label -> "training seed/attack seed", with "/bake" behind it if a baked draw stands
-    for the model -> job."""
+    """Protocol -> `ca` or the attack's label -> "training seed/attack seed", with "/bake" behind it if a frozen draw stands
+    for the model (its number) -> job."""
     shift: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Label of a natural shift -> run -> job, by the headline's protocol. A file leaves the key out if there is none."""
 

@@ -135,7 +135,7 @@ class VariancePart(Record):
     """How far a figure would move, as a standard deviation in points, if one thing alone were drawn again, once."""
 
     sd: Annotated[float, Field(ge=0)] | None
-    """None where the row's runs cannot tell it apart: a single seed."""
+    """None if the row's runs cannot tell it apart: a single seed."""
     low: Annotated[float, Field(ge=0)] | None
     """The 95 % interval."""
     high: Annotated[float, Field(ge=0)] | None

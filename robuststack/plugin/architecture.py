@@ -19,6 +19,6 @@ class Architecture(Component):
     def build(self, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """A new module, images of `shape` (C, H, W) -> logits [N, num_classes], freshly initialised.
 
-        Normalisation, where the network wants any, lives inside it.
+        If the network wants normalised images, it normalises them itself.
         """
         raise NotImplementedError

@@ -36,7 +36,7 @@ class Component:
         return ""
 
     def downloads(self) -> Sequence[Download]:
-        """What the component would fetch; empty where it needs nothing from a network."""
+        """What the component would fetch; empty if it needs nothing from a network."""
         return ()
 
     def resolved(self) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class Defense(Component):
     def deploy(self, model: nn.Module, point: Point, *, frozen: bool = False) -> nn.Module:
         """The model at `point`: a view that shares the weights or, `frozen`, an independent copy with one draw of all its
         noise, which is then deterministic. A layer that draws noise brings a method `freeze()` for this
-        (`robuststack.layers.freezing`); where one has none, the first forward pass of the copy raises a ModelError."""
+        (`robuststack.layers.freezing`); if one has none, the first forward pass of the copy raises a ModelError."""
         view = self.view(model, self.setting(point))
         if not frozen:
             return view

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Download:
-    """A file that a dataset fetches: where from, its hash, and where it lies below the data folder."""
+    """A file that a component fetches."""
 
     url: str
+    """Where it comes from."""
     hash: str
+    """`md5:HEX` or `sha256:HEX` of its content; empty if its publisher names none."""
     path: str
+    """Where it lies below the data folder."""

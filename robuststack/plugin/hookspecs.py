@@ -105,4 +105,4 @@ def rows_ready(rows: Sequence[Row]) -> None:
 
 @hookspec
 def run_finished() -> None:
-    """Called when a run is over, after its leaderboard was written or where an error ended it."""
+    """Called when a run is over, after its leaderboard was written or if an error ended it."""

@@ -32,12 +32,13 @@ class Scoring:
     attacker: Setting
     victim: Setting
     draws: int | None = None
-    """How many noise draws attacks average over where the attacker's model is randomised; None: as the suite sets each."""
+    """How many noise draws attacks average over if the attacker's model is randomised; None: as the suite sets each."""
     bakes: int = 0
-    """How many baked draws stand for the attacker's model in turn: each is one realisation of all its randomness, and the
-    attack sees a deterministic model. The figure is the mean over them. 0: the attacker's model draws its noise afresh."""
+    """How many frozen draws stand for the attacker's model in turn. A frozen (baked) draw is one realisation of all its
+    randomness: the attack sees a deterministic model. The figure is the mean over them. 0: the attacker's model draws its
+    noise afresh."""
     victim_baked: bool = False
-    """Whether each baked draw is also what is judged, attacked and clean; otherwise the victim draws its noise afresh."""
+    """Whether each frozen draw is also what is judged, attacked and clean; otherwise the victim draws its noise afresh."""
 
     def __post_init__(self) -> None:
         if self.bakes < 0:

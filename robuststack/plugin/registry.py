@@ -63,7 +63,7 @@ class Registration:
     pattern: str | None = None
     preset: Mapping[str, Any] = field(default_factory=dict)
     cls: type[Component] | None = None
-    """The class, where the running program gave it."""
+    """The class, if the running program gave it."""
 
     @property
     def origin(self) -> str:
@@ -242,8 +242,12 @@ class Registry:
             _refuse_several(kind, name, many)
             if many[0].pattern is None:
                 return many[0]
-            options = " and ".join(re.compile(many[0].pattern).groupindex)
-            raise PluginError(f"{kind} {name!r} stands for a family: put values in place of {options}")
+            # What a name has in capitals stands for values: `wrn-D-K`, `torchattacks:NAME`.
+            letters, options = re.findall(r"[A-Z]+", name), [*re.compile(many[0].pattern).groupindex]
+            places, meant = " and ".join(letters or options), ", ".join(options) if letters else ""
+            raise PluginError(
+                f"{kind} {name!r} stands for a family: put values in place of {places}{f' ({meant})' if meant else ''}"
+            )
         families = [
             (registration, match)
             for registrations in self._found[kind].values()

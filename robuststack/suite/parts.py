@@ -74,7 +74,9 @@ class ModelSource(Section):
         " `{file: FILE, key: KEY}` for one that holds several.",
     )
     python: str | None = option(
-        None, "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module."
+        None,
+        "`package.module:function`, which is called without arguments and returns the model: a torch.nn.Module, or a"
+        " function of images.",
     )
     stochastic: bool = option(
         False,

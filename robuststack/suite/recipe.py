@@ -44,8 +44,8 @@ class PhaseRecipe(Section):
     checkpoint: Literal["last", "best"] = option(
         "last",
         "The weights to keep: of the last epoch, or of the one with the best robust accuracy on the validation split"
-        " under the training attack (PGD-10 if that takes one step), at the defense's reference point. Never chosen on"
-        " test.",
+        " under the training attack (PGD-10 if that takes one step or none), at the defense's reference point. Never chosen"
+        " on test.",
     )
 
     average: Literal["none", "ema", "swa"] = option(

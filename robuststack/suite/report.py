@@ -36,7 +36,7 @@ class Reference(Section):
 
     source: str = Field(description="Publication and place in it.", min_length=1)
     defense: str = Field(description="The defense, as the publication names it.", min_length=1)
-    setting: str = option("", "Data, network, radius: whatever makes the figures what they are.")
+    setting: str = option("", "Data, network, radius: what the figures depend on.")
     ca: float | None = option(None, "Clean accuracy in percent.", ge=0, le=100)
     ra: dict[str, float] = option({}, "Attack -> robust accuracy in percent.")
     note: str = option("", "What a reader must know.")
@@ -49,7 +49,7 @@ class Claim(Section):
     claim: str = Field(description="What it says, in words.", min_length=1)
     published: float = Field(description="The published number: points, or a factor.")
     figure: str = Field(description="The key of a row that is compared: `ca`, `ra`, `train_seconds_per_epoch`.")
-    against_figure: str | None = option(None, "The key on the side of `against`, where it is another.")
+    against_figure: str | None = option(None, "The key on the side of `against`, if it is another.")
     of: dict[str, Any] = Field(description="Key -> value: our rows of the one side, for example {defense: float}.")
     against: dict[str, Any] = Field(description="Key -> value: our rows of the other side.")
     how: Literal["difference", "ratio"] = option("difference", "`of` minus `against`, or `of` divided by it.")

@@ -172,7 +172,7 @@ class Suite(Section):
     extends: str | None = option(None, "A suite file, relative to this one, whose keys this one replaces.")
     datasets: Annotated[list[DatasetPart], many(DatasetPart)] = Field(description="Data.", min_length=1)
     architectures: Annotated[list[Part], many(Part)] = option(
-        [], "Networks; may be left out where every defense brings its own."
+        [], "Networks; may be left out if every defense brings its own."
     )
     threat: Annotated[list[ThreatSpec], _of(ThreatSpec)] = option([ThreatSpec()], "Threat models.", min_length=1)
     train: Annotated[list[Recipe], _of(Recipe)] = option([Recipe()], "Training recipes.", min_length=1)
@@ -187,7 +187,9 @@ class Suite(Section):
     reference: list[Reference] = option([], "Published rows to show beside ours.")
     claims: list[Claim] = option([], "Published comparisons to show beside ours.")
     precision: Literal["auto", "float32", "bf16"] = option(
-        "auto", "Arithmetic of training and attacks: bf16 where the hardware has it. Judging is always float32."
+        "auto",
+        "Arithmetic of training and attacks: `auto` is bf16 if the hardware is faster in it than in float32. Judging is"
+        " always float32.",
     )
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "Where all of it is computed; a suite that says cpu or cuda refuses a `--device` that says otherwise."

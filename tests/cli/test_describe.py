@@ -210,7 +210,7 @@ def test_every_published_size_names_its_source_and_what_is_registered():
         ("'resnet8 depth=20'", "'resnet8': option 'depth' is 8 by its name; choose another"),
         ("wrn-11-2", "architecture 'wrn-11-2': depth: 11 is not 6n + 4; valid: 10, 16, 22, 28, 34, 40"),
         ("'wrn16_8 dropout=1'", "architecture 'wrn16_8': dropout: must be less than 1, not 1"),
-        ("torchvision:NAME", "architecture 'torchvision:NAME' stands for a family: put values in place of model"),
+        ("torchvision:NAME", "architecture 'torchvision:NAME' stands for a family: put values in place of NAME (model)"),
         ("torchvision:densenet12", "torchvision has no classification model 'densenet12': did you mean 'densenet121'"),
         ("torchvision:resnet18 --shape 1,32,32", "torchvision:resnet18 takes images of 3 channels, not 1: give the dataset"
          " the option channels: 3"),

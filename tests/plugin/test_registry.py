@@ -246,7 +246,18 @@ def test_the_placeholder_of_a_family_is_explained():
     registry = Registry([family("nets", r"net-(?P<depth>\d+)-(?P<widen>\d+)")])
     with pytest.raises(PluginError) as caught:
         registry.find("architecture", "net-D-K")
-    assert str(caught.value) == "architecture 'net-D-K' stands for a family: put values in place of depth and widen"
+    message = "architecture 'net-D-K' stands for a family: put values in place of D and K (depth, widen)"
+    assert str(caught.value) == message
+
+
+def test_a_family_that_is_named_without_capitals_is_explained_by_its_options():
+    def register_architecture(register):
+        register("nets", f"{__name__}:Grown", pattern=r"net-(?P<depth>\d+)-(?P<widen>\d+)")
+
+    registry = Registry([source("nets", register_architecture=register_architecture)])
+    message = "architecture 'nets' stands for a family: put values in place of depth and widen"
+    with pytest.raises(PluginError, match=f"^{message}$"):
+        registry.find("architecture", "nets")
 
 
 def test_a_family_registered_twice_is_an_error_only_when_used():

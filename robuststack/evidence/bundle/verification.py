@@ -22,7 +22,7 @@ class Verification:
     unchecked: list[str] = field(default_factory=list)
     """What was not checked, and why."""
     disagreements: list[str] = field(default_factory=list)
-    """Where the bundle says one thing in one place and another in another."""
+    """What contradicts what, in the bundle or beside the data and the models, a line each."""
     judged_again: bool = False
     """Whether a share of the images of every judge job was judged again."""
 
