@@ -174,6 +174,14 @@ def test_every_key_of_a_row_is_explained():
     assert not keys, f"docs/read-a-row.md does not explain {', '.join(keys)}"
 
 
+def test_every_variable_of_the_environment_is_explained():
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "robuststack").rglob("*.py"))
+    names = {name for source in sources for name in re.findall(r"\"((?:ROBUSTSTACK|XDG)_\w+)\"", source)}
+    assert "ROBUSTSTACK_DATA" in names
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+
+
 # The reference
 
 

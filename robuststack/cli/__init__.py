@@ -31,7 +31,7 @@ GROUPS = {
         "evaluate": "Attack and measure one finished model, without a suite.",
     },
     "Look": {
-        "leaderboard": "Show leaderboards, compare two of one suite, build the page of all.",
+        "leaderboard": "Show leaderboards, compare rows or whole ones, build the page of all.",
         "list": "List the registered defenses, architectures, datasets and attacks.",
         "show": "Show the options of one component.",
         "describe": "Count the parameters and multiply-accumulates of a network under a defense.",
@@ -51,7 +51,7 @@ GROUPS = {
     },
     "Bring your own": {
         "new": "Write a new plugin package that installs, runs and passes its tests.",
-        "schema": "Print the JSON schema of suite files.",
+        "schema": "Print the JSON schema of suite, leaderboard or audit files.",
     },
     "Machine": {
         "doctor": "Show versions, devices and plugins, and what is wrong with them.",
@@ -157,7 +157,8 @@ def _collect_from_now_on() -> None:
 
 
 def call(arguments: Sequence[str] | None = None, imported: Callable[[], None] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 some jobs failed, 2 unusable, 130 interrupted.
+    """Run a command and return its exit code: 0 done, 1 some jobs failed or something does not hold, 2 unusable, 130
+    interrupted.
 
     `imported` is called as soon as the command's modules are there, before it does anything.
     """

@@ -82,7 +82,7 @@ class Dataset(Component):
         return f"has no {absent[0]} images; it can only score finished models" if absent else ""
 
     def load(self, folder: Path) -> dict[Split, Images]:
-        """All splits that have images. `folder` is the data cache, where downloads go.
+        """All splits that have images. `folder` is the data folder, where downloads go.
 
         Raises:
             DatasetError: the data is absent and cannot be fetched, or is not what the fingerprint promises.

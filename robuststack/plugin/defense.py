@@ -63,7 +63,7 @@ class Defense(Component):
         return architecture.build(shape, num_classes)
 
     def load(self, folder: Path, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """The finished model of a defense that does not train. `folder` is the data cache, where downloads go."""
+        """The finished model of a defense that does not train. `folder` is the data folder, where downloads go."""
         raise NotImplementedError
 
     def phases(self, recipe: PhaseRecipe) -> Sequence[Phase]:

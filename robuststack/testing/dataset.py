@@ -21,14 +21,14 @@ class DatasetConformance(ComponentConformance):
 
     kind = "dataset"
     folder: ClassVar[Path | None] = None
-    """A data cache that holds what the dataset would download. Without it such a dataset is not loaded."""
+    """A data folder that holds what the dataset would download. Without it such a dataset is not loaded."""
 
     def load(self) -> dict[Split, Images]:
         dataset: Dataset = self.create()
         if self.folder is not None:
             return dataset.load(self.folder)
         if dataset.downloads():
-            pytest.skip("it would download; set `folder` to a data cache that has its files")
+            pytest.skip("it would download; set `folder` to a data folder that has its files")
         with tempfile.TemporaryDirectory() as folder:
             return dataset.load(Path(folder))
 

@@ -34,7 +34,7 @@ class Mnist(rs.Dataset):
     num_classes = 10
     server: ClassVar[str] = "https://ossci-datasets.s3.amazonaws.com/mnist"
     folder: ClassVar[str] = "MNIST"
-    """torchvision's folder below the data cache."""
+    """torchvision's folder below the data folder."""
     gzipped: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -78,7 +78,7 @@ class Mnist(rs.Dataset):
         ]
 
     def places(self, folder: Path) -> Iterator[Path]:
-        """The folders in which the files may lie: torchvision's, below the data cache, and the package's."""
+        """The folders in which the files may lie: torchvision's, below the data folder, and the package's."""
         yield folder / self.folder / "raw"
         if self.package:
             for prefix in PREFIXES:
