@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import importlib
 import importlib.util
 import json
 import math
@@ -96,6 +97,23 @@ def test_there_is_a_guide_with_an_example_for_every_kind_of_plugin():
     for kind in ("defense", "attack", "architecture", "dataset"):
         assert f"def register_{kind}(" in text[kind]
     assert {"hooks", "testing"} <= text.keys()
+
+
+@pytest.mark.parametrize(
+    ("guide", "above", "package"),
+    [
+        ("defense", "is in `robuststack.layers`:", "robuststack.layers"),
+        ("attack", "Other tools:", "robuststack.attacks"),
+    ],
+)
+def test_the_tools_that_a_guide_lists_are_there(guide, above, package):
+    table = (DOCS / "guides" / f"{guide}.md").read_text(encoding="utf-8").partition(f"{above}\n\n")[2]
+    cells = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()]
+    names = [name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)]
+    assert len(names) > 10
+    for name in names:
+        module, _, attribute = f"{package}.{name}".rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), f"{guide}.md lists {name}, which is not there"
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)

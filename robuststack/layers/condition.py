@@ -41,7 +41,7 @@ class Condition:
         return Condition, tuple(sorted(self.fields))
 
     def read(self, field: str) -> Any:
-        """The current value of a field; None where the view gave none.
+        """The current value of a field; None if the view gave none.
 
         Raises:
             RuntimeError: outside a view's forward pass.

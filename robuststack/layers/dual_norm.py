@@ -22,8 +22,8 @@ class DualNorm(nn.Module):
     """Two norms of one kind: branch 0 for clean and branch 1 for adversarial images; shapes are as the norm's, the batch
     first.
 
-    Reads `split` (the first so many samples take branch 0, the others branch 1) or, where that is None, `branch`: one
-    branch for the whole batch, or a boolean tensor [N] that is true where branch 1 is meant.
+    Reads `split`: how many samples, from the first on, take branch 0; the others take branch 1. If that is None, it reads
+    `branch`: one branch for the whole batch, or a boolean tensor [N] that is true for samples of branch 1.
     """
 
     def __init__(self, norm: nn.Module, condition: Condition) -> None:

@@ -114,8 +114,8 @@ class Folding:
         self._layers: dict[Hashable, tuple[FoldedConv2d, ...]] = {}
 
     def of(self, view: View, images: Tensor, *, verify: bool = False) -> View:
-        """`view` with folded layers, or itself where there are none or where the model says `foldable = False`: its layers
-        then read weights that are not their own. `images` [N, C, H, W] are any that it takes.
+        """`view` with folded layers, or itself if there are none or if the model says `foldable = False`: its layers then
+        read weights that are not their own. `images` [N, C, H, W] are any that it takes.
 
         What is folded is verified on the first images that come and, with `verify`, on these: it then depends on no others.
         The model is in eval mode with frozen parameters, and stays so while the result is used.
@@ -153,7 +153,7 @@ def _candidates(view: View, images: Tensor) -> Pairs:
 
 
 def _foldable(view: View, images: Tensor, pairs: Pairs) -> tuple[FoldedConv2d, ...]:
-    """The layers of the pairs; none where folding them would change what the model computes on the images."""
+    """The layers of the pairs; none if folding them would change what the model computes on the images."""
     if not pairs:
         return ()
     with forked(0):

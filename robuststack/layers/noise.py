@@ -77,7 +77,7 @@ class WeightNoise(nn.Module):
 
     @property
     def noise_scale(self) -> float:
-        """The noise scale of this forward pass; 0 where there is none, or the weight holds a draw already."""
+        """The noise scale of this forward pass; 0 if there is none, or if the weight holds a draw already."""
         return 0.0 if self._holds_draw else float(self.condition.read("noise") or 0.0)
 
     @torch.no_grad()

@@ -171,7 +171,7 @@ def _check(model: nn.Module, widths: Sequence[float]) -> None:
 
 
 def _channels(path: str, module: nn.Module) -> int:
-    """The channels of a layer that are sliced; 0 where none are."""
+    """The channels of a layer that are sliced; 0 if none are."""
     if isinstance(module, WeightNoise):
         raise PluginError(f"{path} is noisy already; a network is slimmed first and made noisy then")
     if isinstance(module, nn.BatchNorm2d):

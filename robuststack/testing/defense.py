@@ -68,7 +68,7 @@ class DefenseConformance(SteppedDefense):
             assert same != setting.stochastic, f"{point}: it is called {said}, but two forward passes say otherwise"
 
     def test_the_reference_point_is_one_of_its_own(self) -> None:
-        """It stands for the defense where one point must: in probing, and where an epoch is chosen."""
+        """It stands for the defense if one point must: in probing, and when an epoch is chosen."""
         defense, model, (x, _) = self.defense(), self.model(), self.images()
         try:
             point = defense.whole_point(defense.reference_point())
@@ -77,7 +77,7 @@ class DefenseConformance(SteppedDefense):
         assert torch.isfinite(self.logits(model, point, x)).all(), f"reference point {point}: the logits are not finite"
 
     def test_a_quiet_setting_is_the_same_point_without_noise(self) -> None:
-        """`quiet` is None at deterministic points and where noise cannot be switched off."""
+        """`quiet` is None at deterministic points, and if the noise cannot be switched off."""
         defense, model, (x, _) = self.defense(), self.model(), self.images()
         for point in self.points():
             setting = defense.setting(point)
