@@ -138,8 +138,8 @@ def undescribed_keys(model: type[BaseModel]) -> list[str]:
 def suite_page(model: type[BaseModel]) -> str:
     parts = [
         "# Suite keys",
-        "A suite is a YAML file. Unknown keys are errors. Where a list may stand, one entry may stand bare, and a"
-        " component may be written by its name alone.",
+        "A suite is a YAML file. Unknown keys are errors. If a key takes a list, one entry may be written"
+        " without the list. A component may be written by its name alone.",
     ]
     seen: dict[type[BaseModel], str] = {}
     for path, part in sections(model):

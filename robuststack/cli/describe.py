@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Count the parameters and multiply-accumulates of ARCHITECTURE under a defense, at its reference point.
 
-    Both are a registered name, with options where it needs any: "resnet20 width=8", --defense "oat dim=1".
+    Both are a registered name, with options if it needs any: "resnet20 width=8", --defense "oat dim=1".
 
     With --table1, count what the paper's sizes may stand for, by each convention they may follow, and say which of
     them gives the printed figure; ARCHITECTURE then picks the figures of one network.

@@ -55,7 +55,7 @@ def command(
     """Attack and measure one finished model, without a suite.
 
     The model is a file of weights, what a Python function returns, or what the defense brings. A SPEC is a registered name,
-    with options where it needs any, as tables print it: --attack "pgd steps=50 restarts=5". Values are YAML.
+    with options if it needs any, as tables print it: --attack "pgd steps=50 restarts=5". Values are YAML.
 
     \b
     robuststack evaluate --load w.safetensors --architecture "resnet8 width=24" \\

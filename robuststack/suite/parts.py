@@ -44,7 +44,9 @@ class DatasetPart(Part):
     train: Recipe = option(Recipe(), "Keys that replace the suite's recipe for this dataset.")
     architectures: Annotated[list[Part], many(Part)] = option([], "Networks for this dataset, in place of the suite's.")
     stand_in: int | None = option(
-        None, "Run on so many made-up images a split, of the dataset's shape, in place of its own; no download.", ge=1
+        None,
+        "How many made-up images a split to run on, of the dataset's shape, in place of its own; no download.",
+        ge=1,
     )
 
 

@@ -65,7 +65,7 @@ class Evaluate(Section):
     """How models are scored."""
 
     split: Literal["test", "validation"] = option("test", "The images to score on.")
-    limit: int | None = option(None, "Score on so many images only.", ge=1)
+    limit: int | None = option(None, "How many images to score; default: all.", ge=1)
     limit_rule: LimitRule = option(
         "stratified",
         "Which images `limit` takes: each class in proportion, drawn with a fixed seed; or the first ones.",

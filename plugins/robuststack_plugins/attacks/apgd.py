@@ -109,5 +109,5 @@ class AutoAttackRand(OnBoth, APGD):
     """AutoAttack for randomised models: APGD-CE, then APGD-DLR, with gradients averaged over draws.
 
     On a randomised point both attack every image, and the host judges on fresh draws. pyautoattack's own evaluation leaves
-    an image clean where a single draw called it robust, or wrong from the start: judged afresh, that is a weaker attack.
+    an image clean if a single draw called it robust, or wrong from the start: judged afresh, that is a weaker attack.
     """

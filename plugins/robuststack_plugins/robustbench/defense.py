@@ -24,7 +24,7 @@ SHAPE = (3, 32, 32)
 class RobustBench(rs.Defense):
     """A model of RobustBench's zoo, as it is: robustbench:Engstrom2019Robustness.
 
-    Its checkpoint is fetched from Google Drive where `models/<dataset>/<threat>/<MODEL>.pt` in the data folder is absent.
+    Its checkpoint is fetched from Google Drive if `models/<dataset>/<threat>/<MODEL>.pt` in the data folder is absent.
     """
 
     paper = "Croce et al., RobustBench: a Standardized Adversarial Robustness Benchmark, NeurIPS 2021, arXiv 2010.09670"
