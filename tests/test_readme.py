@@ -140,7 +140,7 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
 
 
 def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
-    """At the robust end, on both data sets: the difference, its interval and the verdict."""
+    """At lambda 1, on both data sets: the difference, its interval and the verdict; and the most robust points of both."""
     text = " ".join(README.split())
     for dataset, ahead, says in (
         ("tradeoff", "oat", "OAT is ahead of FLOAT on `tradeoff` by {points} points of RA {interval}"),
@@ -156,6 +156,9 @@ def test_what_it_says_of_float_and_oat_is_what_the_comparison_says() -> None:
         assert worst.verdict == ("undecided" if dataset == "digits" else "better")
         interval = f"[{worst.low:.1f}, {worst.high:.1f}]"
         assert says.format(points=f"{worst.value:.1f}", interval=interval) in text
+    tradeoff = [row for row in read_board(BOARD).rows if row.dataset == "tradeoff"]
+    (best,) = {max(row.worst.value for row in tradeoff if row.defense == name) for name in ("float", "oat")}
+    assert f"but their most robust points are alike ({best:.1f} each)" in text
 
 
 def test_what_it_says_of_size_and_training_time_is_what_the_leaderboard_says() -> None:

@@ -156,8 +156,8 @@ twice as wide. Train three seeds at least.
 
 With 1,000 images the promise is not kept near 0 and 100 % if seeds vary by 3 points or more. There a seed moves the figure
 far in one direction only: at 5 %, half of the seeds hardly move it, the other half add up to a dozen points. Of all rows of
-three seeds one in eight has none of the latter. Its seeds look alike, its mean is too low, and nothing in it says so. With 200
-images the images' own part is wide enough to hold the true figure all the same; more images only take that away. If a
+three seeds one in eight has none of the latter. Its seeds look alike, its mean is too low, and nothing in it says so. With
+200 images the images' own part is wide enough to hold the true figure all the same; more images only take that away. If a
 figure is below 10 or above 90 %, look at each seed's figure, which stands beside it, and train ten seeds before you rely on
 its interval: ten that vary by 6 points hold the true figure in 93 of 100 cases, by 3 points in 95.
 
