@@ -177,6 +177,16 @@ def test_what_it_says_of_size_and_training_time_is_what_the_leaderboard_says() -
     assert said in " ".join(README.split())
 
 
+def test_its_words_stand_on_the_page_of_words() -> None:
+    section = README.partition("## Words\n")[2].partition("\n## ")[0]
+    words = re.findall(r"(?<!\*)\*(\w+)\*(?!\*)", section)
+    page = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
+    rows = {
+        word.strip() for line in page.splitlines() if line.startswith("| ") for word in line.split("|")[1].split(",")
+    }
+    assert {"knob", "point", "draw"} <= set(words) <= rows
+
+
 def test_it_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
