@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tabulate import tabulate
-
 from robuststack.evidence.checks.verdict import BADGES, Verdict
 from robuststack.leaderboard.audit import Audit, AuditFigure, RowAudit
+from robuststack.leaderboard.text_table import text_table
 
 SHOWN_JOBS = 2
 """Jobs that a reason names; the audit's JSON file has all of them."""
@@ -22,7 +21,7 @@ def audit_table(audit: Audit, style: str = "simple") -> str:
     reasons = (
         "\n".join([label, *(f"  {_reason(verdict)}" for verdict in doubts)]) for label, doubts in _doubted(audit)
     )
-    return "\n\n".join([_table(header, body, style), LETTERS, *reasons])
+    return "\n\n".join([text_table(body, header, style), LETTERS, *reasons])
 
 
 def audit_markdown(audit: Audit) -> str:
@@ -40,19 +39,18 @@ def audit_markdown(audit: Audit) -> str:
     if audit.overrides:
         parts.append("Overrides: " + ", ".join(f"`--set {override}`" for override in audit.overrides))
     verdicts = [[row.label, row.badge, *_figures(row)] for row in audit.rows]
-    parts += [_table(["row", "verdict", *FIGURES], verdicts, "github"), "## Why a check does not hold"]
+    parts += [text_table(verdicts, ["row", "verdict", *FIGURES], "github"), "## Why a check does not hold"]
     parts += [
         "\n".join([f"{label}:\n", *(f"- {_reason(verdict)}" for verdict in doubts)])
         for label, doubts in _doubted(audit)
     ] or ["All checks that apply hold."]
     letters = [[row.label, *_letters(audit, row)] for row in audit.rows]
-    parts += ["## What each check says", _table(["row", *(check.name for check in audit.checks)], letters, "github")]
+    parts += [
+        "## What each check says",
+        text_table(letters, ["row", *(check.name for check in audit.checks)], "github"),
+    ]
     parts += [LETTERS + ".", "\n".join(f"- {check.name}: {check.question}" for check in audit.checks)]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(header: list[str], body: list[list[str]], style: str) -> str:
-    return tabulate(body, header, tablefmt=style, disable_numparse=True)
 
 
 def _letters(audit: Audit, row: RowAudit) -> list[str]:

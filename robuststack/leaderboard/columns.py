@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tabulate import tabulate
-
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.row import CLEAN, WORST, ExtraValue, Latency, ReadFigure, Row, Scores
+from robuststack.leaderboard.text_table import text_table
 from robuststack.wording import options_text
 
 Audits = Mapping[str, RowAudit]
@@ -75,7 +74,7 @@ class Shown:
         ]  # fmt: skip
         aligned = ["left", "left", *["right"] * (len(chosen) - 2)]
         header = [column.name for column in chosen]
-        text = tabulate(body, header, tablefmt=style, disable_numparse=True, colalign=aligned)
+        text = text_table(body, header, style, colalign=aligned)
         for mark, command in LATEX_BOLD:
             text = text.replace(mark, command)
         return text

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from tabulate import tabulate
-
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.claims import claim_cells, reference_cells
 from robuststack.leaderboard.columns import (
@@ -23,6 +21,7 @@ from robuststack.leaderboard.columns import (
 from robuststack.leaderboard.entries import entry_cells
 from robuststack.leaderboard.game import GAME_HEADER, game_cells
 from robuststack.leaderboard.row import EXPECTED, Row
+from robuststack.leaderboard.text_table import text_table
 from robuststack.wording import options_text
 
 
@@ -69,7 +68,7 @@ def tables(
 
 
 def _plain(cells: Iterable[list[str]], header: list[str], style: str) -> str:
-    return tabulate(list(cells), header, tablefmt=style, disable_numparse=True)
+    return text_table(cells, header, style)
 
 
 def _table(rows: list[Row], attacks: Sequence[str], style: str, audits: Audits, shown: Shown) -> str:
