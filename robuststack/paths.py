@@ -9,6 +9,9 @@ from robuststack.errors import RobustStackError
 
 STORE = ".robuststack"
 LEADERBOARD = "leaderboard"
+GONE = "the working directory does not exist any more; change to another one"
+LONGEST_PART = 255
+"""How many bytes a name between two slashes may have: file systems take no more."""
 HOMELESS = "robuststack-data"
 """The data folder of a user who has no home, in the working directory."""
 
@@ -36,9 +39,16 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     """The same, from the root: it stays the same place when a user's module calls `os.chdir`.
 
     Raises:
-        RobustStackError: there is no such home folder.
+        RobustStackError: there is no such home folder, the working directory was deleted, or no file can have such a name.
     """
-    return expanded(path).absolute()
+    try:
+        place = expanded(path).absolute()
+    except FileNotFoundError:
+        raise RobustStackError(GONE) from None
+    for part in place.parts:
+        if len(part.encode(errors="replace")) > LONGEST_PART:
+            raise RobustStackError(f"{part[:20]!r}... is no file or folder: no name has more than {LONGEST_PART} bytes")
+    return place
 
 
 def data_folder() -> Path:

@@ -77,7 +77,11 @@ def test_an_attack_is_a_text_or_a_mapping_alone_or_in_a_list(score: Any, attacks
         ({"points": {"scale": []}}, "points: scale has no value"),
         ({"points": 3}, "points: those of a model in Python are mappings"),
         ({"points": "scale=1"}, "points: those of a model in Python are mappings"),
-        ({"points": {"scale": np.ones((2, 2))}}, r"points: scale is \[1.0, 1.0\]; valid: numbers"),
+        ({"points": {"scale": np.ones((2, 2))}}, r"points: scale is \[1.0, 1.0\]; valid: finite numbers"),
+        ({"points": {"scale": [1.0, float("nan")]}}, "points: scale is nan; valid: finite numbers"),
+        ({"points": {"scale": float("inf")}}, "points: scale is inf; valid: finite numbers"),
+        ({"name": "a" * 300}, r"name: .*'a{20}'\.\.\. has 300 bytes; valid: at most 180"),
+        ({"store": "a" * 300}, r"'a{20}'\.\.\. is no file or folder: no name has more than 255 bytes"),
         ({"stochastic": "no"}, "stochastic='no': must be True or False"),
         ({"name": 5}, "name=5: must be text"),
         ({"store": None}, "None is no file or folder; valid: a path"),
@@ -116,6 +120,20 @@ def test_points_may_be_any_numbers(score: Any, values: Any) -> None:
     rows = score(Scaled(), points={"scale": values}).rows
     assert [row.point for row in rows] == [{"scale": 1}, {"scale": 2}]
     assert score(Scaled(), points={"scale": np.float32(1)}).rows[0].point == {"scale": 1}
+
+
+@pytest.mark.parametrize("knob", ["_a", "model_config", "copy", "model_fields", "self_"])
+def test_a_knob_may_have_any_name(score: Any, knob: str) -> None:
+    class Tunable:
+        def at(self, **point: float) -> Callable[[Tensor], Tensor]:
+            return lambda x: Brightness()(x) * point[knob]
+
+    assert [row.point for row in score(Tunable(), points={knob: [1, 2]}).rows] == [{knob: 1}, {knob: 2}]
+
+
+def test_a_name_of_several_lines_is_one_line(score: Any) -> None:
+    assert [row.defense for row in score(Brightness(), name="mine\n| of  today").rows] == ["mine | of today"]
+    assert [row.defense for row in score(Brightness(), name=" \n").rows] == ["Brightness"]
 
 
 def test_a_device_and_a_number_may_be_those_of_torch_and_numpy(score: Any) -> None:

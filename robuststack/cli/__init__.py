@@ -18,6 +18,7 @@ import click
 from robuststack import __version__
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import RobustStackError, SuiteError
+from robuststack.paths import GONE
 from robuststack.running.waiting import wait_passively
 
 if TYPE_CHECKING:
@@ -187,6 +188,10 @@ def call(arguments: Sequence[str] | None = None, imported: Callable[[], None] | 
     except OSError as error:
         if error.errno in FULL:
             return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(2, f"{str(error.filename)[:40]}... names no file: {error.strerror}")
+        if error.errno == errno.ENOENT and error.filename is None:  # Of `os.getcwd`.
+            return _fail(2, GONE)
         return _fail(2, _of_plugin(error))
     except SystemError as error:  # Compiled code failed and set no error.
         return _fail(2, f"a library failed without a reason, as some do if memory runs out: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,8 +50,10 @@ def expanded_points(points: Points) -> list[dict[str, Any]]:
         if point.keys() != expanded[0].keys():
             raise ModelError(f"points: {sorted(point)} beside {sorted(expanded[0])}; every point names the same knobs")
         for knob, value in point.items():
-            if not isinstance(value, (bool, int, float, str)):
-                raise ModelError(f"points: {knob} is {value!r}; valid: numbers, texts, True and False")
+            if not isinstance(value, (bool, int, float, str)) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
+                raise ModelError(f"points: {knob} is {value!r}; valid: finite numbers, texts, True and False")
     return [point for index, point in enumerate(expanded) if point not in expanded[:index]]
 
 
@@ -77,7 +80,11 @@ def live_defense(model: object, points: Sequence[Mapping[str, Any]], *, stochast
 
     if points and not callable(getattr(model, "at", None)):
         raise ModelError(f"points: {model_name(model)} has no method `at`, which would give the model at a point")
-    fields: Any = {knob: (Any, option(value, "A knob.")) for knob, value in (points[-1] if points else {}).items()}
+    # By aliases: pydantic keeps some names for itself.
+    fields: Any = {
+        f"knob_{place}": (Any, option(value, "A knob.", alias=knob))
+        for place, (knob, value) in enumerate(points[-1].items() if points else ())
+    }
     knobs: Any = create_model("Knobs", __base__=Options, **fields)
     content = object_hash(model)
 

@@ -57,7 +57,7 @@ def live_suite(
     if isinstance(model, type) and not points:
         raise ModelError(f"model: {model.__name__} is a class; give one model of it, such as {model.__name__}()")
     expanded = expanded_points(points) if points else []  # type: ignore[arg-type]
-    shown = name or model_name(model)
+    shown = " ".join((name or "").split()) or model_name(model)
     registry.add(shown, live_defense(model, expanded, stochastic=stochastic))
     dataset = _dataset(model, registry, data, data_options, folder, expanded)
     attacks = listed_attacks("attacks:", attacks)
@@ -79,6 +79,7 @@ def live_suite(
         ("datasets", 0): "data",
         ("defenses", 0): "model",
         ("attacks",): "attacks",
+        ("name",): "name",
         **{("attacks", index): f"attacks: {attack}" for index, attack in enumerate(attacks)},
         **{("threat", key): f"{key}={value!r}" for key, value in threat.items()},
         **{("evaluate", key): f"{key}={value!r}" for key, value in evaluate.items()},

@@ -167,7 +167,7 @@ def _let_win(source: YamlSource, path: tuple[str | int, ...]) -> None:
 def _refuse_namesakes(file: Path, name: str) -> None:
     """Two suites of one name beside each other would overwrite each other's leaderboard."""
     for other in sorted(file.parent.glob("*.y*ml")):
-        if other.resolve() != file.resolve() and _name_of(other, name) == name:
+        if other.is_file() and other.resolve() != file.resolve() and _name_of(other, name) == name:
             raise SuiteError(f"{file}: {other} is a suite named {name!r} too; give one of them another `name:`")
 
 

@@ -27,6 +27,8 @@ from robuststack.suite.yaml_source import YamlSource
 T = TypeVar("T")
 BOARD_NAME = r"[^\W_][\w.-]*"
 """What a leaderboard may be named: it names files."""
+LONGEST_NAME = 180
+"""In bytes: file systems take 255, and the names of pictures are longer."""
 MOST_WORKERS = 8
 """Processes that a run starts unasked: each takes up to a gigabyte before it has done anything."""
 
@@ -214,6 +216,8 @@ class Suite(Section):
     def _file_name(cls, name: str) -> str:
         if name and not re.fullmatch(BOARD_NAME, name):
             raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
+        if len(name.encode()) > LONGEST_NAME:
+            raise ValueError(f"{name[:20]!r}... has {len(name.encode())} bytes; valid: at most {LONGEST_NAME}")
         return name
 
     @property

@@ -174,6 +174,36 @@ def test_a_name_that_no_file_can_have_is_one_line(tmp_path, monkeypatch, capsys,
     assert r"'a\x00b' is no file or folder" in capsys.readouterr().err
 
 
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize("arguments", [["check", LONG + ".yaml"], ["check", "small.yaml", "--store", LONG],
+                                       ["run", "small.yaml", "--store", LONG], ["show", LONG],
+                                       ["evaluate", "--load", LONG, "--dataset", "digits"]])  # fmt: skip
+def test_a_name_that_is_too_long_is_one_line(small_suite, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(small_suite.parent)
+    small_suite.rename("small.yaml")
+    assert call(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("robuststack: error: ")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a working directory cannot be deleted there")
+def test_a_working_directory_that_was_deleted_is_one_line(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(
+        RobustStackError, match=r"^the working directory does not exist any more; change to another one$"
+    ):
+        absolute("x")
+    assert call(["evaluate", "--python", "mine:make", "--dataset", "digits", "--eps", "0.1"]) == 2
+    message = "robuststack: error: the working directory does not exist any more; change to another one\n"
+    assert capsys.readouterr().err == message
+
+
 @pytest.mark.usefixtures("homeless")
 def test_without_a_home_only_its_sign_is_refused(monkeypatch, tmp_path, small_suite, capsys):
     monkeypatch.chdir(tmp_path)

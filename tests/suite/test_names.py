@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from robuststack.errors import SuiteError
@@ -72,3 +74,23 @@ def test_a_file_of_any_name_gives_its_board_a_plain_one(tmp_path, file, name):
 def test_a_name_that_yaml_1_1_reads_as_false_is_a_name(tmp_path):
     assert load_suite(write(tmp_path, BASE + "name: no")).name == "no"
     assert load_suite(write(tmp_path, BASE + "train: {epochs: 010}")).train[0].epochs == 10
+
+
+def test_a_name_that_is_too_long_for_files_is_one_line(tmp_path):
+    assert load_suite(write(tmp_path, f"{BASE}name: {'a' * 180}\n")).name == "a" * 180
+    message = error_of(write(tmp_path, f"{BASE}name: {'ö' * 91}\n"))
+    assert message.endswith(f"name: '{'ö' * 20}'... has 182 bytes; valid: at most 180")
+    assert "\n" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_a_named_pipe_beside_a_suite_is_not_waited_for(tmp_path):
+    """Its reader would wait for a writer, for ever."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    holder = os.open(tmp_path / "pipe.yaml", os.O_RDWR)  # Without the guard the read finds the text below.
+    try:
+        os.write(holder, b"name: mine\ndatasets: digits\n")
+        assert load_suite(write(tmp_path, BASE)).name == "mine"
+        assert os.read(holder, 4) == b"name", "nothing was read"
+    finally:
+        os.close(holder)
