@@ -111,6 +111,8 @@ def _execute(job: Job, workspace: Workspace, report: Reporter) -> dict[str, Any]
         result, files = game.play(job, job.spec, workspace, report)
     else:
         result, files = _in_blocks(job, workspace, report)
+    if job.calls_function and isinstance(job.spec, BlocksSpec):
+        result["gradients"] = _gradients(job.spec, job, workspace)
     head = {"id": job.id, "kind": job.kind, "label": job.label, "digest": job.digest, "spec": job.spec.plain()}
     devices = result.pop("devices", ())
     result = {**head, **result, "versions": versions(), "machine": machine(workspace.hardware, devices)}
@@ -126,14 +128,20 @@ def _kept(job: Job, workspace: Workspace) -> dict[str, Any] | None:
     result = workspace.store.result(job.id)
     if isinstance(job.spec, BlocksSpec):
         now = blocks.basis(job, workspace)
-        same = all(result.get(name) == value for name, value in now.items()) and (
-            not isinstance(job.spec, AttackSpec | JudgeSpec) or witness.says_the_same(job, workspace)
+        same = (
+            all(result.get(name) == value for name, value in now.items())
+            and (not isinstance(job.spec, AttackSpec | JudgeSpec) or witness.says_the_same(job, workspace))
+            and witness.same_gradients(result.get("gradients"), _gradients(job.spec, job, workspace))
         )
     else:
         assert job.spec.described is not None
         workspace.model(Made(job.id, job.spec.described))
         same = result.get("model_sha256") == workspace.model_hash
     return result if same else None
+
+
+def _gradients(spec: BlocksSpec, job: Job, workspace: Workspace) -> list[list[float]]:
+    return witness.gradients(spec, workspace.made(spec, job.digest), workspace)
 
 
 def _in_blocks(job: Job, workspace: Workspace, report: Reporter) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -11,6 +11,7 @@ from robuststack.engine.random_streams import seeded
 from robuststack.errors import ModelError
 from robuststack.layers.condition import View
 from robuststack.layers.full_float32 import full_float32
+from robuststack.layers.generators import GeneratorState
 
 NO_CLASS = -1
 """The label where logits name no class: a NaN anywhere, or a largest logit that is not finite. It is always wrong."""
@@ -25,16 +26,27 @@ def judge_block(
     the images to multiples of 1/255 first.
 
     Raises:
-        ModelError: some of these images change a buffer of the model, and what it says of them afterwards.
+        ModelError: some of these images change a buffer of the model, and what it says of them afterwards; or the model
+            draws noise that nobody declared; or it gives no logits for each of them.
     """
     x = (x * 255).round() / 255 if eight_bit else x
+    drew = False
 
-    def judged() -> Tensor:
-        with seeded(seed, stream, number):
-            return predictions(view, x, draws)
+    def judged(*more: object) -> Tensor:
+        nonlocal drew
+        with seeded(seed, stream, number, *more):
+            start = GeneratorState.now()
+            labels = predictions(view, x, draws)
+            drew = not view.stochastic and start.moved()
+        return labels
 
     before = _state(view)
     labels = judged()
+    if drew and not torch.equal(labels, judged("again")):
+        raise ModelError(
+            "a model draws noise for some of these images, and gives them other labels when it is called again; declare it"
+            " with `stochastic: true` in the suite's `model:` (evaluate: --stochastic; in Python: stochastic=True)"
+        )
     changed = [name for name, state in _state(view).items() if before.get(name) != state]
     # A counter of calls, say, is no harm.
     if changed and not view.stochastic and not torch.equal(labels, judged()):
@@ -60,8 +72,11 @@ def predictions(view: View, x: Tensor, draws: int) -> Tensor:
     """
     with frozen_eval(view), full_float32(x.device):
         # Copies: a network that writes into its input must not move what the next draw sees.
-        return torch.stack([_classes(view(x.clone())) for _ in range(draws)])
+        return torch.stack([_classes(view(x.clone()), len(x)) for _ in range(draws)])
 
 
-def _classes(logits: Tensor) -> Tensor:
+def _classes(logits: object, count: int) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
+        returned = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"a model returns {returned} for {count} images; valid: logits [{count}, K]")
     return torch.where(names_class(logits), logits.argmax(1), NO_CLASS)

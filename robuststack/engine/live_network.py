@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robuststack.attacks.frozen_eval import eval_mode, modes
 from robuststack.engine.held_modules import held_modules
+from robuststack.engine.object_hash import object_hash
 from robuststack.errors import ModelError
 from robuststack.layers.condition import Condition, attach
 
@@ -73,18 +74,53 @@ def live_network(model: object, points: Sequence[Mapping[str, Any]]) -> nn.Modul
     """
     if not points:
         return _as_network(copied(model), repr(type(model).__name__))
-    networks: dict[str, nn.Module] = {}
-    for point in points:
-        key = point_key(point)
-        if key not in networks:
-            words = ", ".join(f"{knob}={value!r}" for knob, value in point.items())
-            try:
-                network = copied(model).at(**point)  # type: ignore[attr-defined]
-            except Exception as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise ModelError(f"{type(model).__name__}.at({words}) fails: {reason}") from error
-            networks[key] = _as_network(network, f"{type(model).__name__}.at({words})")
-    return Tuned(networks, list(points[0]))
+    return Tuned(_networks(model, points), list(points[0]))
+
+
+def _networks(model: object, points: Sequence[Mapping[str, Any]]) -> dict[str, nn.Module]:
+    """The network of each point, by the point's key.
+
+    Raises:
+        ModelError: `at` fails, or what it returned for one point is another one once it is called for the next, and no
+            copy can keep it.
+    """
+    changed: Mapping[str, Any] = {}
+    # `at` may set a global, a class's attribute, or something in a model that cannot be copied, and return that.
+    for keep in (_itself, copied):
+        networks: dict[str, nn.Module] = {}
+        hashes: dict[str, str] = {}
+        for point in points:
+            key = point_key(point)
+            if key not in networks:
+                networks[key] = _as_network(keep(_at(model, point)), _called(model, point))
+                hashes[key] = object_hash(networks[key])
+        changed = next(
+            (point for point in points if object_hash(networks[point_key(point)]) != hashes[point_key(point)]), {}
+        )
+        if not changed:
+            return networks
+    raise ModelError(
+        f"what {_called(model, changed)} returns is changed by a later call of `at`, so that its figures would be those of"
+        " another point; let `at` return a copy (copy.deepcopy), or a function that holds its own values"
+    )
+
+
+def _itself(network: Any) -> Any:
+    return network
+
+
+def _at(model: Any, point: Mapping[str, Any]) -> Any:
+    """What the method `at` of a copy of the model returns."""
+    try:
+        return copied(model).at(**point)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"{_called(model, point)} fails: {reason}") from error
+
+
+def _called(model: object, point: Mapping[str, Any]) -> str:
+    """The call of `at`, as a program writes it."""
+    return f"{type(model).__name__}.at({', '.join(f'{knob}={value!r}' for knob, value in point.items())})"
 
 
 def refuse_without_weights(model: nn.Module, name: str) -> None:

@@ -32,6 +32,8 @@ largest logit."""
 DRAWING_CALLS = 32
 """Calls that look for noise in a network that draws random numbers or keeps a state: one that picks one of two networks
 is missed once in 2 to the 31st."""
+NEARNESS = (0.06, 2e-3)
+"""Ranges of the changes by which images are near those that a model has seen: of an attack, and far below one."""
 NOISE = 1e-5
 """Least difference between two calls that counts as noise, relative to the largest logit: above a change of the order in
 which a device adds."""
@@ -47,11 +49,12 @@ def probe(
     name: str,
     stochastic: bool = False,
     baked: Sequence[Setting] = (),
+    block: int | None = None,
 ) -> None:
     """Call the model a few times, at its reference point, and refuse one that could not be evaluated.
 
     `stochastic` says that its user declares it to be randomised; at the settings `baked` one draw of its noise is to stand
-    for it.
+    for it. `block` is how many images its jobs give it at a time, if it is called in such a batch too.
 
     Raises:
         ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], gives no gradients
@@ -74,7 +77,7 @@ def probe(
         _warn_of_sigmoid(logits, name)
         if not stochastic and not view.stochastic:
             _refuse_noise(view, images, name)
-            _refuse_batches(view, images, name)
+            _refuse_batches(view, images, block or IMAGES, name)
         if gradients:
             _refuse_without_gradients(view, images[:2], registry, name)
     for setting in baked:
@@ -169,26 +172,46 @@ def _refuse_noise(view: View, images: Tensor, name: str) -> None:
     """Refuse a network whose logits differ from call to call. One that draws random numbers is called more often: it may
     pick one of two networks, or add noise to few batches, and two calls agree by chance then."""
     first = _logits(view, images, name, 1)
-    calls = DRAWING_CALLS if _draws(view, images) else 2
+    drew, remembers = _traces(view, images)
+    calls = DRAWING_CALLS if drew or remembers else 2
     if any(not same(first, _logits(view, images, name, seed), NOISE) for seed in range(2, calls + 1)):
         raise ModelError(
             f"{name} gives other logits when it is called again with the same images, in eval mode: it draws noise"
             " (dropout, randn) or keeps a state; remove that, or declare it with `stochastic: true` in the suite's"
             " `model:` (evaluate: --stochastic; in Python: stochastic=True)"
         )
+    if remembers:
+        _refuse_memory(view, images, name)
 
 
 @torch.no_grad()
-def _draws(view: View, images: Tensor) -> bool:
-    """Whether a call draws from a default generator of torch, numpy or Python, or moves something that the model keeps,
-    such as a generator of its own."""
+def _traces(view: View, images: Tensor) -> tuple[bool, bool]:
+    """Whether a call draws from a default generator of torch, numpy or Python; and whether it changes something that the
+    model keeps, such as a generator of its own."""
     with seeded("probe"):
         before, kept = GeneratorState.now(), object_hash(view.model)
-        view(images.clone())
-        return before.moved() or object_hash(view.model) != kept
+        view(1 - images)  # Others than before: what it has looked up once it need not keep again.
+        return before.moved(), object_hash(view.model) != kept
 
 
-def _refuse_batches(view: View, images: Tensor, name: str) -> None:
+def _refuse_memory(view: View, images: Tensor, name: str) -> None:
+    """Refuse logits that depend on which images came before: a network that looks up what it computed for similar ones
+    takes an attacked image for the clean one."""
+    for size in NEARNESS:
+        near = (images + size * (torch.rand_like(images) - 0.5)).clamp(0, 1)
+        logits = []
+        for before in ((1 - images,), (1 - images, images)):
+            for other in before:
+                _logits(view, other, name)
+            logits.append(_logits(view, near, name))
+        if not same(logits[0], logits[1], NOISE):
+            raise ModelError(
+                f"{name} keeps a state: its logits of an image depend on which images it saw before; they must depend on"
+                " that image alone"
+            )
+
+
+def _refuse_batches(view: View, images: Tensor, block: int, name: str) -> None:
     """Refuse logits that depend on the rest of the batch or on a place in it: figures would depend on the batch size."""
     whole = _logits(view, images, name)
     if not same(_logits(view, images.flip(0), name).flip(0), whole, QUANTISED if quantises(view.model) else AGREEMENT):
@@ -196,18 +219,24 @@ def _refuse_batches(view: View, images: Tensor, name: str) -> None:
             f"{name} gives an image other logits at another place in the batch (noise of a fixed seed, say); each image's"
             " logits must depend on that image alone"
         )
-    for part in (images[: IMAGES - 1], images[:1]):
-        logits = _logits(view, part, name)
-        if same(logits, whole[: len(part)]):
+    for count in dict.fromkeys((IMAGES - 1, 1, block)):
+        rows = torch.arange(count) % IMAGES
+        try:
+            logits = _logits(view, images[rows], name)
+        except ModelError:
+            if count <= IMAGES:
+                raise
+            return  # The job that gives it as many fails with the line.
+        if same(logits, whole[rows]):
             continue
-        if quantises(view.model) and same(logits, whole[: len(part)], QUANTISED):
+        if quantises(view.model) and same(logits, whole[rows], QUANTISED):
             message = "%s takes 8-bit scales from the whole batch: its figures depend a little on evaluate.block"
             LOG.warning(message, name)
             return
         norm = next((path for path, module in view.model.named_modules() if _batch_statistics(module)), None)
         hint = f" ({norm} uses the statistics of the batch: track_running_stats=False)" if norm else ""
         raise ModelError(
-            f"{name} gives an image other logits in a batch of {len(part)} than in one of {IMAGES}{hint}; each image's"
+            f"{name} gives an image other logits in a batch of {count} than in one of {IMAGES}{hint}; each image's"
             " logits must depend on that image alone"
         )
 

@@ -1,9 +1,10 @@
 """What a user's model says of the last block of a job: weights and source code do not tell all that it computes.
 
-It may read a file, or call code that no digest follows, and only some images may show it. So a stored result is taken only
-if the model gives the job's last block the labels that it gave it then: clean images, and attacked ones, which an attack
-job keeps for this. And a model that gives other labels after a job than before it keeps a state, and its figures would
-depend on what it saw first.
+It may read a file, or call code that no digest follows, such as a library's that a program has patched, and only some
+images may show it. So a stored result is taken only if the model gives the job's last block the labels that it gave it
+then: clean images, and attacked ones, which an attack job keeps for this. What follows gradients is taken only if those are
+as they were, too: a backward pass may change while every label stays. And a model that gives other labels after a job than
+before it keeps a state, and its figures would depend on what it saw first.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from robuststack.attacks.frozen_eval import frozen_eval
+from robuststack.engine.fitted import same
 from robuststack.engine.judge import judge_block
+from robuststack.engine.random_streams import seeded
 from robuststack.engine.workspace import Made, Workspace
+from robuststack.layers.full_float32 import full_float32
 from robuststack.plan.job import LABELS, Job
 from robuststack.plan.specs import AttackSpec, BlocksSpec, JudgeSpec, parse_spec
 
@@ -24,6 +29,10 @@ WITNESS = "witness.safetensors"
 STREAM = "witness"
 DRAWS = 2
 """At a randomised point; the noise is that of the stream."""
+GRADIENT_AGREEMENT = 1e-2
+"""Largest difference of gradients that are meant to be the same, relative to the largest."""
+GRADIENT_IMAGES, PROJECTIONS = 8, 4
+"""Of how many images of the block gradients are looked at, and how many numbers stand for the gradient of each."""
 
 
 def clean_labels(spec: BlocksSpec, made: Made, workspace: Workspace) -> str:
@@ -37,6 +46,37 @@ def attacked_labels(job: Job, workspace: Workspace, images: Tensor) -> bytes:
     last = images[_last(job.spec, len(images)) * job.spec.block :].clone()
     labels = _labels(job.spec, workspace.made(job.spec, job.digest), workspace, last)
     return safetensors.torch.save({"images": last, "labels": labels})
+
+
+def gradients(spec: BlocksSpec, made: Made, workspace: Workspace) -> list[list[float]]:
+    """What stands for the gradients of the model's logits with respect to the first images [n, C, H, W] of the last block:
+    projections [n, 4] onto fixed directions. Empty if the job follows none, or the model gives none."""
+    if isinstance(spec, JudgeSpec):
+        return []
+    if isinstance(spec, AttackSpec) and not workspace.component("attack", spec.attack).needs_gradients:
+        return []
+    view, _ = workspace.view(made, spec)
+    x = _placed(_clean(spec, made, workspace)[:GRADIENT_IMAGES], workspace).requires_grad_()
+    try:
+        with frozen_eval(view), full_float32(x.device), seeded(spec.seed, STREAM), torch.enable_grad():
+            logits = view(x).float()
+            scale = torch.linspace(1, 2, logits.shape[1], device=x.device)
+            (gradient,) = torch.autograd.grad((logits.nan_to_num() * scale).sum(), x)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # It computes outside of torch, say.
+        return []
+    rows = gradient.float().nan_to_num().flatten(1).double().cpu()  # In this order, for numbers that JSON can hold.
+    directions = torch.randn(rows.shape[1], PROJECTIONS, generator=torch.Generator().manual_seed(0), dtype=rows.dtype)
+    return (rows @ directions).tolist()  # type: ignore[no-any-return]
+
+
+def same_gradients(stored: object, now: list[list[float]]) -> bool:
+    """Whether gradients are those that a result keeps, but for rounding. An older result keeps none."""
+    if not isinstance(stored, list):
+        return False
+    before, after = torch.tensor(stored, dtype=torch.float64), torch.tensor(now, dtype=torch.float64)
+    return same(after, before, GRADIENT_AGREEMENT)
 
 
 def says_the_same(job: Job, workspace: Workspace) -> bool:

@@ -169,8 +169,12 @@ class Workspace:
         assert spec.described is not None
         parts = spec.described
         dataset: Dataset = self.component("dataset", parts.dataset)
+        block = None
         if isinstance(spec, BlocksSpec):
             defense, model = self.model(Made(spec.model, parts))
+            # What a user's code does with a large batch is not known.
+            if job.calls_function:
+                block = min(spec.block, spec.selection.count(dataset.size(spec.selection.split)))
         else:
             defense = self.component("defense", parts.defense)
             model = ready(defense, models.untrained(self.registry, parts, 0), dataset.shape, self.runtime)
@@ -178,7 +182,7 @@ class Workspace:
         network = own.text if own else (parts.architecture or parts.defense).name
         model_check.probe(
             self.registry, defense, model, dataset,
-            gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic), baked=baked,
+            gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic), baked=baked, block=block,
         )  # fmt: skip
         if needs_of(model).float32:
             LOG.warning("%r cannot run in bf16: its forward passes are float32", network)

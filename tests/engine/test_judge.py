@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.engine.judge import NO_CLASS, judge_block, predictions
+from robuststack.errors import ModelError
 from robuststack.layers import normal
 from robuststack.layers.condition import View
 
@@ -95,3 +96,61 @@ def test_8_bits_are_multiples_of_one_255th() -> None:
     judge_block(View(Mean()), x, 1, seed=0, stream="judge", number=0, eight_bit=True)
     assert torch.equal(seen[0], (x * 255).round() / 255)
     assert not torch.equal(seen[0], x)
+
+
+class Dropping(nn.Module):
+    """A model that draws noise for dark images alone, of which its labels depend or not."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.mean((1, 2, 3)) - 0.5
+        if bool((score < 0).any()):
+            score = score + self.size * torch.randn(len(x))
+        return torch.stack([score, -score], 1)
+
+
+def test_noise_that_nobody_declared_is_refused_if_another_seed_gives_other_labels() -> None:
+    settings = {"seed": 0, "stream": "judge", "number": 0}
+    bright, dark = torch.full((40, 1, 2, 2), 0.9), torch.full((40, 1, 2, 2), 0.1)
+    judge_block(View(Dropping(1)), bright, 1, **settings)
+    judge_block(View(Dropping(1e-6)), dark, 1, **settings)
+    with pytest.raises(
+        ModelError, match=r"^a model draws noise for some of these images, .*; declare it with `stochastic: true`"
+    ):
+        judge_block(View(Dropping(1)), dark, 1, **settings)
+    judge_block(View(Dropping(1), stochastic=True), dark, 1, **settings)
+
+
+def test_a_model_is_called_once_if_it_draws_nothing() -> None:
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            Counting.calls += 1
+            return torch.zeros(len(x), 2)
+
+    judge_block(View(Counting()), torch.rand(3, 1, 2, 2), 1, seed=0, stream="judge", number=0)
+    assert Counting.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "shown"),
+    [
+        (torch.zeros(2, 3), r"\[2, 3\]"),
+        (torch.zeros(1, 3), r"\[1, 3\]"),
+        (torch.zeros(4), r"\[4\]"),
+        (torch.zeros(4, 3, 1), r"\[4, 3, 1\]"),
+        ((torch.zeros(4, 3),), "tuple"),
+    ],
+    ids=str,
+)
+def test_logits_of_a_wrong_shape_are_refused(returned: object, shown: str) -> None:
+    class Wrong(nn.Module):
+        def forward(self, x: Tensor) -> object:
+            return returned
+
+    with pytest.raises(ModelError, match=rf"^a model returns {shown} for 4 images; valid: logits \[4, K\]$"):
+        predictions(View(Wrong()), torch.rand(4, 1, 2, 2), 1)
