@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,6 @@ OBJECTS = 2000
 """How many objects are looked at: a program may hold any number of others beside its model."""
 LONG = 1000
 """Longer containers hold data."""
-CONTAINERS = (list, tuple, dict, deque)
-MODULE = frozenset(vars(nn.Module()))
-"""What torch itself keeps in every module."""
 DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray)
 """What holds no module."""
 
@@ -31,46 +29,46 @@ def held_modules(thing: object) -> list[nn.Module]:
     """The modules that `thing` is or can reach: in closures, defaults, attributes and containers, and in the globals that
     its code and that of the functions it calls read. What lies inside a module is the module's."""
     found: list[nn.Module] = []
+    _walk(thing, lambda value: found.append(value) if isinstance(value, nn.Module) else None)
+    return found
+
+
+def held_tensors(thing: object) -> list[Tensor]:
+    """The tensors that `thing` is or can reach in the same way, outside of modules."""
+    found: list[Tensor] = []
+    _walk(thing, lambda value: found.append(value) if isinstance(value, Tensor) else None)
+    return found
+
+
+def forward_code(module: nn.Module) -> list[object]:
+    """The functions of a module's own class that its `forward` is and names: what they hold, the module computes with."""
+    functions: dict[str, object] = {}
+    names = ["forward"]
+    for name in names:  # It grows: a method calls others.
+        function = inspect.getattr_static(type(module), name, None)
+        function = getattr(function, "__func__", function)
+        if name not in functions and isinstance(function, types.FunctionType):
+            functions[name] = function
+            names += named_in(function.__code__) if is_users(function.__module__) else ()
+    return list(functions.values())
+
+
+def _walk(thing: object, see: Callable[[object], None]) -> None:
+    """Show each object that `thing` reaches to `see`, once."""
     # Each visited object is kept, so that its address is not given to another one meanwhile.
     visited: dict[int, object] = {}
     left = deque([(thing, 0)])
     while left and len(visited) < OBJECTS:
         value, steps = left.popleft()
-        if isinstance(value, DATA) or id(value) in visited:
+        if isinstance(value, DATA):
+            see(value)
+            continue
+        if id(value) in visited:
             continue
         visited[id(value)] = value
-        if isinstance(value, nn.Module):
-            found.append(value)
-        elif steps < DEPTH:
+        see(value)
+        if not isinstance(value, nn.Module) and steps < DEPTH:
             left += [(part, steps + 1) for part in _parts(value)]
-    return found
-
-
-def unlisted_parameters(model: nn.Module) -> list[Tensor]:
-    """The parameters that torch's own `parameters()` does not give: those of modules that a module keeps in lists, tuples
-    or dictionaries, each once, and the packed ones of quantised layers."""
-    listed = {id(parameter) for parameter in model.parameters()}
-    hidden: dict[int, Tensor] = {}
-    packed: dict[int, list[Tensor]] = {}
-    networks = [model]
-    for network in networks:  # It grows: a network in a list may keep others in a list.
-        for module in network.modules():
-            packed[id(module)] = _packed_parameters(module)
-            kept = [
-                value for name, value in vars(module).items() if name not in MODULE and isinstance(value, CONTAINERS)
-            ]
-            networks += [held for held in held_modules(kept) if all(held is not known for known in networks)]
-        hidden |= {id(parameter): parameter for parameter in network.parameters()}
-    in_lists = [parameter for place, parameter in hidden.items() if place not in listed]
-    return [*in_lists, *(tensor for tensors in packed.values() for tensor in tensors)]
-
-
-def _packed_parameters(module: nn.Module) -> list[Tensor]:
-    """The weights and biases of a layer that `torch.ao.quantization` made, which gives them by methods."""
-    if not type(module).__module__.startswith("torch.ao.nn.quantized"):
-        return []
-    tensors = [give() for name in ("weight", "bias") if callable(give := getattr(module, name, None))]
-    return [tensor.dequantize() for tensor in tensors if isinstance(tensor, Tensor)]
 
 
 def _parts(value: Any) -> Iterable[object]:

@@ -21,7 +21,6 @@ from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
 from robuststack.engine.failing_model import place_in_model
 from robuststack.engine.fitted import fit
-from robuststack.engine.held_modules import unlisted_parameters
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.phases import Training
@@ -30,6 +29,7 @@ from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_name
 from robuststack.engine.stages import Reporter
 from robuststack.engine.torch_settings import settings_kept
+from robuststack.engine.unlisted_parameters import unlisted_parameters
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.errors import JobFailed, RobustStackError, StoreError
 from robuststack.evidence.overfitting import catastrophic_overfitting

@@ -16,36 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robuststack.attacks.frozen_eval import frozen_eval
 from robuststack.engine.build import network
+from robuststack.engine.products import PRODUCTS
 from robuststack.engine.runtime import Runtime, device_of
 from robuststack.layers.full_float32 import full_float32
 from robuststack.plugin.architecture import Architecture
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.operating_point import Setting
-
-
-def _products(matrix: torch.Size, *_: Any, **__: Any) -> int:
-    """Of a matrix with a vector."""
-    return 2 * matrix.numel()
-
-
-def _products_added(_: Any, matrix: torch.Size, *__: Any, **___: Any) -> int:
-    return 2 * matrix.numel()
-
-
-def _packed(x: torch.Tensor, weights: Any, *_: Any, **__: Any) -> int:
-    """Of a quantised linear layer."""
-    return 2 * (x.numel() // x.shape[-1]) * int(weights.unpack()[0].numel())
-
-
-_packed._get_raw = True  # type: ignore[attr-defined]
-FURTHER: dict[Any, Any] = {
-    torch.ops.aten.mv: _products,
-    torch.ops.aten.addmv: _products_added,
-    torch.ops.quantized.linear_dynamic: _packed,
-    torch.ops.quantized.linear_relu_dynamic: _packed,
-    torch.ops.quantized.linear: _packed,
-}
-"""Products that torch's counter leaves out."""
 
 
 def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -58,14 +34,15 @@ def blueprint(defense: Defense, architecture: Architecture, shape: tuple[int, in
 
 @torch.no_grad()
 def macs(view: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each).
+    """Multiply-accumulates of one image: convolutions and matrix products, as torch counts them (two operations each); a
+    sparse matrix has those of its stored elements.
 
     Kernels that compute several layers at once, which nothing is counted of, are off meanwhile: those of attention, of
     transformer layers and of recurrent ones.
     """
     # Gray: a model may refuse an image that is all black.
     image = torch.full((1, *shape), 0.5, device=device_of(view))
-    counter = FlopCounterMode(display=False, custom_mapping=FURTHER)
+    counter = FlopCounterMode(display=False, custom_mapping=PRODUCTS)
     # By default it tells modules apart, with hooks that fail in networks that take a gradient in their forward pass.
     counter.mod_tracker = _Whole()  # type: ignore[assignment]
     with frozen_eval(view), _layer_by_layer(), counter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -95,3 +96,81 @@ def test_latency_is_held_against_the_plain_network_in_the_same_process():
     timed = latency(Slow(0.02), Slow(0.005), (3, 8, 8), 2, 5, 1, torch.device("cpu"))
     assert 2 < timed["relative"] < 5
     assert timed["median"] >= 20
+
+
+class Applied(nn.Module):
+    """A network of 12 pixels that is one expression of them, `[1, 12]`, and of tensors."""
+
+    def __init__(self, expression: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.expression = expression
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.expression(x.flatten(1))
+
+
+EYE = torch.eye(12)
+BILINEAR = nn.Bilinear(12, 12, 5)
+PRODUCTS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "bilinear": (lambda x: BILINEAR(x, x), 5 * 12 * 12),
+    "addbmm": (lambda x: torch.addbmm(torch.ones(1, 4), torch.stack([x, x]), torch.ones(2, 12, 4)), 2 * 12 * 4),
+    "dot": (lambda x: torch.dot(x[0], x[0]), 12),
+    "vdot": (lambda x: torch.vdot(x[0], x[0]), 12),
+    "few distances": (lambda x: torch.cdist(x, torch.ones(5, 12)), 5 * 12),
+    "many distances": (lambda x: torch.cdist(x, torch.ones(50, 12)), 50 * 12),
+    "distances without products": (lambda x: torch.cdist(x, torch.ones(5, 12), p=1), 0),
+    "sparse mm": (lambda x: torch.sparse.mm(EYE.to_sparse(), x.t().repeat(1, 3)), 12 * 3),
+    "sparse @": (lambda x: EYE.to_sparse() @ x.t().repeat(1, 3), 12 * 3),
+    "sparse rows": (lambda x: EYE.to_sparse_csr() @ x.t(), 12),
+    "sparse vector": (lambda x: EYE.to_sparse() @ x[0], 12),
+    "sparse weights": (lambda x: nn.functional.linear(x, EYE.to_sparse_csr()), 12),
+    "dense": (lambda x: torch.addmm(torch.ones(4), x, torch.ones(12, 4)) @ torch.ones(4, 3), 12 * 4 + 4 * 3),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize(("expression", "count"), PRODUCTS.values(), ids=PRODUCTS)
+def test_products_are_counted_by_hand(expression, count):
+    assert macs(Applied(expression), (3, 2, 2)) == count
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [torch.qint8, torch.float16])
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (nn.LSTM(3, 4), 4 * 4 * (4 * 3 + 4 * 4)),
+        (nn.GRU(3, 4, bidirectional=True), 4 * 2 * 3 * (4 * 3 + 4 * 4)),
+        (nn.LSTMCell(3, 4), 4 * 4 * (4 * 3 + 4 * 4)),
+        (nn.GRUCell(3, 4), 4 * 3 * (4 * 3 + 4 * 4)),
+        (nn.RNNCell(3, 4), 4 * (4 * 3 + 4 * 4)),
+    ],
+    ids=["lstm", "gru", "lstm cell", "gru cell", "cell"],
+)
+def test_quantised_recurrent_layers_are_counted(layer, count, dtype):
+    network = nn.ModuleDict({"layer": layer})
+    quantised = torch.ao.quantization.quantize_dynamic(network, {type(layer)}, dtype=dtype)["layer"]
+    applied = Applied(lambda x: quantised(x.reshape(4, 1, 3) if isinstance(layer, nn.RNNBase) else x.reshape(4, 3))[0])
+    assert type(quantised) is not type(layer)
+    assert macs(applied, (3, 2, 2)) == count
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (nn.Conv2d(2, 4, 3, padding=1, groups=2), 16 * 4 * 9),
+        (nn.ConvTranspose2d(2, 4, 2, stride=2), 16 * 2 * 4 * 4),
+    ],
+    ids=["convolution", "transposed"],
+)
+def test_quantised_convolutions_are_counted(layer, count):
+    quantization = torch.ao.quantization
+    network = nn.Sequential(quantization.QuantStub(), layer, quantization.DeQuantStub()).eval()
+    assert macs(network, (2, 4, 4)) == count
+    network.qconfig = quantization.QConfig(
+        quantization.default_observer, quantization.default_weight_observer.with_args(dtype=torch.qint8)
+    )
+    quantization.prepare(network, inplace=True)
+    network(torch.rand(1, 2, 4, 4))
+    assert macs(quantization.convert(network), (2, 4, 4)) == count
