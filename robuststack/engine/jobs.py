@@ -21,6 +21,7 @@ from robuststack.engine import blocks, draws, game, models, witness
 from robuststack.engine import measure as measuring
 from robuststack.engine.failing_model import place_in_model
 from robuststack.engine.fitted import fit
+from robuststack.engine.live_network import Tuned
 from robuststack.engine.memory import out_of_memory
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.phases import Training
@@ -29,7 +30,7 @@ from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import device_name
 from robuststack.engine.stages import Reporter
 from robuststack.engine.torch_settings import settings_kept
-from robuststack.engine.unlisted_parameters import unlisted_parameters
+from robuststack.engine.unlisted_parameters import undecided_constants, unlisted_parameters
 from robuststack.engine.workspace import Made, Workspace, ready
 from robuststack.errors import JobFailed, RobustStackError, StoreError
 from robuststack.evidence.overfitting import catastrophic_overfitting
@@ -294,7 +295,13 @@ def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[st
             defense, model, spec.setting, spec.shape, workspace.runtime, spec.measure.resolved(), plain, may_miss
         )
     if job.calls_function:
-        unlisted = unlisted_parameters(model)
+        measured = model.at(spec.setting.values) if isinstance(model, Tuned) else model
+        unlisted = unlisted_parameters(measured)
+        if undecided := undecided_constants(measured):
+            message = (
+                "%s: its parameter count is a lower bound: %d more numbers of its frozen TorchScript may be parameters"
+            )
+            LOG.warning(message, job.label, undecided)
         result["parameters"] += sum(parameter.numel() for parameter in unlisted)
         result["nonzero_parameters"] += sum(int(parameter.count_nonzero()) for parameter in unlisted)
     # How many parameters are zero depends on the weights too.

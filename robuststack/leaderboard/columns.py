@@ -101,7 +101,7 @@ def columns(rows: Sequence[Row], attacks: Sequence[str], audits: Audits) -> list
     measured = [*named(), *accuracies(attacks), *audited(audits)]
     measured += [column for name in protocols for column in _by_protocol(name)]
     measured += shifts(rows)
-    measured.append(Column("parameters", lambda row: f"{row.parameters:,}", lambda row: row.parameters, True))
+    measured.append(Column("parameters", lambda row: _count(row.parameters), lambda row: row.parameters or None, True))
     if any(row.nonzero_parameters != row.parameters for row in rows):
         measured.append(
             Column("non-zero", lambda row: f"{row.nonzero_parameters:,}", lambda row: row.nonzero_parameters, True)
@@ -147,7 +147,12 @@ def shifts(rows: Sequence[Row]) -> list[Column]:
 
 
 def macs() -> Column:
-    return Column("MACs", lambda row: f"{row.macs:,}", lambda row: row.macs, True)
+    return Column("MACs", lambda row: _count(row.macs), lambda row: row.macs or None, True)
+
+
+def _count(count: int) -> str:
+    """0 says that nothing was seen, not that there is nothing."""
+    return f"{count:,}" if count else "-"
 
 
 def _by_protocol(name: str) -> Iterator[Column]:

@@ -30,6 +30,7 @@ def suspicions(row: Row) -> list[str]:
         *(text for text, suspicious in doubts.items() if suspicious),
         *_of_training(row),
         *_of_predictions(row),
+        *_of_counts(row),
     ]
 
 
@@ -47,6 +48,15 @@ def _of_predictions(row: Row) -> list[str]:
     if row.ca.low <= seen.chance:
         return [f"clean accuracy {row.ca.text} is no better than always naming one class ({seen.chance:.1f})"]
     return []
+
+
+def _of_counts(row: Row) -> list[str]:
+    """Counts of 0: a model may compute in places that no counter sees."""
+    counts = {
+        "no parameter was found: 0 is a lower bound (plain tensors and arrays are not counted)": row.parameters,
+        "no multiply-accumulate was seen: 0 is a lower bound (those of NumPy and of threads are not counted)": row.macs,
+    }
+    return [text for text, count in counts.items() if count == 0]
 
 
 def doubtful_rows(rows: Iterable[Row]) -> list[str]:

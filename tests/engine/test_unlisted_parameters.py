@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 import robuststack as rs
 from robuststack.engine.live_network import live_network
 from robuststack.engine.unlisted_parameters import undecided_constants, unlisted_parameters
+from robuststack.leaderboard.columns import columns
 
 quantization = torch.ao.quantization
 GLOBAL = nn.Linear(2, 3)  # 9
@@ -203,3 +205,63 @@ def test_constants_of_frozen_torchscript_are_counted_without_buffers() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5)).eval()
     quick = torch.jit.optimize_for_inference(torch.jit.script(network))
     assert unlisted(quick) == 2 * 9 + 2 + 8 * 5 + 5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_constants_that_may_be_parameters_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.full((12,), 0.5))
+            self.layer = nn.Linear(12, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.flatten(1) - self.mean)
+
+    data = torch.rand(6, 3, 2, 2), torch.arange(6) % 3
+    frozen = torch.jit.freeze(torch.jit.script(Centred().eval()))
+    (row,) = rs.evaluate(frozen, data=data, attacks=["fgsm"], eps=0.1, store=tmp_path).rows
+    assert row.parameters == 39
+    (line,) = [record.getMessage() for record in caplog.records if "lower bound" in record.getMessage()]
+    assert "12 more numbers of its frozen TorchScript" in line
+
+
+class Elsewhere(nn.Module):
+    """Computes in NumPy with a plain array: torch sees neither a weight nor a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(x.detach().flatten(1).numpy() @ self.weight)
+
+
+def test_a_count_of_nothing_is_a_lower_bound_in_words_and_no_figure_in_tables(tmp_path: Path) -> None:
+    data = torch.rand(6, 3, 2, 2), torch.arange(6) % 3
+    result = rs.evaluate(Elsewhere().eval(), data=data, attacks=["noise"], eps=0.1, store=tmp_path)
+    (row,) = result.rows
+    assert (row.parameters, row.macs) == (0, 0)
+    (line,) = [line for line in result.suspicions if "lower bound" in line]
+    assert "no parameter was found" in line
+    assert "no multiply-accumulate was seen" in line
+    shown = {column.name: column for column in columns([row], [], {})}
+    for name in ("parameters", "MACs"):
+        value = shown[name].value
+        assert value is not None
+        assert (shown[name].text(row), value(row)) == ("-", None)
+
+
+class Choosing:
+    """Each of its two points has a hidden layer of 39 parameters."""
+
+    def at(self, width: float) -> nn.Module:
+        net = nn.Linear(12, 3)
+        return having(forward=calling(nn.Sequential(nn.Flatten(), net)))
+
+
+def test_a_point_counts_its_hidden_parameters_and_no_others(tmp_path: Path) -> None:
+    data = torch.rand(6, 3, 2, 2), torch.arange(6) % 3
+    points = {"width": [0.5, 1.0]}
+    result = rs.evaluate(Choosing(), data=data, points=points, attacks=["fgsm"], eps=0.1, store=tmp_path)
+    assert [row.parameters for row in result.rows] == [39, 39]
