@@ -66,8 +66,9 @@ def _unpacked(packed: torch.ScriptObject) -> Iterator[Tensor]:
     """Weights and biases of a quantised layer, float32."""
     if "PackedParams" not in str(packed._type()) and "CellParams" not in str(packed._type()):
         return
-    if packed._has_method("unpack"):
-        yield from (tensor.dequantize() for tensor in packed.unpack() if isinstance(tensor, Tensor))
+    if packed._has_method("unpack"):  # type: ignore[attr-defined]
+        unpacked = packed.unpack()  # type: ignore[attr-defined]
+        yield from (tensor.dequantize() for tensor in unpacked if isinstance(tensor, Tensor))
         return
     # A recurrent layer repeats the biases that its packed matrices hold; an embedding has one table.
     inside = list(_flat(packed.__getstate__()))
@@ -93,7 +94,7 @@ def _constants(network: nn.Module) -> tuple[list[Tensor], int]:
     undecided = 0
     graph = network.inlined_graph
     for kind in ("prim::Constant", "prim::ConstantMKLDNNTensor"):
-        for node in graph.findAllNodes(kind):
+        for node in graph.findAllNodes(kind):  # type: ignore[attr-defined]
             output = node.output()
             value = node.t("value") if kind == "prim::ConstantMKLDNNTensor" else output.toIValue()
             if isinstance(value, torch.ScriptObject):
