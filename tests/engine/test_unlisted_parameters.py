@@ -237,14 +237,13 @@ class Elsewhere(nn.Module):
         return torch.from_numpy(x.detach().flatten(1).numpy() @ self.weight)
 
 
-def test_a_count_of_nothing_is_a_lower_bound_in_words_and_no_figure_in_tables(tmp_path: Path) -> None:
+def test_a_count_of_nothing_is_no_figure_in_tables_and_without_parameters_suspicious(tmp_path: Path) -> None:
     data = torch.rand(6, 3, 2, 2), torch.arange(6) % 3
     result = rs.evaluate(Elsewhere().eval(), data=data, attacks=["noise"], eps=0.1, store=tmp_path)
     (row,) = result.rows
     assert (row.parameters, row.macs) == (0, 0)
     (line,) = [line for line in result.suspicions if "lower bound" in line]
     assert "no parameter was found" in line
-    assert "no multiply-accumulate was seen" in line
     shown = {column.name: column for column in columns([row], [], {})}
     for name in ("parameters", "MACs"):
         value = shown[name].value
