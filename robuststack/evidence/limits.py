@@ -17,9 +17,7 @@ def share_lower_limit(count: int, n: int) -> float:
 
 def share_upper_limit(count: int, n: int) -> float:
     """The one-sided 95 % upper limit of a share, exact too."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(count + 1, n - count, LEVEL)) if count < n else 1.0
+    return 1 - share_lower_limit(n - count, n)
 
 
 def lower_limit(labels: np.ndarray, truth: np.ndarray) -> float:

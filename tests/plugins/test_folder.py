@@ -66,6 +66,15 @@ def test_images_and_classes_are_those_of_image_folder(tree):
     assert sorted(training) == sorted(listed(tree / "train"))
 
 
+def test_a_home_folder_that_is_not_there_is_named(tree):
+    for place, options in (
+        ("~nobody-of-this-name/mine", {}),
+        (tree, {"classes": "~nobody-of-this-name/names"}),
+    ):
+        with pytest.raises(rs.RobustStackError, match=r"~nobody-of-this-name/.*: there is no home folder"):
+            _ = folder(place, **options).classes, folder(place, **options).size("test")
+
+
 def test_sizes_and_classes_are_known_from_the_listing(tree):
     dataset = folder(tree)
     splits = dataset.load(tree)

@@ -252,15 +252,6 @@ def test_a_path_that_is_not_given_is_asked_for():
     assert refused("") == "dataset 'npz': option 'path' is not given; it says where your data is"
 
 
-def test_a_home_folder_that_is_not_there_is_named(tmp_path):
-    for place, options in (
-        ("~nobody-of-this-name/mine.npz", {}),
-        (written(tmp_path, arrays()), {"classes": "~nobody-of-this-name/names"}),
-    ):
-        with pytest.raises(rs.RobustStackError, match=r"~nobody-of-this-name/.*: there is no home folder"):
-            _ = npz(place, **options).classes, npz(place, **options).size("test")
-
-
 def test_an_absent_file_is_named(tmp_path):
     assert refused(tmp_path / "x.npz").startswith(
         f"dataset 'npz', {tmp_path / 'x.npz'}: it cannot be read as an .npz file: No such file"
