@@ -10,7 +10,7 @@ SUITE = """
 datasets: {name: digits}
 architectures: {name: resnet8, options: {width: 4}}
 threat: {eps: 0.1}
-train: {epochs: 6, batch_size: 100, attack: {name: pgd, options: {steps: 1, step: relative}}}
+train: {epochs: 30, batch_size: 100, attack: {name: pgd, options: {steps: 1, step: relative}}}
 defenses: [none, {name: float, points: {lambda_n: [0, 1]}}]
 attacks: {name: pgd, options: {steps: 3}}
 evaluate: {draws: 2, limit: 200, block: 20}
