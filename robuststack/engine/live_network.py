@@ -193,8 +193,8 @@ def _parameters(model: object) -> Iterator[nn.Parameter]:
 
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """Afterwards a program's own modules have their modes, what stands in for their `forward`, and their device as before:
-    those that a function calls are no copies.
+    """Afterwards a program's own modules have their modes, what stands in for their `forward`, their device and the layout
+    of their weights as before: those that a function calls are no copies.
 
     Raises:
         ModelError: torch cannot list its modules.
@@ -205,12 +205,18 @@ def untouched(model: object) -> Iterator[None]:
     devices = [_device(network) for network in networks]
     forwards = [module.__dict__.get("forward") for module in modules]
     gradients = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters(False)]
+    layouts = [(tensor, tensor.stride()) for network in networks for tensor in _laid_out(network)]
     try:
         yield
     finally:
         for network, device in zip(networks, devices, strict=True):
             if _device(network) != device:
                 network.to(device)
+        for tensor, strides in layouts:
+            if tensor.stride() != strides:
+                tensor.data = torch.empty_strided(
+                    tensor.shape, strides, dtype=tensor.dtype, device=tensor.device
+                ).copy_(tensor.data)
         for module, mode in before:
             module.training = mode
         for module, forward in zip(modules, forwards, strict=True):
@@ -221,6 +227,13 @@ def untouched(model: object) -> Iterator[None]:
         for parameter, wanted in gradients:
             if parameter.requires_grad != wanted:
                 parameter.requires_grad_(wanted)
+
+
+def _laid_out(module: nn.Module) -> Iterator[Tensor]:
+    """Its weights whose values lie one after the other, in whatever order of the axes."""
+    for tensor in chain(module.parameters(), module.buffers()):
+        if tensor.layout is torch.strided and not nn.parameter.is_lazy(tensor) and 0 not in tensor.stride():
+            yield tensor
 
 
 def _device(module: nn.Module) -> torch.device | None:

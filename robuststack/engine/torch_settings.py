@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -62,3 +62,15 @@ def settings_kept() -> Iterator[None]:
         yield
     finally:
         before.restore()
+
+
+@contextmanager
+def plain_settings() -> Iterator[None]:
+    """Torch makes float32 tensors on the CPU, and gradients, whatever the program around it has set. Afterwards torch's
+    settings are as they were."""
+    # A device that stands around a call makes each call of torch slower: only where another one stands.
+    elsewhere = torch.get_default_device().type != "cpu"
+    with settings_kept(), torch.device("cpu") if elsewhere else nullcontext():
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+        yield

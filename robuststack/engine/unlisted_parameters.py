@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.engine.held_modules import forward_code, held_modules, held_tensors
+from robuststack.layers.program_graph import inlined_graph
 
 OF_TORCH = frozenset(vars(nn.Module()))
 """What torch itself keeps in every module."""
@@ -92,9 +93,9 @@ def _constants(network: nn.Module) -> tuple[list[Tensor], int]:
         return [], 0
     weights: list[Tensor] = []
     undecided = 0
-    graph = network.inlined_graph
+    graph = inlined_graph(network)
     for kind in ("prim::Constant", "prim::ConstantMKLDNNTensor"):
-        for node in graph.findAllNodes(kind):  # type: ignore[attr-defined]
+        for node in graph.findAllNodes(kind):
             output = node.output()
             value = node.t("value") if kind == "prim::ConstantMKLDNNTensor" else output.toIValue()
             if isinstance(value, torch.ScriptObject):

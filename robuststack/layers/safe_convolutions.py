@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robuststack.layers.convolution_guard import NARROW, ConvolutionGuard, has_one_output, in_default_layout
+from robuststack.layers.program_graph import inlined_graph
 
 GUARD = ConvolutionGuard()
 CONVOLVES = re.compile(r"::\w*conv")
@@ -80,7 +81,7 @@ def convolves_unseen(model: nn.Module) -> bool:
     """Whether the model is or holds a program of TorchScript that convolves. In bf16 more convolutions are wrong than in
     float32, by their options and the size of the image, and `ConvolutionGuard` does not see those of such a program."""
     programs = (module for module in model.modules() if isinstance(module, torch.jit.ScriptModule))
-    return any(CONVOLVES.search(str(program.inlined_graph)) for program in programs if hasattr(program, "forward"))
+    return any(CONVOLVES.search(str(inlined_graph(program))) for program in programs if hasattr(program, "forward"))
 
 
 def _may_conceal_one(program: torch.jit.ScriptModule) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from robuststack.errors import DatasetError
 from robuststack.running.atomic_files import write_bytes
+from robuststack.suite.plain_array import plain_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,18 +26,18 @@ NO_ARRAY = f"data: images or labels are no numbers, or not all of one shape; {FO
 def live_arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
     """The test images and their labels.
 
-    `data` is a pair of arrays or tensors, or a Dataset or DataLoader of torch, whose items are pairs of an image and a
-    label, or of batches of both.
+    `data` is a pair of arrays or tensors, or a Dataset, DataLoader or anything else to iterate, whose items are pairs of an
+    image and a label, or of batches of both; batches need not be equally large.
 
     Raises:
         DatasetError: it is none of them, or images and labels are not equally many.
     """
     import numpy as np
 
-    if isinstance(data, (tuple, list)) and len(data) == 2:
+    if isinstance(data, (tuple, list)) and len(data) == 2 and not all(_labelled(part) for part in data):
         images, labels = (_array(part) for part in data)
     elif not isinstance(data, Mapping) and (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-        images, labels = _stacked(data)
+        images, labels = _joined(data)
     else:
         raise DatasetError(f"data: {type(data).__name__} holds no images; {FORMS}")
     labels = _whole(_of_numbers(labels))
@@ -92,23 +93,35 @@ def _whole(labels: np.ndarray) -> np.ndarray:
     return whole if np.array_equal(whole, labels) else labels
 
 
-def _stacked(data: Any) -> tuple[np.ndarray, np.ndarray]:
+def _joined(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of all items, each of which is an image and its label, or a batch of both."""
     import numpy as np
 
     images, labels = [], []
-    batches = hasattr(data, "batch_size") and hasattr(data, "dataset")
+    batches = getattr(data, "batch_size", None) is not None and hasattr(data, "dataset")
     for item in _items(data):
         if not isinstance(item, (tuple, list)) or len(item) < 2:
             raise DatasetError(f"data: an item of {type(data).__name__} is no pair of an image and a label; {FORMS}")
-        images.append(_array(item[0]))
-        labels.append(_array(item[1]))
+        image, label = _array(item[0]), _array(item[1])
+        # An image has three axes at most; a loader's batches may have as many, if images have no axis of channels.
+        batch = image.ndim > 3 or (batches and image.ndim > 0)
+        images.append(image if batch else image[None])
+        labels.append(label.reshape(-1))
+        if len(images[-1]) != len(labels[-1]):
+            raise DatasetError(
+                f"data: an item of {type(data).__name__} has an image of shape {image.shape} and a label of shape"
+                f" {label.shape}; valid: [C, H, W] and a number, or a batch [N, C, H, W] and numbers [N]"
+            )
     if not images:
         raise DatasetError(f"data: {type(data).__name__} is empty")
-    if len({(image.shape[1:] if batches else image.shape) for image in images}) > 1:
-        shapes = sorted({image.shape for image in images})[:2]
+    if len(shapes := sorted({part.shape[1:] for part in images})) > 1:
         raise DatasetError(f"data: images of shapes {shapes[0]} and {shapes[1]}; valid: all of one shape")
-    join = np.concatenate if batches else np.stack
-    return join(images), join([np.atleast_1d(label) if batches else label for label in labels]).reshape(-1)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _labelled(item: Any) -> bool:
+    """Whether it is an image, or a batch of images, with its label, and not several images or labels."""
+    return isinstance(item, (tuple, list)) and len(item) == 2 and _array(item[0]).ndim > 1 >= _array(item[1]).ndim
 
 
 def _items(data: Any) -> Iterator[Any]:
@@ -119,17 +132,7 @@ def _items(data: Any) -> Iterator[Any]:
 
 
 def _array(values: Any) -> np.ndarray:
-    """Values as an array; a picture becomes channels, height, width."""
-    import numpy as np
-
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
-        return np.asarray(values.numpy())
     try:
-        array = np.asarray(values)
-    except (TypeError, ValueError):  # Of several shapes.
-        raise DatasetError(NO_ARRAY) from None
-    if type(values).__module__.startswith("PIL."):
-        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return array
+        return plain_array(values)
+    except DatasetError as error:
+        raise DatasetError(f"data: images or labels {error}; {FORMS}") from None

@@ -205,6 +205,9 @@ def test_constants_of_frozen_torchscript_are_counted_without_buffers() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5)).eval()
     quick = torch.jit.optimize_for_inference(torch.jit.script(network))
     assert unlisted(quick) == 2 * 9 + 2 + 8 * 5 + 5
+    own = quick.forward
+    vars(quick)["forward"] = lambda x: own(x.float())
+    assert unlisted(quick) == 2 * 9 + 2 + 8 * 5 + 5, "what it does is its own, whatever stands in for its forward"
 
 
 @pytest.mark.filterwarnings("ignore")

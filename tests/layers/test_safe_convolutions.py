@@ -20,6 +20,7 @@ from robuststack.hardware import Hardware
 from robuststack.layers.condition import Condition, View
 from robuststack.layers.folding import FoldedView, Folding
 from robuststack.layers.noise import add_noise
+from robuststack.layers.safe_convolutions import convolves_unseen
 from robuststack.layers.slimmable import SlimConv2d
 
 RUNTIME = Runtime(Hardware("cpu", "float32"))
@@ -277,6 +278,7 @@ def test_a_program_of_torchscript_that_convolves_needs_float32(program: Program)
     for precision, expected in (("bf16", True), ("float32", False)):
         model = program(nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), images())
         assert fit(model, View(model), (3, 32, 32), Runtime(Hardware("cpu", precision))).float32 == expected
+        assert convolves_unseen(model), "also if something stands in for its forward, as in float32 on bf16 processors"
 
 
 def test_placing_twice_adds_nothing_and_folding_goes_on() -> None:

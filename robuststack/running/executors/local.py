@@ -72,10 +72,12 @@ class LocalExecutor:
             import torch
 
             from robuststack.engine.runtime import current_card, threads
+            from robuststack.engine.torch_settings import plain_settings
             from robuststack.engine.workspace import Workspace
             from robuststack.suite.user_model import user_modules
 
             workspace = Workspace(*self._make)
+            self._left.enter_context(plain_settings())
             self._left.enter_context(torch.inference_mode(False))  # Attacks need gradients, wherever they are called.
             self._left.enter_context(current_card(workspace.runtime.device))
             self._left.enter_context(threads(workspace.hardware.threads))

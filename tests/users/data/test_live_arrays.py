@@ -57,9 +57,9 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
 }
 
 
-def scored(data: tuple[Any, Any]) -> Any:
+def scored(data: Any, model: torch.nn.Module | None = None) -> Any:
     options = {"device": "cpu", "overrides": ["measure.latency=false", "precision=float32"], "store": "store"}
-    return rs.evaluate(Brightness(), data=data, attacks=["fgsm"], eps=0.001, **options)
+    return rs.evaluate(model or Brightness(), data=data, attacks=["fgsm"], eps=0.001, **options)
 
 
 @pytest.mark.parametrize("kind", RIGHT)
