@@ -10,6 +10,7 @@ from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import LeaderboardError
 from robuststack.leaderboard.board import Board, board_json
 from robuststack.leaderboard.columns import EVERYTHING, NO_AUDITS, Audits, Shown, bare
+from robuststack.leaderboard.keys import COUNTS
 from robuststack.leaderboard.row import EXPECTED, WORST, Row
 from robuststack.leaderboard.suspicion import doubtful_rows
 from robuststack.leaderboard.table import tables
@@ -75,7 +76,7 @@ def _csv(board: Board, reading: str, chosen: Sequence[str]) -> str:
     attacks = [*(attack.label for attack in board.attacks), WORST]
     header = [*WHAT]
     header += [f"{name}{part}" for name in ("CA", *(f"RA {label}" for label in attacks)) for part in PARTS]
-    header += ["parameters", "nonzero_parameters", "macs", "train_seconds_per_epoch"]
+    header += [*COUNTS, "train_seconds_per_epoch"]
     extra = list(dict.fromkeys(name for row in board.rows for name in row.extra))
     header += extra
     wanted = [*range(len(WHAT)), *(place for name in chosen for place in _places(header, name))]
@@ -89,7 +90,7 @@ def _csv(board: Board, reading: str, chosen: Sequence[str]) -> str:
             *row.variant, row.threat.norm, row.threat.eps, row.title, options_text(row.point), row.protocol, name,
             row.split, row.n, row.draws,
             *(getattr(figure, part, None) for figure in figures for part in PARTS.values()),
-            row.parameters, row.nonzero_parameters, row.macs, row.train_seconds_per_epoch,
+            *(getattr(row, count) or None for count in COUNTS), row.train_seconds_per_epoch,
             *(row.extra.get(name) for name in extra),
         ]  # fmt: skip
         writer.writerow([cells[place] for place in places])

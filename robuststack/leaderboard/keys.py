@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 from robuststack.leaderboard.row import WORST, ReadFigure, Row
 
+COUNTS = ("parameters", "nonzero_parameters", "macs")
+"""What is counted in a model; 0 says that nothing was seen, not that there is nothing."""
+
 
 def look_up(row: Row, key: str) -> Any:
     """What stands under a dotted key; None if the row has nothing there. `ra` alone is the worst case, and the length of
@@ -29,8 +32,10 @@ def look_up(row: Row, key: str) -> Any:
 
 
 def number(row: Row, key: str) -> float | None:
-    """A figure's value, or any other number; None if there is none."""
+    """A figure's value, or any other number; None if there is none, or nothing was counted."""
     value = look_up(row, key)
+    if key in COUNTS and value == 0:
+        return None
     if isinstance(value, ReadFigure):
         return value.value
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

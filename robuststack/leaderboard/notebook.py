@@ -93,7 +93,7 @@ def _figures(rows: Sequence[Row]) -> Sequence[dict[str, Any]]:
             **{f"point.{knob}": value for knob, value in row.point.items()},
             "norm": row.threat.norm, "eps": row.threat.eps, "protocol": protocol, "figure": figure, "attack": attack,
             "value": scored.value, "low": scored.low, "high": scored.high, "interval": scored.interval,
-            "n": row.n, "draws": row.draws, "parameters": row.parameters, "macs": row.macs,
+            "n": row.n, "draws": row.draws, "parameters": row.parameters or None, "macs": row.macs or None,
         }
         for row in rows
         for protocol, scores in row.scores.items()

@@ -84,6 +84,16 @@ def test_tables_are_ranked_each_by_itself(board):
     assert [row.variant[0] for row in rows] == ["tradeoff"] * 6 + ["digits"] * 6
 
 
+def test_what_nobody_could_count_is_no_smallest_count(board):
+    first, *others = board.rows
+    uncounted = changed(first, macs=0, parameters=0, nonzero_parameters=0)
+    rows = [uncounted, *others]
+    for key in ("macs", "parameters", "nonzero_parameters"):
+        assert ranked(rows, key)[-1] is uncounted
+    (cells, *_) = csv.DictReader(io.StringIO(written(changed(board, rows=tuple(rows)), "csv")))
+    assert [cells[key] for key in ("macs", "parameters", "nonzero_parameters")] == ["", "", ""]
+
+
 def test_an_unknown_key_is_refused(board):
     with pytest.raises(LeaderboardError, match="--sort parameter: no row has such a number: did you mean 'parameters'"):
         ranked(board.rows, "parameter")

@@ -169,10 +169,10 @@
   };
 
   const cost = (row) => listed({
-    parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
+    parameters: count(row.parameters || null), "of them not zero": count(row.nonzero_parameters || null), "multiply-accumulates": count(row.macs || null),
     ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
     ...Object.fromEntries(Object.entries(row.readings ?? {}).filter(([, read]) => read.passes > 1).map(([reading, read]) => [`one answer by ${reading}`,
-      [`${read.passes} forward passes`, `${count(read.macs)} multiply-accumulates`, ...Object.entries(read.latency_ms).map(([batch, timed]) => `${fixed(timed.median, 2)} ms at batch ${batch}`)].join(", ")])),
+      [`${read.passes} forward passes`, `${count(read.macs || null)} multiply-accumulates`, ...Object.entries(read.latency_ms).map(([batch, timed]) => `${fixed(timed.median, 2)} ms at batch ${batch}`)].join(", ")])),
     training: row.train_seconds_per_epoch === null ? "–" : `${fixed(row.train_seconds_per_epoch, 2)} s an epoch`,
     ...row.site.effort,
     ...row.extra,
