@@ -318,7 +318,7 @@ def test_a_model_whose_cost_cannot_be_measured_fails_in_that_job_alone(score: An
     [
         ({"data": (_data()[0], _data()[1][:5])}, "data: 40 images and 5 labels"),
         ({"data": None}, r"data= is missing; write evaluate\(model, data=\(images, labels\)\)"),
-        ({"data": {"x": 1}}, "data: dict holds no images; valid: "),
+        ({"data": {"x": 1}}, "data: dict has the keys x; valid: one of image, .*, and one of label, "),
         ({"data": [1, 2, 3]}, "an item of list is no pair of an image and a label"),
         ({"data": ([[0.1, 0.2], [0.3]], [0, 1])}, "images or labels are no numbers, or not all of one shape"),
         ({"data": (255 * _data()[0], _data()[1])}, "say which value is white, for example white: 255"),

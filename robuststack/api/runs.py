@@ -122,7 +122,8 @@ def evaluate(
     its class). `stochastic` says that two forward passes differ.
 
     `data` are test images and labels: a pair of NumPy arrays or torch tensors (uint8, or floats in [0, 1]; [N, C, H, W], or
-    [N, H, W] of one channel), a torch Dataset or DataLoader of such pairs, or the name of a registered dataset with its
+    [N, H, W] of one channel), a torch Dataset, DataLoader or anything else to iterate whose items are such pairs or batches
+    of them, a mapping that names both (`x` and `y`, `image` and `label`), or the name of a registered dataset with its
     options, `digits`. `data_options` are options of that dataset, or of `npz`, which reads arrays: `{"layout": "nhwc"}`.
     Arrays are copied once into the store. A result is kept there and is used again while all that the model is made of,
     what it says of the images, and the images are the same.

@@ -20,6 +20,9 @@ FORMS = (
     "valid: (images, labels), which are arrays or tensors, a torch Dataset of (image, label), or the name of a dataset with"
     " its options"
 )
+IMAGES = ("image", "images", "img", "x", "x_test", "test_images", "input", "inputs", "pixel_values")
+LABELS = ("label", "labels", "y", "y_test", "test_labels", "target", "targets")
+"""Under which of these keys mappings hold images and their labels."""
 NO_ARRAY = f"data: images or labels are no numbers, or not all of one shape; {FORMS}"
 
 
@@ -27,16 +30,19 @@ def live_arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
     """The test images and their labels.
 
     `data` is a pair of arrays or tensors, or a Dataset, DataLoader or anything else to iterate, whose items are pairs of an
-    image and a label, or of batches of both; batches need not be equally large.
+    image and a label, or of batches of both; batches need not be equally large. A mapping with one key of `IMAGES` and one
+    of `LABELS` is a pair, too.
 
     Raises:
         DatasetError: it is none of them, or images and labels are not equally many.
     """
     import numpy as np
 
-    if isinstance(data, (tuple, list)) and len(data) == 2 and not all(_labelled(part) for part in data):
+    if isinstance(data, Mapping):
+        images, labels = (_array(part) for part in _pair(data, type(data).__name__))
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and not all(_labelled(part) for part in data):
         images, labels = (_array(part) for part in data)
-    elif not isinstance(data, Mapping) and (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+    elif hasattr(data, "__iter__") or hasattr(data, "__getitem__"):
         images, labels = _joined(data)
     else:
         raise DatasetError(f"data: {type(data).__name__} holds no images; {FORMS}")
@@ -100,9 +106,7 @@ def _joined(data: Any) -> tuple[np.ndarray, np.ndarray]:
     images, labels = [], []
     batches = getattr(data, "batch_size", None) is not None and hasattr(data, "dataset")
     for item in _items(data):
-        if not isinstance(item, (tuple, list)) or len(item) < 2:
-            raise DatasetError(f"data: an item of {type(data).__name__} is no pair of an image and a label; {FORMS}")
-        image, label = _array(item[0]), _array(item[1])
+        image, label = map(_array, _pair(item, f"an item of {type(data).__name__}"))
         # An image has three axes at most; a loader's batches may have as many, if images have no axis of channels.
         batch = image.ndim > 3 or (batches and image.ndim > 0)
         images.append(image if batch else image[None])
@@ -119,9 +123,30 @@ def _joined(data: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images), np.concatenate(labels)
 
 
+def _pair(item: Any, where: str) -> tuple[Any, Any]:
+    """An image and its label, or a batch of both, out of a sequence that begins with them or a mapping that names them.
+
+    Raises:
+        DatasetError: it is neither.
+    """
+    if isinstance(item, Mapping):
+        images, labels = ([key for key in keys if key in item] for keys in (IMAGES, LABELS))
+        if len(images) == len(labels) == 1:
+            return item[images[0]], item[labels[0]]
+        raise DatasetError(
+            f"data: {where} has the keys {', '.join(map(str, item)) or 'none'}; valid: one of {', '.join(IMAGES)},"
+            f" and one of {', '.join(LABELS)}"
+        )
+    if isinstance(item, (tuple, list)) and len(item) >= 2:
+        return item[0], item[1]
+    raise DatasetError(f"data: {where} is no pair of an image and a label; {FORMS}")
+
+
 def _labelled(item: Any) -> bool:
     """Whether it is an image, or a batch of images, with its label, and not several images or labels."""
-    return isinstance(item, (tuple, list)) and len(item) == 2 and _array(item[0]).ndim > 1 >= _array(item[1]).ndim
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return _array(item[0]).ndim > 1 >= _array(item[1]).ndim
+    return isinstance(item, Mapping)
 
 
 def _items(data: Any) -> Iterator[Any]:

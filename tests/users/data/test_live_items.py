@@ -47,6 +47,11 @@ def batches(size: int, labels: Callable[[np.ndarray], Any] = torch.tensor) -> It
         yield IMAGES[start : start + size], labels(LABELS[start : start + size])
 
 
+def archive(**arrays: np.ndarray) -> Any:
+    np.savez("mine.npz", **arrays)
+    return np.load("mine.npz")
+
+
 def pictures(mode: str) -> list[tuple[Image.Image, int]]:
     """Pictures of Pillow in another mode."""
     rgb = [Image.fromarray(image.transpose(1, 2, 0)) for image in BYTES]
@@ -67,6 +72,11 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "a list of one batch": lambda: list(batches(12)),
     "a list of two images": lambda: [Pairs()[0], Pairs()[11]],
     "batches whose labels are lists": lambda: batches(5, np.ndarray.tolist),
+    "a mapping": lambda: {"x": IMAGES, "y": LABELS},
+    "an archive of NumPy": lambda: archive(x_test=IMAGES.numpy(), y_test=LABELS, x_train=IMAGES[:2].numpy()),
+    "items that name image and label": lambda: [{"img": image, "label": label, "id": 7} for image, label in Pairs()],
+    "two items that name them": lambda: [{"image": image, "target": label} for image, label in list(Pairs())[:2]],
+    "batches that name them": lambda: [{"images": images, "labels": labels} for images, labels in batches(5)],
     "a column of labels": lambda: (IMAGES, torch.tensor(LABELS)[:, None]),
     **{f"pictures of mode {mode}": lambda mode=mode: pictures(mode) for mode in ("RGB", "L", "P", "HSV", "CMYK", "YCbCr")},
     "sparse": lambda: (IMAGES.to_sparse(), torch.tensor(LABELS).to_sparse()),
@@ -89,6 +99,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "batches without channels": (lambda: [(image[:, 0], labels) for image, labels in batches(5)], "a batch .N, C, H, W."),
     "images of two shapes": (lambda: [(IMAGES[0], 0), (IMAGES[1, :, :4], 0), (IMAGES[2], 0)], "valid: all of one shape"),
+    "other names": (lambda: {"pictures": IMAGES, "y": LABELS}, "data: dict has the keys pictures, y; valid: one of image, "),
+    "two names of labels": (
+        lambda: [{"image": image, "label": label, "target": label} for image, label in Pairs()],
+        "an item of list has the keys image, label, target",
+    ),
     "images alone": (lambda: list(IMAGES), "is no pair of an image and a label"),
 }  # fmt: skip
 
