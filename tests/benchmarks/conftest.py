@@ -22,8 +22,8 @@ if not all(importlib.util.find_spec(name) for name in ("art", "foolbox", "pytest
 HEADER = ["by", "seconds", "RA %", "times ours", "of the convolutions' rate", "target"]
 INTRODUCTION = """# Benchmarks
 
-Written by `tox -e bench`, each table with the machine below it; a part that is run alone replaces its own tables only. The sections on
-clusters and on phases are what `cluster_use.py` and `phases_cost.py` in `tests/benchmarks` print.
+Written by `tox -e bench`, each table with the machine below it; a part that is run alone replaces its own tables only. The
+sections on clusters and on phases are what `cluster_use.py` and `phases_cost.py` in `tests/benchmarks` print.
 
 Seconds are medians of rounds, in each of which all of a table run in turn in one process. "Times ours" above 1 means slower
 than RobustStack, which computes in `precision: auto`; other libraries compute in float32 and get the model in torch's
