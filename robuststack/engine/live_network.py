@@ -232,7 +232,10 @@ def untouched(model: object) -> Iterator[None]:
 def _laid_out(module: nn.Module) -> Iterator[Tensor]:
     """Its weights whose values lie one after the other, in whatever order of the axes."""
     for tensor in chain(module.parameters(), module.buffers()):
-        if tensor.layout is torch.strided and not nn.parameter.is_lazy(tensor) and 0 not in tensor.stride():
+        if tensor.layout is not torch.strided or nn.parameter.is_lazy(tensor):
+            continue
+        extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        if extent == tensor.numel():
             yield tensor
 
 

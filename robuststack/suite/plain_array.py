@@ -15,7 +15,7 @@ AS_IT_IS = ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "I", "F")
 
 
 def plain_array(values: Any) -> np.ndarray:
-    """Values as an array; a picture of Pillow becomes [C, H, W].
+    """Values as an array; a picture of Pillow becomes [C, H, W], and a list of tensors or pictures has an axis more.
 
     A tensor may be on any device and of any layout and type. A picture with a palette, or of another space of colours
     (CMYK, HSV), is converted to RGB.
@@ -25,16 +25,26 @@ def plain_array(values: Any) -> np.ndarray:
     """
     import numpy as np
 
-    if hasattr(values, "detach"):
+    if _is_tensor(values):
         return _of_tensor(values)
-    picture = type(values).__module__.startswith("PIL.")
-    try:
-        array = np.asarray(_with_plain_channels(values) if picture else values)
-    except (TypeError, ValueError):  # Of several shapes.
-        raise DatasetError("are no numbers, or not all of one shape") from None
-    if picture:
+    if _is_picture(values):
+        array = np.asarray(_with_plain_channels(values))
         return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return array
+    try:
+        # NumPy would take pictures as they are, with their channels last.
+        if isinstance(values, (list, tuple)) and any(_is_tensor(value) or _is_picture(value) for value in values):
+            return np.stack([plain_array(value) for value in values])
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise DatasetError("are no numbers, or not all of one shape") from None
+
+
+def _is_tensor(values: Any) -> bool:
+    return hasattr(values, "detach")
+
+
+def _is_picture(values: Any) -> bool:
+    return type(values).__module__.startswith("PIL.")
 
 
 def _of_tensor(tensor: Tensor) -> np.ndarray:

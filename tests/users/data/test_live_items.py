@@ -72,6 +72,8 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "a list of one batch": lambda: list(batches(12)),
     "a list of two images": lambda: [Pairs()[0], Pairs()[11]],
     "batches whose labels are lists": lambda: batches(5, np.ndarray.tolist),
+    "lists of pictures and of tensors": lambda: ([image for image, _ in pictures("P")], [torch.tensor(y) for y in LABELS]),
+    "a list of tensors that NumPy lacks": lambda: (list(IMAGES.bfloat16()), LABELS),
     "a mapping": lambda: {"x": IMAGES, "y": LABELS},
     "an archive of NumPy": lambda: archive(x_test=IMAGES.numpy(), y_test=LABELS, x_train=IMAGES[:2].numpy()),
     "items that name image and label": lambda: [{"img": image, "label": label, "id": 7} for image, label in Pairs()],
@@ -99,6 +101,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "batches without channels": (lambda: [(image[:, 0], labels) for image, labels in batches(5)], "a batch .N, C, H, W."),
     "images of two shapes": (lambda: [(IMAGES[0], 0), (IMAGES[1, :, :4], 0), (IMAGES[2], 0)], "valid: all of one shape"),
+    "a list of tensors of two shapes": (lambda: ([IMAGES[0], IMAGES[1, :, :4]], LABELS[:2]), "not all of one shape"),
     "other names": (lambda: {"pictures": IMAGES, "y": LABELS}, "data: dict has the keys pictures, y; valid: one of image, "),
     "two names of labels": (
         lambda: [{"image": image, "label": label, "target": label} for image, label in Pairs()],
