@@ -10,6 +10,7 @@ from robuststack.api.result import Result
 from robuststack.errors import RobustStackError
 from robuststack.evidence.readings import Reading
 from robuststack.leaderboard import board_labels
+from robuststack.leaderboard.audit_file import find_audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.board_lookup import load_board, load_labels
@@ -74,10 +75,11 @@ def compare(
 
 
 def _labelled(board: Board | Result | Row | str | Path, labels: Mapping[str, Labels] | None) -> LabelledRows:
-    """The rows of a leaderboard, and the labels behind them: those given, or else its own."""
+    """The rows of a leaderboard, the labels behind them (those given, or else its own), and the audit beside it."""
     if isinstance(board, Row):
         raise RobustStackError("compare takes a leaderboard before two of its rows, not a third row")
     if isinstance(board, Result):
-        return board.rows, board.labels if labels is None else labels
+        return LabelledRows(board.rows, board.labels if labels is None else labels)
     opened = board if isinstance(board, Board) else load_board(board)
-    return opened.rows, load_labels(opened) if labels is None else labels
+    audits = find_audit(opened.file, opened.rows) if opened.file else {}
+    return LabelledRows(opened.rows, load_labels(opened) if labels is None else labels, audits)

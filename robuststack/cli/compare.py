@@ -76,12 +76,11 @@ def _rows(
     as_json: bool,
     leaderboard: str,
 ) -> None:
-    from robuststack.leaderboard.board_lookup import open_board
+    from robuststack.leaderboard.board_lookup import labelled_rows
     from robuststack.leaderboard.comparison import compare_rows, sources
 
     folder = expanded(leaderboard)
-    opened = [open_board(name, folder) for name in dict.fromkeys((board, other))]
-    labelled = [(each.rows, labels) for each, labels in opened]
+    labelled = [labelled_rows(name, folder) for name in dict.fromkeys((board, other))]
     result = compare_rows(*sources(labelled[0], labelled[-1], rows, reading), protocol=protocol, attack=attack)
     click.echo(json.dumps(asdict(result), indent=1) if as_json else _rows_text(result))
 
@@ -97,9 +96,14 @@ def _rows_text(result: RowComparison) -> str:
     ]  # fmt: skip
     lines = [f"A  {result.first}", f"B  {result.second}", "", tabulate(body, header, disable_numparse=True)]
     lines += ["", *_fronts_text(result.fronts)] if result.fronts else []
-    lines += ["", *result.notes] if result.notes else []
+    said = [*result.notes, *result.doubts]
+    lines += ["", *said] if said else []
     asked = f"protocol {result.protocol}, reading {result.reading}; 95 % intervals"
-    corrected = f"; p corrected for {len(result.figures)} figures (Holm)" if len(result.figures) > 1 else ""
+    corrected = (
+        f"; p and the verdict are corrected for {len(result.figures)} figures (Holm), intervals are not"
+        if len(result.figures) > 1
+        else ""
+    )
     return "\n".join([*lines, "", asked + corrected])
 
 

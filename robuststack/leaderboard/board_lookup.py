@@ -15,6 +15,7 @@ from robuststack.leaderboard.audit_file import board_files, find_audit
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import Labels
+from robuststack.leaderboard.comparison import LabelledRows
 from robuststack.leaderboard.row import Row
 from robuststack.paths import LEADERBOARD, expanded
 
@@ -86,6 +87,16 @@ def open_board(name: str, folder: Path) -> tuple[Board, dict[str, Labels]]:
             board_labels.path_of(path).unlink(missing_ok=True)
         board = read_board(path, name)
         return board, board_labels.load(path)
+
+
+def labelled_rows(name: str, folder: Path) -> LabelledRows:
+    """The rows of a leaderboard with the labels and the audit beside it.
+
+    Raises:
+        LeaderboardError: one of them cannot be read, or git does not have the leaderboard.
+    """
+    board, labels = open_board(name, folder)
+    return LabelledRows(board.rows, labels, audits_beside(name, folder, board.rows))
 
 
 def audits_beside(name: str, folder: Path, rows: Sequence[Row]) -> dict[str, RowAudit]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.evidence.redrawn_front import FrontPair, SettingReading, compare_fronts
+from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.difference import (
     Difference,
@@ -26,12 +27,22 @@ from robuststack.wording import options_text
 
 
 @dataclass(frozen=True)
+class LabelledRows:
+    """The rows of a leaderboard, the labels behind them, and what an audit says of them, by label of the row."""
+
+    rows: Sequence[Row]
+    labels: Mapping[str, Labels]
+    audits: Mapping[str, RowAudit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RowSource:
-    """A row, the rows of its leaderboard, and their readings."""
+    """A row, the rows of its leaderboard, their readings, and the row's audit if it has one."""
 
     row: Row
     rows: Sequence[Row]
     reader: RowReader
+    audit: RowAudit | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +61,8 @@ class RowComparison:
     None if both rows are of one defense, or if neither defense has another setting."""
     notes: tuple[str, ...]
     """What else sets the two apart."""
+    doubts: tuple[str, ...] = ()
+    """What the audits say against robust accuracy of either row."""
 
     @property
     def decisive(self) -> Difference:
@@ -63,12 +76,9 @@ class RowComparison:
 
     def __repr__(self) -> str:
         figure = self.decisive
-        said = f"{figure.figure} {figure.text} points, {figure.verdict} ({figure.scope})"
-        return f"<{self.first} against {self.second}: {said}>"
-
-
-LabelledRows = tuple[Sequence[Row], Mapping[str, Labels]]
-"""The rows of a leaderboard, and the labels behind them."""
+        p = "" if figure.p is None else f", p {figure.p:.2g}"
+        said = f"{figure.figure} {figure.text} points{p}, {figure.verdict} ({figure.scope})"
+        return "\n  ".join([f"<{self.first} against {self.second}: {said}", *self.doubts]) + ">"
 
 
 def sources(
@@ -79,14 +89,14 @@ def sources(
     Raises:
         LeaderboardError: no row is named so, or several are.
     """
-    readers = [RowReader(labels, reading) for _, labels in (first, second)]
-    if first is second:
-        readers[1] = readers[0]
-    pair = [
-        RowSource(find_row(rows, name), rows, reader)
-        for (rows, _), name, reader in zip((first, second), names, readers, strict=True)
-    ]
-    return pair[0], pair[1]
+    reader = RowReader(first.labels, reading)
+    other = reader if first is second else RowReader(second.labels, reading)
+    return _source(first, names[0], reader), _source(second, names[1], other)
+
+
+def _source(labelled: LabelledRows, name: str, reader: RowReader) -> RowSource:
+    row = find_row(labelled.rows, name)
+    return RowSource(row, labelled.rows, reader, labelled.audits.get(row.label))
 
 
 def compare_rows(
@@ -115,6 +125,7 @@ def compare_rows(
         figures=tuple(decided([(own.figure_name(figure), comparison) for figure, comparison in comparisons.items()])),
         fronts=_fronts(first, second, protocol, robust) if robust else None,
         notes=tuple(_notes(own, other, protocol, figures)),
+        doubts=tuple(_doubts(first, second)) if robust else (),
     )
 
 
@@ -141,6 +152,19 @@ def _settings(source: RowSource, protocol: str, robust: str) -> dict[str, Settin
                 continue
             settings[row.label] = SettingReading(*readings)
     return settings
+
+
+def _doubts(*sources: RowSource) -> Iterator[str]:
+    for source in sources:
+        audit = source.audit
+        if audit and (audit.broken or audit.weak):
+            label = f"audit: {source.row.label} is {audit.badge}"
+            if audit.ra and audit.ra_worst:
+                label += f"; RA worst on its images is {audit.ra.text}, and with stronger attacks {audit.ra_worst.text}"
+            yield label
+    unaudited = [source.row.label for source in sources if source.audit is None]
+    if unaudited:
+        yield f"not audited, so that stronger attacks may find more: {'; '.join(unaudited)}"
 
 
 def _notes(first: Row, second: Row, protocol: str, figures: Sequence[str]) -> list[str]:

@@ -58,7 +58,7 @@ class CardedModel:
 
 def find_model(job: str, folder: Path) -> CardedModel:
     """The model of a train job, by its id or an unambiguous beginning of it, on the leaderboard of a folder that scores it
-    at the most points.
+    at the most points, and of these on one with an audit.
 
     Raises:
         LeaderboardError: no leaderboard scores such a model, or several models are meant.
@@ -79,7 +79,9 @@ def find_model(job: str, folder: Path) -> CardedModel:
     if not scored:
         raise LeaderboardError(f"no leaderboard in {folder} scores a model of a train job {job}: run its suite first")
     (models,) = scored.values()
-    return max(models, key=lambda model: (len(model.rows), not model.board.suite.endswith(".partial")))
+    return max(
+        models, key=lambda model: (len(model.rows), len(model.audits), not model.board.suite.endswith(".partial"))
+    )
 
 
 def model_card(model: CardedModel, registry: Registry) -> str:

@@ -43,6 +43,17 @@ def card(job: str, *arguments: str) -> str:
     return next(Path.cwd().glob("*.md")).read_text(encoding="utf-8")
 
 
+def test_a_leaderboard_with_an_audit_goes_before_one_without(folder, rows):
+    (job,) = rows[0].jobs.train.values()
+    other = changed(read_board(BOARD), suite="another")
+    (folder / "leaderboard" / "another.json").write_text(board_json(other))
+    assert "were not audited" in card(job)
+    shutil.copy(BOARD.with_suffix(".audit.json"), folder / "leaderboard")
+    text = card(job)
+    assert "were not audited" not in text
+    assert "weak" in text
+
+
 def test_it_says_what_the_model_is_and_what_its_figures_are(folder, rows, capsys):
     job = next(iter(rows[0].jobs.train.values()))
     text = card(job)

@@ -12,6 +12,8 @@ from made_rows import changed, make_row
 import robuststack as rs
 from robuststack.cli import call
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.checks.verdict import Verdict
+from robuststack.leaderboard.audit import AuditFigure, RowAudit
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.comparison import RowSource, compare_rows
 from robuststack.leaderboard.difference import RowReader
@@ -58,7 +60,28 @@ def test_seeds_that_disagree_leave_methods_undecided():
     assert (clean.value, clean.p, clean.verdict) == (0, 1, "undecided")
     assert -clean.low == clean.high == pytest.approx(0.735, abs=0.01)
     assert repr(result) == (
-        "<digits/resnet8/float against digits/resnet8/oat: RA worst +2.3 [-6.4, +10.9] points, undecided (methods)>"
+        "<digits/resnet8/float against digits/resnet8/oat: RA worst +2.3 [-6.4, +10.9] points, p 1, undecided (methods)\n"
+        "  not audited, so that stronger attacks may find more: digits/resnet8/float; digits/resnet8/oat>"
+    )
+
+
+def test_what_the_audits_found_is_told_with_the_verdict():
+    first, second = (source(row_of(name, {"ca": [450], "PGD-20": [300]})) for name in ("float", "oat"))
+    weak = Verdict(check="STEPS", verdict="weak", figure=9.0, threshold=1.0, jobs=(), text="PGD-40 finds more")
+    figures = [AuditFigure(value=value, low=value - 5, high=value + 5, n=200) for value in (60.0, 51.0)]
+    audit = RowAudit(
+        label=first.row.label, images=200, others=300, jobs=(), ra=figures[0], ra_worst=figures[1], verdicts=(weak,)
+    )
+    sound = changed(audit, label=second.row.label, verdicts=(changed(weak, verdict="holds"),))
+    result = compare_rows(replace(first, audit=audit), replace(second, audit=sound))
+    assert result.doubts == (
+        "audit: digits/resnet8/float is weak: STEPS; RA worst on its images is 60.0 [55.0, 65.0], and with stronger"
+        " attacks 51.0 [46.0, 56.0]",
+    )
+    assert result.doubts[0] in repr(result)
+    assert compare_rows(replace(first, audit=audit), second).doubts == (
+        *result.doubts,
+        "not audited, so that stronger attacks may find more: digits/resnet8/oat",
     )
 
 
@@ -154,7 +177,7 @@ def test_two_rows_of_a_leaderboard_are_compared(trained, capsys, tmp_path):
     assert call(["leaderboard", "compare", path, "--rows", FLOAT, OAT]) == 0
     out = capsys.readouterr().out
     for wanted in ("A  tradeoff/resnet8/float", "RA worst", "these two models", "hypervolume: A's defense - B's",
-                   "RA at A's CA or more", "p corrected for 4 figures (Holm)"):  # fmt: skip
+                   "RA at A's CA or more", "p and the verdict are corrected for 4 figures (Holm)"):  # fmt: skip
         assert wanted in out
     assert call(["leaderboard", "compare", path, "--rows", FLOAT, OAT, "--attack", "worst", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
