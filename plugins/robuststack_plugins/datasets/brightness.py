@@ -51,7 +51,9 @@ def doubt(low: float, high: float, kind: str) -> str:
         if not high < math.inf:
             return ""  # The host names the image.
         if low >= 0 and high > 2:
-            return f"floats up to {high:g}; say which value is white, for example white: 255"
+            example = "255" if 128 <= high <= 255 else f"{high:g}"
+            of_bytes = ", or white: 255 if they are bytes" if high < 128 else ""
+            return f"floats up to {high:g}; say which value is white, for example white: {example}{of_bytes}"
         if 0 < high <= (1 + 1e-6) / 255:
             return (
                 f"floats up to {high:g} only: either they were divided by 255 twice (white: 1/255), or these images are"

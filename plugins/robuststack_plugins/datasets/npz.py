@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 20220615
 """The same images validate in every run."""
-DARK = 64
-"""Bytes of which none is as bright are probably of another scale."""
+DARK = 1 / 4
+"""Values of which none is such a share of white are probably of another scale."""
+BLACK = (1 + 1e-6) / 255
+"""A share of white up to which images are refused, or said to be black."""
 
 
 class Npz(Own):
@@ -107,11 +109,11 @@ class Npz(Own):
             notes.append(f"no test image of label {first_few([str(label) for label in untested])}")
         if self._arrays.unread:
             notes.append(f"arrays that are not read: {first_few(self._arrays.unread)}")
-        brightest = self._brightest
-        if 1 < brightest < DARK:  # Zeros and ones alone are refused.
+        brightest, white = self._brightest
+        if BLACK * white < brightest < DARK * white:
             notes.append(
-                f"the brightest of these bytes is {brightest}, so images are nearly black; if it is white, say white:"
-                f" {brightest}"
+                f"the brightest of these values is {brightest:g} and white is {white:g}, so images are nearly black; if"
+                f" {brightest:g} is white, say white: {brightest:g}"
             )
         trained = {
             hashlib.sha256(row).digest()
@@ -167,18 +169,19 @@ class Npz(Own):
         return rs.Images(images, self._labels[split])
 
     @property
-    def _brightest(self) -> int:
-        """The brightest of whole numbers of which 255 is white, up to `DARK`; -1 of others."""
+    def _brightest(self) -> tuple[float, float]:
+        """The brightest value, or one that is no darker than `DARK`, and the one that is white."""
         import numpy as np
 
-        brightest = -1
-        for split in self._arrays.splits if self.options.white is None else ():
+        brightest, white = 0.0, 1.0
+        for split in self._arrays.splits:
             kind = self._arrays.headers[f"x_{split}"].dtype
-            for row in self._arrays.rows(f"x_{split}") if kind.kind in "iu" else ():
-                brightest = max(brightest, int(np.frombuffer(row, kind).max()))
-                if brightest >= DARK:
-                    return DARK
-        return brightest
+            white = self.options.white or (255.0 if kind.kind in "iu" else 1.0)
+            for row in self._arrays.rows(f"x_{split}") if kind.kind in "iuf" else ():
+                brightest = max(brightest, float(np.frombuffer(row, kind).max()))
+                if brightest >= DARK * white:
+                    return brightest, white
+        return brightest, white
 
     @cached_property
     def _arrays(self) -> LabelledArrays:

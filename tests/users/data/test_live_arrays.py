@@ -87,9 +87,32 @@ def test_bytes_of_another_scale_are_told(
     images: np.ndarray, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    note = "the brightest of these bytes is 14, so images are nearly black; if it is white, say white: 14"
+    note = "the brightest of these values is 14 and white is 255, so images are nearly black; if 14 is white, say white: 14"
     assert [line.partition("': ")[2] for line in scored((images, LABELS)).notes] == ([note] if told else [])
     options = {"device": "cpu", "overrides": ["measure.latency=false"], "data_options": {"white": 14}, "store": "store"}
     if told:
         result = rs.evaluate(Brightness(), data=(images, LABELS), attacks=["fgsm"], eps=0.001, **options)
         assert (result.notes, result.rows[0].ca.value) == ([], 100)
+
+
+def test_floats_of_another_scale_are_told_even_if_their_white_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        rs.RobustStackError, match="floats up to 14; say which value is white, for example white: 14, or white: 255"
+    ):
+        scored((16 * FLOATS, LABELS))
+    options = {
+        "device": "cpu",
+        "overrides": ["measure.latency=false"],
+        "store": "store",
+        "attacks": ["fgsm"],
+        "eps": 0.001,
+    }
+    wrong = rs.evaluate(Brightness(), data=(16 * FLOATS, LABELS), data_options={"white": 255}, **options)
+    assert [line.partition("': ")[2] for line in wrong.notes] == [
+        "the brightest of these values is 14 and white is 255, so images are nearly black; if 14 is white, say white: 14"
+    ]
+    right = rs.evaluate(Brightness(), data=(16 * FLOATS, LABELS), data_options={"white": 16}, **options)
+    assert (right.notes, right.rows[0].ca.value) == ([], 100)
