@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robuststack.api.arguments import EXECUTOR, PLACE, SECONDS, TEXT, TEXTS, WHOLE, checked, of_types
 from robuststack.api.result import Result
 from robuststack.errors import RobustStackError
 from robuststack.evidence.checks.catalogue import chosen
@@ -26,6 +27,9 @@ from robuststack.suite.loading import assignments
 from robuststack.suite.suite import Suite
 from robuststack.suite.user_model import user_modules
 
+AS_MADE = "as made"
+"""The folder that a result was written to, or else `leaderboard`."""
+
 
 @dataclass
 class AuditResult:
@@ -41,14 +45,23 @@ class AuditResult:
         return audit_table(self.audit, style)
 
 
+@checked(
+    target=of_types(
+        "a suite or its file, a leaderboard or its name, or what run or evaluate gave back, such as"
+        " audit(evaluate(model, data=(images, labels)))", str, Path, Suite, Result,
+    ),
+    only=TEXT.or_none(), checks=TEXTS, images=WHOLE, store=PLACE.or_none(), leaderboard=PLACE.or_none(),
+    overrides=TEXTS.or_none(), wait=SECONDS, workers=WHOLE.or_none(), executor=EXECUTOR, track=PLACE.or_none(),
+    registry=of_types("a Registry", Registry).or_none(),
+)  # fmt: skip
 def audit(
     target: str | Path | Suite | Result,
     *,
     only: str | None = None,
-    checks: Sequence[str] = (),
+    checks: str | Sequence[str] = (),
     images: int = AUDITED_IMAGES,
-    store: str | Path = STORE,
-    leaderboard: str | Path | None = LEADERBOARD,
+    store: str | Path | None = None,
+    leaderboard: str | Path | None = AS_MADE,
     device: str = "auto",
     overrides: Sequence[str] = (),
     wait: float = 0.0,
@@ -66,17 +79,23 @@ def audit(
     What the store has is taken from there; models and attacks of the suite that it lacks are made first.
 
     The audit is written beside the leaderboard, to `<suite>.audit.json` and `<suite>.audit.md`, or to
-    `<suite>.partial.audit.json` and `.md` if rows or checks are left out. Without a `leaderboard` folder nothing is
-    written. The other arguments are those of `run`; a result is audited with its own overrides, device and workers.
+    `<suite>.partial.audit.json` and `.md` if rows or checks are left out. If `leaderboard` is not given it is the folder
+    that a result was written to (nothing is written if it was not), and `leaderboard` for anything else; None writes
+    nothing. `store` is that of the result, or `.robuststack`. The other arguments are those of `run`; a result is audited
+    with its own overrides, device and workers.
 
     Raises:
         RobustStackError: an unknown check, overrides of what was run already, or the suite, the leaderboard, a plugin, the
             data or the store cannot be used.
     """
     asked, overrides = chosen(checks), assignments(overrides)
+    made = target if isinstance(target, Result) else None
+    store = store or (made.store if made else STORE)
+    if leaderboard == AS_MADE:
+        leaderboard = made.leaderboard if made else LEADERBOARD
     if images < 1:
         raise RobustStackError(f"images {images}: at least one image is needed")
-    registry = registry or (target.registry if isinstance(target, Result) else None) or Registry()
+    registry = registry or (made.registry if made else None) or Registry()
     folder = None if leaderboard is None else absolute(leaderboard)
     with place(executor) as where:
         if isinstance(target, Result):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from robuststack.api.arguments import PLACE, checked, of_types
+from robuststack.errors import RobustStackError
 from robuststack.evidence.bundle.making import gather, write_bundle
 from robuststack.evidence.bundle.verification import Verification
 from robuststack.evidence.bundle.verify import verify_bundle
@@ -24,6 +26,10 @@ class BundleFile:
     """The hash of the file: a paper can print it."""
 
 
+@checked(
+    target=of_types("a suite's file, or a leaderboard's file or name", str, Path), output=PLACE.or_none(), store=PLACE,
+    leaderboard=PLACE, registry=of_types("a Registry", Registry).or_none(),
+)  # fmt: skip
 def bundle(
     target: str | Path,
     output: str | Path | None = None,
@@ -48,6 +54,7 @@ def bundle(
     return BundleFile(path, write_bundle(contents, path, registry, data_folder()))
 
 
+@checked(file=PLACE, data=PLACE.or_none(), board=PLACE.or_none(), registry=of_types("a Registry", Registry).or_none())
 def verify(
     file: str | Path, *, data: str | Path | None = None, device: str = "auto", board: str | Path | None = None,
     registry: Registry | None = None,
@@ -60,10 +67,13 @@ def verify(
     leaderboard in the bundle says.
 
     Raises:
+        RobustStackError: `data` is no folder.
         LeaderboardError: `board` is no leaderboard.
         BundleError: the file is no bundle, is truncated, or a member of it was changed.
     """
     folder = None if data is None else absolute(data)
+    if folder and not folder.is_dir():
+        raise RobustStackError(f"data {data}: no such folder")
     return verify_bundle(
         expanded(file), registry or Registry(), folder or data_folder(), own_data=folder, device=device,
         board=None if board is None else expanded(board),

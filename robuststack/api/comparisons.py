@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import overload
 
+from robuststack.api.arguments import PLACE, TEXT, checked
 from robuststack.api.result import Result
 from robuststack.errors import RobustStackError
 from robuststack.evidence.readings import Reading
@@ -36,6 +37,7 @@ def compare(
 ) -> RowComparison: ...  # fmt: skip
 
 
+@checked(protocol=TEXT.or_none(), attack=TEXT.or_none(), reading=TEXT, store=PLACE)
 def compare(
     *given: Board | Result | Row | str | Path,
     protocol: str | None = None,

@@ -16,6 +16,7 @@ from robuststack.leaderboard.game import Game
 from robuststack.leaderboard.notebook import as_dataframe, as_html, failures, plane, summary
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.suspicion import doubtful_rows
+from robuststack.paths import STORE
 from robuststack.plan.plan import Plan
 from robuststack.plugin.registry import Registry
 from robuststack.running.pipeline import Outcome
@@ -39,6 +40,10 @@ class Result:
     """The labels behind the rows, by judge job."""
     registry: Registry | None = field(default=None, repr=False)
     """What is registered where it ran: a model of the program too."""
+    store: Path = Path(STORE)
+    """Where its jobs are kept."""
+    leaderboard: Path | None = None
+    """The folder that its leaderboard was written to."""
 
     @property
     def failed(self) -> dict[str, str]:

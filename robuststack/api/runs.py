@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robuststack.api.arguments import EXECUTOR, PLACE, SECONDS, TEXT, TEXTS, WHOLE, checked, of_types
 from robuststack.api.result import Result
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.leaderboard import board_labels
@@ -37,6 +38,11 @@ LOG = logging.getLogger(__name__)
 """Where notes on data and models go: to standard error, unless a program gives the logger `robuststack` another place."""
 
 
+@checked(
+    suite=of_types("a suite's file, a suite, or its keys as a dictionary", str, Path, Suite, Mapping),
+    store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), only=TEXT.or_none(), wait=SECONDS,
+    workers=WHOLE.or_none(), executor=EXECUTOR, track=PLACE.or_none(), registry=of_types("a Registry", Registry).or_none(),
+)  # fmt: skip
 def run(
     suite: str | Path | Suite | Mapping[str, Any],
     *,
@@ -88,6 +94,10 @@ def run(
             return _run(plan.only(only) if only else plan, store, leaderboard, wait, registry, where)
 
 
+@checked(
+    store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), wait=SECONDS,
+    registry=of_types("a Registry", Registry).or_none(),
+)  # fmt: skip
 def evaluate(
     model: object = None,
     *,
@@ -208,4 +218,4 @@ def _run(
     if rows and leaderboard is not None:
         curves = training_curves(plan, outcome)
         written = write_board(plan, rows, labels, leaderboard, curves, games)
-    return Result(plan, outcome, rows, games, written, labels, registry)
+    return Result(plan, outcome, rows, games, written, labels, registry, storage.root, leaderboard)

@@ -59,10 +59,9 @@ def command(
 
     keep_memory()
     registry = registry_with_warnings()
-    names = [name.strip() for given in checks for name in given.split(",") if name.strip()]
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), make_progress(registry):
         result = audit(
-            target, only=only, checks=names, images=images, store=store, leaderboard=leaderboard, device=device,
+            target, only=only, checks=checks, images=images, store=store, leaderboard=leaderboard, device=device,
             overrides=overrides, wait=wait, workers=workers, registry=registry,
         )  # fmt: skip
     return print_audit(result, strict=strict, as_json=as_json)

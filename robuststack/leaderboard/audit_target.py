@@ -61,6 +61,11 @@ def audit_target(target: str | Path | Suite, folder: Path, overrides: Sequence[s
     if board.suite_file is None:
         raise LeaderboardError(f"{file} does not say which suite it is of")
     suite = expanded(file.parent / board.suite_file)
+    if suite.suffix not in SUITE_FILES:
+        raise LeaderboardError(
+            f"{file} was made by evaluate, or from a dictionary, and there is no suite file to make its jobs again: audit"
+            " what Python gave back, audit(result), or write a suite (docs/bring-a-model.md)"
+        )
     if not suite.is_file():
         raise LeaderboardError(f"{file} is of the suite {suite}, which is not there")
     labels = tuple(row.label for row in board.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -62,7 +63,9 @@ def find_board(name: str, folder: Path) -> Path:
 
 def _file(name: str, folder: Path) -> Path | None:
     places = (expanded(name), folder / f"{name}.json")
-    return next((path for path in places if path.is_file()), None)
+    with contextlib.suppress(OSError, ValueError):  # No file can have such a name.
+        return next((path for path in places if path.is_file()), None)
+    return None
 
 
 def open_board(name: str, folder: Path) -> tuple[Board, dict[str, Labels]]:

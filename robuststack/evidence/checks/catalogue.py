@@ -45,14 +45,16 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def chosen(names: Sequence[str] = ()) -> list[Check]:
-    """The checks of these names, in whichever case, in the order of the standard; all of them without names.
+def chosen(names: str | Sequence[str] = ()) -> list[Check]:
+    """The checks of these names, in whichever case, in the order of the standard; all of them without names. A text may
+    hold several, `STEPS,STRONGER`.
 
     Raises:
         RobustStackError: a name that no check has, with those that there are.
     """
     by_name = {check.name: check for check in CHECKS}
-    wanted = [name.upper() for name in names]
+    texts = [names] if isinstance(names, str) else names
+    wanted = [name.strip().upper() for text in texts for name in text.split(",") if name.strip()]
     for name in wanted:
         if name not in by_name:
             raise RobustStackError(f"no check is named {name}; valid: {', '.join(by_name)}")
