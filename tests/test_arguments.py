@@ -1,4 +1,4 @@
-"""Arguments of a wrong type, for each function of the Python API: one line that names the argument, before anything runs."""
+"""Arguments of a wrong type, for each function of the Python API: a line that names the argument, before anything runs."""
 
 from __future__ import annotations
 
