@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from itertools import chain
 
 import torch
@@ -32,6 +33,12 @@ class Runtime:
         # gradient trains nothing. The other precision casts each weight once a pass anyway.
         casts = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
         return _guarded(casts) if self.device.type == "cpu" else casts
+
+    def exact(self) -> Runtime:
+        """The same device in float32."""
+        runtime = copy(self)
+        runtime.precision = "float32"
+        return runtime
 
     def float32(self) -> AbstractContextManager[object]:
         """Where the precision is float32, no other: `ROUNDING` would not cover a CUDA card's TF32, nor what a program lets

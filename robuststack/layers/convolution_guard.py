@@ -93,7 +93,8 @@ def has_one_output(weight: Tensor) -> bool:
 
 def _lowered_to(weight: Tensor) -> torch.dtype | None:
     """The type of half as many bits that a convolution with this weight is computed in; None if it is in none."""
-    casts = torch.is_autocast_enabled("cpu") and weight.dtype is not torch.float64
+    # Autocast leaves double, complex and whole numbers as they are.
+    casts = torch.is_autocast_enabled("cpu") and weight.is_floating_point() and weight.dtype is not torch.float64
     computed = torch.get_autocast_dtype("cpu") if casts else weight.dtype
     return computed if computed.itemsize == 2 else None
 

@@ -265,6 +265,16 @@ def test_in_bf16_some_are_computed_in_float32(name: str, program: Program) -> No
     assert torch.equal(result, layer(x).bfloat16())
 
 
+@pytest.mark.parametrize("kind", [torch.complex64, torch.float64, torch.int64])
+def test_in_bf16_numbers_that_are_not_cast_stay(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, weight = (10 * torch.rand(2, 3, 8, 8)).to(kind), (10 * torch.rand(4, 3, 3, 3)).to(kind)
+    x, weight = (x * 1j + x, weight * 1j - weight) if kind.is_complex else (x, weight)
+    expected = functional.conv2d(x, weight, dilation=2)
+    with Runtime(Hardware("cpu", "bf16")).autocast():
+        assert torch.equal(functional.conv2d(x, weight, dilation=2), expected)
+
+
 @pytest.mark.parametrize("name", RIGHT_IN_BF16)
 def test_others_stay_in_bf16(name: str) -> None:
     layer, size = RIGHT_IN_BF16[name]

@@ -38,6 +38,10 @@ class CWInf(PGD):
         return super().early_stop and not self.options.kappa
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        import torch
+
         from robuststack.attacks import margin
 
-        return margin(logits, y).clamp(max=float(self.options.kappa))
+        # Not `clamp`, which has no gradient at kappa itself either: logits of 8 bits often tie.
+        reached = margin(logits, y)
+        return torch.where(reached > self.options.kappa, float(self.options.kappa), reached)

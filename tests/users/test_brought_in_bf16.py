@@ -1,0 +1,133 @@
+"""Models that are attacked in bf16: as strong an attack as in float32, whatever the model does with what bf16 leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import robuststack as rs
+from referee import EPS, Base, split, taught
+
+SAID = "cannot run in bf16: its forward passes are float32"
+
+
+class Changed(nn.Module):
+    """The small network, and what a function makes of it."""
+
+    def __init__(self, change: Callable[[Tensor, Any], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.change = taught(Base(), 60), change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(x, self.net)
+
+
+class Product(torch.autograd.Function):
+    """A linear layer with a gradient of its own, which autocast does not cast."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return functional.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient @ ctx.saved_tensors[0], None
+
+
+class Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.where(x >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * (ctx.saved_tensors[0].abs() < 1)
+
+
+def hooked(x: Tensor, net: Any) -> Tensor:
+    features = net.features(x).flatten(1)
+    if features.requires_grad:
+        features.register_hook(lambda gradient: gradient @ torch.eye(features.shape[1]))
+    return net.fc(features)
+
+
+def detached(x: Tensor, net: Any) -> Tensor:
+    features = net.features(x).flatten(1)
+    return net.fc(features if features.dtype is torch.float32 else features.float().detach())
+
+
+def with_a_way_of_its_own(x: Tensor, net: Any) -> Tensor:
+    """Images that no probe shows end in an assignment that bf16 does not allow."""
+    logits, dark = torch.zeros(len(x), 4), x.std((1, 2, 3)) < 0.25
+    if not dark.any():
+        return net(x)
+    logits[dark], logits[~dark] = net(x[dark]), net(x[~dark])
+    return logits
+
+
+FLOAT32 = {
+    "a gradient of its own": lambda x, net: Product.apply(net.features(x).flatten(1), net.fc.weight) + net.fc.bias,
+    "a hook of a gradient": hooked,
+    "no gradient in bf16": detached,
+    "a large number that all logits share": lambda x, net: net(x) + 3000,
+    "signs": lambda x, net: net.fc(Sign.apply(net.conv2(Sign.apply(net.norm(net.conv1(x))))).flatten(1)),
+}
+
+
+def scored(model: nn.Module, precision: str, attack: str, here: Path) -> tuple[float, ...]:
+    (row,) = rs.evaluate(
+        model, data=split("train"), attacks=[attack], eps=EPS / 2, device="cpu", store=here / precision,
+        overrides=["measure.latency=false", f"precision={precision}"],
+    ).rows  # fmt: skip
+    return (row.ca.value, *(figure.value for figure in row.ra.values()))
+
+
+@pytest.mark.parametrize("kind", FLOAT32)
+def test_what_bf16_spoils_is_attacked_in_float32(kind: str, here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = Changed(FLOAT32[kind])
+    assert scored(model, "bf16", "pgd", here) == scored(model, "float32", "pgd", here)
+    assert caplog.messages == [f"'Changed' {SAID}"]
+
+
+def test_noise_that_bf16_spoils_is_attacked_in_float32(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rs.evaluate(
+        Changed(lambda x, net: net(x + 0.01 * torch.randn_like(x)) + 3000), data=split("test"), attacks=["fgsm"],
+        stochastic=True, draws=2, eps=EPS, device="cpu", store=here / "store",
+        overrides=["measure.latency=false", "precision=bf16"],
+    )  # fmt: skip
+    assert caplog.messages == [f"'Changed' {SAID}"]
+
+
+def test_a_way_that_fails_in_bf16_is_attacked_in_float32(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = Changed(with_a_way_of_its_own)
+    assert scored(model, "bf16", "pgd", here) == scored(model, "float32", "pgd", here)
+    (told,) = caplog.messages
+    assert told.startswith("block 1: the model fails in bf16 (Index put requires")
+
+
+def test_a_point_that_fails_in_bf16_is_attacked_in_float32(here: Path) -> None:
+    class Tuned:
+        def at(self, arrays: int) -> nn.Module:
+            return Changed(lambda x, net: net(x) + (arrays and 0 * float(net(x).detach().numpy().max())))
+
+    rows = rs.evaluate(
+        Tuned(), data=split("test"), attacks=["pgd steps=2"], eps=EPS, points={"arrays": [1, 0]}, device="cpu",
+        store=here / "store", overrides=["measure.latency=false", "precision=bf16"],
+    ).rows  # fmt: skip
+    assert len(rows) == 2
+
+
+def test_a_margin_that_is_won_in_bf16_alone_is_attacked_on(here: Path) -> None:
+    """CW's loss is flat past the boundary, and small steps stop just behind that of bf16."""
+    model = Changed(lambda x, net: net(x))
+    attack = "cw_inf steps=100"
+    assert scored(model, "bf16", attack, here) == pytest.approx(scored(model, "float32", attack, here), abs=2)
