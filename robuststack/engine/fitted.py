@@ -6,7 +6,7 @@ may rely on something else. It gets what it needs, and other networks pay nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,11 +79,20 @@ class FittedForward:
         return logits[:count] if needs.pairs and isinstance(logits, Tensor) else logits
 
 
-def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runtime, *, copies: bool = False) -> Needs:
+def fit(
+    model: nn.Module,
+    view: View,
+    shape: tuple[int, int, int],
+    runtime: Runtime,
+    *,
+    others: Sequence[View] = (),
+    copies: bool = False,
+) -> Needs:
     """Place the model on the device, find out what it needs, and give it that from now on, in eval mode.
 
     `view` is a view of it, without noise if it has such a setting, which takes images of `shape` (C, H, W). What is found
-    depends on the model and on nothing else. With `copies` it gets copies of its input, whatever is found: a network may
+    depends on the model and on nothing else. `others` are views that may run other code of it: if one of them needs
+    float32, all get it. With `copies` it gets copies of its input, whatever is found: a network may
     write into bright images only, say.
     A model that nothing helps is left as the engine likes it, for whoever calls it next to hear why.
 
@@ -116,7 +125,10 @@ def fit(model: nn.Module, view: View, shape: tuple[int, int, int], runtime: Runt
         needs = seen.needs if seen else Needs()
     if runtime.precision != "float32":
         unseen = runtime.device.type == "cpu" and convolves_unseen(model)
-        needs = replace(needs, float32=unseen or not trial.bears_rounding(needs))
+        seen_by = (view, *others)
+        needs = replace(
+            needs, float32=unseen or not all(replace(trial, view=each).bears_rounding(needs) for each in seen_by)
+        )
     needs = replace(needs, copies=needs.copies or copies)
     trial.model.needs(needs)
     return needs

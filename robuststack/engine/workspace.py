@@ -197,7 +197,10 @@ def ready(
         setting = defense.reference_setting()
         # Noise is drawn in memory order: with it, no two layouts give the same logits.
         view = defense.view(model, defense.quiet(setting) or setting)
+        # A model that was brought may run other code at each point.
+        points = [] if defense.trains else defense.operating_points()
+        others = [defense.view(model, defense.setting(defense.whole_point(point))) for point in points]
     except Exception:  # No model of this defense: the probe says so.
         return runtime.place(model)
-    fit(model, view, shape, runtime, copies=copies)
+    fit(model, view, shape, runtime, others=others, copies=copies)
     return model

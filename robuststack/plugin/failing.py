@@ -42,13 +42,15 @@ def told(error: BaseException, place: str) -> str:
 
 def innermost(frames: Sequence[tuple[FrameType, int]]) -> str:
     """The last place that no library holds, or the last of all, as `file.py, line 3`."""
-    libraries = tuple(
-        f"{Path(str(module.__file__)).parent}{os.sep}" for name in LIBRARIES if (module := sys.modules.get(name))
-    )
-    theirs = [(frame, line) for frame, line in frames if not _of_library(frame.f_code.co_filename, libraries)]
+    theirs = [(frame, line) for frame, line in frames if not of_library(frame)]
     frame, line = (theirs or frames)[-1]
     return f"{Path(frame.f_code.co_filename).name}, line {line}"
 
 
-def _of_library(file: str, libraries: tuple[str, ...]) -> bool:
+def of_library(frame: FrameType) -> bool:
+    """Whether the frame is of code that no author of a plugin or a model wrote."""
+    libraries = tuple(
+        f"{Path(str(module.__file__)).parent}{os.sep}" for name in LIBRARIES if (module := sys.modules.get(name))
+    )
+    file = frame.f_code.co_filename
     return file.startswith(libraries) or (file.startswith(STANDARD) and "-packages" not in file)

@@ -41,6 +41,22 @@ def test_the_innermost_line_that_no_library_holds_is_named(files, place):
     assert place_in_model(failing(*files)) == place
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_line_of_a_hook_of_gradients_is_named(whole):
+    names: dict[str, Any] = {}
+    exec(compile("def hook(*gradients):\n    raise ValueError", "mine.py", "exec"), names)
+    layer = torch.nn.Linear(2, 2)
+    if whole:
+        layer.register_full_backward_hook(names["hook"])
+    x = torch.rand(1, 2, requires_grad=True)
+    y = layer(x)
+    if not whole:
+        y.register_hook(names["hook"])
+    with pytest.raises(ValueError) as caught:
+        torch.autograd.grad(y.sum(), x)
+    assert place_in_model(caught.value) == "mine.py, line 2"
+
+
 def test_code_of_others_has_no_place_in_the_model():
     with pytest.raises(ValueError) as caught:
         int("ours")

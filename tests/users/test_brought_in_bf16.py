@@ -126,6 +126,22 @@ def test_a_point_that_fails_in_bf16_is_attacked_in_float32(here: Path) -> None:
     assert len(rows) == 2
 
 
+def test_a_point_that_bf16_spoils_takes_the_others_along(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Tuned:
+        def at(self, shift: int) -> nn.Module:
+            return Changed(lambda x, net: net(x) + shift)
+
+    def at_3000(precision: str) -> float:
+        rows = rs.evaluate(
+            Tuned(), data=split("train"), attacks=["pgd"], eps=EPS / 2, points={"shift": [0, 3000]}, device="cpu",
+            store=here / precision, overrides=["measure.latency=false", f"precision={precision}"],
+        ).rows  # fmt: skip
+        return rows[1].worst.value
+
+    assert at_3000("bf16") == at_3000("float32")
+    assert caplog.messages == [f"'Tuned' {SAID}"]
+
+
 def test_a_margin_that_is_won_in_bf16_alone_is_attacked_on(here: Path) -> None:
     """CW's loss is flat past the boundary, and small steps stop just behind that of bf16."""
     model = Changed(lambda x, net: net(x))
