@@ -1,7 +1,10 @@
-"""What is made when the site is built: the reference from the code (hooks, suite keys, options, contracts, commands),
-the page of the leaderboards, and CITATION.cff.
+"""What the documentation takes from the code.
 
-mkdocs calls `on_files`. What has no description ends the build with its name.
+    python docs/reference.py
+
+writes the reference (hooks, suite keys, options, contracts, commands) to docs/reference, and fills the places of other
+pages, such as the table of the audit's checks; all of it is committed. When the site is built, mkdocs calls `on_files`,
+which adds the page of the leaderboards and CITATION.cff. What has no description ends both with its name.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,12 +34,11 @@ from robuststack.plugin.options import describe
 from robuststack.plugin.registry import KINDS, Registration, Registry
 from robuststack.suite.suite import Suite
 
-ROOT = Path(__file__).parent.parent
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 LEADERBOARD = ROOT / "leaderboard"
 CITATION = ROOT / "CITATION.cff"
 OURS = "robuststack"
-PLACEHOLDER = "<!-- a row -->"
-CHECKS_PLACEHOLDER = "<!-- checks -->"
 CONTRACTS = (
     rs.Defense, rs.Architecture, rs.Dataset, rs.Attack, rs.GradientAttack,
     rs.TrainStep, rs.Phase, rs.Calibration, rs.Setting, rs.Scoring, Component,
@@ -44,27 +46,41 @@ CONTRACTS = (
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages; refuse to build with holes in them."""
-    missing = undocumented()
-    if missing:
-        raise BuildError(f"not documented: {'; '.join(missing)}")
-    for path, text in pages().items():
-        files.append(File.generated(config, path, content=text))
+    """Add the page of the leaderboards; refuse to build a reference with holes in it."""
+    refuse_holes()
     for name, content in contents(read_boards(LEADERBOARD), LEADERBOARD):
         files.append(File.generated(config, f"leaderboard/{name}", content=content))
     files.append(File.generated(config, CITATION.name, content=CITATION.read_text(encoding="utf-8")))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put a row of the committed leaderboard, or the audit's checks, where a page asks for them."""
-    markdown = markdown.replace(PLACEHOLDER, one_row()) if PLACEHOLDER in markdown else markdown
-    return markdown.replace(CHECKS_PLACEHOLDER, check_rows())
+def written() -> dict[Path, str]:
+    """Each file of the documentation that has something from the code in it -> what it should be."""
+    texts = {DOCS / path: text for path, text in pages().items()}
+    for path, name, inside in (("read-a-row.md", "a row", one_row()), ("audit.md", "checks", checks_table())):
+        texts[DOCS / path] = filled((DOCS / path).read_text(encoding="utf-8"), {name: inside})
+    return texts
 
 
-def check_rows() -> str:
-    """The rows of a table of the audit's checks."""
-    return "\n".join(f"| `{check.name}` | {check.question} |" for check in CHECKS)
+def filled(text: str, places: Mapping[str, str]) -> str:
+    """A page with what belongs between `<!-- NAME -->` and the `<!-- end -->` behind it."""
+    for name, inside in places.items():
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->\n")
+        assert start, f"there is no place {name!r}"
+        assert end, f"the place {name!r} has no end"
+        text = f"{before}{start}\n{inside.strip()}\n\n{end}{after}"
+    return text
+
+
+def refuse_holes() -> None:
+    if missing := undocumented():
+        raise BuildError(f"not documented: {'; '.join(missing)}")
+
+
+def checks_table() -> str:
+    """The audit's checks and what each asks."""
+    return _grid([(f"`{check.name}`", check.question) for check in CHECKS], ["check", "question"])
 
 
 def pages() -> dict[str, str]:
@@ -324,3 +340,14 @@ def _grid(cells: Iterable[Iterable[str]], header: list[str]) -> str:
 
 def _page(parts: Iterable[str]) -> str:
     return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    refuse_holes()
+    for path, text in written().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
