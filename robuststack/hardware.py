@@ -58,6 +58,8 @@ def resolve(device: str = "auto", precision: str = "auto") -> Hardware:
         device = "cuda" if cards else "cpu"
     match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
     if not match:
+        if str(device).startswith("gpu"):
+            raise RobustStackError(f"--device {device}: a GPU is named cuda, or cuda:0 and so on by its number")
         raise RobustStackError(f"--device {device}: {did_you_mean(device, ['auto', 'cpu', 'cuda', 'cuda:0'])}")
     index = int(match[1] or 0)
     if device != "cpu" and index >= len(cards):

@@ -84,7 +84,7 @@ def test_an_attack_is_a_text_or_a_mapping_alone_or_in_a_list(score: Any, attacks
         ({"store": "a" * 300}, r"'a{20}'\.\.\. is no file or folder: no name has more than 255 bytes"),
         ({"stochastic": "no"}, "stochastic='no': must be True or False"),
         ({"name": 5}, "name=5: must be text"),
-        ({"store": None}, "None is no file or folder; valid: a path"),
+        ({"store": None}, "evaluate: store=None: must be a path"),
         ({"data_options": 3}, "data_options=3: must be a mapping"),
         ({"device": None}, "device=None: valid: 'auto', 'cpu', 'cuda', 'cuda:0' or a torch.device"),
         ({"device": 9999}, "--device cuda:9999: "),
@@ -162,3 +162,10 @@ def test_one_image_is_scored_without_a_warning(score: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         assert score(Brightness(), data=(IMAGES[:1], LABELS[:1])).rows[0].n == 1
+
+
+def test_a_file_of_arrays_is_told_from_a_dataset(score: Any) -> None:
+    with pytest.raises(
+        RobustStackError, match=r"data='mine.npz' is a file; give np.load\('mine.npz'\), or 'npz path=mine.npz'"
+    ):
+        score(Brightness(), data="mine.npz")

@@ -19,7 +19,8 @@ from robuststack.plugin.scaffold import named, write
 def command(kind: str, name: str, output: str) -> None:
     """Write a complete plugin package: module, entry point, tests and a suite that runs it.
 
-    KIND is defense, architecture, dataset or attack; NAME is what suites will call it.
+    KIND is defense, architecture, dataset or attack; NAME is what suites will call it, with
+    underscores for hyphens.
 
     \b
     robuststack new defense mine

@@ -61,6 +61,10 @@ def read_board(path: Path, name: str | None = None) -> Board:
         LeaderboardError: it is not one, of another layout, or something in it is missing or wrong: what, and in which row.
     """
     name = name or str(path)
+    if path.suffix in (".yaml", ".yml"):
+        raise LeaderboardError(
+            f"{name} is a suite; name its leaderboard, such as {path.stem}, or the leaderboard's JSON file"
+        )
     text = _text(path, name)
     content = _content(text, name)
     written = content.get("schema") if isinstance(content, dict) else None

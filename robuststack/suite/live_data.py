@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMS = (
-    "valid: (images, labels), which are arrays or tensors, a torch Dataset of (image, label), or the name of a dataset with"
-    " its options"
+    "valid: (images, labels), which are arrays or tensors; a torch Dataset or DataLoader, or a list, of such pairs or"
+    " batches; a mapping that names both; or the name of a dataset with its options"
 )
 IMAGES = ("image", "images", "img", "x", "x_test", "test_images", "input", "inputs", "pixel_values")
 LABELS = ("label", "labels", "y", "y_test", "test_labels", "target", "targets")

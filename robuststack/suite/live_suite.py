@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robuststack.errors import ModelError, SuiteError
+from robuststack.errors import DatasetError, ModelError, SuiteError
 from robuststack.plugin.registry import Registry
 from robuststack.suite.live_data import live_arrays, save_arrays
 from robuststack.suite.live_model import Points, expanded_points, live_defense, model_name
@@ -106,6 +106,8 @@ def _dataset(
 ) -> dict[str, Any]:
     """The dataset's part of the suite: a registered one by its name, or `npz` on the arrays of the program."""
     if isinstance(data, str):
+        if Path(data.partition(" ")[0]).suffix in (".npz", ".npy"):
+            raise DatasetError(f"data={data!r} is a file; give np.load({data!r}), or 'npz path={data}'")
         named = component_of("data:", data)
         return {**named, "options": {**named["options"], **options}}
     images, labels = live_arrays(data)

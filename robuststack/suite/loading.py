@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,18 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
         SuiteError: with file, line and column, what is wrong and what would be valid.
     """
     file = expanded(path)
-    source = _overridden(_extended(file, ()), file, overrides)
-    _refuse_namesakes(file, str(source.data["name"]))
-    return suite_of(source, file, overrides)
+    extended = _extended(file, ())
+    if not extended.data:
+        raise SuiteError(f"{file}: is empty; a suite has at least the keys datasets, defenses and attacks")
+    source = _overridden(extended, file, overrides)
+    namesakes = list(_namesakes(file, str(source.data["name"])))
+    try:
+        suite = suite_of(source, file, overrides)
+    except WrongKeys as wrong:
+        raise WrongKeys([*wrong.errors, *namesakes], source, file, wrong.paths) from None
+    if namesakes:
+        raise WrongKeys(namesakes, source, file, [("name",)])
+    return suite
 
 
 def suite_texts(file: Path) -> dict[str, str]:
@@ -164,11 +173,11 @@ def _let_win(source: YamlSource, path: tuple[str | int, ...]) -> None:
                     own.pop(key, None)
 
 
-def _refuse_namesakes(file: Path, name: str) -> None:
-    """Two suites of one name beside each other would overwrite each other's leaderboard."""
+def _namesakes(file: Path, name: str) -> Iterator[SuiteError]:
+    """What is wrong with two suites of one name beside each other: they would overwrite each other's leaderboard."""
     for other in sorted(file.parent.glob("*.y*ml")):
         if other.is_file() and other.resolve() != file.resolve() and _name_of(other, name) == name:
-            raise SuiteError(f"{file}: {other} is a suite named {name!r} too; give one of them another `name:`")
+            yield SuiteError(f"{file}: {other} is a suite named {name!r} too; give one of them another `name:`")
 
 
 def _name_of(file: Path, name: str) -> str | None:

@@ -137,7 +137,7 @@ def test_training_curves_order_of_layers_doubts_and_published_rows_are_shown(ope
     assert curves.locator("figcaption").all_inner_texts() == ["Training loss", "Accuracy on training batches (%)"]
     assert curves.locator("svg path[d]").count() >= 3 + 6
     assert "The weights kept are those of epoch 3." in curves.inner_text()
-    assert opened.get_by_text("Doubtful:").is_visible()
+    assert opened.get_by_text("Suspicious:").is_visible()
     layers = opened.locator("figure", has_text="alpha of each layer, from the input").locator("text")
     assert layers.first.text_content() == "stem"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from robuststack.cli import call
 from robuststack.errors import SuiteError
 from robuststack.suite.loading import load_suite
 from suite_files import BASE, error_of, write
@@ -94,3 +96,24 @@ def test_a_named_pipe_beside_a_suite_is_not_waited_for(tmp_path):
         assert os.read(holder, 4) == b"name", "nothing was read"
     finally:
         os.close(holder)
+
+
+def test_a_namesake_hides_no_other_mistake(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    suite = "name: mine\ndatasets: digits\ndefenses: none\nattacks: fgsm\n"
+    Path("other.yaml").write_text(suite)
+    Path("mine.yaml").write_text(f"{suite}epochs: 3\n".replace("fgsm", "fgsmm"))
+    assert call(["check", "mine.yaml"]) == 2
+    told = capsys.readouterr().err
+    for mistake in ("unknown key 'epochs'", "unknown attack 'fgsmm'", "other.yaml is a suite named 'mine' too"):
+        assert mistake in told
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for text in ("", "# nothing yet\n"):
+        path.write_text(text)
+        with pytest.raises(
+            SuiteError, match=r"mine\.yaml: is empty; a suite has at least the keys datasets, defenses and"
+        ):
+            load_suite(path)

@@ -146,9 +146,9 @@
     const known = new Set(["clipped", "not_finite", "state_kept", "gradients_zero", "gradients_not_finite"]);
     const more = Object.entries(checks).filter(([key]) => !known.has(key));
     return [
-      row.site.suspicions.length ? h("p", { class: "note bad-note" }, h("b", {}, "Doubtful: "), row.site.suspicions.join("; "), ".") : h("p", { class: "note" }, "Nothing that the host checks in the attacks of this row is suspicious."),
+      row.site.suspicions.length ? h("p", { class: "note bad-note" }, h("b", {}, "Suspicious: "), row.site.suspicions.join("; "), ".") : h("p", { class: "note" }, "Nothing that the host checks in the attacks of this row is suspicious."),
       plainTable("Checks", ["Flag", "Test", "Seen", "Limit", "Verdict"], tests.map(([name, what, seen, limit, fine]) =>
-        [name, what, seen, limit, h("span", { class: fine ? "tag good" : "tag bad" }, fine ? "passed" : "doubtful")])),
+        [name, what, seen, limit, h("span", { class: fine ? "tag good" : "tag bad" }, fine ? "passed" : "suspicious")])),
       more.length ? listed(Object.fromEntries(more)) : "",
     ];
   };
@@ -205,7 +205,7 @@
             row.site.front && h("span", { class: "tag good" }, "on the Pareto front"),
             row.site.knee && h("span", { class: "tag good" }, "knee"),
             row.site.dominated && h("span", { class: "tag" }, "dominated by another setting"),
-            row.site.suspicions.length > 0 && h("span", { class: "tag bad" }, "doubtful"),
+            row.site.suspicions.length > 0 && h("span", { class: "tag bad" }, "suspicious"),
             row.site.audit && h("span", { class: row.site.audit.grave ? "tag bad" : "tag" }, `audit: ${row.site.audit.badge}`))),
         h("div", { class: "headline" },
           ...[["Clean accuracy", row.ca], ["Robust accuracy, worst case", row.ra.worst]].map(([name, one]) =>

@@ -141,7 +141,7 @@
     const axis = switches("Horizontal axis", axes, x.key, (key) => { x = axes.find((candidate) => candidate.key === key); draw(); remember(); }, { visible: false });
     main.replaceChildren(
       h("div", { class: "title" }, h("h1", {}, board.title), h("p", { class: "lead" }, prose(board.description)), facts(board)),
-      ...board.saturated.map((line) => h("p", { class: "note bad-note" }, h("b", {}, "Doubtful: "), line, ".")),
+      ...board.saturated.map((line) => h("p", { class: "note bad-note" }, h("b", {}, "Suspicious: "), line, ".")),
       filters.element, status, missing,
       h("section", { class: "tradeoff" }, h("div", { class: "bar" }, h("h2", {}, "Robust accuracy over"), axis), planes, key()),
       h("section", { class: "rows" }, bar, place,
