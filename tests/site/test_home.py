@@ -45,7 +45,7 @@ def ranking(page: Page, key: str, change: str = "", limits: str = "{ca: 0, ms: I
 
 
 def test_each_data_set_and_threat_model_has_a_leaderboard_of_all_suites(opened: Page) -> None:
-    go(opened, "#/")
+    go(opened, "#/?rank=hypervolume")
     assert opened.locator(".leaderboard h2").all_inner_texts() == [HEADING, "tradeoff, Linf eps 0.1"]
     entries = [entry for entry in BOARD["entries"] if entry["variant"][0] == "digits"]
     wanted = sorted(entries, key=lambda entry: -entry["hypervolume"])
@@ -58,6 +58,17 @@ def test_each_data_set_and_threat_model_has_a_leaderboard_of_all_suites(opened: 
         assert cells[2] == f"{entry['hypervolume']:.1f} [{sure['low']:.1f}, {sure['high']:.1f}]"
     opened.get_by_role("link", name="vs first: digits/resnet8/oat lambda=0.7").click()
     opened.wait_for_selector("h1:has-text('Two rows compared')")
+
+
+def test_it_begins_with_what_was_audited(opened: Page) -> None:
+    go(opened, "#/")
+    assert opened.get_by_role("radio", name="Audited trade-off").is_checked()
+    for boards in (
+        "",
+        "boards[0].rows.filter((row) => row.dataset === 'digits').forEach((row) => { row.site.audit = null; })",
+    ):
+        first, _ = ranking(opened, "hypervolume", boards)
+        assert first["heading"].startswith("tradeoff" if boards else "digits")
 
 
 def test_the_scripts_hypervolume_is_that_of_the_evidence(opened: Page) -> None:

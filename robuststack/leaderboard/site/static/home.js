@@ -30,7 +30,7 @@
 
   const defenseCell = ({ board, entry, rows }) =>
     h("span", { class: "named" }, swatch(board, entry.defense), h("span", {}, entry.title, " ",
-      h("span", { class: "interval wide" }, entry.variant.slice(1).join(", ")), " ",
+      h("span", { class: "interval" }, entry.variant.slice(1).join(", ")), " ",
       rows.some((row) => row.stochastic) && h("span", { class: "tag wide", title: "At some settings two forward passes differ" }, "random"), " ",
       entry.models > 1 && h("span", { class: "tag wide", title: "One model for each setting" }, plural(entry.models, "model"))));
 
@@ -72,8 +72,15 @@
     return h("details", { class: "note" }, h("summary", {}, `${plural(names.length, "defense")} without a place: ${ranking.key === "audited" ? "no setting that was audited and meets the limits" : "no setting meets the limits"}`), names.join(", "));
   };
 
+  /** `tradeoff, Linf eps 0.1`, and below it the options of the data, if the heading has any. */
+  const title = (heading) => {
+    const [data, ...rest] = heading.split(", ");
+    const [name, ...options] = data.split(" ");
+    return [h("h2", {}, [name, ...rest].join(", ")), options.length > 0 && h("p", { class: "note" }, options.join(" "))];
+  };
+
   const ranked = (board, ranking, all, showAll) =>
-    h("section", { class: "leaderboard" }, h("h2", {}, board.heading),
+    h("section", { class: "leaderboard" }, ...title(board.heading),
       board.ranked.length ? table(board, ranking, all, showAll) : h("p", { class: "note" }, "No defense has a place."),
       board.cautions.length > 0 && h("p", { class: "note bad-note" }, h("b", {}, "Caution: "), board.cautions.join(" ")),
       leftOut(board, ranking));
@@ -101,7 +108,7 @@
     const { choices } = readAddress();
     const byAudit = leaderboards(boards, "audited", { ca: 0, ms: Infinity });
     const headings = unique(byAudit.map((board) => board.heading));
-    const usual = byAudit.every((board) => board.ranked.length) ? "audited" : "hypervolume";
+    const usual = byAudit.some((board) => board.ranked.length) ? "audited" : "hypervolume";
     const state = {
       rank: RANKINGS.some((ranking) => ranking.key === choices.get("rank")) ? choices.get("rank") : usual,
       data: headings.includes(choices.get("data")) ? choices.get("data") : "", ca: numericText(choices.get("ca")), ms: numericText(choices.get("ms")), all: choices.get("all") === "yes",

@@ -93,13 +93,16 @@
     const groups = d3.groups(contestants(boards), (contestant) => contestant.place);
     const short = ([first]) => `${first.entry.variant[0]}, ${first.rows[0].site.model["threat model"]}`;
     const alike = (group) => groups.filter(([, other]) => short(other) === short(group)).length > 1;
-    return groups.map(([place, group]) => {
+    const boardsOf = groups.map(([place, group]) => {
       const scored = group.map((contestant) => ({ ...contestant, figure: figureOf(contestant, ranking, limits) }));
       const ranked = d3.sort(scored.filter((item) => item.figure), (a, b) => b.figure.value - a.figure.value);
       return {
         heading: alike(group) ? place : short(group), ranked: places(ranked), unranked: scored.filter((item) => !item.figure), cautions: cautions(ranked, limits),
+        audited: group.filter(({ rows }) => rows.some((row) => row.site.audit)).length, size: group.length,
       };
     });
+    // What was audited comes first, and then what most defenses were tried on.
+    return d3.sort(boardsOf, (a, b) => b.audited - a.audited || b.size - a.size);
   };
 
   /** What makes the places of a leaderboard less comparable than they look. */

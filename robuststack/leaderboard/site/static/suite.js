@@ -141,6 +141,7 @@
     const axis = switches("Horizontal axis", axes, x.key, (key) => { x = axes.find((candidate) => candidate.key === key); draw(); remember(); }, { visible: false });
     main.replaceChildren(
       h("div", { class: "title" }, h("h1", {}, board.title), h("p", { class: "lead" }, prose(board.description)), facts(board)),
+      auditLine(board),
       ...board.saturated.map((line) => h("p", { class: "note bad-note" }, h("b", {}, "Suspicious: "), line, ".")),
       filters.element, status, missing,
       h("section", { class: "tradeoff" }, h("div", { class: "bar" }, h("h2", {}, "Robust accuracy over"), axis), planes, key()),
@@ -167,6 +168,16 @@
       });
     });
     return { redraw: draw, leave: () => { left = true; clearTimeout(waiting); table.destroy(); } };
+  };
+
+  /** What the audit says of the rows, in a line; empty if none was audited. */
+  const auditLine = (board) => {
+    const audits = board.rows.map((row) => row.site.audit).filter(Boolean);
+    if (!audits.length) return h("p", { class: "note" }, "Not audited: stronger attacks may find more.");
+    const broken = audits.filter((audit) => audit.broken).length;
+    const weak = audits.filter((audit) => audit.grave && !audit.broken).length;
+    const found = [broken && `${broken} broken`, weak && `${weak} weak: stronger attacks find more`].filter(Boolean).join(", ") || "none broken, none weak";
+    return h("p", { class: broken + weak ? "note bad-note" : "note" }, h("b", {}, "Audit: "), `of ${plural(audits.length, "audited row")}, ${found}.`);
   };
 
   const gameWidth = (place) => {
