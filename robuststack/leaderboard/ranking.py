@@ -15,14 +15,22 @@ ASCENDING = ("parameters", "nonzero_parameters", "macs", "latency_ms", "train_se
 
 
 def ranked(rows: Sequence[Row], key: str) -> list[Row]:
-    """The rows of each table by a key of theirs, the best first; rows without it last. Tables keep their order.
+    """The rows of each table by a key of theirs or the label of an attack, the best first; rows without it last. Tables
+    keep their order.
 
     Raises:
         LeaderboardError: no row has such a number.
     """
     key = ABBREVIATIONS.get(key.upper(), key)
+    if any(key in row.ra for row in rows):  # An attack by its label, as columns have it.
+        key = f"ra.{key}"
     if all(number(row, key) is None for row in rows):
-        valid = ["CA", "RA", *(numeric_keys(rows[0]) if rows else [])]
+        valid = [
+            "CA",
+            "RA",
+            *dict.fromkeys(f"ra.{label}" for row in rows for label in row.ra),
+            *(numeric_keys(rows[0]) if rows else []),
+        ]
         raise LeaderboardError(f"--sort {key}: no row has such a number: {did_you_mean(key, valid)}")
     sign = 1.0 if key.startswith(ASCENDING) else -1.0
     headings = list(dict.fromkeys(row.heading for row in rows))

@@ -66,12 +66,17 @@ def test_latex_is_booktabs(board):
     assert written(board, "latex").count(r"\toprule") == 2  # The rows, and each defense as one entry.
 
 
-@pytest.mark.parametrize(("key", "descending"), [("RA", True), ("ca", True), ("ra.FGSM", True), ("parameters", False)])
+@pytest.mark.parametrize(
+    ("key", "descending"),
+    [("RA", True), ("ca", True), ("ra.FGSM", True), ("FGSM", True), ("worst", True), ("parameters", False)],
+)
 def test_the_best_row_comes_first(board, key, descending):
     value = {
         "RA": lambda row: row.worst.value,
         "ca": lambda row: row.ca.value,
         "ra.FGSM": lambda row: row.ra["FGSM"].value,
+        "FGSM": lambda row: row.ra["FGSM"].value,
+        "worst": lambda row: row.worst.value,
         "parameters": lambda row: row.parameters,
     }[key]
     values = [value(row) for row in ranked(board.rows, key)]
