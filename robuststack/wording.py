@@ -8,6 +8,11 @@ from typing import Any
 SHORT_DECIMAL = len("0.25")
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def radius_text(value: Any) -> str:
     """A radius as people write it: `0.25`, or `8/255` for a whole number of pixel steps with a long decimal."""
     decimal = value_text(value)

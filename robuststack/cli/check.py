@@ -15,6 +15,7 @@ from robuststack.plan.plan import Plan
 from robuststack.plan.speed import kept_speeds
 from robuststack.plugin.registry import Registry
 from robuststack.suite.resolve import Resolver
+from robuststack.wording import counted
 
 
 @click.command("check")
@@ -36,7 +37,7 @@ def command(suite: str, overrides: Sequence[str], device: str, only: str | None,
         _build(plan, registry)
     seconds = jobs_seconds(plan, kept_speeds(plan.hardware))
     taken = f", {left_text(plan, plan.jobs, seconds)}" if len(seconds) == len(plan.jobs) else ""
-    click.echo(f"{suite}: valid, {len(plan.rows)} rows from {len(plan.jobs)} jobs{taken}")
+    click.echo(f"{suite}: valid, {counted(len(plan.rows), 'row')} from {counted(len(plan.jobs), 'job')}{taken}")
 
 
 def _build(plan: Plan, registry: Registry) -> None:

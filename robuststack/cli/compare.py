@@ -109,7 +109,7 @@ def _rows_text(result: RowComparison) -> str:
 
 def _fronts_text(fronts: FrontPair) -> list[str]:
     """Equal settings are not equal operating points: what the whole curves say."""
-    below = "the other is nowhere as accurate"
+    below = "-: no setting of the other is as accurate"
     body = [
         ["RA at A's CA or more: A - B's curve", _gap(fronts.at_first_ca) or below],
         ["RA at B's CA or more: A's curve - B", _gap(fronts.at_second_ca) or below],

@@ -16,7 +16,7 @@ from robuststack.plan.plan import Plan
 from robuststack.plan.speed import kept_speeds
 from robuststack.running.cached import look_up
 from robuststack.running.store import Store
-from robuststack.wording import duration
+from robuststack.wording import counted, duration
 
 
 @click.command("plan")
@@ -74,7 +74,8 @@ def show(plan: Plan, store: str, seconds: Mapping[str, float], *, as_json: bool)
     left = [job for job in plan.jobs if not done[job.id]]
     share = 100 * sum(costs[job.id] for job in left) / total
     click.echo(
-        f"{len(plan.rows)} rows, {len(plan.jobs)} jobs, {sum(done.values())} done; to do: {left_text(plan, left, seconds)}"
+        f"{counted(len(plan.rows), 'row')}, {counted(len(plan.jobs), 'job')}, {sum(done.values())} done;"
+        f" to do: {left_text(plan, left, seconds)}"
         f" ({share:.0f} % of the suite's work)"
     )
     if left and not known:
