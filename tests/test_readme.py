@@ -156,8 +156,8 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
         assert len(together.figures) == 5
         costs += [cost.value, cost.low, cost.high]
     said = (
-        "FLOAT has {:.1f} points of RA less [{:.1f}, {:.1f}]; PNI's noise costs {:.1f} there [{:.1f}, {:.1f}],"
-        " undecided as one of five figures"
+        "FLOAT has {:.1f} points of RA less [{:.1f}, {:.1f}], and PNI with its noise {:.1f} less than without"
+        " [{:.1f}, {:.1f}]: both undecided"
     )
     assert said.format(*costs) in " ".join(README.split())
 
