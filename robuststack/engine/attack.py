@@ -24,6 +24,8 @@ from robuststack.plugin.attack import Attack
 from robuststack.plugin.threat import Threat
 
 LOG = logging.getLogger(__name__)
+FEW = 5
+"""So many calls of the model leave an attack no time to rest on images that are won: another look would cost most of it."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,10 @@ def attack_block(
     those of a natural shift to [0, 1] alone.
 
     The attack runs in the job's precision, on random streams named by the block. In bf16, images that a deterministic view
-    gets wrong in bf16 alone are attacked again in float32; so is a block on which the model fails in bf16. A pixel that is
-    not finite becomes the clean one. With `early_stop` an image that a deterministic view gets wrong may be done: it must
-    then be judged on that view, unrounded; a mixture of views attacks to the end. `folding` remembers the model's structure
-    from block to block.
+    gets wrong in bf16 alone are attacked again in float32, unless the attack took a few calls only; so is a block on which
+    the model fails in bf16. A pixel that is not finite becomes the clean one. With `early_stop` an image that a
+    deterministic view gets wrong may be done: it must then be judged on that view, unrounded; a mixture of views attacks to
+    the end. `folding` remembers the model's structure from block to block.
 
     Raises:
         PluginError: the attack changed the model's weights, or returned no tensor, or images of another shape.
@@ -128,7 +130,7 @@ def attack_block(
             reason = " ".join(str(error).split())
             LOG.warning("block %s: the model fails in bf16 (%s) and is attacked in float32", number + 1, reason)
             return made.images, made.seen
-        if weights or view.stochastic:
+        if weights or view.stochastic or made.seen.calls < FEW:
             return made.images, made.seen
         left = _won_by_rounding(view, made.used[0], made.images, y, runtime)
         if not len(left):
