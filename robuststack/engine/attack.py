@@ -234,13 +234,14 @@ class _Block:
 def _won_by_rounding(view: View, used: View, images: Tensor, y: Tensor, runtime: Runtime) -> Tensor:
     """The positions of the images that a deterministic view gets right in float32, and wrong or tied in the precision that
     they were made in, by the view that was `used` there. The attack was done with them, or saw no loss to climb."""
-    right = (judged_margin(AttackedModel(view, runtime.exact())(images.clone()), y) <= 0).nonzero().flatten()
-    if not len(right):
-        return right
-    shown = images[right].contiguous(memory_format=torch.channels_last)
+    shown = images.clone(memory_format=torch.channels_last)  # A model may write into it.
     try:
-        logits = AttackedModel(used.subset(right), runtime)(shown)
+        logits = AttackedModel(used, runtime)(shown)
     except Strayed:
-        logits = AttackedModel(view.subset(right), runtime)(shown)
+        logits = AttackedModel(view, runtime)(shown)
     # At a tie a margin loss is flat as well, and numbers of 8 bits often tie.
-    return right[judged_margin(logits, y[right]) >= 0]
+    won = (judged_margin(logits, y) >= 0).nonzero().flatten()
+    if not len(won):
+        return won
+    exact = AttackedModel(view.subset(won), runtime.exact())(images[won])
+    return won[judged_margin(exact, y[won]) <= 0]
