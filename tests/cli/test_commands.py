@@ -265,7 +265,7 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("run small.yaml --set defenses=flot", "--set defenses=flot: unknown defense 'flot': did you mean 'float'"),
         ("run small.yaml --dry-run --set attacks=pdg", "--set attacks=pdg: unknown attack 'pdg': did you mean 'pgd'?"),
         ("check small.yaml --set defenses.3.points.lambda=0.3", "points of oat: lambda 0.3 has no row in the codebook"),
-        ("check small.yaml --device gpu", "--device gpu: did you mean 'cpu'?"),
+        ("check small.yaml --device gpu", "--device gpu: a GPU is named cuda, or cuda:0 and so on by its number"),
         ("check small.yaml --device cuda:99", "--device cuda:99: "),
         ("check small.yaml --only zzz", "--only zzz: no row matches; rows are named like 'tradeoff/resnet8/none'"),
         ("plan small.yaml --store small.yaml", "small.yaml is not a RobustStack store; name an empty or absent folder"),
