@@ -19,6 +19,12 @@ from robuststack.suite.yaml_source import YamlSource, override
 CALL = "robuststack.evaluate"
 LIVE_DATA = "data"
 """What tables call arrays of the program."""
+IN_A_FILE = {"labels of y_test": "labels", "images of x_test": "images"} | {
+    f"{array} {of_one}": f"{given} {of_many}"
+    for array, given in (("x_test", "images"), ("y_test", "labels"))
+    for of_one, of_many in (("holds", "hold"), ("is", "are"), ("has", "have"))
+}
+"""What the dataset `npz` says of arrays in a file -> what a program is told of its own."""
 
 
 def live_suite(
@@ -117,8 +123,21 @@ def _dataset(
         # Test images alone need not show every class.
         if classes is not None and len(labels) and classes > int(labels.max()) and int(labels.min()) >= 0:
             options["classes"] = classes
-    registry.add(LIVE_DATA, registry.find("dataset", "npz").load())
+    registry.add(LIVE_DATA, _without_file(registry.find("dataset", "npz").load()))
     return {"name": LIVE_DATA, "options": options}
+
+
+def _without_file(npz: type[Any]) -> type[Any]:
+    """The dataset `npz`, with errors for a program that gave arrays and knows of no file."""
+
+    def error(_: object, problem: str) -> DatasetError:
+        text = problem
+        for of_file, given in IN_A_FILE.items():
+            text = text.replace(of_file, given)
+        options = "; data_options={...} has such options" if "white: " in text or "layout" in text else ""
+        return DatasetError(f"data: {text}{options}")
+
+    return type(npz.__name__, (npz,), {"__module__": npz.__module__, "__doc__": npz.__doc__, "error": error})
 
 
 def _classes(model: object, images: Any, options: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> int | None:

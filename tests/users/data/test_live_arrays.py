@@ -52,8 +52,13 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
     "objects": (lambda: (BYTES.astype(object), LABELS), "images or labels are no numbers"),
     "names as labels": (lambda: (BYTES, np.array(list("abcd"))[LABELS]), "names become numbers by np.unique"),
     "one-hot labels": (lambda: (BYTES, np.eye(4)[LABELS]), "one-hot labels become numbers by y.argmax"),
-    "complex images": (lambda: (FLOATS.astype(complex), LABELS), "x_test is of type complex128"),
+    "complex images": (lambda: (FLOATS.astype(complex), LABELS), "data: images are of type complex128"),
     "fewer labels": (lambda: (BYTES, LABELS[:-1]), "12 images and 11 labels"),
+    "labels from 1": (lambda: (BYTES, LABELS + 1), "^data: labels go from 1 to 4; valid: from 0"),
+    "channels behind": (
+        lambda: (BYTES.transpose(0, 2, 3, 1), LABELS),
+        r"^data: .*layout.*; data_options=.* has such options",
+    ),
 }
 
 
