@@ -132,6 +132,12 @@ def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> N
             assert worst.scope == "methods"
             decided |= {(dataset, knob): worst.value} if worst.verdict != "undecided" else {}
     assert list(decided) == [("tradeoff", "0.7")]
+    audit = read_audit(audit_path(board))
+    assert [row.label for row in audit.rows] == [row.label for row in rs.load_board(board).rows]
+    assert not any(row.broken for row in audit.rows)
+    weak = sum(bool(row.weak) for row in audit.rows)
+    audited = f"([{weak} of {len(audit.rows)} rows weak](leaderboard/cpu_fig07.audit.md))"
+    assert f"under FGSM and PGD {audited}, it is undecided on both" in " ".join(README.split())
     assert f"at 0.7 OAT is ahead on `tradeoff` by {decided['tradeoff', '0.7']:.1f} points of RA" in " ".join(
         README.split()
     )
