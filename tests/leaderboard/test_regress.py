@@ -287,7 +287,6 @@ def test_a_dead_worker_is_named_and_the_other_rows_are_compared(trained, tmp_pat
             if worker.job is not None and worker.job.kind == "train":
                 while not worker.trace.exists():  # A process that has just been started could not say where it was.
                     time.sleep(0.01)
-                time.sleep(0.2)
                 os.kill(worker.process.pid, signal.SIGSEGV)
         return plain(self, report)
 
