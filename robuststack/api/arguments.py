@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 from robuststack.errors import RobustStackError
+from robuststack.plugin.registry import Registry
 from robuststack.running.executors.ray_options import RayOptions
 
 P = ParamSpec("P")
@@ -51,6 +52,10 @@ def _is_whole(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
+def _is_flag(value: Any) -> bool:
+    return type(value).__name__ in ("bool", "bool_")  # Python's, and NumPy's.
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
@@ -58,6 +63,7 @@ def _is_number(value: Any) -> bool:
 PLACE = Kind(_is_place, "a path")
 TEXT = Kind(_is_text, "text")
 TEXTS = Kind(_are_texts, "text, or a list of texts")
+FLAG = Kind(_is_flag, "True or False")
 WHOLE = Kind(_is_whole, "a whole number")
 SECONDS = Kind(_is_number, "a number of seconds")
 
@@ -68,6 +74,7 @@ def of_types(words: str, *types: type) -> Kind:
 
 
 EXECUTOR = of_types("local, ray, or RayOptions(...)", str, RayOptions)
+REGISTRY = of_types("a Registry", Registry).or_none()
 
 
 def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:

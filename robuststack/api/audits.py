@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robuststack.api.arguments import EXECUTOR, PLACE, SECONDS, TEXT, TEXTS, WHOLE, checked, of_types
+from robuststack.api.arguments import EXECUTOR, PLACE, REGISTRY, SECONDS, TEXT, TEXTS, WHOLE, checked, of_types
 from robuststack.api.result import Result
 from robuststack.errors import RobustStackError
 from robuststack.evidence.checks.catalogue import chosen
@@ -52,7 +52,7 @@ class AuditResult:
     ),
     only=TEXT.or_none(), checks=TEXTS, images=WHOLE, store=PLACE.or_none(), leaderboard=PLACE.or_none(),
     overrides=TEXTS.or_none(), wait=SECONDS, workers=WHOLE.or_none(), executor=EXECUTOR, track=PLACE.or_none(),
-    registry=of_types("a Registry", Registry).or_none(),
+    registry=REGISTRY,
 )  # fmt: skip
 def audit(
     target: str | Path | Suite | Result,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from robuststack.api.arguments import PLACE, checked, of_types
+from robuststack.api.arguments import PLACE, REGISTRY, checked, of_types
 from robuststack.errors import RobustStackError
 from robuststack.evidence.bundle.making import gather, write_bundle
 from robuststack.evidence.bundle.verification import Verification
@@ -28,7 +28,7 @@ class BundleFile:
 
 @checked(
     target=of_types("a suite's file, or a leaderboard's file or name", str, Path), output=PLACE.or_none(), store=PLACE,
-    leaderboard=PLACE, registry=of_types("a Registry", Registry).or_none(),
+    leaderboard=PLACE, registry=REGISTRY,
 )  # fmt: skip
 def bundle(
     target: str | Path,
@@ -54,7 +54,7 @@ def bundle(
     return BundleFile(path, write_bundle(contents, path, registry, data_folder()))
 
 
-@checked(file=PLACE, data=PLACE.or_none(), board=PLACE.or_none(), registry=of_types("a Registry", Registry).or_none())
+@checked(file=PLACE, data=PLACE.or_none(), board=PLACE.or_none(), registry=REGISTRY)
 def verify(
     file: str | Path, *, data: str | Path | None = None, device: str = "auto", board: str | Path | None = None,
     registry: Registry | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robuststack.api.arguments import EXECUTOR, PLACE, SECONDS, TEXT, TEXTS, WHOLE, checked, of_types
+from robuststack.api.arguments import EXECUTOR, FLAG, PLACE, REGISTRY, SECONDS, TEXT, TEXTS, WHOLE, checked, of_types
 from robuststack.api.result import Result
 from robuststack.errors import PluginError, RobustStackError
 from robuststack.leaderboard import board_labels
@@ -40,8 +40,8 @@ LOG = logging.getLogger(__name__)
 
 @checked(
     suite=of_types("a suite's file, a suite, or its keys as a dictionary", str, Path, Suite, Mapping),
-    store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), only=TEXT.or_none(), wait=SECONDS,
-    workers=WHOLE.or_none(), executor=EXECUTOR, track=PLACE.or_none(), registry=of_types("a Registry", Registry).or_none(),
+    store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), only=TEXT.or_none(), smoke=FLAG, wait=SECONDS,
+    workers=WHOLE.or_none(), executor=EXECUTOR, track=PLACE.or_none(), registry=REGISTRY,
 )  # fmt: skip
 def run(
     suite: str | Path | Suite | Mapping[str, Any],
@@ -95,8 +95,8 @@ def run(
 
 
 @checked(
-    store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), wait=SECONDS,
-    registry=of_types("a Registry", Registry).or_none(),
+    data_options=of_types("a mapping, such as {'layout': 'nhwc'}", Mapping).or_none(), stochastic=FLAG, name=TEXT.or_none(),
+    store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), wait=SECONDS, registry=REGISTRY,
 )  # fmt: skip
 def evaluate(
     model: object = None,

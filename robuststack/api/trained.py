@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robuststack.api.arguments import PLACE, TEXT, checked, of_types
+from robuststack.api.arguments import PLACE, REGISTRY, TEXT, checked
 from robuststack.errors import RobustStackError
 from robuststack.paths import STORE, data_folder
 from robuststack.plan.components import component
@@ -58,7 +58,7 @@ class Trained:
         return model
 
 
-@checked(job=TEXT, store=PLACE, registry=of_types("a Registry", Registry).or_none())
+@checked(job=TEXT, store=PLACE, registry=REGISTRY)
 def load_model(job: str, *, store: str | Path = STORE, registry: Registry | None = None) -> Trained:
     """The model of a train job, on the CPU, from its id or an unambiguous beginning of it.
 

@@ -21,10 +21,10 @@ def command(target: str, row: str | None, leaderboard: str) -> None:
     robuststack cite float_vs_oat > references.bib
     robuststack cite suites/float_vs_oat.yaml --row "digits/resnet8/oat lambda=1"
     """
-    from robuststack.leaderboard.audit_target import SUITE_FILES
     from robuststack.leaderboard.board_lookup import load_board
     from robuststack.leaderboard.cited import citation, of_board, of_plan
     from robuststack.leaderboard.row_lookup import find_row
+    from robuststack.suite.yaml_source import SUITE_FILES
 
     registry = registry_with_warnings()
     if expanded(target).suffix in SUITE_FILES:

@@ -24,9 +24,9 @@ from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.safe_convolutions import convolves_unseen
 
 IMAGES = 4
-ROUNDED = 0.1
-"""Largest effect of lower precision on a network that is called in it, relative to how far logits are from their mean:
-above that of a ResNet-50 with random weights (0.04), below that of binary activations (0.2)."""
+ROUNDED = 0.06
+"""Largest effect of lower precision on a network that is called in it, relative to how far logits are from their mean.
+Networks of torchvision stay below 0.05; binary activations come to 0.07 and more."""
 AGREEMENT = 1e-3
 """Largest difference of logits that are meant to be the same, relative to the largest: far above rounding."""
 

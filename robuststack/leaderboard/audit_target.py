@@ -13,8 +13,7 @@ from robuststack.paths import expanded
 from robuststack.plan.plan import Plan, RowPlan
 from robuststack.suite.loading import load_suite
 from robuststack.suite.suite import Suite
-
-SUITE_FILES = (".yaml", ".yml")
+from robuststack.suite.yaml_source import SUITE_FILES
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from robuststack.leaderboard.row import Row
 from robuststack.plan.plan import Plan
 from robuststack.plugin.options import first_problem
 from robuststack.running.atomic_files import make_folder, write_text
+from robuststack.suite.yaml_source import SUITE_FILES
 
 AGAIN = "run its suite again to write it whole"
 
@@ -61,7 +62,7 @@ def read_board(path: Path, name: str | None = None) -> Board:
         LeaderboardError: it is not one, of another layout, or something in it is missing or wrong: what, and in which row.
     """
     name = name or str(path)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in SUITE_FILES:
         raise LeaderboardError(
             f"{name} is a suite; name its leaderboard, such as {path.stem}, or the leaderboard's JSON file"
         )

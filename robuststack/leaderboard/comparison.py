@@ -164,7 +164,7 @@ def _doubts(*sources: RowSource) -> Iterator[str]:
             yield label
     unaudited = [source.row.label for source in sources if source.audit is None]
     if unaudited:
-        yield f"not audited, so that stronger attacks may find more: {'; '.join(unaudited)}"
+        yield f"no audit at hand, so that stronger attacks may find more: {'; '.join(unaudited)}"
 
 
 def _notes(first: Row, second: Row, protocol: str, figures: Sequence[str]) -> list[str]:

@@ -49,12 +49,6 @@ def live_suite(
     Raises:
         RobustStackError: a model, data or an option that cannot be used, by the name of the argument.
     """
-    if stochastic not in (True, False):
-        raise SuiteError(f"stochastic={stochastic!r}: must be True or False")
-    if not isinstance(name, str | None):
-        raise SuiteError(f"name={name!r}: must be text")
-    if not isinstance(data_options, Mapping):
-        raise SuiteError(f"data_options={data_options!r}: must be a mapping, such as {{'layout': 'nhwc'}}")
     draws, limit = _plain(draws), _plain(limit)
     points = () if points is None else points
     listed = isinstance(points, (list, tuple)) and all(isinstance(point, Mapping) for point in points)
@@ -137,6 +131,7 @@ def _without_file(npz: type[Any]) -> type[Any]:
         options = "; data_options={...} has such options" if "white: " in text or "layout" in text else ""
         return DatasetError(f"data: {text}{options}")
 
+    # Of the same name and module: jobs are known by the source of their components.
     return type(npz.__name__, (npz,), {"__module__": npz.__module__, "__doc__": npz.__doc__, "error": error})
 
 

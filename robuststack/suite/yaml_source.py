@@ -12,6 +12,9 @@ import yaml
 
 from robuststack.errors import SuiteError
 
+SUITE_FILES = (".yaml", ".yml")
+"""How the names of suite files end."""
+
 Path_ = tuple[str | int, ...]
 
 

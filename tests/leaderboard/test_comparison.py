@@ -61,7 +61,7 @@ def test_seeds_that_disagree_leave_methods_undecided():
     assert -clean.low == clean.high == pytest.approx(0.735, abs=0.01)
     assert repr(result) == (
         "<digits/resnet8/float against digits/resnet8/oat: RA worst +2.3 [-6.4, +10.9] points, p 1, undecided (methods)\n"
-        "  not audited, so that stronger attacks may find more: digits/resnet8/float; digits/resnet8/oat>"
+        "  no audit at hand, so that stronger attacks may find more: digits/resnet8/float; digits/resnet8/oat>"
     )
 
 
@@ -81,7 +81,7 @@ def test_what_the_audits_found_is_told_with_the_verdict():
     assert result.doubts[0] in repr(result)
     assert compare_rows(replace(first, audit=audit), second).doubts == (
         *result.doubts,
-        "not audited, so that stronger attacks may find more: digits/resnet8/oat",
+        "no audit at hand, so that stronger attacks may find more: digits/resnet8/oat",
     )
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Refuse = Callable[[str], rs.DatasetError]
+BLACK = (1 + 1e-6) / 255
+"""A share of white up to which all floats are refused, unless the user says what is white."""
 
 
 def brightened(values: np.ndarray, white: float | None, refuse: Refuse) -> np.ndarray:
@@ -54,7 +56,7 @@ def doubt(low: float, high: float, kind: str) -> str:
             example = "255" if 128 <= high <= 255 else f"{high:g}"
             of_bytes = ", or white: 255 if they are bytes" if high < 128 else ""
             return f"floats up to {high:g}; say which value is white, for example white: {example}{of_bytes}"
-        if 0 < high <= (1 + 1e-6) / 255:
+        if 0 < high <= BLACK:
             return (
                 f"floats up to {high:g} only: either they were divided by 255 twice (white: 1/255), or these images are"
                 " nearly black (white: 1)"

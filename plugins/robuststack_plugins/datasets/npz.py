@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import robuststack as rs
 from robuststack_plugins.datasets.arrays import LabelledArrays
-from robuststack_plugins.datasets.brightness import brightened
+from robuststack_plugins.datasets.brightness import BLACK, brightened
 from robuststack_plugins.datasets.own import Own, first_few, repeated
 from robuststack_plugins.datasets.splits import held_out
 
@@ -21,8 +21,6 @@ VALIDATION_SEED = 20220615
 """The same images validate in every run."""
 DARK = 1 / 4
 """Values of which none is such a share of white are probably of another scale."""
-BLACK = (1 + 1e-6) / 255
-"""A share of white up to which images are refused, or said to be black."""
 
 
 class Npz(Own):

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from robuststack.leaderboard.audit_target import SUITE_FILES
 from robuststack.leaderboard.board import Board
 from robuststack.leaderboard.row import Row
 from robuststack.paths import LEADERBOARD
 from robuststack.suite.live_suite import CALL
 from robuststack.suite.single_model import COMMAND
 from robuststack.suite.smoke import SUFFIX as SMOKE_SUFFIX
+from robuststack.suite.yaml_source import SUITE_FILES
 
 
 def command_line(board: Board, folder: Path, row: Row | None = None) -> str:

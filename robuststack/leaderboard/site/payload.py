@@ -15,6 +15,7 @@ from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.audit_file import find_audit
 from robuststack.leaderboard.board import Board, Entry
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
+from robuststack.leaderboard.keys import COUNTS
 from robuststack.leaderboard.ladder import ORDER
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.site.command_line import command_line, comparing
@@ -41,6 +42,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
     shown = [
         {
             **row.model_dump(mode="json"),
+            **{count: getattr(row, count) or None for count in COUNTS},
             "site": {
                 "id": _address(row.label, taken),
                 "heading": row.heading,

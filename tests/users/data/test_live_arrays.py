@@ -67,6 +67,13 @@ def scored(data: Any, model: torch.nn.Module | None = None) -> Any:
     return rs.evaluate(model or Brightness(), data=data, attacks=["fgsm"], eps=0.001, **options)
 
 
+def refused(data: Any, message: str) -> None:
+    """It is refused in one line that has the message."""
+    with pytest.raises(rs.RobustStackError, match=message) as caught:
+        scored(data)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("kind", RIGHT)
 def test_arrays_are_read_as_meant(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -80,9 +87,7 @@ def test_arrays_are_read_as_meant(kind: str, tmp_path: Path, monkeypatch: pytest
 def test_what_is_no_data_is_one_line(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data, message = REFUSED[kind]
-    with pytest.raises(rs.RobustStackError, match=message) as caught:
-        scored(data())
-    assert len(str(caught.value).splitlines()) == 1
+    refused(data(), message)
 
 
 @pytest.mark.parametrize(

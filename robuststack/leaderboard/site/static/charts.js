@@ -14,8 +14,8 @@
         of: (row, p) => p.latency_ms[batch]?.median ?? null, span: (row, p) => p.latency_ms[batch],
         text: (one) => `${fixed(one, 2)} ms`, fromZero: true,
       })),
-      { key: "macs", label: "MACs", axis: "Multiply-accumulates", of: (row, p) => p.macs || null, text: short, fromZero: true },
-      { key: "parameters", label: "Parameters", axis: "Parameters", of: (row) => row.parameters || null, text: short, fromZero: true },
+      { key: "macs", label: "MACs", axis: "Multiply-accumulates", of: (row, p) => p.macs, text: short, fromZero: true },
+      { key: "parameters", label: "Parameters", axis: "Parameters", of: (row) => row.parameters, text: short, fromZero: true },
       { key: "train", label: "Training", axis: "Training (s / epoch)", of: (row) => row.train_seconds_per_epoch,
         text: (one) => `${fixed(one, 2)} s`, fromZero: true },
     ];

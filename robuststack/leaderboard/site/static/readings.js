@@ -10,7 +10,7 @@
   const scoresOf = (row, protocol, reading) => {
     const scores = protocol === row.protocol ? row : row.protocols[protocol];
     const read = reading === EXPECTED ? scores : scores?.readings?.[reading];
-    return read && { ca: read.ca, ra: read.ra, macs: read.macs ?? row.macs, latency_ms: read.latency_ms ?? row.latency_ms };
+    return read && { ca: read.ca, ra: read.ra, macs: read.macs || row.macs, latency_ms: read.latency_ms ?? row.latency_ms };
   };
 
   const protocolsOf = (row) => [row.protocol, ...Object.keys(row.protocols)];

@@ -169,7 +169,7 @@
   };
 
   const cost = (row) => listed({
-    parameters: count(row.parameters || null), "of them not zero": count(row.nonzero_parameters || null), "multiply-accumulates": count(row.macs || null),
+    parameters: count(row.parameters), "of them not zero": count(row.nonzero_parameters), "multiply-accumulates": count(row.macs),
     ...Object.fromEntries(Object.entries(row.latency_ms).map(([batch, one]) => [`latency, batch ${batch}`, `${fixed(one.median, 2)} ms (quartiles ${fixed(one.low, 2)}–${fixed(one.high, 2)})${one.relative ? `, ${fixed(one.relative, 2)}× the undefended network` : ""}`])),
     ...Object.fromEntries(Object.entries(row.readings ?? {}).filter(([, read]) => read.passes > 1).map(([reading, read]) => [`one answer by ${reading}`,
       [`${read.passes} forward passes`, `${count(read.macs || null)} multiply-accumulates`, ...Object.entries(read.latency_ms).map(([batch, timed]) => `${fixed(timed.median, 2)} ms at batch ${batch}`)].join(", ")])),
