@@ -108,8 +108,11 @@ def planned(
     smoke: bool,
     registry: Registry,
     executor: Where = "local",
+    *,
+    audited: bool = False,
 ) -> Plan:
-    """The plan of a suite file for the place where it is to run, found valid; how its data was read is logged."""
+    """The plan of a suite file for the place where it is to run, found valid; how its data was read is logged. If it is
+    to be `audited` too, the jobs of that are in it."""
     from robuststack.plan.planner import make_plan
     from robuststack.running.executors.places import place
     from robuststack.suite.loading import load_suite
@@ -126,6 +129,11 @@ def planned(
     plan = plan.only(only) if only else plan
     for note in plan.notes:
         LOG.warning(note)
+    if audited:
+        from robuststack.evidence.checks.catalogue import chosen
+        from robuststack.running.audit import audit_plan
+
+        return audit_plan(plan, chosen(), registry)
     return plan
 
 

@@ -26,21 +26,23 @@ from robuststack.wording import counted, duration
     "--minutes", is_flag=True, help="Say how long it takes; measure how fast this machine is, if that is not known."
 )
 @click.option("--measure-again", is_flag=True, help="The same, even if it is known.")
+@click.option("--audit", "audited", is_flag=True, help="The jobs of the suite's audit, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     suite: str, overrides: Sequence[str], device: str, only: str | None, smoke: bool, store: str, minutes: bool,
-    measure_again: bool, as_json: bool,
+    measure_again: bool, audited: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Show the jobs of SUITE, which of them are done, and how long the others take.
 
     How fast this machine computes a network is measured once, in about two seconds: by `--minutes`, or by a run of more
-    than a minute. Until then only the work is known.
+    than a minute. Until then only the work is known. An audit may add some jobs, which confirm on other images what it
+    finds.
 
     \b
     robuststack plan suites/float_vs_oat.yaml --minutes
     """
     registry = registry_with_warnings()
-    plan = planned(suite, overrides, device, only, smoke, registry)
+    plan = planned(suite, overrides, device, only, smoke, registry, audited=audited)
     if minutes or measure_again:
         speeds = measured_speeds(plan, registry, [job.id for job in plan.jobs], anew=measure_again)
     else:

@@ -60,7 +60,7 @@ def command(
     registry = registry_with_warnings()
     where = chosen_place(executor, address, gpus_per_job, retries, measure_on)
     if dry_run:
-        plan = planned(suite, overrides, device, only, smoke, registry, where)
+        plan = planned(suite, overrides, device, only, smoke, registry, where, audited=audited)
         speeds = kept_speeds(plan.hardware) if where == "local" else {}
         show(plan, store, jobs_seconds(plan, speeds), as_json=False)
         return 0

@@ -46,11 +46,11 @@ def run_audit(
         RobustStackError: whatever concerns the whole run, as from `run_plan`.
     """
     derived = DerivedJobs(plan, registry)
-    asked = [AskedRow.of(label, models, checks) for label, models in subjects(plan, derived, rows, images).items()]
+    asked = _asked(plan, derived, rows, checks, images)
     results = AuditResults(store)
 
     def run(jobs: Iterable[Job]) -> None:
-        stage = replace(plan, jobs=tuple(derived.with_needs(jobs)), rows=(), by_id=derived.jobs)
+        stage = _stage(plan, derived, jobs)
         if results.known.keys() >= {job.id for job in stage.jobs}:
             return
         known = look_up(stage.jobs, store)
@@ -60,10 +60,33 @@ def run_audit(
         results.failed |= outcome.failed
         results.skipped |= set(outcome.skipped)
 
-    run([*(job for row in asked for job in row.own), *(job for row in asked for job in row.jobs)])
+    run(_first(asked))
     run(job for row in asked for check in row.asked for job in check.confirm(results))
     audits = [row.audit(results) for row in asked]
     return Audited(audits, {derived.jobs[job].label: str(error) for job, error in results.failed.items()})
+
+
+def audit_plan(plan: Plan, checks: Sequence[Check], registry: Registry, images: int = IMAGES) -> Plan:
+    """A plan with the jobs of its audit beside its own, but for those that confirm a finding on other images: what they
+    are is known when there is one."""
+    derived = DerivedJobs(plan, registry)
+    first = _first(_asked(plan, derived, plan.rows, checks, images))
+    return replace(_stage(plan, derived, [*plan.jobs, *first]), rows=plan.rows)
+
+
+def _asked(
+    plan: Plan, derived: DerivedJobs, rows: Sequence[RowPlan], checks: Sequence[Check], images: int
+) -> list[AskedRow]:
+    return [AskedRow.of(label, models, checks) for label, models in subjects(plan, derived, rows, images).items()]
+
+
+def _first(asked: Sequence[AskedRow]) -> list[Job]:
+    """What is run before anything is found."""
+    return [*(job for row in asked for job in row.own), *(job for row in asked for job in row.jobs)]
+
+
+def _stage(plan: Plan, derived: DerivedJobs, jobs: Iterable[Job]) -> Plan:
+    return replace(plan, jobs=tuple(derived.with_needs(jobs)), rows=(), by_id=derived.jobs)
 
 
 def _tell_what_is_run_again(plan: Plan, known: Mapping[str, dict[str, Any]], store: Store, registry: Registry) -> None:

@@ -146,8 +146,17 @@ def test_run_audits_what_it_has_run(tmp_path, monkeypatch, capsys):
         "architectures: {name: resnet8, options: {width: 4}}\ntrain: {epochs: 1, batch_size: 30}\n"
         "defenses: none\nattacks: fgsm\nmeasure: {latency: false}\nprecision: float32\n"
     )
+    assert call(["plan", "tiny.yaml", "--audit", "--device", "cpu"]) == 0
+    planned = capsys.readouterr().out
+    assert call(["run", "tiny.yaml", "--audit", "--dry-run", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == planned
     assert call(["run", "tiny.yaml", "--audit", "--device", "cpu"]) == 0
     told = capsys.readouterr().out
+    assert call(["plan", "tiny.yaml", "--audit", "--device", "cpu", "--json"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert f"1 row, {len(jobs)} jobs, 0 done" in planned
+    assert {job["kind"] for job in jobs} == {"train", "judge", "attack", "probe", "measure"}
+    assert all(job["cached"] for job in jobs), "the audit ran what the plan said"
     assert told.index("wrote leaderboard/tiny.json") < told.index("wrote leaderboard/tiny.audit.json")
     assert "STRONGER" in told
 
