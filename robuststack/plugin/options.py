@@ -155,16 +155,17 @@ def _told(model: type[BaseModel], places: Mapping[tuple[str | int, ...], list[An
 
 
 def _real(problem: Any, data: Any) -> tuple[str | int, ...]:
-    """Where the problem is, without the parts that pydantic adds to name the branch of a union."""
+    """Where the problem is as it was written: without the parts that pydantic adds to name the branch of a union, and
+    without the place in a list of one that was written without the list."""
     path: tuple[str | int, ...] = ()
     for part in problem["loc"]:
+        if isinstance(part, int) and not isinstance(data, list | tuple):
+            continue
         try:
             data = data[part]
         except (KeyError, IndexError, TypeError):
-            if isinstance(part, int) or problem["type"] == "missing":
-                path = (*path, part)  # An item of a list that the file wrote as a bare value, or the absent key itself.
-                continue
-            break
+            if problem["type"] != "missing":
+                break
         path = (*path, part)
     return path
 

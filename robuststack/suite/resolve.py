@@ -197,8 +197,8 @@ class Resolver:
         try:
             return Threat(norm=norm, eps=dataset.component.eps if eps is None else check_radius(eps, norm))
         except ValueError as error:
-            place = ("datasets", d, "threat") if change.eps else ("threat", index)
-            raise self.suite.error(f"{'.'.join(map(str, place))}.eps: {error}", *place, "eps") from None
+            place = ("datasets", d, "threat", "eps") if change.eps else ("threat", index, "eps")
+            raise self.suite.error(f"{self.suite.key(*place)}: {error}", *place) from None
 
     def _variants(self, kind: str, part: Part, path: tuple[str | int, ...]) -> list[Variant]:
         """The part with each of its swept options; those that are not valid are left out."""

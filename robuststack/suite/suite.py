@@ -261,6 +261,10 @@ class Suite(Section):
             threads = threads or max(cpu_threads() // workers, 1)
         return replace(resolved, threads=threads, workers=workers)
 
+    def key(self, *path: str | int) -> str:
+        """A key at `path`, as the file writes the way there: `threat.eps`, or `threat.0.eps` if `threat` is a list."""
+        return ".".join(map(str, self._source.written(path)))
+
     def error(self, message: object, *path: str | int) -> SuiteError:
         """An error about the key at `path`, with the file and line it was written at."""
         where = self._source.where(path)

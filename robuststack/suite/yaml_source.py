@@ -83,10 +83,15 @@ class YamlSource:
     marks: dict[Path_, str] = field(default_factory=dict)
 
     def where(self, path: Iterable[str | int]) -> str:
-        """The mark of `path`, or of the nearest part above it that was written.
+        """The mark of `path`, or of the nearest part above it that was written."""
+        at = self.written(path)
+        while at and at not in self.marks:
+            at = at[:-1]
+        return self.marks.get(at, "")
 
-        A place in a list of one that the file wrote without the list (`datasets: digits`) is found too.
-        """
+    def written(self, path: Iterable[str | int]) -> Path_:
+        """As much of `path` as was written: without its place in a list of one that the file wrote without the list
+        (`datasets: digits`)."""
         at: Path_ = ()
         value: Any = self.data
         for part in path:
@@ -98,9 +103,7 @@ class YamlSource:
                 # An unknown key of the model is a known key of the file; a missing one is not.
                 break
             at = (*at, part)
-        while at and at not in self.marks:
-            at = at[:-1]
-        return self.marks.get(at, "")
+        return at
 
 
 def read(path: Path) -> YamlSource:

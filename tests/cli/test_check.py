@@ -48,8 +48,8 @@ evaluate: {keep_images: yes}
 """
 KEYS_SAID = [
     "keys.yaml:2:1: unknown key 'architecture': did you mean 'architectures'?",
-    "keys.yaml:5:9: train.0.epochs: must be a valid integer, not 1.5",
-    "keys.yaml:5:22: unknown key 'lrr' in train.0: did you mean 'lr'?",
+    "keys.yaml:5:9: train.epochs: must be a valid integer, not 1.5",
+    "keys.yaml:5:22: unknown key 'lrr' in train: did you mean 'lr'?",
     "keys.yaml:6:12: evaluate.keep_images: must be true or false, not 'yes'",
 ]
 BUILT = (
@@ -78,12 +78,12 @@ evalute: {draws: 3}
 """
 BOTH_SAID = [
     "both.yaml:1:47: dataset 'tradeoff': unknown key 'clases': did you mean 'classes'?",
-    "both.yaml:1:78: unknown key 'nrm' in datasets.0.threat: did you mean 'norm'?",
+    "both.yaml:1:78: unknown key 'nrm' in datasets.threat: did you mean 'norm'?",
     "both.yaml:2:1: unknown key 'architecture': did you mean 'architectures'?",
     "both.yaml:3:12: unknown defense 'nonne': did you mean 'none'?",
     "both.yaml:3:42: points of float: lambda_n: must be less than or equal to 1, not 3",
     "both.yaml:4:39: attack 'pgd': unknown key 'stepz': did you mean 'step' or 'steps'?",
-    "both.yaml:5:9: train.0.epochs: must be a valid integer, not 'many'",
+    "both.yaml:5:9: train.epochs: must be a valid integer, not 'many'",
     "both.yaml:6:1: unknown key 'evalute': did you mean 'evaluate' or 'measure'?",
 ]
 """Keys and names."""

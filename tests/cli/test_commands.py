@@ -256,11 +256,11 @@ def test_a_broken_plugin_is_named_where_a_name_is_unknown(robuststack, broken_pl
         ("run gone.yaml", "gone.yaml: no such file; there: small.yaml"),
         ("check .", "Invalid value for 'SUITE': File '.' is a directory."),
         ("check small.yaml --set epochs", "--set epochs: write KEY=VALUE, for example --set train.epochs=3"),
-        ("check small.yaml --set threat.eps=8", "--set threat.eps=8: threat.0.eps: 8 is outside (0, 1], the range of a"
+        ("check small.yaml --set threat.eps=8", "--set threat.eps=8: threat.eps: 8 is outside (0, 1], the range of a"
          " pixel (was 8/255 meant?)"),
-        ("check small.yaml --set train.epoch=3", "--set train.epoch=3: unknown key 'epoch' in train.0: did you mean"),
-        ("check small.yaml --set train.epochs=x", "--set train.epochs=x: train.0.epochs: must be a valid integer, not 'x'"),
-        ("check small.yaml --set train.lr=.inf", "--set train.lr=.inf: train.0.lr: must be a finite number, not inf"),
+        ("check small.yaml --set train.epoch=3", "--set train.epoch=3: unknown key 'epoch' in train: did you mean"),
+        ("check small.yaml --set train.epochs=x", "--set train.epochs=x: train.epochs: must be a valid integer, not 'x'"),
+        ("check small.yaml --set train.lr=.inf", "--set train.lr=.inf: train.lr: must be a finite number, not inf"),
         ("check small.yaml --set defenses=flot", "--set defenses=flot: unknown defense 'flot': did you mean 'float'"),
         ("run small.yaml --set defenses=flot", "--set defenses=flot: unknown defense 'flot': did you mean 'float'"),
         ("run small.yaml --dry-run --set attacks=pdg", "--set attacks=pdg: unknown attack 'pdg': did you mean 'pgd'?"),

@@ -44,9 +44,9 @@ def test_extends_is_relative_to_the_file_and_chains(tmp_path, monkeypatch):
 def test_an_error_names_the_file_that_wrote_the_key(tmp_path):
     base = write(tmp_path, f"{BASE}train:\n  epochs: 1.5\n  lr: 1.0\n", "base.yaml")
     top = write(tmp_path, "extends: base.yaml\n\ntrain: {lr: x}\n", "top.yaml")
-    assert error_of(top).startswith("base.yaml:6:3: train.0.epochs")
+    assert error_of(top).startswith("base.yaml:6:3: train.epochs")
     base.write_text(base.read_text().replace("1.5", "2"))
-    assert error_of(top).startswith("top.yaml:3:9: train.0.lr")
+    assert error_of(top).startswith("top.yaml:3:9: train.lr")
 
 
 def test_a_key_that_no_file_has_is_missing_in_the_one_that_was_named(tmp_path):

@@ -87,15 +87,15 @@ def test_an_override_reads_back_from_the_suite(folder, epochs, lr, nesterov, see
     ("assignment", "message"),
     [
         ("epochs", "write KEY=VALUE, for example --set train.epochs=3"),
-        ("train.epochs=x", "train.0.epochs: must be a valid integer, not 'x'"),
-        ("threat.eps=8", "threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
+        ("train.epochs=x", "train.epochs: must be a valid integer, not 'x'"),
+        ("threat.eps=8", "threat.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
         ("datasets.options.size=8", "datasets is 'digits', which has no keys"),
         ("epochs=3", "unknown key 'epochs': valid: architectures, attacks, claims, datasets, defenses, description,"
                      " device, evaluate, extends, figures, measure, name, precision, ranked, reference, resources, seeds,"
                      " threads, threat, title, train"),
         ("trian.epochs=3", "unknown key 'trian': did you mean 'train'?"),
-        ("train.epoch=3", "unknown key 'epoch' in train.0: did you mean 'epochs'?"),
-        ("train.attack.optoins.steps=3", "unknown key 'optoins' in train.0.attack: did you mean 'options'?"),
+        ("train.epoch=3", "unknown key 'epoch' in train: did you mean 'epochs'?"),
+        ("train.attack.optoins.steps=3", "unknown key 'optoins' in train.attack: did you mean 'options'?"),
         ("extends=other.yaml", "a suite's base is chosen in its file, not by --set"),
     ],
 )  # fmt: skip

@@ -16,28 +16,28 @@ from suite_files import BASE, dumped, error_of, write
     ("text", "message"),
     [
         ("trian: {}", "5:1: unknown key 'trian': did you mean 'train'?"),
-        ("train: {epoch: 3}", "5:9: unknown key 'epoch' in train.0: did you mean 'epochs'?"),
-        ("train:\n  lr: 0.1\n  epoch: 3", "7:3: unknown key 'epoch' in train.0: did you mean 'epochs'?"),
+        ("train: {epoch: 3}", "5:9: unknown key 'epoch' in train: did you mean 'epochs'?"),
+        ("train:\n  lr: 0.1\n  epoch: 3", "7:3: unknown key 'epoch' in train: did you mean 'epochs'?"),
         ("train:\n- lr: 0.1\n- epoch: 3", "7:3: unknown key 'epoch' in train.1: did you mean 'epochs'?"),
-        ("train: {attack: {nam: pgd}}", "5:18: unknown key 'nam' in train.0.attack: did you mean 'name'?"),
+        ("train: {attack: {nam: pgd}}", "5:18: unknown key 'nam' in train.attack: did you mean 'name'?"),
         (
             "train: {attack: {name: pgd, steps: 5}}",
-            "5:29: unknown key 'steps' in train.0.attack: did you mean 'sweep'? (an option goes under `options:`)",
+            "5:29: unknown key 'steps' in train.attack: did you mean 'sweep'? (an option goes under `options:`)",
         ),
         ("measure: {zzz: 3}", "5:11: unknown key 'zzz' in measure: valid: batch_size, latency, repeats, warmup"),
-        ("train: {epochs: 1.5}", "5:9: train.0.epochs: must be a valid integer, not 1.5"),
-        ("train: {epochs: '3'}", "5:9: train.0.epochs: must be a valid integer, not '3'"),
-        ("train: {epochs: true}", "5:9: train.0.epochs: must be a valid integer, not True"),
-        ("train: {epochs: 0}", "5:9: train.0.epochs: must be greater than or equal to 1, not 0"),
-        ("train: {lr: fast}", "5:9: train.0.lr: must be a valid number, not 'fast'"),
-        ("train: {nesterov: 1}", "5:9: train.0.nesterov: must be true or false, not 1"),
-        ("train: {schedule: cosin}", "5:9: train.0.schedule: must be 'cosine', 'steps' or 'constant', not 'cosin'"),
-        ("train: {milestones: [1, x]}", "5:25: train.0.milestones.1: must be a valid integer, not 'x'"),
+        ("train: {epochs: 1.5}", "5:9: train.epochs: must be a valid integer, not 1.5"),
+        ("train: {epochs: '3'}", "5:9: train.epochs: must be a valid integer, not '3'"),
+        ("train: {epochs: true}", "5:9: train.epochs: must be a valid integer, not True"),
+        ("train: {epochs: 0}", "5:9: train.epochs: must be greater than or equal to 1, not 0"),
+        ("train: {lr: fast}", "5:9: train.lr: must be a valid number, not 'fast'"),
+        ("train: {nesterov: 1}", "5:9: train.nesterov: must be true or false, not 1"),
+        ("train: {schedule: cosin}", "5:9: train.schedule: must be 'cosine', 'steps' or 'constant', not 'cosin'"),
+        ("train: {milestones: [1, x]}", "5:25: train.milestones.1: must be a valid integer, not 'x'"),
         ("device: gpu", "5:1: device: must be 'auto', 'cpu' or 'cuda', not 'gpu'"),
         ("precision: bf17", "5:1: precision: must be 'auto', 'float32' or 'bf16', not 'bf17'"),
-        ("threat: {eps: 8}", "5:10: threat.0.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
-        ("threat: {eps: 0}", "5:10: threat.0.eps: 0 is outside (0, 1], the range of a pixel"),
-        ("threat: {norm: l3}", "5:10: threat.0.norm: must be 'linf' or 'l2', not 'l3'"),
+        ("threat: {eps: 8}", "5:10: threat.eps: 8 is outside (0, 1], the range of a pixel (was 8/255 meant?)"),
+        ("threat: {eps: 0}", "5:10: threat.eps: 0 is outside (0, 1], the range of a pixel"),
+        ("threat: {norm: l3}", "5:10: threat.norm: must be 'linf' or 'l2', not 'l3'"),
         ("evaluate: {draws: 0}", "5:12: evaluate.draws: must be greater than or equal to 2, not 0"),
         ("name: my suite", "5:1: name: 'my suite' cannot name a file; use letters, digits, '.', '_' and '-'"),
         ("name: ../up", "5:1: name: '../up' cannot name a file; use letters, digits, '.', '_' and '-'"),
@@ -56,18 +56,18 @@ def test_what_is_wrong_in_a_suite_is_said_with_file_line_and_column(tmp_path, te
             "datasets: [digits, {name: tradeoff, threat: {norm: linf, eps: 8}}]",
             "datasets.1.threat.eps: 8 is outside (0, 1]",
         ),
-        ("datasets: {name: digits, train: {epochs: x}}", "datasets.0.train.epochs: must be a valid integer"),
-        ("datasets: {nam: digits}", "unknown key 'nam' in datasets.0: did you mean 'name'?"),
-        ("datasets: {}", "key 'name' in datasets.0 is missing"),
-        ("datasets: {name: digits, option: {}}", "unknown key 'option' in datasets.0: did you mean 'options'?"),
+        ("datasets: {name: digits, train: {epochs: x}}", "datasets.train.epochs: must be a valid integer"),
+        ("datasets: {nam: digits}", "unknown key 'nam' in datasets: did you mean 'name'?"),
+        ("datasets: {}", "key 'name' in datasets is missing"),
+        ("datasets: {name: digits, option: {}}", "unknown key 'option' in datasets: did you mean 'options'?"),
         (
             "datasets: tradeoff size=8 classes=4",
-            "datasets.0: 'tradeoff size=8 classes=4' is a name with options; write {name: tradeoff, options: {size: 8,"
+            "datasets: 'tradeoff size=8 classes=4' is a name with options; write {name: tradeoff, options: {size: 8,"
             " classes: 4}}",
         ),
         (
             "datasets: {name: digits, points: {}}",
-            "unknown key 'points' in datasets.0: valid: architectures, name, options,",
+            "unknown key 'points' in datasets: valid: architectures, name, options,",
         ),
     ],
 )
@@ -112,7 +112,7 @@ def test_eps_is_a_number_or_a_fraction(tmp_path, text, eps):
 @pytest.mark.parametrize("text", ["'8/0'", "eight", "8/255/2"])
 def test_an_eps_that_is_neither_says_so(tmp_path, text):
     message = error_of(write(tmp_path, f"{BASE}threat: {{eps: {text}}}\n"))
-    assert message.startswith("mine.yaml:5:10: threat.0.eps: ")
+    assert message.startswith("mine.yaml:5:10: threat.eps: ")
     assert "a fraction such as 8/255" in message
 
 

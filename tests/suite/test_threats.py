@@ -76,10 +76,10 @@ def test_a_recipe_that_nobody_wrote_has_a_step_for_the_norm(plan):
     [
         ("threat={norm: l2}",
          "threat: norm l2 needs an eps: the usual one of tradeoff, 0.0313725, is for linf"),
-        ("threat={norm: l3, eps: 1}", "threat.0.norm: must be 'linf' or 'l2', not 'l3'"),
-        ("threat={norm: l2, eps: 0}", "threat.0.eps: 0 is no radius; it must be above 0"),
-        ("threat={eps: 3}", "threat.0.eps: 3 is outside (0, 1], the range of a pixel (was 3/255 meant?)"),
-        ("datasets.threat={norm: linf, eps: 3}", "datasets.0.threat.eps: 3 is outside (0, 1], the range of a pixel"),
+        ("threat={norm: l3, eps: 1}", "threat.norm: must be 'linf' or 'l2', not 'l3'"),
+        ("threat={norm: l2, eps: 0}", "threat.eps: 0 is no radius; it must be above 0"),
+        ("threat={eps: 3}", "threat.eps: 3 is outside (0, 1], the range of a pixel (was 3/255 meant?)"),
+        ("datasets.threat={norm: linf, eps: 3}", "datasets.threat.eps: 3 is outside (0, 1], the range of a pixel"),
         ("train.attack={name: pgd, options: {step: oat}}",
          "train.attack: attack 'pgd': step: 'oat' is a rule for linf, not l2; use 'relative' or a number"),
         ("attacks={name: pgd, options: {step: oat}}",
@@ -95,9 +95,9 @@ def test_what_does_not_fit_is_refused_in_one_line(refusal, override, message):
 
 
 def test_a_radius_of_a_dataset_fits_the_norm_of_the_suite(refusal):
-    message = "datasets.0.threat.eps: 3 is outside (0, 1], the range of a pixel (was 3/255 meant?)"
+    message = "datasets.threat.eps: 3 is outside (0, 1], the range of a pixel (was 3/255 meant?)"
     assert message in refusal("threat={eps: 0.1}", "datasets.threat={eps: 3}")
-    assert "threat.0.eps: 3 is outside (0, 1]" in refusal("threat={norm: l2, eps: 3}", "datasets.threat={norm: linf}")
+    assert "threat.eps: 3 is outside (0, 1]" in refusal("threat={norm: l2, eps: 3}", "datasets.threat={norm: linf}")
 
 
 def test_a_radius_of_training_fits_the_norm(plan, refusal):

@@ -27,7 +27,7 @@ from user_models import CPU, SUITE, Blind, ids, weights
         ("python: 'a..b:make'", "'a..b:make' names no function; write package.module:function"),
         ("", "give either load (a file of weights) or python (package.module:function)"),
         ("load: a.pt, python: 'a:b'", "give either load (a file of weights) or python (package.module:function)"),
-        ("file: a.pt", "unknown key 'file' in defenses.0.model: valid: load, python"),
+        ("file: a.pt", "unknown key 'file' in defenses.model: valid: load, python"),
     ],
 )  # fmt: skip
 def test_a_model_that_is_not_there_is_refused_with_its_place_in_the_file(refused, model, message):
