@@ -248,10 +248,18 @@ class Subject:
         return self._judge(spec, f"{label}, fresh draws")
 
     def probe(
-        self, name: str, revision: int, *, attack: str | None = None, other: Attack | None = None, passes: float = 1.0
+        self,
+        name: str,
+        revision: int,
+        *,
+        attack: str | None = None,
+        other: Attack | None = None,
+        attacks: bool = False,
+        passes: float = 1.0,
     ) -> Job:
         """A probe of the live model as it is deployed or, with the label of one of the row's attacks, a probe of that
-        attack on the model as its attacker sees it. `other` stands for that attack."""
+        attack on the model as its attacker sees it. `other` stands for that attack, which it runs if it `attacks`; `passes`
+        are what else it takes for each image."""
         like = self.own_attack(attack or next(iter(self.judges)))
         spec = ProbeSpec(
             model=self.clean.model,
@@ -269,7 +277,7 @@ class Subject:
             precision=like.precision,
             draws=self.own_judge(next(iter(self.judges))).draws,
         )
-        return self.jobs.probe(spec, self._label(name), passes)
+        return self.jobs.probe(spec, self._label(name), passes, attacks=attacks)
 
     def _judge(self, spec: JudgeSpec, name: str) -> Job:
         return self.jobs.judge(spec.model_copy(update={"selection": self.images}), self._label(name))

@@ -80,8 +80,7 @@ class DerivedJobs:
         components = [*self._model_components(spec), attack]
         # The digest of the draws ends with that of their model.
         digest = job_digest("attack", components, draws or trained, baked=spec.bake is not None)
-        gradients = work if attack.needs_gradients else 0.0
-        return self._job(spec, label, digest, [*draws, *trained], work, gradients, keep=self.keep_images)
+        return self._job(spec, label, digest, [*draws, *trained], work, work, keep=self.keep_images)
 
     def judge(self, spec: JudgeSpec, label: str) -> Job:
         """The judge job of a specification; the images may be those of an attack on another model."""
@@ -96,14 +95,17 @@ class DerivedJobs:
         digest = job_digest("judge", self._model_components(spec), before, baked=spec.bake is not None)
         return self._job(spec, label, digest, needs, self._answer(spec) * spec.draws)
 
-    def probe(self, spec: ProbeSpec, label: str, answers: float) -> Job:
-        """The probe job of a specification; `answers` of the model are its work per image."""
+    def probe(self, spec: ProbeSpec, label: str, answers: float, *, attacks: bool = False) -> Job:
+        """The probe job of a specification; `answers` of the model are its work for each image, beside those of its attack
+        if it `attacks`."""
         attack = [self.component("attack", spec.attack)] if spec.attack else []
         trained = self._trained(spec)
         draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), *attack]
         digest = job_digest("probe", components, draws or trained, probe=spec.probe)
-        return self._job(spec, label, digest, [*draws, *trained], self._answer(spec) * answers)
+        attacked = self._answer(spec) * attack_passes(attack[0], spec.draws_noise) if attacks else 0.0
+        work = self._answer(spec) * answers + attacked
+        return self._job(spec, label, digest, [*draws, *trained], work, attacked)
 
     def with_needs(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs and all that they need, each once, what is needed first."""
@@ -137,12 +139,12 @@ class DerivedJobs:
         digest: str,
         needs: Iterable[Job],
         work: float,
-        gradient_work: float = 0.0,
+        attack_work: float = 0.0,
         *,
         keep: bool = False,
     ) -> Job:
         identity = job_id(spec.kind, spec)
         if identity not in self.jobs:
             required = tuple(need.id for need in needs)
-            self.jobs[identity] = Job(identity, label, spec, digest, required, work, gradient_work, keep)
+            self.jobs[identity] = Job(identity, label, spec, digest, required, work, attack_work, keep)
         return self.jobs[identity]

@@ -29,11 +29,12 @@ def expected_work(job: Job) -> float:
 def job_seconds(job: Job, network: Network, speed: NetworkSpeed) -> float:
     """How long a job will take."""
     share = expected_work(job) / job.work if job.work else 1.0
-    passes, gradients = (share * work / (network.shape[1] * network.shape[2]) for work in (job.work, job.gradient_work))
+    passes, attacked = (share * work / (network.shape[1] * network.shape[2]) for work in (job.work, job.attack_work))
     if isinstance(job.spec, TrainSpec):
         epochs = job.spec.recipe.epochs
-        return JOB_SECONDS + EPOCH_SECONDS * epochs + gradients * speed.gradient + (passes - gradients) * speed.update
-    return JOB_SECONDS + gradients * speed.gradient + (passes - gradients) * speed.answer
+        return JOB_SECONDS + EPOCH_SECONDS * epochs + attacked * speed.gradient + (passes - attacked) * speed.update
+    # A query takes as long as half of a gradient: an attack folds the network for both.
+    return JOB_SECONDS + attacked * speed.gradient + (passes - attacked) * speed.answer
 
 
 def jobs_seconds(plan: Plan, speeds: Mapping[str, NetworkSpeed]) -> dict[str, float]:

@@ -27,8 +27,8 @@ class Job:
     needs: tuple[str, ...] = ()
     work: float = 0.0
     """Forward passes of an image times its pixels: comparable within a suite, never across networks."""
-    gradient_work: float = 0.0
-    """The part of `work` that an attack does, in a train job too: its gradients cost less than those by the weights."""
+    attack_work: float = 0.0
+    """The part of `work` that an attack does, in a train job and in a probe too: its passes take less than others."""
     keep_images: bool = False
     """For an attack job: keep its images when they have been judged. It changes no result, so it is not in the id."""
 

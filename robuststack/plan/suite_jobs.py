@@ -88,10 +88,10 @@ class SuiteJobs:
         label += f" seed {seed}" if len(suite.seeds.train) > 1 else ""
         phases = planned_phases(defense, recipe)
         passes = [training_passes(planned, dataset, cell.attack) for planned in phases]
-        work, gradients = (sum(column) * _pixels(dataset) for column in zip(*passes, strict=True))
+        work, attacked = (sum(column) * _pixels(dataset) for column in zip(*passes, strict=True))
         trainers = [planned.phase.trainer for planned in phases if planned.phase.trainer is not defense]
         components = [dataset, *network, defense, *trainers, cell.attack]
-        job = self.job(label, spec, components, work=work, gradient_work=gradients)
+        job = self.job(label, spec, components, work=work, attack_work=attacked)
         return ScoredModel(job.id, model, job, ())
 
     def attack(
@@ -123,8 +123,7 @@ class SuiteJobs:
         # The digest of the draws ends with that of their model.
         needs, before = ([draws, *trained], [draws]) if draws else (trained, trained)
         keep = self.suite.evaluate.keep_images
-        gradients = work if attack.needs_gradients else 0.0
-        return self.job(label, spec, [*model.components, attack], needs, before, work, gradients, keep)
+        return self.job(label, spec, [*model.components, attack], needs, before, work, work, keep)
 
     def _draws(
         self, label: str, attack: Attack, cell: Cell, attacker: Setting, model: ScoredModel, seed: int, bake: int | None
@@ -150,8 +149,7 @@ class SuiteJobs:
         passes = sum(attack.with_draws(draws).image_passes(True) for draws in levels(4 * GUESSED_DRAWS))
         work = self.work(cell, attacker, passes) * min(images, IMAGES) / images
         trained = [model.job] if model.job else []
-        gradients = work if attack.needs_gradients else 0.0
-        return self.job(f"{label} draws", spec, [*model.components, attack], trained, trained, work, gradients)
+        return self.job(f"{label} draws", spec, [*model.components, attack], trained, trained, work, work)
 
     def judge(
         self,
@@ -226,7 +224,7 @@ class SuiteJobs:
         needs: Sequence[Job] = (),
         before: Sequence[Job] = (),
         work: float = 0.0,
-        gradient_work: float = 0.0,
+        attack_work: float = 0.0,
         keep_images: bool = False,
     ) -> Job:
         """The job of a specification. `before` are the jobs it needs whose digests its own has to hold."""
@@ -238,7 +236,7 @@ class SuiteJobs:
             baked = isinstance(spec, BlocksSpec) and spec.bake is not None
             digest = job_digest(spec.kind, components, before, baked=baked)
             required = tuple(need.id for need in needs)
-            self.jobs[identity] = Job(identity, label, spec, digest, required, work, gradient_work, keep_images)
+            self.jobs[identity] = Job(identity, label, spec, digest, required, work, attack_work, keep_images)
         return self.jobs[identity]
 
 

@@ -21,8 +21,9 @@ TWO_CLASSES = "apgd_ce"
 """Stands for a main attack whose loss needs more classes than two."""
 ITERATIONS = 100
 """Of that."""
-PASSES = 1500.0
-"""Of the probe, and at a randomised point those of each draw."""
+PASSES = 305.0
+"""Of the probe beside its attack's: 201 images inside the ball, the planted one, 100 of the search, 3 to judge. At a
+randomised point those of each draw."""
 REVISION = 2
 
 
@@ -38,7 +39,8 @@ class Binary(Check):
     def jobs(self, subject: Subject) -> Sequence[Job]:
         label = subject.leading_gradient
         passes = PASSES * (10 if subject.stochastic else 1)
-        return [subject.probe("binary", REVISION, attack=label, other=self._attack(subject), passes=passes)]
+        attack = self._attack(subject)
+        return [subject.probe("binary", REVISION, attack=label, other=attack, attacks=True, passes=passes)]
 
     def verdict(self, subject: Subject, results: Results) -> Verdict:
         from robuststack.evidence.limits import share_lower_limit
