@@ -44,7 +44,10 @@ def verify_bundle(
     report.settle(f"{len(every.jobs)} jobs: their ids, and the weights, images and labels that they used", problems)
     _derive(bundle, report)
     if published is not None:
-        problems = board_changes(published, bundle.board, (str(board), "the bundle"))
+        if published.suite == bundle.board.suite:
+            problems = board_changes(published, bundle.board, (str(board), "the bundle"))
+        else:
+            problems = [f"{board} is the leaderboard of {published.suite}, the bundle has that of {bundle.board.suite}"]
         report.settle(f"the leaderboard {board}", problems)
     try:
         problems = plan_problems(bundle, registry)

@@ -165,6 +165,15 @@ def test_a_leaderboard_that_is_not_the_bundles_does_not_verify(light, tmp_path, 
     assert "nothing.json" in capsys.readouterr().err
 
 
+def test_the_leaderboard_of_another_suite_is_one_line(light, capsys):
+    other = ROOT / "leaderboard" / "regress.json"
+    assert call(["verify", str(light), "--board", str(other)]) == 1
+    told = capsys.readouterr().out
+    assert told.count("disagrees") == 2
+    assert f"disagrees:   {other} is the leaderboard of regress, the bundle has that of tiny\n" in told
+    assert told.endswith("disagrees\n")
+
+
 def test_a_pull_request_is_refused_if_one_of_its_bundles_does_not_verify(board, tmp_path):
     files = {f"{folder}/{name}": b"" for name in "ab" for folder, name in
              (("bundles", f"{name}.bundle"), ("leaderboard", f"{name}.json"))}  # fmt: skip
