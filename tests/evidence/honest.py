@@ -3,24 +3,30 @@
     python tests/evidence/honest.py leaderboard/honest.md
 
 No check may call one of them `broken`, and none `weak`: the exit code is 1 if one does. Finished jobs are taken from the
-store, so a campaign that was stopped goes on. A few hours on two cores; `--set seeds=0` is a third of it.
+store, so a campaign that was stopped goes on. Some 40 minutes for two processes; `--set seeds=0` is a third of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 import robuststack as rs
+from robuststack.evidence.checks.catalogue import chosen
 from robuststack.evidence.checks.verdict import BADGES, Verdict
 from robuststack.leaderboard.audit import Audit, RowAudit
 from robuststack.paths import STORE
-from robuststack.plan.specs import BlocksSpec, JudgeSpec, parse_spec
+from robuststack.plan.plan import Plan
+from robuststack.plan.planner import make_plan
+from robuststack.plugin.registry import Registry
+from robuststack.processor import cpu_name
+from robuststack.running.audit import audit_plan
 from robuststack.running.store import Store
+from robuststack.suite.loading import load_suite
 
 SUITE = Path(__file__).parents[2] / "suites" / "honest.yaml"
 TEXT = """# What the audit says of honest models
@@ -33,22 +39,24 @@ none `weak`. `tox -e honest` makes this file, on {images} images of each row.
 
 {table}
 
-{letters}. Minutes: the time of the jobs that the audit added to the row, all seeds together.
+{letters}. Minutes: of the jobs that the audit adds to the row, for each training seed, on one core of {machine}
+in {precision}.
 {reasons}"""
 
 
-def report(audit: Audit, store: Store) -> str:
-    """The verdicts as Markdown: a table of rows and checks, and the reason of each that is broken or weak."""
+def report(audit: Audit, taken: Mapping[str, float]) -> str:
+    """The verdicts as Markdown: a table of rows and checks, with the minutes that each row has `taken`, and the reason of
+    each verdict that is broken or weak."""
     names = [check.name for check in audit.checks]
-    body = [
-        [row.label, *(row.by_check[name].badge for name in names), f"{minutes(row, store):.1f}"] for row in audit.rows
-    ]
+    body = [[row.label, *(row.by_check[name].badge for name in names), f"{taken[row.label]:.1f}"] for row in audit.rows]
     words = [verdict.verdict for row in audit.rows for verdict in row.verdicts if verdict.verdict != "none"]
     return TEXT.format(
         images=max(row.images for row in audit.rows),
         broken=words.count("broken"),
         weak=words.count("weak"),
         asked=len(words),
+        machine=cpu_name(),
+        precision=audit.precision,
         open=words.count("open"),
         holds=words.count("holds"),
         table=tabulate(body, ["row", *names, "minutes"], tablefmt="github", disable_numparse=True),
@@ -65,22 +73,11 @@ def faults(audit: Audit) -> list[tuple[RowAudit, Verdict]]:
     return [(row, verdict) for row in audit.rows for verdict in row.verdicts if verdict.verdict in ("broken", "weak")]
 
 
-def minutes(row: RowAudit, store: Store) -> float:
-    """The time of a row's audit: of the judge, probe and attack jobs of its verdicts that take a sample of its images."""
-    seconds: dict[str, float] = {}
-    pending = [job for verdict in row.verdicts for job in verdict.jobs]
-    while pending:
-        job = pending.pop()
-        # Jobs on all images of the row are its own, and need not have run if checks read a sample of them.
-        if job in seconds or job in row.jobs:
-            continue
-        result = store.result(job)
-        spec = parse_spec(result)
-        assert isinstance(spec, BlocksSpec)
-        seconds[job] = result["seconds"] if spec.selection.sample else 0.0
-        if isinstance(spec, JudgeSpec) and spec.images:
-            pending.append(spec.images)
-    return sum(seconds.values()) / 60
+def minutes(label: str, plan: Plan, images: int, store: Store, registry: Registry) -> float:
+    """The time of the jobs that the audit of a row adds to those of the suite, for each training seed."""
+    audited = audit_plan(plan.of_rows([label]), chosen(), registry, images)
+    seconds = [store.result(job.id)["seconds"] for job in audited.jobs if job.id not in plan.by_id]
+    return float(sum(seconds)) / 60 / len(plan.suite.seeds.train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         overrides=given.overrides,
         workers=given.workers,
     )
-    given.output.write_text(report(result.audit, Store(given.store)), encoding="utf-8")
+    suite, registry, store = load_suite(SUITE, given.overrides), Registry(), Store(given.store)
+    plan = make_plan(suite, registry, suite.hardware(workers=given.workers))
+    taken = {row.label: minutes(row.label, plan, given.images, store, registry) for row in result.audit.rows}
+    given.output.write_text(report(result.audit, taken), encoding="utf-8")
     for label, reason in result.failed.items():
         sys.stderr.write(f"failed: {label}: {reason}\n")
     for row, verdict in faults(result.audit):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import defects
 import honest
 import pytest
@@ -16,6 +19,8 @@ from robuststack.plugin.registry import Registry
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
 from robuststack.suite.single_model import single_suite
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_its_suite_has_the_models_the_seeds_and_the_strong_attacks():
@@ -32,6 +37,20 @@ def test_its_suite_has_the_models_the_seeds_and_the_strong_attacks():
         assert Stronger().inapplicable(models[0]) == "the row has AutoAttack-rand already"
 
 
+def test_the_documents_say_what_the_committed_table_says():
+    table = (ROOT / "leaderboard" / "honest.md").read_text()
+    broken, asked, weak, open_ = re.search(
+        r"\*\*(\d+) of (\d+) verdicts are `broken`, (\d+) `weak`\.\*\* (\d+) are `open`", table
+    ).groups()
+    assert (broken, weak) == ("0", "0")
+    said = " ".join((ROOT / "docs" / "audit.md").read_text().split())
+    assert f"of {asked} verdicts {broken} are `broken`, {weak} `weak` and {open_} `open`, most of them STAT's" in said
+    rows = re.findall(r"^\| (\w+/.*?) +\|(.*)\|$", table, re.MULTILINE)
+    assert len(rows) == 10
+    cells = [[cell.strip() for cell in row.split("|")] for _, row in rows]
+    assert sum(row.count("O") for row in cells) == int(open_) < 2 * sum(row[-2] == "O" for row in cells)
+
+
 @pytest.fixture
 def audited(tmp_path):
     suite = single_suite(
@@ -43,22 +62,32 @@ def audited(tmp_path):
     ).audit
 
 
-def test_what_it_writes_counts_verdicts_and_time(audited, tmp_path):
-    text = honest.report(audited, Store(tmp_path))
+def test_what_it_writes_counts_verdicts_and_time(audited):
+    (row,) = audited.rows
+    text = honest.report(audited, {row.label: 0.04})
     assert "**0 of 2 verdicts are `broken`, 0 `weak`.** 0 are `open`, 2 `holds`." in text
     assert "on 30 images of each row" in text
     assert "| H     | H            | 0.0       |" in text
-    (row,) = audited.rows
-    (probe,) = Store(tmp_path).finished("probe")
-    assert honest.minutes(row, Store(tmp_path)) == pytest.approx(probe["seconds"] / 60)
 
 
-def test_a_verdict_that_no_honest_model_may_have_is_told(audited, tmp_path):
+def test_the_time_of_a_row_is_that_of_every_job_of_its_audit_for_each_seed(tmp_path, monkeypatch):
+    suite = load_suite(honest.SUITE, ["defenses=[none]", "attacks=fgsm", "train.epochs=1", "seeds=[0, 1]"])
+    plan = make_plan(suite, Registry(), Hardware("cpu", "float32"))
+    asked = []
+    monkeypatch.setattr(Store, "result", lambda store, job: asked.append(job) or {"seconds": 6.0})
+    (row,) = plan.rows
+    taken = honest.minutes(row.label, plan, 200, Store(tmp_path), Registry())
+    assert taken == pytest.approx(0.1 * len(asked) / 2)
+    assert len(asked) == len(set(asked)) > 2 * 15
+    assert not plan.by_id.keys() & set(asked)
+
+
+def test_a_verdict_that_no_honest_model_may_have_is_told(audited):
     (row,) = audited.rows
     box = row.by_check["BOX"].model_copy(update={"verdict": "broken", "text": "left the ball"})
     broken = audited.model_copy(update={"rows": (row.model_copy(update={"verdicts": (box, *row.verdicts[1:])}),)})
     assert honest.faults(audited) == []
     assert [verdict.text for _, verdict in honest.faults(broken)] == ["left the ball"]
-    text = honest.report(broken, Store(tmp_path))
+    text = honest.report(broken, {row.label: 0.0})
     assert "**1 of 2 verdicts are `broken`" in text
     assert f"- {row.label}, BOX `broken`: left the ball" in text
