@@ -27,6 +27,9 @@ IMAGES = 4
 ROUNDED = 0.06
 """Largest effect of lower precision on a network that is called in it, relative to how far logits are from their mean.
 Networks of torchvision stay below 0.05; binary activations come to 0.07 and more."""
+NOISES, NOISY = 3, 2.0
+"""Of a randomised network: how often its noise is drawn anew, and how many times the effect of that lower precision, in
+which noise of another type is drawn, may have beside its rounding."""
 AGREEMENT = 1e-3
 """Largest difference of logits that are meant to be the same, relative to the largest: far above rounding."""
 
@@ -220,19 +223,24 @@ class _Trial:
         exact, low = self.run(needs), self.run(needs, autocast=True)
         if exact is None or low is None:
             return exact is None
-        # The noise of another type is other noise.
-        alike = _separate(exact.logits) if self.view.stochastic else _close(low.logits, exact.logits)
+        if self.view.stochastic:
+            # The noise of another type is other noise.
+            noisy = [seen.logits for seed in range(NOISES) if (seen := self.run(needs, seed=str(seed))) is not None]
+            alike = _separate(exact.logits) and _as_noisy(low.logits, exact.logits, noisy)
+        else:
+            alike = _close(low.logits, exact.logits)
         return alike and _as_usable(low.gradient, exact.gradient)
 
-    def run(self, needs: Needs, *, autocast: bool = False) -> _Seen | None:
-        """The network under these needs, without and, where they are asked for, with gradients; None if it fails.
+    def run(self, needs: Needs, *, autocast: bool = False, seed: str = "") -> _Seen | None:
+        """The network under these needs, without and, where they are asked for, with gradients; None if it fails. Each
+        `seed` is another noise.
 
         As in an attack, only the forward pass is inside autocast: what a model does in a backward pass is not cast.
         """
         self.model.needs(needs)
         try:
             with frozen_eval(self.view), nullcontext() if autocast else full_float32(self.images.device):
-                return self._run(needs, self.runtime.autocast if autocast else nullcontext)
+                return self._run(needs, self.runtime.autocast if autocast else nullcontext, seed)
         except torch.OutOfMemoryError:
             raise
         except _ChangesSettings:
@@ -241,25 +249,25 @@ class _Trial:
                     "a hook of the model changes settings of torch, such as its default type or the number of threads; set"
                     " them before the model is called"
                 ) from None
-            return self.run(replace(needs, settings=True), autocast=autocast)
+            return self.run(replace(needs, settings=True), autocast=autocast, seed=seed)
         except (Exception, SystemExit):  # The probe calls the network once more, and says what is wrong with it.
             return None
         finally:
             self.model.needs(Needs())
 
-    def _run(self, needs: Needs, precision: Callable[[], AbstractContextManager[object]]) -> _Seen:
+    def _run(self, needs: Needs, precision: Callable[[], AbstractContextManager[object]], seed: str) -> _Seen:
         images = self.images
         if needs.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         written = images.clone()
         version = written._version
-        with seeded("needs"), torch.no_grad(), precision():
+        with seeded("needs", seed), torch.no_grad(), precision():
             logits = self._called(written)
         wrapped = type(logits) is not Tensor or logits.dim() != 2 or len(logits) != len(images)
         if wrapped:
             needs = replace(needs, wrapped=True)
             self.model.needs(needs)
-        with seeded("needs"), torch.enable_grad():
+        with seeded("needs", seed), torch.enable_grad():
             point = images.clone().requires_grad_(self.gradients)
             with precision():
                 logits = self._called(point)
@@ -308,6 +316,15 @@ def _close(low: Tensor, exact: Tensor) -> bool:
         return False
     first, second = _centred(low), _centred(exact)
     return bool((first - second).abs().max() <= ROUNDED * second.abs().max())
+
+
+def _as_noisy(low: Tensor, exact: Tensor, noisy: Sequence[Tensor]) -> bool:
+    """Whether logits in lower precision are about as far from exact ones as those are that other noise gives."""
+    if not noisy or any(each.shape != exact.shape for each in (low, *noisy)):
+        return False
+    centre = _centred(exact)
+    spread = torch.stack([(_centred(each) - centre).abs().mean() for each in noisy]).mean()
+    return bool((_centred(low) - centre).abs().mean() <= NOISY * spread + ROUNDED * centre.abs().max())
 
 
 def _separate(exact: Tensor) -> bool:

@@ -5,8 +5,9 @@ These kinds are at fault with oneDNN, as torch 2.15 uses it (`tests/memory/searc
 - Strided 1 x 1 convolutions of few input channels: in channels-last their gradients are written past the end of memory, and
   values can be wrong. Transposed convolutions with one output channel: in channels-last a gradient can be memory that was
   never written. Both are so in float32 and bf16, and get their operands in torch's default layout.
-- In bf16, convolutions that are transposed or dilated (1 x 1 ones too), and strided ones whose kernel is as large as the
-  image: their gradients can be memory that was never written, or end the process. They are computed in float32.
+- In bf16, convolutions that are transposed or dilated (1 x 1 ones too), those with an even kernel, and strided ones but for
+  the most usual (`is_right_in_bf16`). With AMX their values can be wrong; their values or gradients can be memory that was
+  never written; or they end the process. They are computed in float32.
 """
 
 from __future__ import annotations
@@ -73,12 +74,30 @@ def _convolved(func: Callable[..., Any], call: dict[str, Any], transposed: bool)
     if has_one_output(weight) if transposed else is_narrow_pointwise(kernel, stride, x):
         call |= {"input": in_default_layout(x), "weight": in_default_layout(weight)}
     low = _lowered_to(weight)
-    covered = largest(stride) > 1 and min(x.shape[-len(kernel) :]) <= max(kernel)
-    if low is None or not (transposed or covered or largest(call.get("dilation", 1)) > 1):
+    plain = not transposed and largest(call.get("dilation", 1)) == 1
+    if low is None or (plain and is_right_in_bf16(x.shape[-len(kernel) :], kernel, stride, call.get("padding", 0))):
         return func(**call)
     in_float32 = {name: value.float() if isinstance(value, Tensor) else value for name, value in call.items()}
     with torch.autocast("cpu", enabled=False):
         return func(**in_float32).to(low)
+
+
+def is_right_in_bf16(
+    size: Sequence[int], kernel: Sequence[int], stride: int | Sequence[int], padding: int | Sequence[int] | str
+) -> bool:
+    """Whether torch computes a convolution of images of this size right in bf16, if it is neither transposed nor dilated:
+    its kernel is odd in each dimension. A strided one also has to be as those of most networks: it has one stride in all
+    dimensions and at least two results along each, and its kernel is smaller than the image and overhangs it by half."""
+    if any(window % 2 == 0 for window in kernel):
+        return False
+    if largest(stride) == 1:
+        return True
+    count = len(kernel)
+    steps, overhang = _for_each(stride, count), (0,) * count if padding == "valid" else _for_each(padding, count)
+    return len({*steps}) == 1 and all(
+        over == window // 2 and side > max(window, step)
+        for side, window, step, over in zip(size, kernel, steps, overhang, strict=True)
+    )
 
 
 def is_narrow_pointwise(kernel: Sequence[int], stride: int | Sequence[int], x: Tensor) -> bool:
@@ -102,6 +121,13 @@ def _lowered_to(weight: Tensor) -> torch.dtype | None:
 def largest(option: int | Sequence[int]) -> int:
     """The largest of a convolution's strides or dilations, which are one for each dimension or one for all."""
     return option if isinstance(option, int) else max(option)
+
+
+def _for_each(option: int | Sequence[int] | str, count: int) -> Sequence[Any]:
+    """An option of a convolution for each of its dimensions: torch takes one for all of them, also in a list."""
+    if isinstance(option, int | str):
+        return (option,) * count
+    return option if len(option) == count else (*option,) * count
 
 
 def in_default_layout(x: Tensor) -> Tensor:

@@ -238,10 +238,19 @@ WRONG_IN_BF16 = {
     "transposed": nn.ConvTranspose2d(8, 4, 3, stride=2),
     "as large as the image": nn.Conv2d(8, 4, 3, stride=2, padding=1),
     "named": nn.Conv2d(8, 8, 3, dilation=(1, 3), padding="same"),
+    "even": nn.Conv2d(8, 8, (1, 8)),
+    "patches": nn.Conv2d(8, 4, 4, stride=4),
+    "strided without padding": nn.Conv2d(8, 4, 3, stride=2, padding="valid"),
+    "strided with more padding": nn.Conv2d(8, 4, 3, stride=2, padding=2),
+    "strided along one side": nn.Conv2d(8, 4, 3, stride=(2, 1), padding=1),
+    "one column": nn.Conv2d(8, 4, (3, 1), stride=4, padding=(1, 0)),
+    "even, of one dimension": nn.Conv1d(8, 4, 2, stride=2),
 }
 RIGHT_IN_BF16 = {
     "plain": (nn.Conv2d(8, 8, 3), 9),
-    "strided": (nn.Conv2d(8, 8, 3, stride=2), 9),
+    "strided": (nn.Conv2d(8, 8, 3, stride=2, padding=1), 9),
+    "strided, with lists of one": (nn.Conv2d(8, 8, 5, stride=[2], padding=[2]), 9),
+    "strided, of two windows": (nn.Conv2d(8, 8, (1, 3), stride=3, padding=(0, 1)), 4),
     "depthwise": (nn.Conv2d(8, 8, 3, groups=8), 9),
     "on a pixel": (nn.Conv2d(8, 8, 3, padding=1), 1),
 }
@@ -257,9 +266,9 @@ def in_bf16(model: nn.Module, x: Tensor) -> Tensor:
     [*((name, plain) for name in WRONG_IN_BF16), *(("transposed", program) for program in PROGRAMS[1:])],
 )
 def test_in_bf16_some_are_computed_in_float32(name: str, program: Program) -> None:
-    size = 3 if name == "as large as the image" else 32
-    x = torch.rand(4, 8, size, size)
     layer = WRONG_IN_BF16[name]
+    size = {"as large as the image": (3, 3), "one column": (32, 4)}.get(name, (32, 32))
+    x = torch.rand(4, 8, *size[: layer.weight.dim() - 2])
     result = in_bf16(program(layer, x), x)
     assert result.dtype is torch.bfloat16
     assert torch.equal(result, layer(x).bfloat16())

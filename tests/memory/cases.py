@@ -90,6 +90,16 @@ def known() -> Iterator[Case]:
     yield Case(Shape(False, 28, 2, (3, 3), (1, 2), (1, 1), (1, 1), 1, 2, (40, 1), False), precision="bf16")
 
 
+def known_with_amx() -> Iterator[Case]:
+    """One of each kind that oneDNN has been seen to get wrong where it uses AMX, in bf16."""
+    patches = Shape(False, 16, 8, (4, 4), (4, 4), (0, 0), (1, 1), 1, 4, (12, 12), False)
+    yield Case(patches, precision="bf16")
+    yield Case(replace(patches, inputs=8, kernel=(3, 8), stride=(1, 1), padding=(1, 7), batch=2), precision="bf16")
+    yield Case(replace(patches, kernel=(3, 3), stride=(2, 2), size=(16, 4)), precision="bf16")
+    one_way = replace(patches, inputs=17, outputs=1, kernel=(3, 3), stride=(2, 1), batch=1, size=(64, 64))
+    yield Case(one_way, precision="bf16")
+
+
 def lattice(full: bool) -> Iterator[Case]:
     """Each number of channels, in the convolutions that networks have. The known fault needs images of 48 x 48 and more.
 
@@ -115,6 +125,8 @@ def lattice(full: bool) -> Iterator[Case]:
             (5, 2, 33),
         ):
             yield from _in_both_precisions(_square(channels, 8, kernel, stride, size))
+        for kernel, stride, size in ((2, 2, 16), (4, 4, 16), (4, 1, 12), (8, 4, 24), (3, 2, 17)):
+            yield Case(replace(_square(channels, 8, kernel, stride, size), padding=(0, 0)), precision="bf16")
         for kernel, stride, size in ((1, 2, 48), (2, 2, 48), (3, 1, 32), (3, 2, 9), (4, 2, 32)):
             for inputs, outputs in ((channels, 8), (8, channels)):
                 yield from _in_both_precisions(_square(inputs, outputs, kernel, stride, size, transposed=True))
@@ -155,18 +167,19 @@ def _drawn_shape(source: random.Random) -> Shape:
     """A shape, which may not be `valid`; a half of them are strided 1 x 1."""
     inputs = source.randint(1, 40)
     pointwise = source.random() < 0.5
-    kernel = (1, 1) if pointwise else source.choice([(1, 1), (1, 3), (3, 1), (2, 2), (3, 3), (3, 3), (5, 5), (7, 7)])
+    windows = [(1, 1), (1, 3), (3, 1), (2, 2), (3, 3), (3, 3), (5, 5), (7, 7), (4, 4), (1, 8), (5, 6), (9, 9)]
+    kernel = (1, 1) if pointwise else source.choice(windows)
     groups = source.choice([1, 1, 1, inputs, source.choice([d for d in range(1, 41) if inputs % d == 0])])
     return Shape(
         transposed=source.random() < 0.25,
         inputs=inputs,
         outputs=source.choice([groups, 2 * groups, groups * source.randint(1, max(1, 40 // groups))]),
         kernel=kernel,
-        stride=source.choice([(4, 4) if pointwise else (1, 1), (2, 2), (3, 3), (1, 2), (2, 1)]),
+        stride=source.choice([(4, 4) if pointwise else (1, 1), (2, 2), (3, 3), (1, 2), (2, 1), kernel]),
         padding=source.choice([(0, 0), (0, 0), (kernel[0] // 2, kernel[1] // 2), (1, 1)]),
         dilation=source.choice([(1, 1), (1, 1), (2, 2), (3, 3), (1, 2)]),
         groups=groups,
-        batch=source.choice([1, 2, 4, 5]),
+        batch=source.choice([1, 2, 4, 5, 100]),
         size=source.choice(
             [
                 (source.randint(1, 40), source.randint(1, 40)),
@@ -195,7 +208,12 @@ def _drawn_way(shape: Shape, source: random.Random) -> Case:
 
 def all_cases(full: bool, count: int | None, seed: int) -> list[Case]:
     """What is known to be wrong by itself, the lattice, and the draws; the full search has more of the last two."""
-    return [*known(), *lattice(full), *drawn(count if count is not None else 4000 if full else 200, seed)]
+    return [
+        *known(),
+        *known_with_amx(),
+        *lattice(full),
+        *drawn(count if count is not None else 4000 if full else 200, seed),
+    ]
 
 
 def placed(case: Case) -> Case:

@@ -39,14 +39,24 @@ del block
 
 def instruction_sets() -> list[str]:
     """Those of `NEEDED` that this processor has, and no limit at all where that is another one."""
+    there = _flags()
+    names = [name for name, needed in NEEDED.items() if there.issuperset(needed)]
+    return [*names, *([] if names and there.isdisjoint(BEYOND[names[-1]]) else [UNLIMITED])]
+
+
+def _flags() -> set[str]:
+    """The processor's, as the system names them."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    there = set(flags[1].split()) if flags else set()
-    names = [name for name, needed in NEEDED.items() if there.issuperset(needed)]
-    return [*names, *([] if names and there.isdisjoint(BEYOND[names[-1]]) else [UNLIMITED])]
+    return set(flags[1].split()) if flags else set()
+
+
+def has_amx() -> bool:
+    """Whether oneDNN computes bf16 with AMX here, if nothing limits it."""
+    return "amx_bf16" in _flags()
 
 
 @cache

@@ -23,7 +23,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cases import Case, Shape, all_cases, known, placed
+from cases import Case, Shape, all_cases, known, known_with_amx, placed
 from checked import UNLIMITED, environment, instruction_sets, watched
 from forks import Task, ended
 
@@ -220,6 +220,9 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="some 7,000 cases instead of some 230")
     parser.add_argument("--known", action="store_true", help="only those that have been seen to be wrong by themselves")
+    parser.add_argument(
+        "--known-with-amx", action="store_true", help="only those that have been seen to be wrong with AMX"
+    )
     parser.add_argument("--unguarded", action="store_true", help="as torch computes them by itself")
     parser.add_argument("--count", type=int, help="how many cases are drawn beside the lattice")
     parser.add_argument("--seed", type=int, default=0)
@@ -233,7 +236,8 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = sys.argv[1:] if given is None else given
     arguments = parser.parse_args(given)
-    cases = [*known()] if arguments.known else all_cases(arguments.full, arguments.count, arguments.seed)
+    seen = [*(known() if arguments.known else ()), *(known_with_amx() if arguments.known_with_amx else ())]
+    cases = seen or all_cases(arguments.full, arguments.count, arguments.seed)
     if not arguments.unguarded:
         cases = list(dict.fromkeys(placed(case) for case in cases))
     if arguments.worker:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cases import known
-from checked import UNLIMITED, environment, guard_pages, instruction_sets, watched
+from cases import known, known_with_amx
+from checked import UNLIMITED, environment, guard_pages, has_amx, instruction_sets, watched
 
 HERE = Path(__file__).parent
 
@@ -41,6 +41,13 @@ def test_convolutions_without_the_guard_are_seen_to_be_wrong() -> None:
         done = searched("--known", "--unguarded", "--isa", "AVX512_CORE_BF16")
         count = len(list(known()))
         assert done.stdout.endswith(f"{count} cases on each of AVX512_CORE_BF16: {count} at fault\n"), done.stdout
+
+
+def test_convolutions_with_amx_without_the_guard_are_seen_to_be_wrong() -> None:
+    if has_amx() and guard_pages():
+        done = searched("--known-with-amx", "--unguarded", "--isa", UNLIMITED)
+        count = len(list(known_with_amx()))
+        assert done.stdout.endswith(f"{count} cases on each of {UNLIMITED}: {count} at fault\n"), done.stdout
 
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())

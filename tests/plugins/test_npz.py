@@ -369,10 +369,17 @@ def test_arrays_that_do_not_fit_are_refused_before_any_compute(tmp_path, changes
     [
         ((32, 32, 3), "nchw", "images of shape (32, 32, 3) have 32 channels as nchw; was layout nhwc meant?"),
         ((1, 28, 28), "nhwc", "images of shape (1, 28, 28) have 28 channels as nhwc; was layout nchw meant?"),
+        ((28, 28, 1), "nchw", "images of shape (28, 28, 1) have 28 channels as nchw; was layout nhwc meant?"),
+        ((4, 1, 1), None, "images of shape (4, 1, 1) have 4 channels as nchw; was layout nhwc meant?"),
     ],
 )
 def test_the_wrong_layout_is_noticed(tmp_path, shape, layout, problem):
     assert refused(written(tmp_path, arrays(shape=shape)), layout=layout).endswith(problem)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (2, 1, 9), (5, 1, 1)])
+def test_images_of_one_row_may_have_any_number_of_channels_if_their_layout_is_said(tmp_path, shape):
+    assert npz(written(tmp_path, arrays(shape=shape)), layout="nchw").shape == shape
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -13,6 +13,11 @@ from torch.nn import functional
 
 import robuststack as rs
 from referee import EPS, Base, split, taught
+from robuststack.attacks.attacked_model import AttackedModel
+from robuststack.engine.fitted import fit
+from robuststack.engine.runtime import Runtime
+from robuststack.hardware import Hardware
+from robuststack.layers.condition import View
 
 SAID = "cannot run in bf16: its forward passes are float32"
 
@@ -105,6 +110,58 @@ def test_noise_that_bf16_spoils_is_attacked_in_float32(here: Path, caplog: pytes
         overrides=["measure.latency=false", "precision=bf16"],
     )  # fmt: skip
     assert caplog.messages == [f"'Changed' {SAID}"]
+
+
+class Patches(nn.Module):
+    """A network with a convolution that processors with AMX get wrong in bf16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1, self.conv2, self.fc = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.Conv2d(16, 32, 4, stride=4),
+            nn.Linear(128, 4),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv2(self.conv1(x).relu()).relu().flatten(1))
+
+
+@pytest.mark.parametrize("count", [4, 60, 100])
+def test_patches_are_in_bf16_what_they_are_in_float32(count: int) -> None:
+    net = taught(Patches(), 60)
+    low = Runtime(Hardware("cpu", "bf16"))
+    images = split("train")[0].repeat(2, 1, 1, 1)[:count]
+    needs = fit(net, View(net), (3, 8, 8), low)
+    assert not needs.float32, "one layer is, not all"
+    images = images.contiguous(memory_format=torch.channels_last)
+    rounded, exact = AttackedModel(View(net), low)(images), net(images)
+    assert float((rounded - exact).abs().max()) < 0.02 * float(exact.abs().max())
+
+
+def test_noise_does_not_hide_what_bf16_spoils(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def spoilt(x: Tensor, net: Any) -> Tensor:
+        features = net.features(x + 0.01 * torch.randn_like(x)).flatten(1)
+        return net.fc(features if features.dtype is torch.float32 else features.flip(1))  # type: ignore[no-any-return]
+
+    rs.evaluate(
+        Changed(spoilt), data=split("test"), attacks=["fgsm"], stochastic=True, draws=2, eps=EPS, device="cpu",
+        store=here / "store", overrides=["measure.latency=false", "precision=bf16"],
+    )  # fmt: skip
+    assert caplog.messages == [f"'Changed' {SAID}"]
+
+
+def test_noise_that_is_drawn_in_bf16_is_no_harm(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def noisy(x: Tensor, net: Any) -> Tensor:
+        features = net.features(x).flatten(1)
+        return net.fc(features + 0.2 * features.std() * torch.randn_like(features))  # type: ignore[no-any-return]
+
+    rs.evaluate(
+        Changed(noisy), data=split("test"), attacks=["fgsm"], stochastic=True, draws=2, eps=EPS, device="cpu",
+        store=here / "store", overrides=["measure.latency=false", "precision=bf16"],
+    )  # fmt: skip
+    assert caplog.messages == []
 
 
 def test_a_way_that_fails_in_bf16_is_attacked_in_float32(here: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -204,7 +204,8 @@ class Npz(Own):
         layout = self.options.layout or "nchw"
         mine = read.pop(layout)
         ((other, swapped),) = read.items()
-        wrong = mine[0] not in (1, 3) and swapped[0] in (1, 3)
+        # Who says the layout may have images of one row or column in any number of channels.
+        wrong = mine[0] not in (1, 3) and swapped[0] in (1, 3) and (self.options.layout is None or min(swapped[1:]) > 1)
         if wrong or (self.options.layout is None and not _plausible(mine) and _plausible(swapped)):
             raise self.error(f"images of shape {shape} have {mine[0]} channels as {layout}; was layout {other} meant?")
         if self.options.layout is None and mine != swapped and _plausible(mine) and _plausible(swapped):
