@@ -144,7 +144,7 @@ def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> N
 
 
 def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
-    """FLOAT against the same training without noise, and PNI with its noise against without."""
+    """FLOAT against the same training without noise, and what the audit leaves of PNI."""
     board = ROOT / "leaderboard" / "cpu_noise.json"
 
     def compared(dataset: str, first: str, second: str) -> rs.RowComparison:
@@ -154,18 +154,16 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
         for noisy, plain in (("0", "0"), ("1", "1")):
             row = f"float lambda_n={noisy} lambda_th=0"
             assert compared(dataset, row, f"advprop lambda={plain}").verdict == "undecided"
-    costs = []
-    for quiet, noisy in (("advprop lambda=1", "float lambda_n=1 lambda_th=0"), ("pni lambda_n=0", "pni lambda_n=1")):
-        together = compared("tradeoff", quiet, noisy)
-        cost = together.decisive
-        assert (cost.verdict, cost.scope) == ("undecided", "methods")
-        assert len(together.figures) == 5
-        costs += [cost.value, cost.low, cost.high]
-    said = (
-        "FLOAT has {:.1f} points of RA less [{:.1f}, {:.1f}], and PNI with its noise {:.1f} less than without"
-        " [{:.1f}, {:.1f}]: both undecided"
-    )
-    assert said.format(*costs) in " ".join(README.split())
+    text, audit = " ".join(README.split()), read_audit(audit_path(board))
+    assert audit.complete
+    assert not any(row.broken for row in audit.rows)
+    weak = sum(bool(row.weak) for row in audit.rows)
+    assert f"([{weak} of {len(audit.rows)} rows weak](leaderboard/cpu_noise.audit.md))" in text
+    rows = [audit.by_label[f"tradeoff/resnet8/pni lambda_n={knob}"] for knob in (0, 1)]
+    assert all("STRONGER" in row.weak for row in rows)
+    before, after = ([figure.value for row in rows if (figure := getattr(row, name))] for name in ("ra", "ra_worst"))
+    said = "of RA {:.1f} % without and {:.1f} % with its noise Auto-PGD leaves {:.1f} % and {:.1f} %."
+    assert said.format(*before, *after) in text
 
 
 def test_what_it_says_of_size_and_training_time_is_what_the_leaderboard_says() -> None:
