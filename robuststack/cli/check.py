@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import click
 
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
-from robuststack.cli.plan import left_text
-from robuststack.plan.estimate import jobs_seconds
+from robuststack.plan.estimate import jobs_seconds, left_text
 from robuststack.plan.kept_builds import KeptBuilds
 from robuststack.plan.pair import pairs_of
 from robuststack.plan.plan import Plan

@@ -10,13 +10,12 @@ import click
 from robuststack.cli.common import planned, registry_with_warnings, suite_arguments
 from robuststack.cli.machine_speed import measured_speeds
 from robuststack.paths import STORE
-from robuststack.plan.estimate import jobs_seconds, run_seconds
-from robuststack.plan.job import Job
+from robuststack.plan.estimate import jobs_seconds, left_text
 from robuststack.plan.plan import Plan
 from robuststack.plan.speed import kept_speeds
 from robuststack.running.cached import look_up
 from robuststack.running.store import Store
-from robuststack.wording import counted, duration
+from robuststack.wording import counted
 
 
 @click.command("plan")
@@ -82,13 +81,3 @@ def show(plan: Plan, store: str, seconds: Mapping[str, float], *, as_json: bool)
     )
     if left and not known:
         click.echo("`robuststack plan --minutes` measures how long that takes on this machine")
-
-
-def left_text(plan: Plan, left: Sequence[Job], seconds: Mapping[str, float]) -> str:
-    """How long these jobs of a plan take, `about 12 min 3 s, 2 jobs at a time`; how much work they are, if it is not known
-    of each of them."""
-    if any(job.id not in seconds for job in left):
-        return f"{sum(job.work for job in left):.3g} forward-pass pixels"
-    workers = plan.hardware.workers
-    together = f", {workers} jobs at a time" if workers > 1 else ""
-    return f"about {duration(run_seconds(((job, seconds[job.id]) for job in left), workers))}{together}"

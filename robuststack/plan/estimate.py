@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.specs import AttackSpec, MeasureSpec, TrainSpec
 from robuststack.plan.speed import Network, NetworkSpeed, networks
+from robuststack.wording import duration
 
 JOB_SECONDS = 0.1
 """Of any job, beside its passes: its model is loaded, its result is written."""
@@ -58,3 +59,13 @@ def run_seconds(seconds: Iterable[tuple[Job, float]], workers: int) -> float:
         shared += taken
         longest = max(longest, taken) if job.kind == "train" else longest
     return timed + max(shared / workers, longest)
+
+
+def left_text(plan: Plan, left: Sequence[Job], seconds: Mapping[str, float]) -> str:
+    """How long these jobs of a plan take, `about 12 min 3 s, 2 jobs at a time`; how much work they are, if it is not known
+    of each of them."""
+    if any(job.id not in seconds for job in left):
+        return f"{sum(job.work for job in left):.3g} forward-pass pixels"
+    workers = plan.hardware.workers
+    together = f", {workers} jobs at a time" if workers > 1 else ""
+    return f"about {duration(run_seconds(((job, seconds[job.id]) for job in left), workers))}{together}"
