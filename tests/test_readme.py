@@ -162,7 +162,7 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
     rows = [audit.by_label[f"tradeoff/resnet8/pni lambda_n={knob}"] for knob in (0, 1)]
     assert all("STRONGER" in row.weak for row in rows)
     before, after = ([figure.value for row in rows if (figure := getattr(row, name))] for name in ("ra", "ra_worst"))
-    said = "of RA {:.1f} % without and {:.1f} % with its noise Auto-PGD leaves {:.1f} % and {:.1f} %."
+    said = "of RA {:.1f} % without and {:.1f} % with its noise the audit leaves {:.1f} % and {:.1f} %."
     assert said.format(*before, *after) in text
 
 

@@ -208,12 +208,8 @@ def _drawn_way(shape: Shape, source: random.Random) -> Case:
 
 def all_cases(full: bool, count: int | None, seed: int) -> list[Case]:
     """What is known to be wrong by itself, the lattice, and the draws; the full search has more of the last two."""
-    return [
-        *known(),
-        *known_with_amx(),
-        *lattice(full),
-        *drawn(count if count is not None else 4000 if full else 200, seed),
-    ]
+    count = (4000 if full else 200) if count is None else count
+    return [*known(), *known_with_amx(), *lattice(full), *drawn(count, seed)]
 
 
 def placed(case: Case) -> Case:

@@ -365,20 +365,16 @@ def test_arrays_that_do_not_fit_are_refused_before_any_compute(tmp_path, changes
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "problem"),
-    [
-        ((32, 32, 3), "nchw", "images of shape (32, 32, 3) have 32 channels as nchw; was layout nhwc meant?"),
-        ((1, 28, 28), "nhwc", "images of shape (1, 28, 28) have 28 channels as nhwc; was layout nchw meant?"),
-        ((28, 28, 1), "nchw", "images of shape (28, 28, 1) have 28 channels as nchw; was layout nhwc meant?"),
-        ((4, 1, 1), None, "images of shape (4, 1, 1) have 4 channels as nchw; was layout nhwc meant?"),
-    ],
+    ("shape", "layout", "other"),
+    [((32, 32, 3), "nchw", "nhwc"), ((1, 28, 28), "nhwc", "nchw"), ((28, 28, 1), "nchw", "nhwc")],
 )
-def test_the_wrong_layout_is_noticed(tmp_path, shape, layout, problem):
+def test_the_wrong_layout_is_noticed(tmp_path, shape, layout, other):
+    problem = f"images of shape {shape} have {max(shape)} channels as {layout}; was layout {other} meant?"
     assert refused(written(tmp_path, arrays(shape=shape)), layout=layout).endswith(problem)
 
 
-@pytest.mark.parametrize("shape", [(4, 1, 1), (2, 1, 9), (5, 1, 1)])
-def test_images_of_one_row_may_have_any_number_of_channels_if_their_layout_is_said(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(4, 1, 1), (2, 1, 9)])
+def test_images_of_one_row_have_any_number_of_channels_if_their_layout_is_said(tmp_path, shape):
     assert npz(written(tmp_path, arrays(shape=shape)), layout="nchw").shape == shape
 
 

@@ -118,11 +118,9 @@ class Patches(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv1, self.conv2, self.fc = (
-            nn.Conv2d(3, 16, 3, padding=1),
-            nn.Conv2d(16, 32, 4, stride=4),
-            nn.Linear(128, 4),
-        )
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 4, stride=4)
+        self.fc = nn.Linear(128, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.conv2(self.conv1(x).relu()).relu().flatten(1))
