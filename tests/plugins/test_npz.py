@@ -373,9 +373,11 @@ def test_the_wrong_layout_is_noticed(tmp_path, shape, layout, other):
     assert refused(written(tmp_path, arrays(shape=shape)), layout=layout).endswith(problem)
 
 
-@pytest.mark.parametrize("shape", [(4, 1, 1), (2, 1, 9)])
-def test_images_of_one_row_have_any_number_of_channels_if_their_layout_is_said(tmp_path, shape):
-    assert npz(written(tmp_path, arrays(shape=shape)), layout="nchw").shape == shape
+@pytest.mark.parametrize("shape", [(4, 1, 1), (3, 8, 3), (3, 3, 3)])
+def test_images_of_a_doubtful_shape_need_a_layout(tmp_path, shape):
+    path = written(tmp_path, arrays(shape=shape))
+    assert "layout: n" in refused(path) or "was layout" in refused(path)
+    assert npz(path, layout="nchw").shape == shape
 
 
 @pytest.mark.parametrize("channels", [1, 3])
