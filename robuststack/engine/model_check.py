@@ -21,8 +21,9 @@ from robuststack.layers.full_float32 import full_float32
 from robuststack.layers.generators import GeneratorState
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
-from robuststack.plugin.operating_point import Setting
+from robuststack.plugin.operating_point import Point, Setting
 from robuststack.plugin.registry import Registry
+from robuststack.wording import options_text
 
 IMAGES = 8
 LOG = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ def probe(
     baked: Sequence[Setting] = (),
     block: int | None = None,
 ) -> None:
-    """Call the model a few times, at its reference point, and refuse one that could not be evaluated.
+    """Call the model a few times, and refuse one that could not be evaluated: at its reference point, and at each point of
+    one that was brought, which may run other code there.
 
     `stochastic` says that its user declares it to be randomised; at the settings `baked` one draw of its noise is to stand
     for it. `block` is how many images its jobs give it at a time, if it is called in such a batch too.
@@ -61,25 +63,28 @@ def probe(
             where attacks need them, gives NaN, is not in eval mode after `eval()`, draws noise without a word, or gives
             logits that depend on the other images of a batch or on an image's place in it.
     """
-    try:
-        view = defense.view(model, defense.reference_setting())
-    except RobustStackError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from error
     device = device_of(model)
-    with seeded("probe"), frozen_eval(view), full_float32(device):
-        images = torch.rand(IMAGES, *dataset.shape, device=device)
-        _refuse_shape(view, images[:2], dataset, name)
-        logits = _logits(view, images, name)
-        _refuse_nan(view, logits, name)
-        _refuse_train_mode(view, images, name)
-        _warn_of_sigmoid(logits, name)
-        if not stochastic and not view.stochastic:
-            _refuse_noise(view, images, name)
-            _refuse_batches(view, images, block or IMAGES, name)
-        if gradients:
-            _refuse_without_gradients(view, images[:2], registry, name)
+    points = _points(defense)
+    for point in points:
+        try:
+            view = defense.view(model, defense.setting(point))
+        except RobustStackError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{name} is no model of defense {defense.name!r}: {error}") from error
+        called = f"{name} at {options_text(point)}" if len(points) > 1 else name
+        with seeded("probe"), frozen_eval(view), full_float32(device):
+            images = torch.rand(IMAGES, *dataset.shape, device=device)
+            _refuse_shape(view, images[:2], dataset, called)
+            logits = _logits(view, images, called)
+            _refuse_nan(view, logits, called)
+            _refuse_train_mode(view, images, called)
+            _warn_of_sigmoid(logits, called)
+            if not stochastic and not view.stochastic:
+                _refuse_noise(view, images, called)
+                _refuse_batches(view, images, block or IMAGES, called)
+            if gradients:
+                _refuse_without_gradients(view, images[:2], registry, called)
     for setting in baked:
         try:
             bake(defense.view(model, setting), 0, images)
@@ -89,6 +94,15 @@ def probe(
                 f"{name} under defense {defense.name!r} cannot be baked, as protocols surrogate and frozen_known need:"
                 f" {reason}. Or set `freezable = False` in the defense, or leave those protocols out"
             ) from None
+
+
+def _points(defense: Defense) -> list[Point]:
+    """The points to call a model at, whole: the reference point first."""
+    points: list[Point] = [defense.whole_point(defense.reference_point())]
+    for knobs in () if defense.trains else defense.operating_points():
+        if (point := defense.whole_point(knobs)) not in points:
+            points.append(point)
+    return points
 
 
 def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> None:

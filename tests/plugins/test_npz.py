@@ -375,8 +375,7 @@ def test_the_wrong_layout_is_noticed(tmp_path, shape, layout, other):
 
 @pytest.mark.parametrize("shape", [(4, 1, 1), (3, 8, 3), (3, 3, 3)])
 def test_images_of_a_doubtful_shape_need_a_layout(tmp_path, shape):
-    path = written(tmp_path, arrays(shape=shape))
-    assert "layout: n" in refused(path) or "was layout" in refused(path)
+    assert "layout" in refused(path := written(tmp_path, arrays(shape=shape)))
     assert npz(path, layout="nchw").shape == shape
 
 
