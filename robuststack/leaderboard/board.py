@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -70,12 +70,24 @@ class OurNumber(Record):
     of: str | None = None
     """The label of the one row; None for the mean of the pairs."""
     against: str | None = None
+    low: float | None = None
+    high: float | None = None
+    """The 95 % interval of the difference of both rows alone, in points; None for a ratio, a mean, or without labels."""
+
+
+ClaimVerdict = Literal["confirmed", "refuted", "undecided", "not comparable"]
 
 
 class ComparedClaim(Claim):
-    """A published comparison and the same number from our rows; None if no pair of rows fits."""
+    """A published comparison and the same number from our rows."""
 
     ours: OurNumber | None
+    """None if no pair of rows fits."""
+    verdict: ClaimVerdict = "not comparable"
+    """Whether our rows have the side ahead that the publication has. By how much is not judged: it depends on the data and
+    the network."""
+    why: str = ""
+    """What the verdict comes from."""
 
 
 class TrainingCurve(SparseRecord):

@@ -43,7 +43,7 @@ def make_board(
         rows=tuple(rows),
         entries=tuple(make_entries(rows, labels)),
         reference=tuple(plan.suite.reference),
-        claims=tuple(compared(claim, rows) for claim in plan.suite.claims),
+        claims=tuple(compared(claim, rows, labels) for claim in plan.suite.claims),
         training=dict(training or {}),
         games=tuple(games),
     )

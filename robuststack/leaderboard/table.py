@@ -59,8 +59,9 @@ def tables(
     if board.games:
         titled.append(("The knob as a game", _plain(map(game_cells, board.games), GAME_HEADER, style)))
     if board.claims:
-        header = ["source", "claim", "published", "ours", "between"]
-        titled.append(("Published comparisons beside ours", _plain(map(claim_cells, board.claims), header, style)))
+        header = ["source", "claim", "published", "ours", "verdict", "between"]
+        cells = [claim_cells(claim, audits) for claim in board.claims]
+        titled.append(("Published comparisons beside ours", _plain(cells, header, style)))
     if board.reference:
         header = ["defense", "setting", "CA %", "RA %", "note", "source"]
         titled.append(("Published figures, not ours", _plain(map(reference_cells, board.reference), header, style)))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_rows import make_figure, make_row
+from labelled_rows import row_of
+from made_rows import changed, make_figure, make_row
 
-from robuststack.leaderboard.board import OurNumber
-from robuststack.leaderboard.claims import claim_cells, compared, reference_cells
+from robuststack.evidence.checks.verdict import Verdict
+from robuststack.leaderboard.audit import RowAudit
+from robuststack.leaderboard.board import ComparedClaim, OurNumber
+from robuststack.leaderboard.claims import audited_verdict, claim_cells, compared, reference_cells
 from robuststack.leaderboard.keys import has, look_up, number
 from robuststack.leaderboard.row import Row
 from robuststack.suite.report import Claim, Reference
@@ -76,33 +79,138 @@ def test_a_figure_is_its_value_and_words_are_no_number() -> None:
     ],
 )  # fmt: skip
 def test_a_claim_is_computed_over_the_pairs_of_one_table(changed: dict[str, Any], value: float, pair: Any) -> None:
-    ours = compared(claim(**changed), ROWS).ours
+    ours = compared(claim(**changed), ROWS, {}).ours
     assert ours is not None
     assert ours.value == value
     assert (ours.of, ours.against) == pair
 
 
 def test_the_mean_is_over_all_pairs() -> None:
-    ours = compared(claim(take="mean"), ROWS).ours
+    ours = compared(claim(take="mean"), ROWS, {}).ours
     assert ours == OurNumber(value=0, pairs=2)
-    assert claim_cells(compared(claim(take="mean"), ROWS))[-1] == "mean of 2 pairs"
+    assert claim_cells(compared(claim(take="mean"), ROWS, {}), {})[-1] == "mean of 2 pairs"
 
 
 def test_without_a_pair_there_is_no_number() -> None:
-    none = compared(claim(of={"defense": "trades"}), ROWS)
+    none = compared(claim(of={"defense": "trades"}), ROWS, {})
     assert none.ours is None
-    assert claim_cells(none) == ["paper", "RA above", "+14.5 points", "no such pair of rows", "-"]
-    assert compared(claim(figure="latency"), ROWS).ours is None
+    assert claim_cells(none, {}) == [
+        "paper", "RA above", "+14.5 points", "-", "not comparable (no such pair of rows)", "-",
+    ]  # fmt: skip
+    assert compared(claim(figure="latency"), ROWS, {}).ours is None
     by_nothing = [*ROWS[:2], row("oat", "lambda", 0.0, 0), row("oat", "lambda", 1.0, 0)]
-    assert compared(claim(how="ratio"), by_nothing).ours is None
+    assert compared(claim(how="ratio"), by_nothing, {}).ours is None
 
 
 def test_claims_and_references_are_written_out() -> None:
-    assert claim_cells(compared(claim(), ROWS)) == [
-        "paper", "RA above", "+14.5 points", "+10.00 points", "float 0.0 against oat 0.0",
+    assert claim_cells(compared(claim(), ROWS, {}), {}) == [
+        "paper", "RA above", "+14.5 points", "+10.00 points", "not comparable (labels are missing)",
+        "float 0.0 against oat 0.0",
     ]  # fmt: skip
     ratio = claim(how="ratio", published=1.43)
-    assert claim_cells(compared(ratio, ROWS))[2:4] == ["1.43x", "1.50x"]
+    assert claim_cells(compared(ratio, ROWS, {}), {})[2:4] == ["1.43x", "1.50x"]
     reference = Reference(source="PNI", defense="PNI-W", setting="CIFAR-10", ca=84.89, ra={"FGSM": 54.48})
     assert reference_cells(reference) == ["PNI-W", "CIFAR-10", "84.89", "FGSM 54.48", "-", "PNI"]
     assert reference_cells(Reference(source="s", defense="d")) == ["d", "-", "-", "-", "-", "s"]
+
+
+def verdict(published: float, of: dict[str, list[int]], against: dict[str, list[int]], **changes: Any) -> ComparedClaim:
+    """What becomes of a claim if so many images are right in each training seed."""
+    (first, labels), (second, others) = row_of("float", of), row_of("oat", against)
+    return compared(claim(published=published, match={}, **changes), [first, second], labels | others)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "published", "expected"),
+    [
+        ([300, 302, 298], [200, 201, 199], 14.5, "confirmed"),
+        ([300, 302, 298], [200, 201, 199], -14.5, "refuted"),
+        ([200, 201, 199], [300, 302, 298], 14.5, "refuted"),
+        ([300, 320, 280], [290, 282, 294], 14.5, "undecided"),
+        ([300, 302, 298], [200, 201, 199], 0.0, "not comparable"),
+    ],
+)
+def test_a_claim_is_judged_by_the_paired_test(
+    ours: list[int], theirs: list[int], published: float, expected: str
+) -> None:
+    clean = [450, 450, 450]
+    judged = verdict(published, {"ca": clean, "PGD-20": ours}, {"ca": clean, "PGD-20": theirs}, figure="ra.PGD-20")
+    assert judged.verdict == expected
+    assert judged.ours is not None
+    assert judged.ours.low is not None
+    assert judged.ours.high is not None
+    # The interval is that of the labels; `value` is of the printed figures, which these rows share.
+    assert (judged.ours.low > 0, judged.ours.high < 0) == {
+        "undecided": (False, False),
+    }.get(expected, (sum(ours) > sum(theirs), sum(ours) < sum(theirs)))
+
+
+def test_one_training_seed_tells_of_the_models_alone() -> None:
+    judged = verdict(14.5, {"ca": [450], "PGD-20": [300]}, {"ca": [450], "PGD-20": [200]}, figure="ca")
+    assert judged.verdict == "undecided"
+    judged = verdict(14.5, {"ca": [450], "PGD-20": [300]}, {"ca": [450], "PGD-20": [200]})
+    assert (judged.verdict, judged.why.partition("; ")[2]) == ("confirmed", "of these two models")
+
+
+def test_the_best_of_many_pairs_is_corrected_for_all_of_them() -> None:
+    """Of one pair p is 0.02 or so; of the largest of eight it is no evidence."""
+    (first, labels), rows = row_of("float", {"ca": [450], "PGD-20": [300]}), []
+    for place in range(8):
+        row, more = row_of("oat", {"ca": [450], "PGD-20": [294]})
+        labels |= {f"{job} {place}": kept for job, kept in more.items()}
+        scores = {
+            name: {run: f"{job} {place}" for run, job in runs.items()}
+            for name, runs in row.jobs.scores["adaptive"].items()
+        }
+        rows.append(changed(row, label=f"oat {place}", jobs=changed(row.jobs, scores={"adaptive": scores})))
+    one = compared(claim(match={}), [first, rows[0]], labels)
+    eight = compared(claim(match={}), [first, *rows], labels)
+    assert (one.verdict, eight.verdict) == ("confirmed", "undecided")
+    assert eight.why.startswith("p 0.")
+    assert "of 8 pairs" in eight.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"figure": "parameters", "how": "ratio", "published": 1.5}, "confirmed"),
+        ({"figure": "parameters", "how": "ratio", "published": 0.9}, "refuted"),
+        ({"figure": "train_seconds_per_epoch", "how": "ratio", "published": 1.43}, "confirmed"),
+        ({"figure": "train_seconds_per_epoch", "published": -1}, "refuted"),
+        ({"figure": "latency_ms.1.median", "how": "ratio", "published": 1.43}, "not comparable"),
+        ({"figure": "ra.APGD", "published": 3}, "not comparable"),
+    ],
+)
+def test_counts_and_times_are_judged_by_their_side(changes: dict[str, Any], expected: str) -> None:
+    rows = [
+        row("float", "lambda_n", 0.0, 30, train_seconds_per_epoch=1.5, parameters=20),
+        row("oat", "lambda", 0.0, 20, train_seconds_per_epoch=1.0, parameters=10),
+    ]
+    assert compared(claim(**changes), rows, {}).verdict == expected
+    alike = [rows[0], changed(rows[1], train_seconds_per_epoch=1.45)]
+    if changes["figure"].startswith("train"):
+        assert compared(claim(**changes), alike, {}).verdict == "undecided"
+
+
+def test_the_mean_of_pairs_is_decided_if_they_agree() -> None:
+    strong = verdict(14.5, {"ca": [450], "PGD-20": [300]}, {"ca": [450], "PGD-20": [200]}, take="mean")
+    assert (strong.verdict, strong.why) == ("confirmed", "each pair by itself")
+
+
+@pytest.mark.parametrize("found", ["weak", "broken", "holds"])
+@pytest.mark.parametrize("ahead", ["float", "oat"])
+def test_a_lead_that_the_audit_does_not_believe_decides_nothing(found: str, ahead: str) -> None:
+    many, few = {"ca": [450], "PGD-20": [300]}, {"ca": [300], "PGD-20": [200]}
+    sides = (many, few) if ahead == "float" else (few, many)
+    ra = {"ra": {"worst": make_figure(40), "PGD-20": make_figure(40)}}
+    (first, labels), (second, others) = row_of("float", sides[0]), row_of("oat", sides[1])
+    rows = [first, changed(second, **ra)] if ahead == "float" else [changed(first, **ra), second]
+    robust, clean = (compared(claim(match={}, figure=figure), rows, labels | others) for figure in ("ra", "ca"))
+    told = "confirmed" if ahead == "float" else "refuted"
+    said = Verdict(check="STEPS", verdict=found, figure=9.0, threshold=1.0, jobs=(), text="")
+    for row in rows:
+        audit = RowAudit(label=row.label, images=200, others=200, jobs=(), ra=None, ra_worst=None, verdicts=(said,))
+        doubted = found != "holds" and row.defense == ahead
+        expected = "undecided (the audit does not believe" if doubted else told
+        assert audited_verdict(robust, {row.label: audit}).startswith(expected)
+        assert audited_verdict(clean, {row.label: audit}).startswith(told)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
+from labelled_rows import row_of
 from made_rows import changed, make_row
 
 import robuststack as rs
@@ -17,29 +17,8 @@ from robuststack.leaderboard.audit import AuditFigure, RowAudit
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.comparison import RowSource, compare_rows
 from robuststack.leaderboard.difference import RowReader
-from robuststack.leaderboard.provenance import RowJobs, RowSeeds
 from robuststack.leaderboard.row import Row
 from robuststack.leaderboard.row_lookup import find_row
-
-N = 500
-TRUTH = np.zeros(N, dtype=np.int8)
-
-
-def row_of(
-    name: str, right: dict[str, list[int]], *, models: str | None = None, **changes: object
-) -> tuple[Row, dict[str, Labels]]:
-    """A row whose figures have so many images right in each training seed, the first ones of N; and its labels."""
-    seeds = range(len(right["ca"]))
-    scores = {figure: {f"{seed}/0": f"{name}-{figure}-{seed}" for seed in seeds} for figure in right}
-    labels = {
-        job: Labels(np.where(np.arange(N) < right[figure][seed], 0, 1)[None].astype(np.int8), TRUTH, "digits-1")
-        for figure, jobs in scores.items()
-        for seed, job in enumerate(jobs.values())
-    }
-    row = make_row(label=f"digits/resnet8/{name}", defense=name, n=N)
-    train = {seed: f"train-{models or name}-{seed}" for seed in seeds}
-    jobs = RowJobs(train=train, measure="measure", attacks={}, scores={"adaptive": scores})
-    return changed(row, jobs=jobs, seeds=RowSeeds(train=tuple(seeds), attack=(0,)), **changes), labels
 
 
 def source(made: tuple[Row, dict[str, Labels]]) -> RowSource:

@@ -14,6 +14,7 @@ from robuststack.evidence.front import dominated
 from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.audit_file import find_audit
 from robuststack.leaderboard.board import Board, Entry
+from robuststack.leaderboard.claims import audited_verdict
 from robuststack.leaderboard.entries import accuracies, entry_title, grouped, is_tuned, setting
 from robuststack.leaderboard.keys import COUNTS
 from robuststack.leaderboard.ladder import ORDER
@@ -59,7 +60,9 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
         for row in rows
     ]
     return {
-        **board.model_dump(mode="json", by_alias=True, exclude={"rows", "entries", "games", "attacks", "suite_file"}),
+        **board.model_dump(
+            mode="json", by_alias=True, exclude={"rows", "entries", "games", "claims", "attacks", "suite_file"}
+        ),
         "name": name,
         "title": board.title or name,
         "smoke": board.suite.endswith(SMOKE_SUFFIX),
@@ -76,6 +79,7 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
             {**game.model_dump(mode="json"), "title": game.title, "heading": game.heading, "mixture": game.mixture}
             for game in board.games
         ],
+        "claims": [{**claim.model_dump(mode="json"), "said": audited_verdict(claim, audits)} for claim in board.claims],
         "command": command_line(board, folder),
         "comparing": comparing(name, folder),
         "rows": shown,

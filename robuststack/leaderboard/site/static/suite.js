@@ -35,11 +35,13 @@
       ]), [2, 3, 4]);
 
   const claimsOf = (board) =>
-    plainTable("Published comparisons beside ours", ["Claim", "Published", "Ours", "Between", "Source"],
+    plainTable("Published comparisons beside ours", ["Claim", "Published", "Ours", "Verdict", "Between", "Source"],
       board.claims.map((claim) => {
         const unit = (number) => (claim.how === "difference" ? `${number >= 0 ? "+" : "−"}${fixed(Math.abs(number), 2)} points` : `${fixed(number, 2)}×`);
+        const limit = (number) => `${number >= 0 ? "+" : "−"}${fixed(Math.abs(number))}`;
+        const interval = claim.ours?.low == null ? "" : ` [${limit(claim.ours.low)}, ${limit(claim.ours.high)}]`;
         const between = claim.ours?.of ? `${claim.ours.of} against ${claim.ours.against}` : claim.ours ? `mean of ${plural(claim.ours.pairs, "pair")}` : "–";
-        return [claim.claim, unit(claim.published), claim.ours ? unit(claim.ours.value) : "no such pair of rows", between, claim.source];
+        return [claim.claim, unit(claim.published), claim.ours ? `${unit(claim.ours.value)}${interval}` : "–", claim.said, between, claim.source];
       }), [1, 2]);
 
   const referencesOf = (board) =>
