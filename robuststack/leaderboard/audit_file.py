@@ -63,7 +63,7 @@ def read_audit(path: Path) -> Audit:
 
 def find_audit(board: Path, rows: Iterable[Row]) -> dict[str, RowAudit]:
     """The audits beside a leaderboard of the rows that it holds now, by label. A row that was run again since, and came to
-    other jobs, has none.
+    other jobs, or was attacked in more ways or trained with more seeds, has none.
 
     Raises:
         LeaderboardError: the file is there and cannot be read.
@@ -75,7 +75,7 @@ def find_audit(board: Path, rows: Iterable[Row]) -> dict[str, RowAudit]:
     return {
         row.label: audits[row.label]
         for row in rows
-        if row.label in audits and set(audits[row.label].jobs) <= set(row.jobs.scored())
+        if row.label in audits and set(audits[row.label].jobs) == row.audited_jobs
     }
 
 

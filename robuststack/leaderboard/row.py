@@ -325,6 +325,17 @@ class Row(Scores):
         """Figure, except `worst` -> run -> the judge job behind it, by a protocol that the row was scored by."""
         return {**self.jobs.scores[protocol], **(self.jobs.shift if protocol == self.protocol else {})}
 
+    @property
+    def audited_jobs(self) -> frozenset[str]:
+        """The judge jobs that an audit of this row is of: the headline's, of each attack, of the first run of each training
+        seed."""
+        jobs = {}
+        for figure, runs in self.jobs.scores.get(self.protocol, {}).items():
+            for run in sorted(runs, key=lambda text: [*map(int, text.split("/"))], reverse=True):
+                if figure != CLEAN:
+                    jobs[figure, run.partition("/")[0]] = runs[run]
+        return frozenset(jobs.values())
+
     def figure_name(self, figure: str, protocol: str | None = None) -> str:
         """`CA`, `CA gaussian_noise-3`, `RA worst`, `RA PGD-20 (published)`."""
         name = "CA" if figure == CLEAN else f"CA {figure}" if figure in self.shift else f"RA {figure}"

@@ -110,6 +110,11 @@ def test_the_audit_beside_a_leaderboard_is_of_its_rows_or_none(run):
     label, row = next(iter(board.by_label.items()))
     retrained = row.model_copy(update={"jobs": row.jobs.model_copy(update={"scores": {}})})
     assert label not in find_audit(path, [retrained])
+    attacks = {
+        f"{label} again": dict.fromkeys(runs, "judge-new") for label, runs in row.jobs.scores["adaptive"].items()
+    }
+    attacked = row.jobs.model_copy(update={"scores": {"adaptive": row.jobs.scores["adaptive"] | attacks}})
+    assert label not in find_audit(path, [row.model_copy(update={"jobs": attacked})]), "of a new attack it says nothing"
 
 
 def test_a_leaderboard_shows_what_its_audit_found(run, capsys):

@@ -116,7 +116,7 @@ def test_an_audit_and_doubts_are_told(folder, rows):
     weak = Verdict(check="STRONGER", verdict="weak", text="a stronger attack finds more")
     figure = AuditFigure(value=1.5, low=0.5, high=4.5, n=200)
     audited = RowAudit(
-        label=row.label, images=200, others=0, jobs=(row.jobs.scored()[0],), ra=figure, ra_worst=figure, verdicts=(weak,)
+        label=row.label, images=200, others=0, jobs=tuple(row.audited_jobs), ra=figure, ra_worst=figure, verdicts=(weak,)
     )  # fmt: skip
     audit = Audit(
         schema_=AUDIT_SCHEMA, suite="float_vs_oat", suite_file=None, overrides=(), complete=True, device="cpu",

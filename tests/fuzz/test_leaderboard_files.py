@@ -48,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     figure = AuditFigure(value=40.0, low=30.0, high=50.0, n=200)
     weak = Verdict(check="STRONGER", verdict="weak", figure=20.0, threshold=1.0, text="finds more", jobs=("judge-0",))
     rows = [
-        RowAudit(label=row.label, images=200, others=0, jobs=tuple(row.jobs.scored()), ra=figure, ra_worst=figure,
+        RowAudit(label=row.label, images=200, others=0, jobs=tuple(row.audited_jobs), ra=figure, ra_worst=figure,
                  verdicts=(weak,))
         for row in board.rows
     ]  # fmt: skip

@@ -146,7 +146,7 @@ def audit_of(board: Board) -> Audit:
                    jobs=("judge-0", "judge-1"))  # fmt: skip
     holds = Verdict(check="STRONGER", verdict="holds", text="nothing finds more")
     rows = [
-        RowAudit(label=row.label, images=200, others=200, jobs=tuple(row.jobs.scored()[1:]), ra=figures[0],
+        RowAudit(label=row.label, images=200, others=200, jobs=tuple(row.audited_jobs), ra=figures[0],
                  ra_worst=worst, verdicts=(verdict,))
         for row, worst, verdict in zip(board.rows, reversed(figures), (weak, holds), strict=False)
     ]  # fmt: skip

@@ -89,11 +89,11 @@ def _audit(bundle: Bundle, report: Verification, registry: Registry, reason: str
     audit = bundle.audit
     if audit is None:
         return
-    scored = {row.label: set(row.jobs.scored()) for row in bundle.board.rows}
+    audited = {row.label: row.audited_jobs for row in bundle.board.rows}
     problems = [
         f"{label!r} is audited by other jobs than its row has"
         for label, row in audit.by_label.items()
-        if not set(row.jobs) <= scored.get(label, set())
+        if frozenset(row.jobs) != audited.get(label)
     ]
     if audit.suite != bundle.board.suite:
         problems.append(f"the audit is of {audit.suite!r}")

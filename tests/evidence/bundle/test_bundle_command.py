@@ -49,7 +49,7 @@ def audit(folder: Path, jobs: tuple[str, ...]) -> None:
 
 
 def test_a_suite_and_its_leaderboard_make_the_same_bundle_with_the_audit(run, capsys):
-    audit(run, (read_board(run / "leaderboard" / "tiny.json").rows[0].jobs.scored()[0],))
+    audit(run, tuple(read_board(run / "leaderboard" / "tiny.json").rows[0].audited_jobs))
     assert bundle("tiny.yaml") == 0
     told = capsys.readouterr().out
     assert told.startswith("wrote tiny.bundle, ")
