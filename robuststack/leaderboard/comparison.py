@@ -63,6 +63,8 @@ class RowComparison:
     """What else sets the two apart."""
     doubts: tuple[str, ...] = ()
     """What the audits say against robust accuracy of either row."""
+    comparable: bool = True
+    """False: the rows were attacked in different ways and no attack was asked for, so that no figure decides."""
 
     @property
     def decisive(self) -> Difference:
@@ -71,13 +73,14 @@ class RowComparison:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` or `undecided`, of the decisive figure."""
-        return self.decisive.verdict
+        """`better`, `worse` or `undecided`, of the decisive figure; `undecided` between rows that were attacked in
+        different ways."""
+        return self.decisive.verdict if self.comparable else "undecided"
 
     def __repr__(self) -> str:
         figure = self.decisive
         p = "" if figure.p is None else f", p {figure.p:.2g}"
-        said = f"{figure.figure} {figure.text} points{p}, {figure.verdict} ({figure.scope})"
+        said = f"{figure.figure} {figure.text} points{p}, {self.verdict} ({figure.scope})"
         return "\n  ".join([f"<{self.first} against {self.second}: {said}", *self.doubts]) + ">"
 
 
@@ -125,7 +128,8 @@ def compare_rows(
         figures=tuple(decided([(own.figure_name(figure), comparison) for figure, comparison in comparisons.items()])),
         fronts=_fronts(first, second, protocol, robust) if robust else None,
         notes=tuple(_notes(own, other, protocol, figures)),
-        doubts=tuple(_doubts(first, second)) if robust else (),
+        doubts=tuple(_doubts(first, second)) if {*figures} & {*own.scores[protocol].ra} else (),
+        comparable=robust is not None,
     )
 
 

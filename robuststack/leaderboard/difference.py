@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from robuststack.did_you_mean import did_you_mean
 from robuststack.errors import LeaderboardError
@@ -58,7 +59,7 @@ class RowReader:
     def __init__(self, labels: Mapping[str, Labels], reading: Reading = EXPECTED) -> None:
         self.reading = reading
         self._labels = labels
-        self._kept: dict[tuple[str, str, str], tuple[RowReading, str]] = {}
+        self._kept: dict[tuple[str, ...], tuple[RowReading, str]] = {}
 
     def read(self, row: Row, protocol: str, figure: str) -> tuple[RowReading, str]:
         """The reading of `ca`, a natural shift, an attack or `worst`, and the name of the images.
@@ -67,7 +68,9 @@ class RowReader:
             MissingLabels: labels are missing.
             TooFewDraws: the row has too few draws for the reading.
         """
-        key = row.label, protocol, figure
+        # Rows of two runs may have one label.
+        jobs = (job for runs in row.judge_jobs(protocol).values() for job in runs.values())
+        key = protocol, figure, row.label, *jobs
         if key not in self._kept:
             behind = figure_labels(row, protocol, figure, self._labels)
             # All draws of a deterministic point are the one that was kept: every reading of it is the same.
@@ -150,7 +153,7 @@ def refuse_other_questions(first: Row, second: Row) -> None:
     """
     both = f"{first.label} and {second.label} cannot be compared"
     for key in IMAGES:
-        own, other = getattr(first, key), getattr(second, key)
+        own, other = _without_paths(getattr(first, key)), _without_paths(getattr(second, key))
         if own != other:
             raise LeaderboardError(
                 f"{both}: they were judged on other images, {key} is {own!r} in the one and {other!r} in the other"
@@ -158,6 +161,15 @@ def refuse_other_questions(first: Row, second: Row) -> None:
     own, other = (threat_text(row.threat.norm, row.threat.eps) for row in (first, second))
     if first.threat.resolved() != second.threat.resolved():
         raise LeaderboardError(f"{both}: the threat model is {own} in the one and {other} in the other")
+
+
+def _without_paths(value: Any) -> Any:
+    """Options without the places of files: what lies there is in the name of the images (`compared`)."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: option for key, option in value.items() if not (isinstance(option, str) and Path(option).is_absolute())
+    }
 
 
 def chosen_protocol(first: Row, second: Row, protocol: str | None) -> str:
@@ -180,18 +192,20 @@ def chosen_protocol(first: Row, second: Row, protocol: str | None) -> str:
 
 def common_figures(first: Row, second: Row, protocol: str, attack: str | None = None) -> list[str]:
     """`ca`, the natural shifts and the attacks of both rows, and `worst` if both have the same attacks; or the one attack
-    that was asked for.
+    that was asked for. If there is but one attack, `worst` is that attack: it is one question.
 
     Raises:
         LeaderboardError: a row has no such attack.
     """
     own, other = first.scores[protocol].single_attacks, second.scores[protocol].single_attacks
-    figures = [label for label in own if label in other] + ([WORST] if set(own) == set(other) else [])
+    figures = [label for label in own if label in other]
+    alike = set(own) == set(other)
     if attack is None:
         shifts = [
             label for label in first.shift if label in second.shift and protocol == first.protocol == second.protocol
         ]
-        return [CLEAN, *shifts, *figures]
+        return [CLEAN, *shifts, *(figures if len(figures) > 1 or not alike else []), *([WORST] if alike else [])]
+    figures += [WORST] if alike else []
     if attack not in figures:
         raise LeaderboardError(f"no attack {attack!r} of both rows: {did_you_mean(attack, figures)}")
     return [attack]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from labelled_rows import row_of
-from made_rows import changed, make_row
+from made_rows import changed, make_figure, make_row
 
 import robuststack as rs
 from robuststack.cli import call
@@ -39,7 +39,8 @@ def test_seeds_that_disagree_leave_methods_undecided():
     assert (clean.value, clean.p, clean.verdict) == (0, 1, "undecided")
     assert -clean.low == clean.high == pytest.approx(0.735, abs=0.01)
     assert repr(result) == (
-        "<digits/resnet8/float against digits/resnet8/oat: RA worst +2.3 [-6.4, +10.9] points, p 1, undecided (methods)\n"
+        "<digits/resnet8/float against digits/resnet8/oat: RA worst +2.3 [-6.4, +10.9] points, p 0.87,"
+        " undecided (methods)\n"
         "  no audit at hand, so that stronger attacks may find more: digits/resnet8/float; digits/resnet8/oat>"
     )
 
@@ -113,7 +114,7 @@ def test_other_data_of_the_same_name_and_missing_labels_are_refused():
         compare_rows(first, source((row, other)))
     labels.popitem()
     with pytest.raises(
-        LeaderboardError, match=r"b: the labels of RA PGD-20 are missing \(b-PGD-20-0\); run its suite again"
+        LeaderboardError, match=r"b: the labels of RA worst are missing \(b-PGD-20-0\); run its suite again"
     ):
         compare_rows(first, source((row, labels)))
     with pytest.raises(LeaderboardError, match="is compared with itself: name two rows"):
@@ -212,3 +213,31 @@ def test_python_compares_rows_of_a_board_and_of_a_result(trained):
             rs.compare(*given)
     with pytest.raises(rs.RobustStackError, match="not a third row"):
         rs.compare(rows[0], *rows)
+
+
+def test_rows_that_were_attacked_in_different_ways_are_not_decided_by_an_attack_that_both_have():
+    """A weak attack that both have may put the one ahead that the strong attack of the other would not."""
+    rights = {"float": {"PGD-20": 400, "PGD-7": 440}, "oat": {"APGD": 100, "PGD-7": 300}}
+    first, second = (
+        source(row_of(
+            name, {"ca": [450], **{attack: [count] for attack, count in of.items()}},
+            ra={attack: make_figure(50) for attack in (*of, "worst")}, attacks={attack: {} for attack in of},
+        ))
+        for name, of in rights.items()
+    )  # fmt: skip
+    result = compare_rows(first, second)
+    assert (result.decisive.figure, result.decisive.verdict) == ("RA PGD-7", "better")
+    assert result.verdict == "undecided"
+    assert "undecided (these two models)" in repr(result)
+    assert any("RA worst is not compared" in note for note in result.notes)
+    assert any("no audit at hand" in doubt for doubt in result.doubts)
+    assert compare_rows(first, second, attack="PGD-7").verdict == "better"
+
+
+def test_the_only_attack_is_one_question():
+    first = source(row_of("float", {"ca": [450], "PGD-20": [300]}))
+    second = source(row_of("oat", {"ca": [450], "PGD-20": [290]}))
+    result = compare_rows(first, second)
+    assert [figure.figure for figure in result.figures] == ["CA", "RA worst"]
+    assert compare_rows(first, second, attack="PGD-20").decisive.figure == "RA PGD-20"
+    assert compare_rows(first, second, attack="worst").decisive.p <= result.decisive.p

@@ -179,3 +179,31 @@ def test_what_is_less_comparable_than_it_looks_is_said(opened: Page) -> None:
         "The suites judge different numbers of images",
         f"Latencies were measured on different machines: {DIGITS[0]['machine']['device']}; another",
     ]
+
+
+def test_a_part_that_was_audited_stays_where_the_whole_was_not(opened: Page) -> None:
+    """A suite with fewer settings of the same model may be the one that was audited."""
+    larger = """boards.push({ ...structuredClone(boards[0]), name: 'larger' });
+      const float = (board) => board.rows.filter((row) => row.defense === 'float' && row.dataset === 'digits');
+      const jobs = float(boards[1])[0].jobs.scores.adaptive;
+      jobs.more = structuredClone(jobs.ca);
+      Object.keys(jobs.more).forEach((run) => { jobs.more[run] = 'judge-more'; });
+      const audit = (board) => float(board).forEach((row) => { row.site.audit = { badge: '', ra_worst: row.ra.worst }; });"""
+    usual = len(ranking(opened, "hypervolume", larger)[0]["ranked"])
+    assert usual == len(ranking(opened, "hypervolume")[0]["ranked"]), "the part is not ranked beside the whole"
+
+    def floats(change: str) -> int:
+        boards = ranking(opened, "audited", larger + change)
+        return sum(item["defense"] == "float" for item in boards[0]["ranked"])
+
+    assert floats("audit(boards[0])") == 1
+    assert floats("audit(boards[1])") == 1
+    assert floats("audit(boards[0]); audit(boards[1])") == 1
+    assert floats("") == 0
+
+
+def test_another_protocol_has_a_leaderboard_of_its_own(opened: Page) -> None:
+    off = "boards[0].rows.filter((row) => row.defense === 'oat').forEach((row) => { row.protocol = 'off'; row.jobs.scores.off = row.jobs.scores.adaptive; })"
+    boards = {board["heading"]: board for board in ranking(opened, "hypervolume", off)}
+    assert {item["defense"] for item in boards[f"{HEADING}, protocol off"]["ranked"]} == {"oat"}
+    assert {item["defense"] for item in boards[HEADING]["ranked"]} == {"float", "pgd_at"}

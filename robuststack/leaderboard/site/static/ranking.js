@@ -17,6 +17,10 @@
 
   const latencyOf = (row) => row.latency_ms["1"]?.median ?? null;
 
+  /** What a place in a leaderboard is for: data, threat model and images, and by which protocol if it is not the usual one. */
+  const protocolOf = (row) => (row.protocol === "adaptive" ? "" : `, protocol ${row.protocol}`);
+  const placeOf = (row) => `${row.site.model.dataset}, ${row.site.model["threat model"]}, ${row.split}${protocolOf(row)}`;
+
   /** Its attacks with their options, as the suite asks for them. */
   const attacksOf = (board) => board.attacks.map((attack) => `${attack.label} (${attack.text})`).sort().join(", ");
 
@@ -30,14 +34,14 @@
       && [trained, judged].some((jobs) => isWithin(jobs(contestant), jobs(other)));
 
   /** Every entry of every suite that is ranked. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere;
-   *  so does one that is part of another. */
-  const contestants = (boards) => {
+   *  so does one that is part of another, of which some setting `counts` if one of its own does. */
+  const contestants = (boards, counts) => {
     const entries = new Map();
     for (const board of boards.filter((candidate) => !candidate.smoke && !candidate.unranked)) {
       const settings = d3.group(board.rows, (row) => row.site.entry);
       board.entries.forEach((entry, position) => {
         const rows = settings.get(position);
-        const contestant = { board, entry, rows, also: [], place: `${rows[0].site.model.dataset}, ${rows[0].site.model["threat model"]}, ${rows[0].split}` };
+        const contestant = { board, entry, rows, also: [], place: placeOf(rows[0]) };
         const jobs = JSON.stringify(rows.map((row) => row.jobs.scores));
         const known = entries.get(jobs);
         if (!known) { entries.set(jobs, contestant); return; }
@@ -46,9 +50,10 @@
       });
     }
     const all = [...entries.values()];
-    const whole = all.filter((contestant) => !all.some((other) => isPartOf(contestant, other)));
+    const isLeftTo = (contestant, other) => isPartOf(contestant, other) && (other.rows.some(counts) || !contestant.rows.some(counts));
+    const whole = all.filter((contestant) => !all.some((other) => isLeftTo(contestant, other)));
     return whole.map((contestant) => ({ ...contestant,
-      also: unique([...contestant.also, ...all.filter((other) => isPartOf(other, contestant)).flatMap((other) => [other.board, ...other.also])]) }));
+      also: unique([...contestant.also, ...all.filter((other) => isLeftTo(other, contestant)).flatMap((other) => [other.board, ...other.also])]) }));
   };
 
   const own = (row) => row.ra.worst;
@@ -90,8 +95,8 @@
   /** One leaderboard for each data set and threat model: who is `ranked`, the best first, and who is `unranked`. */
   const leaderboards = (boards, key, limits) => {
     const ranking = RANKINGS.find((candidate) => candidate.key === key);
-    const groups = d3.groups(contestants(boards), (contestant) => contestant.place);
-    const short = ([first]) => `${first.entry.variant[0]}, ${first.rows[0].site.model["threat model"]}`;
+    const groups = d3.groups(contestants(boards, ranking.ra), (contestant) => contestant.place);
+    const short = ([first]) => `${first.entry.variant[0]}, ${first.rows[0].site.model["threat model"]}${protocolOf(first.rows[0])}`;
     const alike = (group) => groups.filter(([, other]) => short(other) === short(group)).length > 1;
     const boardsOf = groups.map(([place, group]) => {
       const scored = group.map((contestant) => ({ ...contestant, figure: figureOf(contestant, ranking, limits) }));
