@@ -22,6 +22,7 @@ from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 from robuststack.running.job_store import JobStore
+from robuststack.suite.exported import exported
 
 
 def build(
@@ -59,7 +60,8 @@ def finished(
         return defense, defense.load(folder, dataset.shape, dataset.num_classes)
     if own is not None and own.python:
         return defense, call_function(own.python, own.fingerprint)
-    model = untrained(registry, spec, seed)
+    file = exported(Path(own.places["load"])) if own else None
+    model = untrained(registry, spec, file.seed if file else seed)
     if own is None:
         restore(model, store.read(job, WEIGHTS), store.folder(job) / WEIGHTS)
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from robuststack.errors import Problems
+from robuststack.paths import absolute
 from robuststack.plugin.attack import Attack
 from robuststack.plugin.dataset import Dataset
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 from robuststack.plugin.threat import Threat, check_radius
 from robuststack.suite.cell import Cell
+from robuststack.suite.exported import unlike_network
 from robuststack.suite.phases import planned_phases
 from robuststack.suite.suite import Suite
 from robuststack.suite.variant import Variant
@@ -37,6 +39,10 @@ class CellChecks:
             raise self.suite.error(
                 f"no model can be trained on dataset {data.name!r}: it {problem}", *cell.dataset.path
             )
+        if cell.user_model and cell.user_model.source.load and cell.architecture:
+            file = cell.user_model.source.text
+            if message := unlike_network(absolute(file), file, cell.architecture.component):
+                raise self.suite.error(message, *cell.architecture.path)
         split = self.suite.evaluate.split
         if data.size(split) == 0:
             raise self.suite.error(f"split {split}: dataset {data.name!r} has no {split} images", "evaluate", "split")

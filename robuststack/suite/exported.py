@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robuststack.errors import PluginError
+from robuststack.plugin.architecture import Architecture
+from robuststack.plugin.component import Component
 from robuststack.plugin.defense import Defense
 from robuststack.plugin.registry import Registry
 from robuststack.suite.weight_files import is_safetensors
@@ -20,12 +22,14 @@ LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class Exported:
-    """The model that the weights are of: names, and all options, as suites write them. `frozen` tells whether one draw of
-    its noise is in the weights."""
+    """The model that the weights are of: names, and all options, as suites write them."""
 
     defense: Mapping[str, Any]
     architecture: Mapping[str, Any]
     frozen: bool
+    """Whether one draw of its noise is in the weights."""
+    seed: int
+    """The training seed: a model may hold what was drawn when it was built and is in no weight."""
 
     def written(self, kind: Literal["defense", "architecture"], registry: Registry) -> dict[str, Any]:
         """A component as a suite would name it: without options that are at their defaults."""
@@ -51,7 +55,7 @@ def exported(path: Path) -> Exported | None:
         if "robuststack" not in facts:
             return None
         defense, architecture = (_part(json.loads(facts[kind])) for kind in ("defense", "architecture"))
-        return Exported(defense, architecture, frozen=json.loads(facts["frozen"]) is not None)
+        return Exported(defense, architecture, json.loads(facts["frozen"]) is not None, int(json.loads(facts["seed"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -77,12 +81,25 @@ def unlike(path: Path, shown: str, defense: Defense) -> str:
         )
     if defense.name == "none":
         return ""
-    resolved, said = defense.options.resolved(), file.defense["options"]
-    differ = {key: value for key, value in said.items() if key in resolved and resolved[key] != value}
-    if file.defense["name"] != defense.name:
-        return f"{shown} says that its model was trained with {file.defense['name']!r}, not with {defense.name!r}"
+    difference = _difference(file.defense, defense)
+    return f"{shown} says that its model is one of {difference}" if difference else ""
+
+
+def unlike_network(path: Path, shown: str, architecture: Architecture) -> str:
+    """Why the weights in a file, `shown` in messages, are not those of a network; empty if they may be. Two networks that
+    compute other things may have weights of the same shapes."""
+    file = exported(path)
+    difference = _difference(file.architecture, architecture) if file else ""
+    return f"{shown} says that its weights are those of {difference}" if difference else ""
+
+
+def _difference(said: Mapping[str, Any], component: Component) -> str:
+    """What a file says and what was asked for, `'oat dim=4', not with 'oat dim=8'`; empty if they are alike."""
+    if said["name"] != component.name:
+        return f"{said['name']!r}, not of {component.name!r}"
+    resolved, options = component.options.resolved(), said["options"]
+    differ = {key: value for key, value in options.items() if key in resolved and resolved[key] != value}
     if not differ:
         return ""
-    trained = component_text(defense.name, differ)
-    given = component_text(defense.name, {key: resolved[key] for key in differ})
-    return f"{shown} says that its model was trained with {trained!r}, not with {given!r}"
+    asked = component_text(component.name, {key: resolved[key] for key in differ})
+    return f"{component_text(component.name, differ)!r}, not of {asked!r}"
