@@ -39,7 +39,7 @@ SEEN = tuple(field.name for field in fields(Seen))
 def basis(job: Job, workspace: Workspace) -> dict[str, Any]:
     """What, beside its specification and source code, decides what a job comes to: the hashes of the weights that it scores
     and of the images that it judges, of the labels that a game reads, the draws that were chosen for its attacks and, of a
-    model that a function returned, what it says of the last block."""
+    model that a function returned, what it says of one block."""
     spec = job.spec
     assert isinstance(spec, BlocksSpec)
     made = workspace.made(spec, job.digest)

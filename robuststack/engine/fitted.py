@@ -78,7 +78,7 @@ class FittedForward:
         finally:
             if before:
                 before.restore()
-        logits = _unwrapped(logits, len(x)) if needs.wrapped else logits
+        logits = unwrapped(logits, len(x)) if needs.wrapped else logits
         return logits[:count] if needs.pairs and isinstance(logits, Tensor) else logits
 
 
@@ -135,6 +135,23 @@ def fit(
     needs = replace(needs, copies=needs.copies or copies)
     trial.model.needs(needs)
     return needs
+
+
+def fit_each(
+    networks: Mapping[nn.Module, View], shape: tuple[int, int, int], runtime: Runtime, *, copies: bool = False
+) -> None:
+    """`fit` for the networks of one model, each with a view of it: they may be of other code and types, and may share
+    weights, which have one layout.
+
+    Raises:
+        ModelError: a hook of a network changes settings of torch.
+    """
+    found = {network: fit(network, view, shape, runtime, copies=copies) for network, view in networks.items()}
+    if all(needs.channels_last for needs in found.values()):
+        return
+    for network, needs in found.items():
+        runtime.place(network, channels_last=False)
+        _StandIn(network).needs(replace(needs, channels_last=False))
 
 
 def needs_of(model: nn.Module) -> Needs:
@@ -347,7 +364,7 @@ def _both(first: Tensor | None, second: Tensor | None) -> bool:
     return same(first.float(), second.float(), 10 * AGREEMENT)
 
 
-def _unwrapped(result: Any, count: int) -> Any:
+def unwrapped(result: Any, count: int) -> Any:
     """Logits [N, K] from an object or a dictionary with a field `logits`, or from a tensor with dimensions of size 1 too
     many or, for a batch of one image, too few, a plain one in each case; anything else as it is."""
     if isinstance(result, Mapping):

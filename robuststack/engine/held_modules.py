@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from robuststack.engine.object_hash import filled, is_users, named_in, slots_of
+from robuststack.engine.object_hash import filled, is_of_users, is_users, named_in, named_inside, slots_of
 
 DEPTH = 5
 """How many steps away from a function a module may be: by a helper that it calls, an object, a list."""
@@ -49,7 +49,7 @@ def forward_code(module: nn.Module) -> list[object]:
         function = getattr(function, "__func__", function)
         if name not in functions and isinstance(function, types.FunctionType):
             functions[name] = function
-            names += named_in(function.__code__) if is_users(function.__module__) else ()
+            names += named_in(function.__code__) if is_of_users(function) else ()
     return list(functions.values())
 
 
@@ -95,13 +95,13 @@ def _of_function(function: types.FunctionType) -> Iterator[object]:
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
     yield from vars(function).values()
-    if not is_users(function.__module__):
+    if not is_of_users(function):
         return
     for name in dict.fromkeys(_globals_read(function.__code__)):
         value = function.__globals__.get(name)
         yield value
-        if isinstance(value, types.ModuleType) and is_users(value.__name__):
-            yield from (vars(value).get(attribute) for attribute in named_in(function.__code__))
+        if isinstance(value, types.ModuleType):
+            yield from (inner for _, inner in named_inside(value, {*named_in(function.__code__)}))
 
 
 def _globals_read(code: types.CodeType) -> Iterator[str]:

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robuststack.attacks.frozen_eval import eval_mode, modes
+from robuststack.attacks.frozen_eval import eval_mode, frozen_eval, modes
+from robuststack.engine.fitted import same, unwrapped
 from robuststack.engine.held_modules import held_modules
 from robuststack.engine.object_hash import object_hash
+from robuststack.engine.random_streams import seeded
 from robuststack.errors import ModelError
 from robuststack.layers.condition import Condition, attach
 
@@ -38,7 +40,7 @@ class Function(nn.Module):
 
 
 class Tuned(nn.Module):
-    """A model with a network for each of its points; views choose by the values of the knobs."""
+    """A model with a network for each of its points; views choose by the values of the knobs (`condition_of`)."""
 
     condition: Condition
 
@@ -47,14 +49,20 @@ class Tuned(nn.Module):
         self.knobs = tuple(knobs)
         self.places = {point: place for place, point in enumerate(networks)}
         self.networks = nn.ModuleList(networks.values())
-        attach(self, Condition(*knobs))
+        attach(self, Condition(*condition_of(dict.fromkeys(knobs))))
 
-    def at(self, point: Mapping[str, Any]) -> nn.Module:
-        """The network of a point, whole."""
+    def at(self, values: Mapping[str, Any]) -> nn.Module:
+        """The network of a view with these values."""
+        point = dict(zip(self.knobs, (values[field] for field in condition_of(dict.fromkeys(self.knobs))), strict=True))
         return self.networks[self.places[point_key(point)]]
 
     def forward(self, x: Tensor) -> Any:
-        return self.at({knob: self.condition.read(knob) for knob in self.knobs})(x)
+        return self.at({field: self.condition.read(field) for field in self.condition.fields})(x)
+
+
+def condition_of(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the condition for a point: a knob of the user's may be called as a field that layers here read."""
+    return {f"at.{knob}": value for knob, value in point.items()}
 
 
 def point_key(point: Mapping[str, Any]) -> str:
@@ -62,22 +70,27 @@ def point_key(point: Mapping[str, Any]) -> str:
     return json.dumps(dict(point), sort_keys=True)
 
 
-def live_network(model: object, points: Sequence[Mapping[str, Any]]) -> nn.Module:
+def live_network(
+    model: object, points: Sequence[Mapping[str, Any]], shape: tuple[int, int, int] | None = None
+) -> nn.Module:
     """A network of a program's own model: a module, or a function of images; with `points`, anything with a method `at`,
     which is called with the knobs of each.
 
     It is a copy. Each point gets a copy of the whole model, since `at` may set something in it. A model that cannot be
-    copied is used itself (`untouched` puts its modes back).
+    copied is used itself (`untouched` puts its modes back). With the `shape` (C, H, W) of images, the networks are called
+    too: `at` may set what no copy holds, such as a variable of a library or of the process.
 
     Raises:
         ModelError: it is neither a module nor a function, or its `at` fails.
     """
     if not points:
         return _as_network(copied(model), repr(type(model).__name__))
-    return Tuned(_networks(model, points), list(points[0]))
+    return Tuned(_networks(model, points, shape), list(points[0]))
 
 
-def _networks(model: object, points: Sequence[Mapping[str, Any]]) -> dict[str, nn.Module]:
+def _networks(
+    model: object, points: Sequence[Mapping[str, Any]], shape: tuple[int, int, int] | None
+) -> dict[str, nn.Module]:
     """The network of each point, by the point's key.
 
     Raises:
@@ -88,21 +101,57 @@ def _networks(model: object, points: Sequence[Mapping[str, Any]]) -> dict[str, n
     # `at` may set a global, a class's attribute, or something in a model that cannot be copied, and return that.
     for keep in (_itself, copied):
         networks: dict[str, nn.Module] = {}
-        hashes: dict[str, str] = {}
+        seen: dict[str, tuple[str, Tensor | None]] = {}
         for point in points:
             key = point_key(point)
             if key not in networks:
                 networks[key] = _as_network(keep(_at(model, point)), _called(model, point))
-                hashes[key] = object_hash(networks[key])
-        changed = next(
-            (point for point in points if object_hash(networks[point_key(point)]) != hashes[point_key(point)]), {}
-        )
+                seen[key] = object_hash(networks[key]), _logits(networks[key], shape)
+        changed = next((point for point in points if _is_another(networks, seen, point_key(point), shape)), {})
         if not changed:
             return networks
     raise ModelError(
         f"what {_called(model, changed)} returns is changed by a later call of `at`, so that its figures would be those of"
         " another point; let `at` return a copy (copy.deepcopy), or a function that holds its own values"
     )
+
+
+def _is_another(
+    networks: Mapping[str, nn.Module],
+    seen: Mapping[str, tuple[str, Tensor | None]],
+    key: str,
+    shape: tuple[int, int, int] | None,
+) -> bool:
+    """Whether the network of a point is not what it was when it was made."""
+    made, before = seen[key]
+    if object_hash(networks[key]) != made:
+        return True
+    now = None if before is None else _logits(networks[key], shape)
+    return before is not None and (now is None or not same(now, before))
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, shape: tuple[int, int, int] | None) -> Tensor | None:
+    """The logits of a network; None if it gives none, or not twice the same."""
+    if shape is None:
+        return None
+    try:
+        # Of a module a copy: it may keep what it computes. A copy of a function would call the same modules, which only
+        # the function itself puts into eval mode.
+        called = network if isinstance(network, Function) else copied(network)
+        images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+        images = images.to(next(called.parameters(), images))
+        with frozen_eval(called):
+            first, second = (_of_seed(called, images.clone()) for _ in range(2))
+    except Exception:  # The probe says what is wrong with it.
+        return None
+    return first if same(first, second) else None
+
+
+def _of_seed(network: nn.Module, images: Tensor) -> Tensor:
+    with seeded("points"):
+        logits: Tensor = unwrapped(network(images), len(images))
+    return logits.float()
 
 
 def _itself(network: Any) -> Any:
@@ -258,5 +307,5 @@ def classes_of(model: object, image: Tensor) -> int | None:
             logits = network(pair)
     except Exception:
         return None
-    logits = getattr(logits, "logits", logits)
+    logits = unwrapped(logits, len(pair))
     return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.dim() == 2 else None

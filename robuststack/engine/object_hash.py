@@ -15,7 +15,7 @@ import types
 import weakref
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ HOOKS = re.compile(r"_(state_dict|load_state_dict|forward|backward)\w*hooks\w*")
 NOT_THE_MODELS = {"training", "__module__", "__dict__", "__weakref__", "__doc__", "_abc_impl", "__firstlineno__"}
 """Attributes that say nothing about what a model computes: its mode is set by whoever calls it."""
 CONTAINERS = (dict, list, tuple, deque, set, frozenset, types.MappingProxyType)
+VALUES: Mapping[type, Callable[[Any], object]] = {
+    int: int.__repr__, float: float.__repr__, complex: complex.__repr__, str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)), bytearray: lambda value: bytes(memoryview(value)),
+}  # fmt: skip
+"""Types with a value that no attribute holds -> how it is read where a class derives from one."""
 LIBRARIES = {"torch", "torchvision", "numpy", "robuststack"}
 MANGLED = re.compile(r"[./]___torch_mangle_\d+")
 """What torch puts before the name of a TorchScript class, with a number that counts up in a process."""
@@ -76,7 +81,7 @@ class _Walk:
         if thing is None or type(thing) in (bool, int, complex, str, type(Ellipsis), range, slice):
             self._say(type(thing).__name__, repr(thing))
             return ()
-        if type(thing) in (bytes, bytearray):
+        if type(thing) in (bytes, bytearray, memoryview):
             self._content(bytes(thing))  # type: ignore[call-overload]
             return ()
         if id(thing) in self._visited:
@@ -147,6 +152,7 @@ class _Walk:
 
     def _attributes(self, thing: Any, *, container: bool) -> list[object]:
         parts = [type(thing), *_own(getattr(thing, "__dict__", {}))]
+        parts += [value(thing) for base, value in VALUES.items() if isinstance(thing, base)]
         slots = [name for base in type(thing).__mro__ for name in slots_of(base)]
         parts += [part for name in slots if hasattr(thing, name) for part in (name, getattr(thing, name))]
         kind: Any = type(thing)
@@ -218,7 +224,7 @@ class _Walk:
     def _function(self, function: types.FunctionType) -> Iterable[object]:
         closure = [part for cell in function.__closure__ or () for part in filled(cell)]
         inside = [function.__defaults__, function.__kwdefaults__, *closure]
-        if not is_users(function.__module__):
+        if not is_of_users(function):
             return [f"{function.__module__}.{function.__qualname__}", *inside]
         return [function.__code__, *inside, *_globals(function), *_own(vars(function))]
 
@@ -250,7 +256,13 @@ def _is_ours(hook: object) -> bool:
 def slots_of(kind: type) -> list[str]:
     slots = kind.__dict__.get("__slots__", ())
     names = [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in names if name not in NOT_THE_MODELS and not name.startswith("__")]
+    return [_mangled(name, kind) for name in names if name not in NOT_THE_MODELS]
+
+
+def _mangled(name: str, kind: type) -> str:
+    """The name of an attribute that a class knows by `name`: Python puts the class before a private one."""
+    private = name.startswith("__") and not name.endswith("__")
+    return f"_{kind.__name__.lstrip('_')}{name}" if private else name
 
 
 def filled(cell: types.CellType) -> list[object]:
@@ -272,8 +284,29 @@ def _globals(function: types.FunctionType) -> Iterator[object]:
         value = function.__globals__[name]
         yield name
         yield value
-        if isinstance(value, types.ModuleType) and is_users(value.__name__):
-            yield from (part for inner in sorted(names & vars(value).keys()) for part in (inner, vars(value)[inner]))
+        if isinstance(value, types.ModuleType):
+            yield from (part for named in named_inside(value, names) for part in named)
+
+
+def named_inside(module: types.ModuleType, names: set[str]) -> Iterator[tuple[str, object]]:
+    """The attributes of a user's module, and of the modules in it, that are among the names."""
+    left, seen = [module], {module.__name__}
+    while left:
+        inner = left.pop()
+        if not is_users(inner.__name__):
+            continue
+        for name in sorted(names & vars(inner).keys()):
+            value = vars(inner)[name]
+            yield name, value
+            if isinstance(value, types.ModuleType) and value.__name__ not in seen:
+                seen.add(value.__name__)
+                left.append(value)
+
+
+def is_of_users(function: types.FunctionType) -> bool:
+    """Whether a function's code belongs to no library; one that a program made of text has no module."""
+    module: str | None = function.__module__
+    return module is None or is_users(module)
 
 
 def named_in(code: types.CodeType) -> Iterator[str]:

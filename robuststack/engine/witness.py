@@ -1,7 +1,7 @@
-"""What a user's model says of the last block of a job: weights and source code do not tell all that it computes.
+"""What a user's model says of one block of a job, the last whole one: weights and source code do not tell all of it.
 
 It may read a file, or call code that no digest follows, such as a library's that a program has patched, and only some
-images may show it. So a stored result is taken only if the model gives the job's last block the labels that it gave it
+images may show it. So a stored result is taken only if the model gives that block the labels that it gave it
 then: clean images, and attacked ones, which an attack job keeps for this. What follows gradients is taken only if those are
 as they were, too: a backward pass may change while every label stays. And a model that gives other labels after a job than
 before it keeps a state, and its figures would depend on what it saw first.
@@ -25,7 +25,7 @@ from robuststack.plan.job import LABELS, Job
 from robuststack.plan.specs import AttackSpec, BlocksSpec, JudgeSpec, parse_spec
 
 WITNESS = "witness.safetensors"
-"""The file of an attack job on a function's model: `images` of its last block, and the `labels` [draws, n] of the model."""
+"""The file of an attack job on a function's model: `images` of that block, and the `labels` [draws, n] of the model."""
 STREAM = "witness"
 DRAWS = 2
 """At a randomised point; the noise is that of the stream."""
@@ -36,20 +36,20 @@ GRADIENT_IMAGES, PROJECTIONS = 8, 4
 
 
 def clean_labels(spec: BlocksSpec, made: Made, workspace: Workspace) -> str:
-    """A hash of the labels that the model gives the last block of clean images."""
+    """A hash of the labels that the model gives the block of clean images."""
     return hashlib.sha256(_labels(spec, made, workspace, _clean(spec, made, workspace)).numpy().tobytes()).hexdigest()
 
 
 def attacked_labels(job: Job, workspace: Workspace, images: Tensor) -> bytes:
     """The content of `WITNESS` for an attack job's images [N, C, H, W]."""
     assert isinstance(job.spec, AttackSpec)
-    last = images[_last(job.spec, len(images)) * job.spec.block :].clone()
-    labels = _labels(job.spec, workspace.made(job.spec, job.digest), workspace, last)
-    return safetensors.torch.save({"images": last, "labels": labels})
+    seen = images[_place(job.spec, len(images))].clone()
+    labels = _labels(job.spec, workspace.made(job.spec, job.digest), workspace, seen)
+    return safetensors.torch.save({"images": seen, "labels": labels})
 
 
 def gradients(spec: BlocksSpec, made: Made, workspace: Workspace) -> list[list[float]]:
-    """What stands for the gradients of the model's logits with respect to the first images [n, C, H, W] of the last block:
+    """What stands for the gradients of the model's logits with respect to the first images [n, C, H, W] of the block:
     projections [n, 4] onto fixed directions. Empty if the job follows none, or the model gives none."""
     if isinstance(spec, JudgeSpec):
         return []
@@ -80,8 +80,8 @@ def same_gradients(stored: object, now: list[list[float]]) -> bool:
 
 
 def says_the_same(job: Job, workspace: Workspace) -> bool:
-    """Whether the model gives the last block of a stored attack or judge job, with the same noise, the labels that it gave
-    it then."""
+    """Whether the model gives the block of a stored attack or judge job, with the same noise, the labels that it gave it
+    then."""
     spec, store = job.spec, workspace.store
     assert isinstance(spec, AttackSpec | JudgeSpec)
     attack = job.id if isinstance(spec, AttackSpec) else spec.images
@@ -92,7 +92,7 @@ def says_the_same(job: Job, workspace: Workspace) -> bool:
         attacked = parse_spec(result)
         assert isinstance(attacked, AttackSpec)
         if (attacked.selection, attacked.block) != (spec.selection, spec.block):
-            # Its last block is of other images, which nobody keeps; the attack job has answered for itself.
+            # Its block is of other images, which nobody keeps; the attack job has answered for itself.
             return True
     made = workspace.made(spec, job.digest)
     kept = safetensors.torch.load(store.read(attack, WITNESS)) if attack else {}
@@ -100,12 +100,12 @@ def says_the_same(job: Job, workspace: Workspace) -> bool:
     if isinstance(spec, AttackSpec):
         return torch.equal(kept["labels"], _labels(spec, made, workspace, images))
     labels = safetensors.torch.load(store.read(job.id, LABELS))["labels"]
-    number = _last(spec, labels.shape[1])
+    place = _place(spec, labels.shape[1])
     again = judge_block(
         workspace.view(made, spec)[0], _placed(images, workspace), spec.draws,
-        seed=spec.seed, stream=spec.stream, number=number, eight_bit=spec.eight_bit,
+        seed=spec.seed, stream=spec.stream, number=place.start // spec.block, eight_bit=spec.eight_bit,
     )  # fmt: skip
-    return torch.equal(labels[:, number * spec.block :], again.cpu().to(labels.dtype))
+    return torch.equal(labels[:, place], again.cpu().to(labels.dtype))
 
 
 def _labels(spec: BlocksSpec, made: Made, workspace: Workspace, images: Tensor) -> Tensor:
@@ -122,9 +122,10 @@ def _placed(images: Tensor, workspace: Workspace) -> Tensor:
 
 def _clean(spec: BlocksSpec, made: Made, workspace: Workspace) -> Tensor:
     data = workspace.selected(made.spec.dataset, spec.selection)
-    return data.batch(slice(_last(spec, len(data)) * spec.block, None))[0]
+    return data.batch(_place(spec, len(data)))[0]
 
 
-def _last(spec: BlocksSpec, count: int) -> int:
-    """The number of the last block of `count` images."""
-    return (count - 1) // spec.block
+def _place(spec: BlocksSpec, count: int) -> slice:
+    """Where the block lies among `count` images. The last one of all may hold a single image, which tells nothing."""
+    number = max(count // spec.block, 1) - 1
+    return slice(number * spec.block, (number + 1) * spec.block)

@@ -15,7 +15,8 @@ from robuststack.engine import data as data_module
 from robuststack.engine import model_check, models
 from robuststack.engine.bake import bake
 from robuststack.engine.data import Data
-from robuststack.engine.fitted import fit, needs_of
+from robuststack.engine.fitted import fit, fit_each, needs_of
+from robuststack.engine.live_network import Tuned
 from robuststack.engine.object_hash import object_hash
 from robuststack.engine.runtime import Runtime
 from robuststack.errors import DatasetError, StoreError
@@ -184,7 +185,7 @@ class Workspace:
             self.registry, defense, model, dataset,
             gradients=gradients, name=repr(network), stochastic=bool(own and own.stochastic), baked=baked, block=block,
         )  # fmt: skip
-        if needs_of(model).float32:
+        if any(needs_of(each).float32 for each in (model.networks if isinstance(model, Tuned) else [model])):
             LOG.warning("%r cannot run in bf16: its forward passes are float32", network)
 
 
@@ -193,11 +194,16 @@ def ready(
 ) -> nn.Module:
     """The model on the device, in eval mode, with what it needs of those who call it, and with copies of its input if
     `copies` says so."""
+    if isinstance(model, Tuned):
+        settings = [defense.setting(defense.whole_point(point)) for point in defense.operating_points()]
+        views = {model.at(each.values): View(model.at(each.values), stochastic=each.stochastic) for each in settings}
+        fit_each(views, shape, runtime, copies=copies)
+        return model
     try:
         setting = defense.reference_setting()
         # Noise is drawn in memory order: with it, no two layouts give the same logits.
         view = defense.view(model, defense.quiet(setting) or setting)
-        # A model that was brought may run other code at each point.
+        # A model that needs no training may run other code at each point.
         points = [] if defense.trains else defense.operating_points()
         others = [defense.view(model, defense.setting(defense.whole_point(point))) for point in points]
     except Exception:  # No model of this defense: the probe says so.

@@ -103,7 +103,7 @@ def live_defense(model: object, points: Sequence[Mapping[str, Any]], *, stochast
         def load(self, folder: Path, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
             from robuststack.engine.live_network import live_network
 
-            return live_network(model, points)
+            return live_network(model, points, shape)
 
         def operating_points(self) -> list[Point]:
             return [dict(point) for point in points] or [{}]
@@ -113,7 +113,9 @@ def live_defense(model: object, points: Sequence[Mapping[str, Any]], *, stochast
                 raise ValueError(f"{dict(point)} is not among the points that were given")
 
         def setting(self, point: Point) -> Setting:
-            return Setting(dict(point), stochastic=stochastic)
+            from robuststack.engine.live_network import condition_of
+
+            return Setting(condition_of(point), stochastic=stochastic)
 
         def quiet(self, setting: Setting) -> Setting | None:
             return None

@@ -147,5 +147,7 @@ def _classes(model: object, images: Any, options: Mapping[str, Any], points: Seq
         first = first[:, None]
     elif options.get("layout") == "nhwc":
         first = first.permute(0, 3, 1, 2)
+    if options.get("channels") == 3 and first.shape[1] == 1:
+        first = first.expand(-1, 3, -1, -1)
     first = first / first.max().clamp(min=1)
     return classes_of(live_network(model, points[-1:]).get_submodule("networks.0") if points else model, first)

@@ -42,7 +42,30 @@ class Slotted:
     def __init__(self, weight):
         self.weight = weight
 
+class Private:
+    __slots__ = ("a", "__b")
+    def __init__(self, value):
+        self.a, self.__b = 1.0, value
+
 class Table(dict):
+    pass
+
+class Whole(int):
+    pass
+
+class Number(float):
+    pass
+
+class Phase(complex):
+    pass
+
+class Text(str):
+    pass
+
+class Content(bytes):
+    pass
+
+class Room(bytearray):
     pass
 
 def ring(value):
@@ -113,6 +136,13 @@ def helper(x):
 tool = types.ModuleType("tool")
 tool.scale = torch.tensor(VALUE)
 
+tool.inner = types.ModuleType("tool.inner")
+tool.inner.tool, tool.inner.power = tool, VALUE
+
+class Nested(Net):
+    def forward(self, x):
+        return self.fc(x) ** tool.inner.power
+
 class Looking(Net):
     def forward(self, x):
         return self.fc(x) * tool.scale
@@ -142,6 +172,15 @@ KINDS = {
     "set": "Net(parts={'x', 'y', str(VALUE)})",
     "deque": "Net(parts=collections.deque([VALUE]))",
     "subclass of a dictionary": "table(VALUE)",
+    "subclass of a whole number": "Net(w=Whole(8 * VALUE))",
+    "subclass of a number": "Net(w=Number(VALUE))",
+    "subclass of a complex number": "Net(w=Phase(1j * VALUE))",
+    "subclass of text": "Net(w=Text(VALUE))",
+    "subclass of bytes": "Net(w=Content(str(VALUE).encode()))",
+    "subclass of a bytearray": "Net(w=Room(str(VALUE).encode()))",
+    "view of memory": "Net(w=memoryview(str(VALUE).encode()))",
+    "private slot": "Net(w=Private(VALUE))",
+    "function made of text": "Net(w=eval('lambda x: x * VALUE', {}))",
     "slots": "slotted(VALUE)",
     "partial": "Net(act=functools.partial(torch.clamp, min=VALUE))",
     "closure": "closed(VALUE)",
@@ -158,6 +197,7 @@ KINDS = {
     "attribute of a class": "Constant()",
     "constant in forward": "Coded()",
     "attribute of a module that forward reads": "Looking()",
+    "attribute of a module in a module": "Nested()",
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,3 +105,114 @@ def test_noise_at_one_point_may_be_declared(go: Any, net: nn.Module) -> None:
 
 def test_an_attack_without_gradients_takes_a_point_without_them(go: Any, net: nn.Module) -> None:
     assert len(go(Tuned(net, Detached()), [1, 0], "noise").rows) == 2
+
+
+class Shifting(nn.Module):
+    """Adds what stands in a variable of the process to each image."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x + float(os.environ.get("SHIFT", "0")))
+
+
+class InTheProcess:
+    def __init__(self, net: nn.Module) -> None:
+        self.net = Shifting(net)
+
+    def at(self, shift: float) -> nn.Module:
+        os.environ["SHIFT"] = str(shift)
+        return self.net
+
+
+class InAModule:
+    """`at` sets a value in a module of a package, which its function reads."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+
+    def at(self, shift: float) -> Callable[[Tensor], Tensor]:
+        package.settings.shift = shift
+        return lambda x: self.net(x + package.settings.shift)
+
+
+package = types.ModuleType("package")
+package.settings = types.ModuleType("package.settings")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [InTheProcess, InAModule])
+def test_what_at_sets_outside_of_the_model_is_one_line(
+    kind: type, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHIFT", "0")
+    with pytest.raises(
+        ModelError, match=rf"what {kind.__name__}.at\(shift=0\.0\) returns is changed by a later call"
+    ) as caught:
+        rs.evaluate(
+            kind(net), data=split("test"), attacks=["fgsm"], eps=EPS, points={"shift": [0.0, 0.5]},
+            store=tmp_path / "store", device="cpu",
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
+class Dictionary(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.net(x)}
+
+
+class Flat(nn.Module):
+    """A view of its input's memory: it needs torch's default layout."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.view(len(x), -1).view_as(x))
+
+
+class Double(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Either:
+    def __init__(self, net: nn.Module, other: nn.Module) -> None:
+        self.net, self.other = net, other
+
+    def at(self, split: int) -> nn.Module:
+        return self.other if split else self.net
+
+
+@pytest.mark.parametrize("wrap", [Dictionary, Flat, Double])
+@pytest.mark.parametrize("values", [[0, 1], [1, 0]])
+def test_each_point_gets_what_it_needs(wrap: type, values: list[int], net: nn.Module, tmp_path: Path) -> None:
+    """Networks of two points may take other types and layouts; and a knob may be called as a field of the engine's."""
+    result = rs.evaluate(
+        Either(net, wrap(net)), data=split("test"), attacks=["fgsm", "pgd steps=5"], eps=EPS, points={"split": values},
+        store=tmp_path / "store", device="cpu", overrides=["measure.latency=false", "precision=float32"],
+    )  # fmt: skip
+    assert not result.failed
+    first, second = result.rows
+    assert first.ca.value == second.ca.value == pytest.approx(figures(net)[0], abs=1e-3)
+    assert first.ra["FGSM"].value == pytest.approx(second.ra["FGSM"].value, abs=2)
+
+
+@pytest.mark.parametrize("wrap", [Dictionary, lambda net: nn.Sequential(net, nn.Unflatten(1, (-1, 1, 1)))])
+def test_classes_are_counted_from_whatever_holds_the_logits(wrap: Any, net: nn.Module, tmp_path: Path) -> None:
+    images, labels = split("test")
+    few = labels < labels.max()
+    result = rs.evaluate(
+        wrap(net), data=(images[few], labels[few]), attacks=["fgsm"], eps=EPS, store=tmp_path / "store", device="cpu"
+    )
+    assert len(result.rows) == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sources import stored
+
+from robuststack.engine import witness
 
 NETWORK = """
 import torch
@@ -64,6 +67,16 @@ def test_code_that_no_digest_follows(
     write(1)
     name = module(NETWORK.replace("BEFORE", loading[way]))
     assert rescored(here, lambda: score(python=f"{name}:Net"), lambda: write(-1))
+
+
+@pytest.mark.parametrize(
+    ("images", "seen"), [(3, (0, 40)), (40, (0, 40)), (41, (0, 40)), (79, (0, 40)), (81, (40, 80))]
+)
+def test_the_block_that_is_looked_at_is_whole(images: int, seen: tuple[int, int]) -> None:
+    """The last block may hold one image, whose label stays while those of most others change."""
+    spec = types.SimpleNamespace(block=40)
+    place = witness._place(spec, images)  # type: ignore[arg-type]
+    assert (place.start, place.stop) == seen
 
 
 def test_without_the_witness_such_a_change_would_go_unseen(
