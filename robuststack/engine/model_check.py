@@ -60,8 +60,8 @@ def probe(
 
     Raises:
         ModelError: it is no model of the defense, does not take the images, returns no logits [N, K], gives no gradients
-            where attacks need them, gives NaN, is not in eval mode after `eval()`, draws noise without a word, or gives
-            logits that depend on the other images of a batch or on an image's place in it.
+            where attacks need them, gives NaN, is not in eval mode after `eval()`, draws noise without a word or from a
+            generator of its own, or gives logits that depend on the other images of a batch or on an image's place in it.
     """
     device = device_of(model)
     points = _points(defense)
@@ -75,7 +75,7 @@ def probe(
         called = f"{name} at {options_text(point)}" if len(points) > 1 else name
         with seeded("probe"), frozen_eval(view), full_float32(device):
             images = torch.rand(IMAGES, *dataset.shape, device=device)
-            _refuse_shape(view, images[:2], dataset, called)
+            _refuse_shape(view, images[:2], dataset, called, gradients)
             logits = _logits(view, images, called)
             _refuse_nan(view, logits, called)
             _refuse_train_mode(view, images, called)
@@ -83,6 +83,8 @@ def probe(
             if not stochastic and not view.stochastic:
                 _refuse_noise(view, images, called)
                 _refuse_batches(view, images, block or IMAGES, called)
+            elif stochastic or not defense.trains:
+                _refuse_own_generator(view, images, called)
             if gradients:
                 _refuse_without_gradients(view, images[:2], registry, called)
     for setting in baked:
@@ -105,7 +107,7 @@ def _points(defense: Defense) -> list[Point]:
     return points
 
 
-def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> None:
+def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str, gradients: bool) -> None:
     shape, num_classes = list(dataset.shape), dataset.num_classes
     with torch.enable_grad():
         try:
@@ -130,7 +132,8 @@ def _refuse_shape(view: View, images: Tensor, dataset: Dataset, name: str) -> No
         )
     if logits.is_complex():
         raise ModelError(f"{name} returns complex numbers; valid: real logits [N, {num_classes}], such as their abs()")
-    if _probabilities(logits):
+    # One that names its class alone can be attacked by calls.
+    if _probabilities(logits) and (gradients or not bool(((logits == 0) | (logits == 1)).all())):
         raise ModelError(
             f"{name} returns probabilities; remove its softmax: attacks need logits; of averaged probabilities, return the"
             " logarithm"
@@ -196,6 +199,17 @@ def _refuse_noise(view: View, images: Tensor, name: str) -> None:
         )
     if remembers:
         _refuse_memory(view, images, name)
+
+
+def _refuse_own_generator(view: View, images: Tensor, name: str) -> None:
+    """Refuse noise that no seed of a run reaches: no figure of it could be had again."""
+    first = _logits(view, images, name, 1)
+    if any(not same(first, _logits(view, images, name, 1), NOISE) for _ in range(2)):
+        raise ModelError(
+            f"{name} gives other logits when it is called again with the same seeds: it draws noise from a generator of its"
+            " own, or keeps a state; draw from the default generators of torch, NumPy or Python (torch.randn,"
+            " np.random.normal, random.random), which a run seeds"
+        )
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ class Step:
         def perturbed(seen: Sequence[View]) -> Tensor:
             attacked = AttackedModel(seen[0], self.runtime)
             source = generator(x.device, self.seed, "start", self.epoch, self._number, self._attacks)
-            begin = STARTS[start] if start else None
+            begin = STARTS[start] if start and not self._attack.own_start else None
             return self._attack.perturb(
                 attacked, x, y, self._threat, source, loss=loss, start=begin, early_stop=False
             ).detach()
@@ -197,6 +197,12 @@ def train(
     step = Step(model, attack, threat, runtime, recipe.epochs, seed, len(data))
     finite = _finite(model)  # A constant mask of -inf is not.
     seconds = runtime.clock()
+
+    def passes_of(average: nn.Module) -> Step:
+        passes = Passes(average, attack, threat, runtime, recipe.epochs, seed, len(data))
+        passes.free = step.free  # The average is trained on images that are moved, too.
+        return passes
+
     for epoch in range(state.epoch, recipe.epochs):
         started = seconds()
         for group in optimizer.param_groups:
@@ -231,10 +237,10 @@ def train(
         choosing = recipe.checkpoint == "best" and validation is not None
         scored = model
         if state.average and state.average.count and (choosing or last):
-            passes = Passes(state.average.model, attack, threat, runtime, recipe.epochs, seed, len(data))
-            passes.free = step.free  # The average is trained on images that are moved, too.
             batches = training_batches(data, recipe.batch_size, augmentation, seed, epoch)
-            scored = state.average.settled(model, defense, optimizer, passes, batches, epoch)
+            scored = state.average.settled(model, defense, optimizer, passes_of, batches, epoch)
+            if last:  # What a run that is killed from here on goes on with.
+                state.average.model.load_state_dict(scored.state_dict())
         if choosing and validation is not None and (scored is not model or not state.average):
             judge = beyond_one_step(attack)
             ra = validation_ra(scored, defense, validation, judge, threat, recipe, runtime, seed, state.epoch)

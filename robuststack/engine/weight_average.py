@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -65,25 +65,27 @@ class WeightAverage:
         model: nn.Module,
         defense: Defense,
         optimizer: torch.optim.Optimizer,
-        passes: Step,
+        passes_of: Callable[[nn.Module], Step],
         batches: Iterable[tuple[Tensor, Tensor]],
         epoch: int,
     ) -> nn.Module:
-        """The average, after an epoch (0-based), as a model that can be scored.
+        """The average, after an epoch (0-based), as a model of its own that can be scored.
 
-        Batch statistics are estimated by the `passes` of that epoch's training steps on the first `BATCHES` batches. Other
+        Batch statistics are estimated by the passes of that epoch's training steps on the first `BATCHES` batches. Other
         buffers are the trained model's. The defense does to the weights what it does after each step, such as setting those
         to zero that a mask hides.
         """
+        settled = copy.deepcopy(self.model)
         with torch.no_grad():
-            for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            for average, buffer in zip(settled.buffers(), model.buffers(), strict=True):
                 average.copy_(buffer)
-        defense.after_step(self.model, optimizer)
-        self.model.train()
-        if any(True for _ in batch_norms(self.model)):
-            with estimated_statistics(self.model):
+        defense.after_step(settled, optimizer)
+        settled.train()
+        if any(True for _ in batch_norms(settled)):
+            passes = passes_of(settled)
+            with estimated_statistics(settled):
                 for number, (x, y) in enumerate(islice(batches, BATCHES)):
                     passes.begin(x, y, epoch, number)
                     with seeded(passes.seed, "average", number), passes.runtime.autocast():
                         defense.training_step(passes)
-        return self.model
+        return settled

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from robuststack.errors import LeaderboardError
+from robuststack.evidence.overfitting import keeps_overfitted
 from robuststack.evidence.readings import EXPECTED, Reading
 from robuststack.leaderboard.board_labels import Labels, read_labels
 from robuststack.leaderboard.chosen_draws import draws_chosen, draws_text
@@ -193,7 +194,9 @@ def _overfitting(row: RowPlan, results: Mapping[str, dict[str, Any]]) -> dict[in
     return {
         seed: result["overfitting"]
         for seed, result in trained.items()
-        if result["kept_epoch"] >= result["overfitting"]["epoch"]
+        if keeps_overfitted(
+            result["overfitting"]["epoch"], [(phase["epochs"], phase["kept_epoch"]) for phase in result["phases"]]
+        )
     }
 
 

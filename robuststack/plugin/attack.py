@@ -146,6 +146,8 @@ class GradientAttack(Attack):
     """
 
     norms = ("linf", "l2")
+    own_start: ClassVar[bool] = False
+    """True if the start is what makes the attack: a training step that asks for another one gets this one."""
 
     @property
     def steps(self) -> int:

@@ -50,8 +50,8 @@ class TrainStep(Protocol):
             x: clean images [N, C, H, W], the whole batch or a part of it.
             y: the targets of the loss: labels [N], or probabilities [N, K] for a `loss` that takes them.
             loss: logits [N, K] and y -> what the attack raises [N]; default: the attack's own, cross-entropy for PGD.
-            start: where it starts: `uniform` in the ball, `normal` (0.001 times a standard normal draw, as in TRADES), or
-                `zero`, the clean image; default: the attack's own.
+            start: where it starts, unless its start is what makes it (`own_start`): `uniform` in the ball, `normal` (0.001
+                times a standard normal draw, as in TRADES), or `zero`, the clean image; default: the attack's own.
         """
 
     def backward(self, loss: Tensor) -> None:

@@ -121,9 +121,10 @@ def test_the_best_checkpoint_of_training_by_one_step_is_chosen_by_pgd(monkeypatc
 
 def test_a_row_of_weights_from_after_it_is_doubtful():
     seen = {"epoch": 3, "pgd": 0.0, "fgsm": 95.0}
-    results = {"train-0": {"kept_epoch": 5, "overfitting": seen}, "train-1": {"kept_epoch": 2, "overfitting": seen}}
+    late, early = ({"phases": [{"epochs": 5, "kept_epoch": kept}]} for kept in (5, 2))
+    results = {"train-0": {**late, "overfitting": seen}, "train-1": {**early, "overfitting": seen}, "train-2": late}
     row = RowPlan("row", {}, {0: "train-0", 1: "train-1", 2: "train-2"}, "measure", {}, {}, {}, {})
-    kept = _overfitting(row, {**results, "train-2": {"kept_epoch": 5}})
+    kept = _overfitting(row, results)
     assert kept == {0: seen}
     doubtful = make_row(overfitting={0: OverfittingRecord(**seen)})
     assert suspicions(doubtful) == [

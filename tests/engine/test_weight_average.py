@@ -137,6 +137,24 @@ def test_a_mask_holds_for_the_average():
     assert all(not layer.weight[~layer.mask].any() for layer in masked)
 
 
+def test_looking_at_the_average_leaves_it_as_it_is(monkeypatch):
+    """Of sparse weights too, which are set to zero before they are scored: the average of the last epoch is the same
+    whether or not those before it were looked at."""
+    monkeypatch.setattr(training, "validation_ra", lambda model, *arguments: float(arguments[-1]))
+    defense = REGISTRY.create("defense", "floats_sparse", {"density": 0.3})
+    ends = []
+    for checkpoint in ("last", "best"):
+        recipe = recipe_of(average="ema", average_decay=0.5, checkpoint=checkpoint)
+        attack = REGISTRY.create("attack", "pgd", {"steps": 2, "draws": 1})
+        state = training.train(
+            fresh(defense, recipe), defense, make_data(), attack, THREAT, recipe, RUNTIME, seed=0,
+            augmentation=training.Augmentation(), epoch_done=lambda epoch, metrics: None, validation=make_data(8),
+        )  # fmt: skip
+        assert state.best is None or state.best.epoch == 3
+        ends.append(weights(state.model))
+    assert equal(*ends)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -14,6 +14,7 @@ from torch.nn import functional
 import robuststack as rs
 from peers import REGISTRY
 from robuststack.engine.random_streams import seeded
+from robuststack.layers.sparse import masked_layers
 from robuststack_plugins.defenses.mart import mart_loss
 from robuststack_plugins.defenses.weight_perturbation import perturbed_weights
 
@@ -142,3 +143,18 @@ def test_a_defense_without_it_is_the_one_that_knows_it_not():
         assert perturbing.options.resolved()["awp"] == 0.005
         assert perturbing.image_passes(7) > method.image_passes(7)
     assert isinstance(REGISTRY.create("defense", "floats", {"awp": 0.005}), rs.Defense)
+
+
+def test_weights_that_a_mask_hides_do_not_move():
+    method = REGISTRY.create("defense", "floats_sparse", {"density": 0.2})
+    model = build(method).train()
+    view = method.view(model, method.reference_setting())
+    x = torch.rand(8, 3, 8, 8)
+    layers = [(layer, layer.weight.detach().clone()) for _, layer in masked_layers(model)]
+    with perturbed_weights(model, 0.1, lambda: view(x).square().mean()):
+        for layer, before in layers:
+            moved = (layer.weight - before).detach()
+            assert not moved[~layer.mask].any()
+            assert float(moved.norm() / before.norm()) == pytest.approx(0.1, rel=1e-3)
+    assert layers
+    assert all(torch.equal(layer.weight, before) for layer, before in layers)

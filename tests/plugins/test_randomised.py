@@ -289,3 +289,14 @@ def test_its_loss_is_that_of_the_adversarial_images_and_a_share_of_the_divergenc
     assert torch.equal(x, step.x)
     alone = step.losses[0] - float(divergence(step.model, 0.08).detach()) / BATCH
     assert 0.3 < alone < 20, "the cross-entropy of an untrained network"
+
+
+def test_deviations_of_adv_bnn_have_their_prior_and_no_weight_decay():
+    method = defense("adv_bnn")
+    model = build(method)
+    decayed, free = method.parameter_groups(model, 5e-4)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(parameter)].endswith("_s") for parameter in free["params"]} == {True}
+    assert {names[id(parameter)].endswith("_s") for parameter in decayed["params"]} == {False}
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)

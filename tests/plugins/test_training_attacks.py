@@ -200,3 +200,27 @@ def test_the_work_of_free_training_counts_its_repetitions(tmp_path):
     four, eight, single = work.values()
     assert eight == 2 * four
     assert four / 4 < single, "a repetition needs no gradient beside that of training"
+
+
+@pytest.mark.parametrize("defense", ["pgd_at", "trades", "mart"])
+@pytest.mark.parametrize("attack", ["fgsm_rs", "n_fgsm", "pgd"])
+def test_a_start_that_makes_the_attack_is_kept(defense, attack, monkeypatch):
+    """TRADES and MART begin near the clean image; from there these attacks would be FGSM, which overfits."""
+    asked = []
+
+    class Asked(training.Step):
+        def attack(self, view, x, y, loss=None, start=None):
+            made = super().attack(view, x, y, loss, start)
+            asked.append(Ball.of(x, THREAT).length(made - x).max())
+            return made
+
+    method = REGISTRY.create("defense", defense)
+    made = REGISTRY.create("attack", attack, {"steps": 1} if attack == "pgd" else {})
+    step = Asked(build(method).train(), made, THREAT, RUNTIME, 1, 0)
+    starts = []
+    plain = type(made).start
+    monkeypatch.setattr(type(made), "start", lambda *arguments: starts.append(1) or plain(*arguments))
+    step.begin(*images(), 0, 0)
+    method.training_step(step)
+    assert bool(starts) == (defense == "pgd_at" or attack != "pgd")
+    assert (float(asked[0]) > 1.2 * THREAT.eps) == (attack == "n_fgsm")

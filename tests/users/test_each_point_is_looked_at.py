@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,39 @@ def test_points_that_are_in_order_get_their_figures(go: Any, net: nn.Module) -> 
 
 def test_noise_at_one_point_may_be_declared(go: Any, net: nn.Module) -> None:
     assert len(go(Tuned(net, Noisy()), [1, 0], stochastic=True, draws=20).rows) == 2
+
+
+class OwnGenerator(nn.Module):
+    def __init__(self, generator: Any) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, logits: Tensor) -> Tensor:
+        if isinstance(self.generator, torch.Generator):
+            return logits + torch.randn(logits.shape, generator=self.generator)
+        return logits + torch.from_numpy(self.generator.normal(size=logits.shape)).to(logits)
+
+
+@pytest.mark.parametrize("generator", [torch.Generator(), np.random.default_rng(0)])
+def test_noise_that_no_seed_reaches_is_refused_before_compute(go: Any, net: nn.Module, generator: Any) -> None:
+    with pytest.raises(
+        ModelError, match=r"'Tuned' at mode=1 gives other logits .* default generators of torch"
+    ) as caught:
+        go(Tuned(net, OwnGenerator(generator)), [1, 0], stochastic=True, draws=20)
+    assert "\n" not in str(caught.value)
+
+
+class Named(nn.Module):
+    """The class alone: 1 for it and 0 for the others."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float()
+
+
+def test_a_model_that_names_its_class_alone_is_attacked_by_calls(go: Any, net: nn.Module) -> None:
+    assert len(go(Tuned(net, Named()), [1, 0], "square queries=20").rows) == 2
+    with pytest.raises(ModelError, match="returns probabilities"):
+        go(Tuned(net, Named()), [1, 0])
 
 
 def test_an_attack_without_gradients_takes_a_point_without_them(go: Any, net: nn.Module) -> None:

@@ -20,6 +20,8 @@ class FGSMRS(FGSM):
 
     paper = "Wong et al., Fast Is Better Than Free: Revisiting Adversarial Training, ICLR 2020, arXiv 2001.03994"
 
+    own_start = True
+
     class Options(FGSM.Options):
         step: float = rs.option(1.25, "The length of the step, in radii.", gt=0, le=2)
 

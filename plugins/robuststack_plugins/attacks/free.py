@@ -11,8 +11,9 @@ class Free(rs.GradientAttack):
     Each repetition moves them by a step of eps along the gradient that its backward pass gives them.
 
     The perturbation is carried from batch to batch, as in the reference code. There it starts at 0 once, and here in each
-    epoch, so that a killed run goes on with the same numbers. An epoch is `replays` times as many steps of the optimiser:
-    the paper divides the epochs by as much.
+    epoch, so that a killed run goes on with the same numbers; and here it is cut to what stays in [0, 1] before it is
+    carried. Batches are repeated for training that attacks nothing, too. An epoch is `replays` times as many steps of the
+    optimiser: the paper divides the epochs by as much.
     """
 
     paper = "Shafahi et al., Adversarial Training for Free!, NeurIPS 2019, arXiv 1904.12843"

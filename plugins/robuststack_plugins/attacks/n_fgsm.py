@@ -21,6 +21,7 @@ class NFGSM(FGSM):
 
     paper = "de Jorge et al., Make Some Noise: Reliable and Efficient Single-Step Adversarial Training, NeurIPS 2022, arXiv 2202.01181"  # noqa: E501
     training_only = True
+    own_start = True
 
     class Options(rs.Options):
         noise: float = rs.option(2.0, "The radius of the noise, in radii of the threat model.", ge=0, le=8)

@@ -50,6 +50,16 @@ class AdversarialBayesianNetwork(ensembles.Ensembled):
 
         return add_variational(network, condition, self.options.deviation)
 
+    def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+        """The logarithms of deviations have the prior, and no weight decay on top, which would draw deviations to 1."""
+        from robuststack.layers.variational import Variational
+
+        layers = [module for module in model.modules() if isinstance(module, Variational)]
+        logarithms = [layer.get_parameter(f"{name}_s") for layer in layers for name, _ in layer.means()]
+        known = {id(parameter) for parameter in logarithms}
+        others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+        return [{"params": others, "weight_decay": weight_decay}, {"params": logarithms, "weight_decay": 0.0}]
+
     def training_step(self, step: rs.TrainStep) -> None:
         """L = CE(adversarial) + KL / N; each step of the attack sees a fresh draw."""
         from torch.nn import functional

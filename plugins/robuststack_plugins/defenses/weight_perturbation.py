@@ -42,11 +42,14 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
     """For as long, every weight tensor of two dimensions and more has moved by gamma ||w|| along its gradient of `loss()`,
     a scalar; at gamma 0 nothing happens.
 
-    The forward pass of `loss` leaves running statistics as they were. Gradients that are gathered meanwhile are those at
+    Weights that a mask hides stay at zero, and count in no norm. The forward pass of `loss` leaves running statistics as
+    they were. Gradients that are gathered meanwhile are those at
     the moved weights; the optimiser then steps from the weights themselves (the reference code lets it step first, which
     differs in the weight decay of the small step alone).
     """
     import torch
+
+    from robuststack.layers.sparse import masked_layers
 
     if gamma == 0:
         yield
@@ -55,12 +58,14 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gradients = torch.autograd.grad(loss(), weights, allow_unused=True)
     before = [weight.detach().clone() for weight in weights]
+    masks = {id(layer.weight): layer.get_buffer("mask") for _, layer in masked_layers(model)}
     with torch.no_grad():
         for buffer, value in statistics:
             buffer.copy_(value)
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
-                weight.addcmul_(gradient, gamma * weight.norm() / (gradient.norm() + TINY))
+                alive = gradient * masks[id(weight)] if id(weight) in masks else gradient
+                weight.addcmul_(alive, gamma * weight.norm() / (alive.norm() + TINY))
     try:
         yield
     finally:
