@@ -42,6 +42,8 @@ STATED = {
     "evidence/game.ENOUGH": ("falls by less than {:g} points", 100),
     "evidence/game.MOST_ROUNDS": ("after {:g} rounds", 1),
     "evidence/overfitting.APART": ("under FGSM is at least {:g}", 1),
+    "evidence/overfitting.ANSWERED": ("at least {:g} points above", 1),
+    "evidence/overfitting.ROBUST": ("best one before, of {:g} % or more", 1),
     "evidence/overfitting.LEFT": ("PGD-10 is at most {:g} % of the best", 100),
     "evidence/proportions.LEVEL": ("The {:g} % interval of a figure", 100),
     "evidence/redrawn_front.REDRAWN": ("{:,} redrawn fronts", 1),

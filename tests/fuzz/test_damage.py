@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import find
+from hypothesis import find, settings
 
 import damage
 from damage import Hang, damaged_bytes, damaged_data, no_hang
@@ -19,7 +19,8 @@ def test_an_answer_that_never_comes_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("wanted", [b"abc", b"abcdefghefgh"])
 def test_bytes_are_cut_off_set_and_repeated(wanted: bytes) -> None:
-    assert find(damaged_bytes(b"abcdefgh"), lambda content: content == wanted) is not None
+    often = settings(max_examples=20_000)
+    assert find(damaged_bytes(b"abcdefgh"), lambda content: content == wanted, settings=often) is not None
 
 
 @pytest.mark.parametrize("wanted", ['{"a": {}}', '{"a": {"b": null}}', '{"a": 1}', "{}"])
