@@ -15,50 +15,54 @@ from robuststack.hardware import Hardware
 from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.audit_file import audit_path, board_files, read_audit
 from robuststack.leaderboard.board_file import read_board
+from robuststack.leaderboard.claims import audited_verdict
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
 from robuststack.suite.loading import load_suite
-from robuststack.wording import options_text
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-SETTINGS = {
-    "float": [{"lambda_n": value, "lambda_th": 0.0} for value in (0.0, 0.2, 1.0)],
-    "oat": [{"lambda": value} for value in (0.0, 0.2, 1.0)],
-    "pgd_at": [{"lambda": value} for value in (0.0, 0.2, 1.0)],
-}
-"""The rows of the main leaderboard that README prints."""
-DATASETS = ("tradeoff", "digits")
-
-
 BOARD = ROOT / "leaderboard" / "float_vs_oat.json"
+FASHION = ROOT / "leaderboard" / "fashion.json"
+TEXT = " ".join(README.split())
 
 
 def table() -> str:
-    """The ends of each defense and one setting between them, both data sets side by side."""
-    rows = read_board(BOARD).rows
-    audited = read_audit(audit_path(BOARD)).by_label
+    """Each defense on Fashion-MNIST: its most accurate and its most robust setting, and what all of them are worth."""
+    board, audited = read_board(FASHION), read_audit(audit_path(FASHION)).by_label
     body = []
-    for defense, points in SETTINGS.items():
-        for point in points:
-            on = [
-                next(row for row in rows if (row.dataset, row.defense, row.point) == (dataset, defense, point))
-                for dataset in DATASETS
-            ]
-            figures = [text for row in on for text in (row.ca.text, row.worst.text, audited_text(audited[row.label]))]
-            body.append([on[0].title, options_text(point), *figures])
-    header = ["defense", "point", *(f"{name} {dataset}" for dataset in DATASETS for name in ("CA", "RA", "audited"))]
+    for entry in sorted(board.entries, key=lambda entry: -entry.hypervolume):
+        rows = [row for row in board.rows if row.defense == entry.defense]
+        clean, robust = (max(rows, key=key) for key in (lambda row: row.ca.value, lambda row: row.worst.value))
+        assert entry.certainty is not None
+        volume = f"{entry.hypervolume:.1f} [{entry.certainty.low:.1f}, {entry.certainty.high:.1f}]"
+        figures = [f"{clean.ca.value:.1f}, {clean.worst.value:.1f}", f"{robust.ca.value:.1f}, {interval(robust.worst)}"]
+        parameters = f"{min(row.parameters for row in rows) / 1000:.0f}"
+        most = max(row.parameters for row in rows) / 1000
+        parameters += f"-{most:.0f}" if f"{most:.0f}" != parameters else ""
+        body.append([robust.title, *figures, audited_text(audited[robust.label]), volume, parameters])
+    header = [
+        "defense",
+        "most accurate: CA, RA",
+        "most robust: CA, RA",
+        "audited RA",
+        "hypervolume %",
+        "1,000 parameters",
+    ]
     return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
+def interval(figure: rs.Figure) -> str:
+    return f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]"
 
 
 def audited_text(row: RowAudit) -> str:
     """RA after the audit, with the letter of its worst verdict that is no `open`."""
     assert row.ra_worst is not None
-    assert not row.broken
-    weak = ", weak" if row.weak else ""
-    return f"{row.ra_worst.value:.1f} [{row.ra_worst.low:.1f}, {row.ra_worst.high:.1f}]{weak}"
+    said = ", broken" if row.broken else ", weak" if row.weak else ""
+    return f"{row.ra_worst.value:.1f} [{row.ra_worst.low:.1f}, {row.ra_worst.high:.1f}]{said}"
 
 
 def test_the_table_is_that_of_the_committed_leaderboard() -> None:
@@ -67,58 +71,77 @@ def test_the_table_is_that_of_the_committed_leaderboard() -> None:
     assert match[1].strip() == table(), f"the table should be:\n\n{table()}\n"
 
 
+def test_what_it_says_of_fashion_is_what_the_comparisons_say() -> None:
+    def compared(first: str, second: str) -> rs.RowComparison:
+        return rs.compare(FASHION, f"fashion_mnist/resnet8/{first}", f"fashion_mnist/resnet8/{second}")
+
+    noisy = "float lambda_n=0.2 lambda_th=0"
+    for first, second in ((noisy, "advprop lambda=1"), (noisy, "pgd_at"), ("advprop lambda=1", "pgd_at")):
+        assert compared(first, second).verdict == "undecided"
+    board = read_board(FASHION)
+    rows = {row.label.partition("/resnet8/")[2]: row for row in board.rows}
+    assert (rows["logit_mix alpha=1"].ca, rows["logit_mix alpha=1"].worst) == (rows["pgd_at"].ca, rows["pgd_at"].worst)
+    fronts = compared(noisy, "oat lambda=0.2").fronts
+    assert fronts is not None
+    gap, size = fronts.hypervolume, rows[noisy].parameters / rows["oat lambda=0.2"].parameters
+    said = f"FLOAT's hypervolume is above OAT's by {gap.value:.1f} points [{gap.low:.1f}, {gap.high:.1f}],"
+    assert f"{said} with {100 * size:.0f} % of the parameters" in TEXT
+    verdicts = {claim.claim.partition(", at most")[0]: claim for claim in board.claims}
+    audits = read_audit(audit_path(FASHION)).by_label
+    texts = []
+    for claim in ("RA of FLOAT above OAT", "CA of FLOAT above OAT"):
+        ours = verdicts[claim].ours
+        assert ours is not None
+        assert audited_verdict(verdicts[claim], audits).startswith("confirmed")
+        texts.append(f"{ours.value:.1f} {{}}[{ours.low:.1f}, {ours.high:.1f}]")
+    told = f"FLOAT above OAT in RA ({texts[0].format('points ')}) and in CA ({texts[1].format('')}) is confirmed;"
+    assert told in TEXT
+    assert verdicts["RA of FLOAT above PGD-AT"].verdict == "undecided"
+    assert "FLOAT above PGD-AT is undecided in RA" in TEXT
+
+
+def test_what_it_says_of_knobs_is_what_the_rows_say() -> None:
+    board = read_board(FASHION)
+    for defense in ("float", "oat", "advprop", "adapter_soup", "logit_mix"):
+        robust = [row.worst.value for row in board.rows if row.defense == defense]
+        assert all(value < 5 or value > 0.95 * max(robust) for value in robust)
+    (mixed,) = (row for row in board.rows if row.point == {"alpha": 0.5})
+    pgd, autoattack = mixed.ra["PGD-20"].value, mixed.ra["AutoAttack-rand"].value
+    assert f"PGD-20 leaves {pgd:.1f} % of two mixed networks, AutoAttack-rand {autoattack:.1f} %." in TEXT
+    (soup,) = (row for row in board.rows if row.defense == "adapter_soup" and row.point == {"lambda": 0})
+    assert soup.options["statistics"] == "shared"
+    assert f"falls apart: CA is {soup.ca.lowest:.1f} to {soup.ca.highest:.1f} % at lambda 0." in TEXT
+
+
 def test_what_it_says_of_the_audit_is_what_the_audit_says() -> None:
-    text, audit = " ".join(README.split()), read_audit(audit_path(BOARD))
+    audit = read_audit(audit_path(BOARD))
     assert [row.label for row in audit.rows] == [row.label for row in read_board(BOARD).rows]
     assert audit.complete
     weak = [row.label for row in audit.rows if row.weak]
     link = f"(leaderboard/{audit_path(BOARD).with_suffix('.md').name})"
-    assert f"calls no row broken, but {len(weak)} of the {len(audit.rows)} rows [weak]{link}" in text
+    assert f"calls no row broken, but {len(weak)} of the {len(audit.rows)} rows [weak]{link}" in TEXT
     assert not any(row.broken for row in audit.rows)
     assert all({"STEPS", "STRONGER"} & set(row.weak) for row in audit.rows if row.weak)
-    digits = [label for label in weak if label.startswith("digits/")]
-    assert f"RA of {len(digits)} of the 16 rows on `digits` is no evidence" in text
     row = audit.by_label["tradeoff/resnet8/pgd_at lambda=0.2"]
     before = next(
         row.worst.value for row in read_board(BOARD).rows if row.label == "tradeoff/resnet8/pgd_at lambda=0.2"
     )
     assert row.ra_worst is not None
     assert row.ra_worst.value == 0
-    assert f"PGD-AT at lambda 0.2 on `tradeoff`: {before:.1f} % become 0." in text
-
-
-def test_what_it_says_of_ten_attacks_is_what_the_comparison_says() -> None:
-    rows = "digits/resnet8/pgd_at lambda=1", "digits/resnet8/float lambda_n=1 lambda_th=0"
-    board = ROOT / "leaderboard" / "cpu_attacks.json"
-    assert len(rs.load_board(board).attacks) == 10
-    worst = rs.compare(board, *rows).decisive
-    assert worst.verdict == "undecided"
-    said = f"{worst.first:.1f} against {worst.second:.1f} in the worst of ten attacks"
-    assert f"{said} ([audited](leaderboard/cpu_attacks.audit.md), no row weak or broken)" in " ".join(README.split())
-    audit = read_audit(audit_path(board))
-    assert [row.label for row in audit.rows] == [row.label for row in rs.load_board(board).rows]
-    assert not any(row.broken or row.weak for row in audit.rows)
-    said = []
-    for dataset, knob, ahead in (
-        ("digits", "0.2", 1),
-        ("digits", "1", 1),
-        ("tradeoff", "0.2", 1),
-        ("tradeoff", "1", -1),
-    ):
-        pair = f"{dataset}/resnet8/float lambda_n={knob} lambda_th=0", f"{dataset}/resnet8/oat lambda={knob}"
-        worst = rs.compare(board, *pair[::ahead]).decisive
-        assert (worst.verdict, worst.scope) == ("better", "these two models")
-        said.append(f"{worst.value:.1f} {{}}[{worst.low:.1f}, {worst.high:.1f}]")
-    tradeoff = [row for row in rs.load_board(board).rows if row.dataset == "tradeoff"]
-    (best,) = {f"{max(row.worst.value for row in tradeoff if row.defense == name):.1f}" for name in ("float", "oat")}
-    assert f"their most robust points there are alike ({best} each)" in " ".join(README.split())
-    told = (
-        "On `digits` FLOAT is ahead of OAT by {} at lambda 0.2 and by {} at 1; on `tradeoff` FLOAT by {} at 0.2 and OAT"
-        " by {} at 1"
-    )
-    assert told.format(said[0].format("points of RA "), *(one.format("") for one in said[1:])) in " ".join(
-        README.split()
-    )
+    assert f"PGD-AT at lambda 0.2 on `tradeoff`: {before:.1f} % become 0." in TEXT
+    fashion = read_audit(audit_path(FASHION))
+    assert fashion.complete
+    assert [row.label for row in fashion.rows] == [row.label for row in read_board(FASHION).rows]
+    broken = [row.label.partition("/resnet8/")[2] for row in fashion.rows if row.broken]
+    assert broken == ["pgd_at", "oat lambda=0", "adapter_soup lambda=1", "logit_mix alpha=1"]
+    assert all(row.broken == ["BINARY"] for row in fashion.rows if row.broken)
+    assert f"The audit calls {len(broken)} of the {len(fashion.rows)} rows broken" in TEXT
+    board = read_board(FASHION)
+    row = board.by_label["fashion_mnist/resnet8/pgd_at"]
+    assert row.ra["PGD-20"].seeds is not None
+    assert row.worst.seeds is not None
+    gaps = [pgd - row.worst.seeds[run] for run, pgd in row.ra["PGD-20"].seeds.items()]
+    assert f"AutoAttack-rand finds {min(gaps):.1f} to {max(gaps):.1f} points more than PGD-20." in TEXT
 
 
 def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> None:
@@ -137,7 +160,7 @@ def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> N
     assert not any(row.broken for row in audit.rows)
     weak = sum(bool(row.weak) for row in audit.rows)
     audited = f"([{weak} of {len(audit.rows)} rows weak](leaderboard/cpu_fig07.audit.md))"
-    assert f"under FGSM and PGD {audited}, it is undecided on both" in " ".join(README.split())
+    assert f"{audited} FLOAT or OAT is undecided on both" in TEXT
     assert f"at 0.7 OAT is ahead on `tradeoff` by {decided['tradeoff', '0.7']:.1f} points of RA" in " ".join(
         README.split()
     )
@@ -164,22 +187,6 @@ def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
     before, after = ([figure.value for row in rows if (figure := getattr(row, name))] for name in ("ra", "ra_worst"))
     said = "of RA {:.1f} % without and {:.1f} % with its noise the audit leaves {:.1f} % and {:.1f} %."
     assert said.format(*before, *after) in text
-
-
-def test_what_it_says_of_size_and_training_time_is_what_the_leaderboard_says() -> None:
-    by_label = {row.label: row for row in read_board(BOARD).rows}
-    sizes, times = set(), []
-    for dataset in ("digits", "tradeoff"):
-        ours = by_label[f"{dataset}/resnet8/float lambda_n=1 lambda_th=0"]
-        theirs = by_label[f"{dataset}/resnet8/oat lambda=1"]
-        assert ours.train_seconds_per_epoch is not None
-        assert theirs.train_seconds_per_epoch is not None
-        assert ours.recipe == theirs.recipe
-        sizes.add(f"{100 * ours.parameters / theirs.parameters:.0f}")
-        times.append(100 * ours.train_seconds_per_epoch / theirs.train_seconds_per_epoch)
-    (size,) = sizes
-    said = f"FLOAT has {size} % of OAT's parameters and {min(times):.0f} to {max(times):.0f} % of its training time."
-    assert said in " ".join(README.split())
 
 
 def test_its_words_stand_on_the_page_of_words() -> None:

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1240, "height": 960}, color_scheme="light")
-        page.goto(f"{(COMMITTED / 'index.html').as_uri()}#/float_vs_oat")
+        page.goto(f"{(COMMITTED / 'index.html').as_uri()}#/fashion")
         page.wait_for_selector(".tabulator-row")
         page.screenshot(path=COMMITTED / "page.png")
         browser.close()
