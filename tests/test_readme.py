@@ -94,10 +94,12 @@ def test_what_it_says_of_fashion_is_what_the_comparisons_say() -> None:
         assert ours is not None
         assert audited_verdict(verdicts[claim], audits).startswith("confirmed")
         texts.append(f"{ours.value:.1f} {{}}[{ours.low:.1f}, {ours.high:.1f}]")
-    told = f"FLOAT above OAT in RA ({texts[0].format('points ')}) and in CA ({texts[1].format('')}) is confirmed;"
+    told = (
+        f"Its published lead over OAT in RA ({texts[0].format('points ')}) and CA ({texts[1].format('')}) is confirmed;"
+    )
     assert told in TEXT
     assert verdicts["RA of FLOAT above PGD-AT"].verdict == "undecided"
-    assert "FLOAT above PGD-AT is undecided in RA" in TEXT
+    assert "that over PGD-AT is undecided in RA" in TEXT
 
 
 def test_what_it_says_of_knobs_is_what_the_rows_say() -> None:

@@ -1,10 +1,10 @@
 """What a user's model says of one block of a job, the last whole one: weights and source code do not tell all of it.
 
 It may read a file, or call code that no digest follows, such as a library's that a program has patched, and only some
-images may show it. So a stored result is taken only if the model gives that block the labels that it gave it
-then: clean images, and attacked ones, which an attack job keeps for this. What follows gradients is taken only if those are
-as they were, too: a backward pass may change while every label stays. And a model that gives other labels after a job than
-before it keeps a state, and its figures would depend on what it saw first.
+images may show it. So a stored result is taken only if the model gives that block the labels that it gave it then:
+clean images, and attacked ones, which an attack job keeps for this. What follows gradients is taken only if those are
+as they were, too: a backward pass may change while every label stays. And a model that gives other labels after a job
+than before it keeps a state, and its figures would depend on what it saw first.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from robuststack.leaderboard.board import BOARD_SCHEMA, Board, BoardAttack, TrainingCurve
 from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.claims import compared
+from robuststack.leaderboard.difference import RowReader
 from robuststack.leaderboard.entries import make_entries
 from robuststack.leaderboard.game import Game
 from robuststack.leaderboard.row import Row
@@ -25,6 +26,7 @@ def make_board(
 ) -> Board:
     """The leaderboard of the rows of a plan; `labels` are those behind the rows, as far as they are there; `suite_file` is
     where the suite lies, seen from the leaderboard's folder."""
+    reader = RowReader(labels)
     return Board(
         schema_=BOARD_SCHEMA,
         suite=plan.suite.name,
@@ -43,7 +45,7 @@ def make_board(
         rows=tuple(rows),
         entries=tuple(make_entries(rows, labels)),
         reference=tuple(plan.suite.reference),
-        claims=tuple(compared(claim, rows, labels) for claim in plan.suite.claims),
+        claims=tuple(compared(claim, rows, reader) for claim in plan.suite.claims),
         training=dict(training or {}),
         games=tuple(games),
     )

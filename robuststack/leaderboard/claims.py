@@ -11,7 +11,6 @@ from robuststack.evidence import decisions
 from robuststack.evidence.decisions import Comparison, holm
 from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.board import ClaimVerdict, ComparedClaim, OurNumber
-from robuststack.leaderboard.board_labels import Labels
 from robuststack.leaderboard.difference import RowReader
 from robuststack.leaderboard.keys import COUNTS, has, look_up, number
 from robuststack.leaderboard.record import percent
@@ -40,16 +39,15 @@ class _Judged:
     """Whether the one side has more than the other; None if that is open."""
     why: str
     comparison: Comparison | None = None
-    p: float | None = None
 
 
-def compared(claim: Claim, rows: Sequence[Row], labels: Mapping[str, Labels]) -> ComparedClaim:
+def compared(claim: Claim, rows: Sequence[Row], reader: RowReader) -> ComparedClaim:
     """The claim with `ours`: the same number from our rows, and between which of them. Rows are compared only if data
     set, network and threat model agree; None if no pair does.
 
     The verdict is about who is ahead, not about by how much, which data and network decide. Accuracies are compared by the
-    paired test that compares rows, corrected (Holm) for all pairs that the number was taken from; `labels` are those behind
-    the rows. Counts are what they are, and times within `ALIKE` of each other are undecided.
+    paired test that compares rows, corrected (Holm) for all pairs that the number was taken from; `reader` reads the labels
+    behind the rows. Counts are what they are, and times within `ALIKE` of each other are undecided.
     """
     pairs = _pairs(claim, rows)
     if not pairs:
@@ -58,7 +56,7 @@ def compared(claim: Claim, rows: Sequence[Row], labels: Mapping[str, Labels]) ->
     value = TAKE[claim.take](values)
     taken = None if claim.take == "mean" else pairs[values.index(value)]
     even = _even(claim)
-    judged = _judged(claim, pairs, taken, value - even, RowReader(labels))
+    judged = _judged(claim, pairs, taken, value - even, reader)
     comparison = judged.comparison if isinstance(judged, _Judged) and claim.how == "difference" else None
     ours = OurNumber(
         value=round(float(value), 4),
@@ -123,10 +121,10 @@ def _judged(
     """Which side is ahead in the pair that was taken, or in all if their mean was; why it cannot be said otherwise."""
     if claim.figure in COUNTS:
         return _Judged(beyond_even > 0, "counted")
-    if claim.figure in TIMES:
+    if claim.figure.partition(".")[0] in TIMES:
         ratios = [(a or 0.0) / (b or 1.0) for a, b in (_numbers(claim, pair.of, pair.against) for pair in pairs)]
         ratio = statistics.fmean(ratios) if taken is None else ratios[pairs.index(taken)]
-        if max(ratio, 1 / ratio if ratio else 1 + 2 * ALIKE) < 1 + ALIKE:
+        if 1 / (1 + ALIKE) < ratio < 1 + ALIKE:
             return _Judged(None, f"times within {100 * ALIKE:.0f} % of each other")
         return _Judged(ratio > 1, "timed here")
     try:
@@ -144,7 +142,7 @@ def _judged(
     why = f"p {corrected[place]:.2g}" + (f", of {len(pairs)} pairs" if len(pairs) > 1 else "")
     if tested[place].scope != "methods":
         why += f"; of {tested[place].scope}"
-    return _Judged(_ahead(sides[place]), why, tested[place], corrected[place])
+    return _Judged(_ahead(sides[place]), why, tested[place])
 
 
 def _ahead(side: str) -> bool | None:

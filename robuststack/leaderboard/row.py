@@ -329,12 +329,11 @@ class Row(Scores):
     def audited_jobs(self) -> frozenset[str]:
         """The judge jobs that an audit of this row is of: the headline's, of each attack, of the first run of each training
         seed."""
-        jobs = {}
+        jobs: dict[tuple[str, str], str] = {}
         for figure, runs in self.jobs.scores.get(self.protocol, {}).items():
-            for run in sorted(runs, key=lambda text: [*map(int, text.split("/"))], reverse=True):
-                if figure != CLEAN:
-                    jobs[figure, run.partition("/")[0]] = runs[run]
-        return frozenset(jobs.values())
+            for run in sorted(runs, key=lambda text: [*map(int, text.split("/"))]):
+                jobs.setdefault((figure, run.partition("/")[0]), runs[run])
+        return frozenset(job for (figure, _), job in jobs.items() if figure != CLEAN)
 
     def figure_name(self, figure: str, protocol: str | None = None) -> str:
         """`CA`, `CA gaussian_noise-3`, `RA worst`, `RA PGD-20 (published)`."""

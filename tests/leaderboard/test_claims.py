@@ -12,6 +12,7 @@ from robuststack.evidence.checks.verdict import Verdict
 from robuststack.leaderboard.audit import RowAudit
 from robuststack.leaderboard.board import ComparedClaim, OurNumber
 from robuststack.leaderboard.claims import audited_verdict, claim_cells, compared, reference_cells
+from robuststack.leaderboard.difference import RowReader
 from robuststack.leaderboard.keys import has, look_up, number
 from robuststack.leaderboard.row import Row
 from robuststack.suite.report import Claim, Reference
@@ -79,36 +80,36 @@ def test_a_figure_is_its_value_and_words_are_no_number() -> None:
     ],
 )  # fmt: skip
 def test_a_claim_is_computed_over_the_pairs_of_one_table(changed: dict[str, Any], value: float, pair: Any) -> None:
-    ours = compared(claim(**changed), ROWS, {}).ours
+    ours = compared(claim(**changed), ROWS, RowReader({})).ours
     assert ours is not None
     assert ours.value == value
     assert (ours.of, ours.against) == pair
 
 
 def test_the_mean_is_over_all_pairs() -> None:
-    ours = compared(claim(take="mean"), ROWS, {}).ours
+    ours = compared(claim(take="mean"), ROWS, RowReader({})).ours
     assert ours == OurNumber(value=0, pairs=2)
-    assert claim_cells(compared(claim(take="mean"), ROWS, {}), {})[-1] == "mean of 2 pairs"
+    assert claim_cells(compared(claim(take="mean"), ROWS, RowReader({})), {})[-1] == "mean of 2 pairs"
 
 
 def test_without_a_pair_there_is_no_number() -> None:
-    none = compared(claim(of={"defense": "trades"}), ROWS, {})
+    none = compared(claim(of={"defense": "trades"}), ROWS, RowReader({}))
     assert none.ours is None
     assert claim_cells(none, {}) == [
         "paper", "RA above", "+14.5 points", "-", "not comparable (no such pair of rows)", "-",
     ]  # fmt: skip
-    assert compared(claim(figure="latency"), ROWS, {}).ours is None
+    assert compared(claim(figure="latency"), ROWS, RowReader({})).ours is None
     by_nothing = [*ROWS[:2], row("oat", "lambda", 0.0, 0), row("oat", "lambda", 1.0, 0)]
-    assert compared(claim(how="ratio"), by_nothing, {}).ours is None
+    assert compared(claim(how="ratio"), by_nothing, RowReader({})).ours is None
 
 
 def test_claims_and_references_are_written_out() -> None:
-    assert claim_cells(compared(claim(), ROWS, {}), {}) == [
+    assert claim_cells(compared(claim(), ROWS, RowReader({})), {}) == [
         "paper", "RA above", "+14.5 points", "+10.00 points", "not comparable (labels are missing)",
         "float 0.0 against oat 0.0",
     ]  # fmt: skip
     ratio = claim(how="ratio", published=1.43)
-    assert claim_cells(compared(ratio, ROWS, {}), {})[2:4] == ["1.43x", "1.50x"]
+    assert claim_cells(compared(ratio, ROWS, RowReader({})), {})[2:4] == ["1.43x", "1.50x"]
     reference = Reference(source="PNI", defense="PNI-W", setting="CIFAR-10", ca=84.89, ra={"FGSM": 54.48})
     assert reference_cells(reference) == ["PNI-W", "CIFAR-10", "84.89", "FGSM 54.48", "-", "PNI"]
     assert reference_cells(Reference(source="s", defense="d")) == ["d", "-", "-", "-", "-", "s"]
@@ -117,7 +118,7 @@ def test_claims_and_references_are_written_out() -> None:
 def verdict(published: float, of: dict[str, list[int]], against: dict[str, list[int]], **changes: Any) -> ComparedClaim:
     """What becomes of a claim if so many images are right in each training seed."""
     (first, labels), (second, others) = row_of("float", of), row_of("oat", against)
-    return compared(claim(published=published, match={}, **changes), [first, second], labels | others)
+    return compared(claim(published=published, match={}, **changes), [first, second], RowReader(labels | others))
 
 
 @pytest.mark.parametrize(
@@ -163,8 +164,8 @@ def test_the_best_of_many_pairs_is_corrected_for_all_of_them() -> None:
             for name, runs in row.jobs.scores["adaptive"].items()
         }
         rows.append(changed(row, label=f"oat {place}", jobs=changed(row.jobs, scores={"adaptive": scores})))
-    one = compared(claim(match={}), [first, rows[0]], labels)
-    eight = compared(claim(match={}), [first, *rows], labels)
+    one = compared(claim(match={}), [first, rows[0]], RowReader(labels))
+    eight = compared(claim(match={}), [first, *rows], RowReader(labels))
     assert (one.verdict, eight.verdict) == ("confirmed", "undecided")
     assert eight.why.startswith("p 0.")
     assert "of 8 pairs" in eight.why
@@ -186,10 +187,10 @@ def test_counts_and_times_are_judged_by_their_side(changes: dict[str, Any], expe
         row("float", "lambda_n", 0.0, 30, train_seconds_per_epoch=1.5, parameters=20),
         row("oat", "lambda", 0.0, 20, train_seconds_per_epoch=1.0, parameters=10),
     ]
-    assert compared(claim(**changes), rows, {}).verdict == expected
+    assert compared(claim(**changes), rows, RowReader({})).verdict == expected
     alike = [rows[0], changed(rows[1], train_seconds_per_epoch=1.45)]
     if changes["figure"].startswith("train"):
-        assert compared(claim(**changes), alike, {}).verdict == "undecided"
+        assert compared(claim(**changes), alike, RowReader({})).verdict == "undecided"
 
 
 def test_the_mean_of_pairs_is_decided_if_they_agree() -> None:
@@ -205,7 +206,9 @@ def test_a_lead_that_the_audit_does_not_believe_decides_nothing(found: str, ahea
     ra = {"ra": {"worst": make_figure(40), "PGD-20": make_figure(40)}}
     (first, labels), (second, others) = row_of("float", sides[0]), row_of("oat", sides[1])
     rows = [first, changed(second, **ra)] if ahead == "float" else [changed(first, **ra), second]
-    robust, clean = (compared(claim(match={}, figure=figure), rows, labels | others) for figure in ("ra", "ca"))
+    robust, clean = (
+        compared(claim(match={}, figure=figure), rows, RowReader(labels | others)) for figure in ("ra", "ca")
+    )
     told = "confirmed" if ahead == "float" else "refuted"
     said = Verdict(check="STEPS", verdict=found, figure=9.0, threshold=1.0, jobs=(), text="")
     for row in rows:

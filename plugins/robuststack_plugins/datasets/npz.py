@@ -208,6 +208,7 @@ class Npz(Own):
         wrong = mine[0] not in (1, 3) and swapped[0] in (1, 3) and (self.options.layout is None or min(swapped[1:]) > 1)
         if wrong or (self.options.layout is None and not _plausible(mine) and _plausible(swapped)):
             raise self.error(f"images of shape {shape} have {mine[0]} channels as {layout}; was layout {other} meant?")
+        # One pixel of one channel is the same in both.
         if self.options.layout is None and shape != (1, 1, 1) and _plausible(mine) and _plausible(swapped):
             raise self.error(
                 f"images of shape {shape} can be {mine[0]} channels before the pixels or {swapped[0]} behind them; say"

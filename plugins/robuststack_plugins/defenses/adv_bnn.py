@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import robuststack as rs
 from robuststack_plugins.defenses import ensembles
+from robuststack_plugins.defenses.decay import decayed_apart
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,9 +57,7 @@ class AdversarialBayesianNetwork(ensembles.Ensembled):
 
         layers = [module for module in model.modules() if isinstance(module, Variational)]
         logarithms = [layer.get_parameter(f"{name}_s") for layer in layers for name, _ in layer.means()]
-        known = {id(parameter) for parameter in logarithms}
-        others = [parameter for parameter in model.parameters() if id(parameter) not in known]
-        return [{"params": others, "weight_decay": weight_decay}, {"params": logarithms, "weight_decay": 0.0}]
+        return decayed_apart(model, weight_decay, logarithms, 0.0)
 
     def training_step(self, step: rs.TrainStep) -> None:
         """L = CE(adversarial) + KL / N; each step of the attack sees a fresh draw."""

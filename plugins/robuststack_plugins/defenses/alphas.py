@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from robuststack_plugins.defenses.decay import decayed_apart
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -12,10 +14,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, alpha_weight_decay: 
     """The optimiser's groups: everything else, and the alphas with a weight decay of their own."""
     from robuststack.layers.noise import noisy_layers
 
-    alphas = [layer.alpha for _, layer in noisy_layers(model)]
-    known = {id(alpha) for alpha in alphas}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    return [{"params": others, "weight_decay": weight_decay}, {"params": alphas, "weight_decay": alpha_weight_decay}]
+    return decayed_apart(model, weight_decay, [layer.alpha for _, layer in noisy_layers(model)], alpha_weight_decay)
 
 
 def inspect(model: nn.Module) -> dict[str, dict[str, float]]:

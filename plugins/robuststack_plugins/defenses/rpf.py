@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import robuststack as rs
+from robuststack_plugins.defenses.decay import decayed_apart
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,12 +53,7 @@ class RandomProjectionFilters(rs.Defense):
         from robuststack.layers.random_filters import RandomFiltersConv2d
 
         filters = [module.weight for module in model.modules() if isinstance(module, RandomFiltersConv2d)]
-        known = {id(weight) for weight in filters}
-        others = [weight for weight in model.parameters() if id(weight) not in known]
-        return [
-            {"params": others, "weight_decay": weight_decay},
-            {"params": filters, "weight_decay": self.options.filter_weight_decay},
-        ]
+        return decayed_apart(model, weight_decay, filters, self.options.filter_weight_decay)
 
     def training_step(self, step: rs.TrainStep) -> None:
         """L = CE(adversarial), the attack on one draw of the filters and the loss on another."""

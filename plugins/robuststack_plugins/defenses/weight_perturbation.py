@@ -43,13 +43,12 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
     a scalar; at gamma 0 nothing happens.
 
     Weights that a mask hides stay at zero, and count in no norm. The forward pass of `loss` leaves running statistics as
-    they were. Gradients that are gathered meanwhile are those at
-    the moved weights; the optimiser then steps from the weights themselves (the reference code lets it step first, which
-    differs in the weight decay of the small step alone).
+    they were. Gradients that are gathered meanwhile are those at the moved weights; the optimiser then steps from the
+    weights themselves (the reference code lets it step first, which differs in the weight decay of the small step alone).
     """
     import torch
 
-    from robuststack.layers.sparse import masked_layers
+    from robuststack.layers.sparse import MASK, masked_layers
 
     if gamma == 0:
         yield
@@ -58,7 +57,7 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gradients = torch.autograd.grad(loss(), weights, allow_unused=True)
     before = [weight.detach().clone() for weight in weights]
-    masks = {id(layer.weight): layer.get_buffer("mask") for _, layer in masked_layers(model)}
+    masks = {id(layer.weight): layer.get_buffer(MASK) for _, layer in masked_layers(model)}
     with torch.no_grad():
         for buffer, value in statistics:
             buffer.copy_(value)
