@@ -16,6 +16,7 @@ from robuststack.errors import LeaderboardError
 from robuststack.evidence.proportions import mcnemar
 from robuststack.hardware import Hardware
 from robuststack.leaderboard.board import Board
+from robuststack.leaderboard.game import Game
 from robuststack.leaderboard.row import Row
 
 Outcomes = Mapping[str, np.ndarray]
@@ -56,7 +57,7 @@ def regressions(old: Board, new: Board, old_outcomes: Outcomes, new_outcomes: Ou
     changed = [Regression(label, "row", "there", "missing") for label in before if label not in after]
     changed += [Regression(label, "row", "missing", "there") for label in after if label not in before]
     both = [(before[label], after[label]) for label in before if label in after]
-    tests = sum(len(_ids(row)) for row, _ in both)
+    tests = sum(len(_judged(row)) for row, _ in both)
     for first, second in both:
         here = same_platform(first, second)
         changed += [
@@ -67,6 +68,7 @@ def regressions(old: Board, new: Board, old_outcomes: Outcomes, new_outcomes: Ou
         changed += _protocols(first, second)
         changed += _figures(first, second, old_outcomes, new_outcomes, tests)
         changed += _times(first, second, old.rows, new.rows)
+    changed += _games(old, new, exact=all(same_platform(first, second) for first, second in both))
     return changed
 
 
@@ -99,11 +101,9 @@ def refuse_unusable(old: Board, kept: Outcomes, suite: str, hardware: Hardware) 
             " precision in the suite, or accept this one with --update"
         )
     for row in old.rows:
-        for name, jobs in _ids(row).items():
-            if not kept.keys() >= set(jobs.values()):
-                raise LeaderboardError(
-                    f"{row.label}: the baseline has no per-sample outcomes of {row.figure_name(name)}"
-                )
+        for (figure, _), job in _judged(row).items():
+            if job not in kept:
+                raise _no_outcomes(row, figure, "the baseline")
 
 
 def same_platform(first: Row, second: Row) -> bool:
@@ -114,35 +114,73 @@ def same_platform(first: Row, second: Row) -> bool:
     return old == new
 
 
-def _ids(row: Row) -> Mapping[str, Mapping[str, str]]:
-    """Figure -> seeds -> the judge job behind it."""
-    return row.judge_jobs(row.protocol)
+def _judged(row: Row) -> dict[tuple[str, str], str]:
+    """(figure, seeds) -> the judge job behind it, by every protocol that the row was scored by."""
+    return {
+        (row.figure_name(name, None if protocol == row.protocol else protocol), seeds): job
+        for protocol in row.scores
+        for name, jobs in row.judge_jobs(protocol).items()
+        for seeds, job in jobs.items()
+    }
+
+
+def _no_outcomes(row: Row, figure: str, whose: str) -> LeaderboardError:
+    return LeaderboardError(f"{row.label}: {whose} has no per-sample outcomes of {figure}")
 
 
 def _figures(first: Row, second: Row, old: Outcomes, new: Outcomes, tests: int) -> Iterator[Regression]:
     exact = same_platform(first, second)
-    for name, jobs in _ids(first).items():
-        figure = first.figure_name(name)
-        for seeds, job in jobs.items():
-            other = _ids(second).get(name, {}).get(seeds)
-            if other is None or job not in old or other not in new:
-                raise LeaderboardError(f"{first.label}: the baseline has no per-sample outcomes of {figure}")
-            a, b = old[job], new[other]
-            if a.shape != b.shape:
-                yield Regression(first.label, f"{figure}, outcomes", str(a.shape), str(b.shape))
-                continue
-            where = first.label, f"{figure} (seeds {seeds})"
-            if exact:
-                turned = int((a != b).sum())
-                if turned:
-                    yield Regression(*where, _percent(a), f"{_percent(b)}, {turned} outcomes differ on this machine")
-                continue
-            p = mcnemar(_majority(a), _majority(b))
-            if p < FAMILY_LEVEL / tests:
-                yield Regression(*where, _percent(a), f"{_percent(b)} (McNemar p = {p:.1g})")
-            before, after = flip_rate(a), flip_rate(b)
-            if max(before, after) > FLIPS[0] + FLIPS[1] * min(before, after):
-                yield Regression(first.label, f"{figure}, label flips %", f"{before:.2f}", f"{after:.2f}")
+    before, after = _judged(first), _judged(second)
+    for (figure, seeds), job in before.items():
+        where = first.label, f"{figure} (seeds {seeds})"
+        other = after.get((figure, seeds))
+        if job not in old:
+            raise _no_outcomes(first, figure, "the baseline")
+        if other is None:
+            yield Regression(*where, "there", "missing")
+            continue
+        if other not in new:
+            raise _no_outcomes(second, figure, "the new leaderboard")
+        a, b = old[job], new[other]
+        if a.shape != b.shape:
+            yield Regression(first.label, f"{figure}, outcomes", str(a.shape), str(b.shape))
+            continue
+        if exact:
+            turned = int((a != b).sum())
+            if turned:
+                yield Regression(*where, _percent(a), f"{_percent(b)}, {turned} outcomes differ on this machine")
+            continue
+        p = mcnemar(_majority(a), _majority(b))
+        if p < FAMILY_LEVEL / tests:
+            yield Regression(*where, _percent(a), f"{_percent(b)} (McNemar p = {p:.1g})")
+        flips = flip_rate(a), flip_rate(b)
+        if max(flips) > FLIPS[0] + FLIPS[1] * min(flips):
+            yield Regression(first.label, f"{figure}, label flips %", f"{flips[0]:.2f}", f"{flips[1]:.2f}")
+    for figure, seeds in sorted(after.keys() - before.keys()):
+        yield Regression(first.label, f"{figure} (seeds {seeds})", "missing", "there")
+
+
+def _games(old: Board, new: Board, *, exact: bool) -> Iterator[Regression]:
+    """Games that came, went, or are worth something else; elsewhere than on the same platform, what their intervals of 95 %
+    cannot both hold."""
+    before, after = ({(game.heading, game.title): game for game in board.games} for board in (old, new))
+    for heading, title in sorted(before.keys() | after.keys()):
+        first, second = before.get((heading, title)), after.get((heading, title))
+        where = f"{heading}, {title}", "game"
+        if first is None or second is None:
+            yield Regression(*where, *("there" if game else "missing" for game in (first, second)))
+            continue
+        if exact and _worth(first) != _worth(second):
+            yield Regression(*where, *(f"hidden {game.hidden.text}" for game in (first, second)))
+        for what in () if exact else ("hidden", "seen", "one_for_all"):
+            was, now = getattr(first, what), getattr(second, what)
+            if was.high < now.low or now.high < was.low:
+                yield Regression(where[0], f"game, {what}", was.text, now.text)
+
+
+def _worth(game: Game) -> Game:
+    """A game without the names of its jobs."""
+    return game.model_copy(update={"jobs": {}, "cells": {}})
 
 
 def _majority(outcomes: np.ndarray) -> np.ndarray:

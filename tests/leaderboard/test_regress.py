@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_games import make_game
 from made_rows import changed, with_row
 
 import robuststack as rs
@@ -29,6 +30,7 @@ from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.regress import flip_rate, refuse_unusable, regressions
 from robuststack.running.executors.workers import WorkersExecutor
 
+COMMITTED = Path(__file__).parents[2] / "leaderboard"
 Opened = tuple[Board, dict[str, np.ndarray]]
 
 
@@ -66,7 +68,7 @@ def elsewhere(board: Opened) -> Opened:
 
 def changes(old: Opened, new: Opened) -> set[tuple[str, str]]:
     """(defense, what) of every change but those of time, which a busy machine may make."""
-    kept = regressions(old[0], new[0], old[1], new[1])
+    kept = regressions(*crossed(old, new))
     defenses = {row.label: row.defense for row in old[0].rows}
     return {
         (defenses.get(change.label, change.label), change.what) for change in kept if "times the" not in change.what
@@ -127,6 +129,10 @@ def test_an_epoch_fewer_is_caught(old, again, monkeypatch):
 
 
 # --- each rule by itself
+
+
+def crossed(old: Opened, new: Opened) -> tuple[Any, ...]:
+    return old[0], new[0], old[1], new[1]
 
 
 def first_changed(board: Opened, **values: Any) -> Opened:
@@ -207,6 +213,45 @@ def test_elsewhere_a_few_turned_images_pass_and_many_do_not(old):
     assert changes((board, kept), turned(3)) == set()
     assert changes((board, kept), turned(40)) == {("pgd_at", "CA (seeds 0/0)")}
     assert changes(old, turned(3)) == {("pgd_at", "CA (seeds 0/0)")}
+
+
+def test_every_protocol_is_held_against_its_outcomes():
+    path = COMMITTED / "cpu_random_resize.json"
+    board, kept = old = opened(path)
+    row = next(row for row in board.rows if row.protocols)
+    (protocol, scores) = next(iter(row.protocols.items()))
+    figure = scores.single_attacks[0]
+    job = next(iter(row.judge_jobs(protocol)[figure].values()))
+    what = f"{row.figure_name(figure, protocol)} (seeds 0/0)"
+    turned = board, {**kept, job: ~kept[job]}
+    for before in (old, elsewhere(old)):
+        assert {(change.label, change.what) for change in regressions(*crossed(before, turned))} == {(row.label, what)}
+    assert regressions(*crossed(old, old)) == []
+
+
+def test_a_figure_that_came_or_went_is_a_regression_and_not_a_baseline_that_cannot_be_used(old):
+    row = old[0].rows[0]
+    (attack, *_) = row.scores[row.protocol].single_attacks
+    scores = {row.protocol: {name: jobs for name, jobs in row.judge_jobs(row.protocol).items() if name != attack}}
+    fewer = first_changed(old, jobs=changed(row.jobs, scores=scores))
+    where = "none", f"RA {attack} (seeds 0/0)"
+    assert where in changes(old, fewer)
+    assert where in changes(fewer, old)
+
+
+def test_games_are_held_against_the_committed_ones(old):
+    def played(board: Opened, *games: Any) -> Opened:
+        return changed(board[0], games=games), board[1]
+
+    game = make_game()
+    near = make_game(hidden={"value": 44.0, "low": 39.0, "high": 49.0})
+    far = make_game(hidden={"value": 60.0, "low": 55.0, "high": 65.0})
+    name = f"{game.heading}, {game.title}"
+    assert changes(played(old, game), played(old, game)) == set()
+    assert changes(played(old, game), played(old, near)) == {(name, "game")}
+    assert changes(played(elsewhere(old), game), played(old, near)) == set()
+    assert changes(played(elsewhere(old), game), played(old, far)) == {(name, "game, hidden")}
+    assert changes(played(old, game), old) == changes(old, played(old, game)) == {(name, "game")}
 
 
 # --- the command

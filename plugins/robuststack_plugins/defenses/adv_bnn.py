@@ -70,7 +70,3 @@ class AdversarialBayesianNetwork(ensembles.Ensembled):
         step.observe("ra", adversarial, step.y)
         kl = divergence(step.model, self.options.prior)
         step.backward(functional.cross_entropy(adversarial, step.y) + kl / step.images)
-
-    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
-        """`published` judges 20 draws at every point."""
-        return {**super().protocols(point), **self.published(ensembles.ensemble_setting(PUBLISHED_DRAWS))}

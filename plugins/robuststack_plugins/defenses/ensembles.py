@@ -46,10 +46,12 @@ class Ensembled(rs.Defense):
         condition = Condition("noise", "ensemble", "member")
         return DrawEnsemble(self.noisy(architecture.build(shape, num_classes), condition, shape), condition)
 
-    def published(self, judged: rs.Setting) -> dict[str, rs.Scoring]:
-        """How the reference codes score: the attacker takes the gradient of one draw a step, and the mean probability of
-        the `judged` setting counts."""
-        return {"published": rs.Scoring(clean=judged, attacker=ensemble_setting(1), victim=judged, draws=1)}
+    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
+        """`published` is how the reference codes score, at every point: the attacker takes the gradient of one draw a
+        step, and the mean probability of `published_draws` counts."""
+        judged = ensemble_setting(self.published_draws)
+        published = rs.Scoring(clean=judged, attacker=ensemble_setting(1), victim=judged, draws=1)
+        return {**super().protocols(point), "published": published}
 
     def setting(self, point: rs.Point) -> rs.Setting:
         return ensemble_setting(point["ensemble"])

@@ -46,7 +46,3 @@ class RandomSelfEnsemble(ensembles.Ensembled, PGDAdversarialTraining):
 
     def training_setting(self) -> rs.Setting:
         return ensembles.ensemble_setting(1)
-
-    def protocols(self, point: rs.Point) -> dict[str, rs.Scoring]:
-        """`published` judges the draws of the point."""
-        return {**super().protocols(point), **self.published(self.setting(point))}
