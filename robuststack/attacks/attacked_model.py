@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -83,10 +83,23 @@ class AttackedModel(nn.Module):
         return self.final and not self.stochastic
 
     def forward(self, x: Tensor) -> Tensor:
+        with self._counted_pass():
+            return self.view(x).float()  # type: ignore[no-any-return]
+
+    def surrogate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of `forward`, and those that a loss is to be taken of: the same tensor, but for a `WithSurrogate`
+        model."""
+        with self._counted_pass():
+            logits, climbed = self.view.surrogate(x)
+        exact = logits.float()
+        return exact, exact if climbed is logits else climbed.float()
+
+    @contextmanager
+    def _counted_pass(self) -> Iterator[None]:
         if self.tally is not None:
             self.tally.calls += 1
         with quantile_table(self.tally.table if self.tally else None), self.runtime.autocast():
-            return self.view(x).float()  # type: ignore[no-any-return]
+            yield
 
     def passes(self, draws: int) -> list[tuple[AttackedModel, float]]:
         """The forward passes whose gradients EOT adds up, each with its weight: `draws` of this model."""

@@ -41,9 +41,12 @@ def _mean_loss_gradient(
     with torch.enable_grad():
         point = images.detach().requires_grad_()
         for part, weight in passes:
-            logits = part(point)
-            # The sum, so that each sample's gradient does not depend on how many others are in the batch.
-            (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
+            logits, climbed = part.surrogate(point)
+            if climbed is logits:
+                # The sum, so that each sample's gradient does not depend on how many others are in the batch.
+                (gradient,) = torch.autograd.grad(loss(logits, y).sum(), point)
+            else:
+                (gradient,) = torch.autograd.grad(climbed, point, _surrogate_slope(climbed, logits, y, loss))
             gradient = gradient if weight == 1 else weight * gradient
             seen.append(logits.detach())
             raw = gradient if raw is None else raw + gradient
@@ -58,6 +61,18 @@ def _mean_loss_gradient(
         # A capped loss is flat where the model is fooled already, which is no masking.
         model.tally.watch(raw, logits.argmax(1) == y)
     return total, logits
+
+
+def _surrogate_slope(climbed: Tensor, logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
+    """dL/dlogits [N, K] at the surrogate's logits. Where that is zero it is taken at the exact ones: a capped margin is
+    flat where the surrogate is fooled, and the model may not be."""
+    at_surrogate, at_model = _slope(climbed, y, loss), _slope(logits, y, loss)
+    return torch.where((at_surrogate == 0).all(1, keepdim=True), at_model, at_surrogate)
+
+
+def _slope(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
+    leaf = logits.detach().requires_grad_()
+    return torch.autograd.grad(loss(leaf, y).sum(), leaf)[0]
 
 
 def _probability_gradient(

@@ -233,7 +233,7 @@ def _train(
     result = {
         "history": [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in progress.history],
         "epoch_seconds": seconds,
-        "seconds_per_epoch": seconds_per_epoch(seconds, [planned.recipe.epochs for planned in phases]),
+        "seconds_per_epoch": seconds_of(seconds, [planned.recipe.epochs for planned in phases]) / spec.recipe.epochs,
         "seconds": sum(seconds),
         "images": len(splits["train"]),
         # Over all phases, as the history counts.
@@ -259,12 +259,12 @@ def _checkpoint(job: Job, store: JobStore, report: Reporter) -> Checkpoint | Non
         return None
 
 
-def seconds_per_epoch(seconds: Sequence[float], epochs: Sequence[int]) -> float:
-    """The mean over the epochs of phases that took `seconds` each, one after another, `epochs` in each phase. Every epoch
+def seconds_of(seconds: Sequence[float], epochs: Sequence[int]) -> float:
+    """What training took in phases of so many `epochs`, whose epochs took `seconds` each, one after another. Every epoch
     counts as the median of its phase, so that one that the machine held up counts for nothing."""
     ends = list(itertools.accumulate(epochs))
     medians = [statistics.median(seconds[end - count : end]) for end, count in zip(ends, epochs, strict=True)]
-    return statistics.fmean(medians, epochs)
+    return sum(median * count for median, count in zip(medians, epochs, strict=True))
 
 
 def _measure(job: Job, spec: MeasureSpec, workspace: Workspace) -> tuple[dict[str, Any], dict[str, bytes]]:

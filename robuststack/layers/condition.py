@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robuststack.layers.surrogate import WithSurrogate
+
 
 class Condition:
     """The values that one model's conditional layers read, declared by name.
@@ -114,6 +116,17 @@ class View(nn.Module):
             return self.model(x)  # type: ignore[no-any-return]
         with self.condition.holding(self.values, x.shape[0]):
             return self.model(x)  # type: ignore[no-any-return]
+
+    def surrogate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [N, C, H, W] -> the logits [N, K], and those that an attack takes its loss of: of a `WithSurrogate` model
+        its surrogate's, otherwise the same tensor."""
+        if not isinstance(self.model, WithSurrogate):
+            logits = self(x)
+            return logits, logits
+        if self.condition is None:
+            return self.model.surrogate(x)
+        with self.condition.holding(self.values, x.shape[0]):
+            return self.model.surrogate(x)
 
     def subset(self, index: Tensor) -> View:
         """The view for a batch reindexed by `index` (positions [M], or a boolean mask [N]): fields that hold one value

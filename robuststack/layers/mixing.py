@@ -14,6 +14,7 @@ from torch.nn import functional
 from robuststack.errors import PluginError
 from robuststack.layers.batch_statistics import batch_norms, estimated_statistics
 from robuststack.layers.condition import Condition
+from robuststack.layers.surrogate import WithSurrogate
 
 
 class LogitMix(nn.Module):
@@ -90,20 +91,26 @@ class NonlinearLogits(nn.Module):
         return nonlinear(logits, self.scale, self.power, self.shift)
 
 
+NORMALISED = 250
+"""Of more classes than these, LN takes mean and variance of the largest logits alone, as the code of MixedNUTS does."""
+
+
 def nonlinear(logits: Tensor, scale: Tensor, power: Tensor, shift: Tensor) -> Tensor:
     """`NonlinearLogits` for parameters of any shape that broadcasts with the logits [..., K]."""
-    mean, variance = logits.mean(-1, keepdim=True), logits.var(-1, keepdim=True)
+    largest = logits.topk(NORMALISED, -1).values if logits.shape[-1] > NORMALISED else logits
+    mean, variance = largest.mean(-1, keepdim=True), largest.var(-1, keepdim=True)
     clamped = functional.gelu((logits - mean) / (variance + 1e-8).sqrt() + shift)
     return scale * clamped.abs().pow(power) * clamped.sign()
 
 
-class NonlinearMix(nn.Module):
+class NonlinearMix(WithSurrogate):
     """log((1 - mix) onehot(clean(x)) + mix softmax(T(robust(x)))) with T `NonlinearLogits`, images [N, C, H, W] -> logits
-    [N, K]; at `mix` 0 and 1 one network runs.
+    [N, K]; at `mix` 0 and 1 one network runs. Reads `mix`, in [0, 1].
 
-    The value is exact. Its gradient is another function's, as in the code of MixedNUTS (Bai-YT/MixedNUTS), whose attackers
-    it serves: a one-hot vector has none, and that of T vanishes. It is that of log((1 - a) softmax(clean) + a (0.9
-    softmax(robust) + 0.1 softmax(T(robust)))) with a the smaller of `mix` and `plain_mix`. Reads `mix`, in [0, 1].
+    The value is exact, and hardly has a gradient: a one-hot vector has none, and that of T vanishes. The surrogate is that
+    of the code of MixedNUTS (Bai-YT/MixedNUTS): log((1 - a) softmax(clean) + a (0.9 softmax(robust) + 0.1
+    softmax(T(robust)))) with a the smaller of `mix` and `plain_mix`. `forward` gives the surrogate's gradient at the exact
+    value, as that code does for RobustBench; a loss of the surrogate itself, as that code's own attacks take, finds more.
     """
 
     plain_mix: Tensor
@@ -116,35 +123,36 @@ class NonlinearMix(nn.Module):
         self.register_buffer("calibrated_mix", torch.tensor(0.5))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.surrogate(x)[0]
+
+    def surrogate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mix = mix_of(self.condition)
         if mix == 0:
-            return self.clean(x)  # type: ignore[no-any-return]
+            logits = self.clean(x)
+            return logits, logits
         if mix == 1:
-            return self._robust_alone(self.robust(x).float())
+            robust = self.robust(x).float()
+            transformed: Tensor = self.transformation(robust)
+            return _with_gradient_of(PLAIN_SHARE * robust + (1 - PLAIN_SHARE) * transformed, transformed.detach())
         clean, robust = both_logits(self.clean, self.robust, x)
         transformed = functional.log_softmax(self.transformation(robust), 1)
         with torch.no_grad():
             one_hot = torch.full_like(clean, -torch.inf).scatter_(1, clean.argmax(1, keepdim=True), 0.0)
             value = log_mix(one_hot, transformed, mix)
-        if not torch.is_grad_enabled():
-            return value
         weight = self.plain_mix.clamp(max=mix)
         mostly_plain = log_mix(transformed, functional.log_softmax(robust, 1), PLAIN_SHARE)
         return _with_gradient_of(log_mix(functional.log_softmax(clean, 1), mostly_plain, weight), value)
 
-    def _robust_alone(self, robust: Tensor) -> Tensor:
-        transformed: Tensor = self.transformation(robust)
-        if not torch.is_grad_enabled():
-            return transformed
-        return _with_gradient_of(PLAIN_SHARE * robust + (1 - PLAIN_SHARE) * transformed, transformed.detach())
-
 
 PLAIN_SHARE = 0.9
-"""The share of the untransformed robust network in the gradient of `NonlinearMix`."""
+"""The share of the untransformed robust network in the surrogate of `NonlinearMix`."""
 
 
-def _with_gradient_of(function: Tensor, value: Tensor) -> Tensor:
-    return value + (function - function.detach())
+def _with_gradient_of(function: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The value, with the gradient of the function; and the function."""
+    if not torch.is_grad_enabled():
+        return value, value
+    return value + (function - function.detach()), function
 
 
 class WeightMix(nn.Module):

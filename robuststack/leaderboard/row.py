@@ -280,8 +280,8 @@ class Row(Scores):
     latency_ms: dict[int, Latency]
     """Batch size -> time of one forward pass."""
     train_seconds_per_epoch: float | None
-    """The median over epochs, as the mean over seeds; of several phases, the mean of their medians, weighted by their
-    epochs."""
+    """The median over epochs, as the mean over seeds. Of several phases, the time of them all by the epochs of the recipe:
+    two networks of as many epochs cost the sum of what each would cost."""
     effort: Effort
     inspected: dict[str, dict[str, float]]
     """What the defense shows of its trained model: title -> layer -> value, the mean over training seeds."""

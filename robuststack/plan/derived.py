@@ -79,7 +79,7 @@ class DerivedJobs:
         draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), attack]
         # The digest of the draws ends with that of their model.
-        digest = job_digest("attack", components, draws or trained, baked=spec.bake is not None)
+        digest = job_digest(spec, components, draws or trained)
         return self._job(spec, label, digest, [*draws, *trained], work, work, keep=self.keep_images)
 
     def judge(self, spec: JudgeSpec, label: str) -> Job:
@@ -92,7 +92,7 @@ class DerivedJobs:
             needs = [images, *trained]
             # The digest of an attack on this model ends with that of the model.
             before = [images] if isinstance(images.spec, AttackSpec) and images.spec.model == spec.model else needs
-        digest = job_digest("judge", self._model_components(spec), before, baked=spec.bake is not None)
+        digest = job_digest(spec, self._model_components(spec), before)
         return self._job(spec, label, digest, needs, self._answer(spec) * spec.draws)
 
     def probe(self, spec: ProbeSpec, label: str, answers: float, *, attacks: bool = False) -> Job:
@@ -102,7 +102,7 @@ class DerivedJobs:
         trained = self._trained(spec)
         draws = [self.jobs[spec.draws_from]] if spec.draws_from else []
         components = [*self._model_components(spec), *attack]
-        digest = job_digest("probe", components, draws or trained, probe=spec.probe)
+        digest = job_digest(spec, components, draws or trained)
         attacked = self._answer(spec) * attack_passes(attack[0], spec.draws_noise) if attacks else 0.0
         work = self._answer(spec) * answers + attacked
         return self._job(spec, label, digest, [*draws, *trained], work, attacked)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from robuststack.plan.job import Job
 from robuststack.plan.source_digest import source_digest
-from robuststack.plan.specs import Kind
+from robuststack.plan.specs import BlocksSpec, JobSpec, Kind, ProbeSpec
 from robuststack.plugin.component import Component
 
 MODULES: dict[Kind, str] = {
@@ -19,32 +19,37 @@ MODULES: dict[Kind, str] = {
     "probe": "probes.probed",
 }
 """The engine's module behind each kind of job."""
-ALONE = ("jobs", "blocks", "stages", "workspace", "models")
-"""Modules of the engine that serve all kinds: what they import belongs to one kind or another."""
+ALONE = (
+    *(
+        f"robuststack.engine.{module}"
+        for module in ("jobs", "blocks", "stages", "workspace", "models", "build", "fitted", "torch_settings")
+    ),
+    "robuststack.image_selection",
+)
+"""Modules that serve all kinds: what they import belongs to one kind or another."""
+PLANNED = ("robuststack.suite.phases", "robuststack.suite.recipe")
+"""What training reads its phases from."""
+BROUGHT = tuple(f"robuststack.engine.{module}" for module in ("data", "live_network", "user_checkpoint", "user_function"))
+"""What loads and calls a model that was brought, beside those."""
 BAKING = "robuststack.engine.bake"
 """What makes a baked draw of a model, beside the layers."""
 
 
-def job_digest(
-    kind: Kind,
-    components: Iterable[Component],
-    before: Sequence[Job] = (),
-    *,
-    probe: str | None = None,
-    baked: bool = False,
-) -> str:
-    """The digest of a job that uses `components` and comes after the jobs `before`; a probe job names its `probe`, and
-    `baked` says that a baked draw stands for the model.
+def job_digest(spec: JobSpec, components: Iterable[Component], before: Sequence[Job] = ()) -> str:
+    """The digest of the job of a specification that uses `components` and comes after the jobs `before`.
 
     A retrained model makes its attack results stale, and other images their judging, so a digest ends with those of the
     jobs before it.
     """
     classes = [base for component in components for base in type(component).__mro__ if base is not object]
-    module = f"probes.{probe}" if probe else MODULES[kind]
+    module = f"probes.{spec.probe}" if isinstance(spec, ProbeSpec) else MODULES[spec.kind]
+    baked = isinstance(spec, BlocksSpec) and spec.bake is not None
     modules = [
         f"robuststack.engine.{module}",
         *(base.__module__ for base in classes),
         *([BAKING] if baked else []),
     ]
-    own = source_digest(modules, alone=[f"robuststack.engine.{name}" for name in ALONE])
+    model = spec.described
+    brought = BROUGHT if model is not None and model.user_model is not None else ()
+    own = source_digest(modules, alone=[*ALONE, *(PLANNED if spec.kind == "train" else ()), *brought])
     return ".".join([own, *dict.fromkeys(job.digest for job in before)])

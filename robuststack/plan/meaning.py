@@ -42,7 +42,10 @@ class Meaning:
         yield from self.modules
         yield from _homes(self.public)
         for written, names in self.members:
-            base = importlib.util.resolve_name(written, parent) if written.startswith(".") else written
+            try:
+                base = importlib.util.resolve_name(written, parent) if written.startswith(".") else written
+            except ImportError:  # Above the top: Python refuses it where it is reached, and the module may expect that.
+                continue
             yield base
             yield from (f"{base}.{name}" for name in names)  # A name may be a module too.
             if base == "robuststack":

@@ -88,7 +88,7 @@ def plan_rejudging(
         needed = [*needed, *before]
     needs = tuple(need.id for need in needed)
     # Images that are there are those of the code that made them.
-    now = job_digest("attack", components, before, baked=spec.bake is not None)
+    now = job_digest(spec, components, before)
     attack = Job(attack_id, result["label"], spec, result["digest"] if IMAGES in result["files"] else now, needs,
                  keep_images=True)  # fmt: skip
     crafted, computing = attack, hardware.resolve(device, spec.precision)
@@ -113,7 +113,7 @@ def plan_rejudging(
             eight_bit=rounded,
             draws=draws,
         )
-        digest = job_digest("judge", scored, [crafted], baked=bake is not None)
+        digest = job_digest(judge, scored, [crafted])
         return Job(
             job_id("judge", judge), result["label"], judge, digest, (crafted.id, *([trained.id] if trained else []))
         )

@@ -15,7 +15,6 @@ from robuststack.plan.job_id import job_id
 from robuststack.plan.passes import GUESSED_DRAWS, attack_passes, training_passes
 from robuststack.plan.specs import (
     AttackSpec,
-    BlocksSpec,
     ComponentSpec,
     DrawsSpec,
     ImageSelection,
@@ -233,8 +232,7 @@ class SuiteJobs:
             if len(self.jobs) == MOST_JOBS:
                 message = f"the suite asks for more than {MOST_JOBS:,} jobs; give it fewer seeds, points or sweeps"
                 raise SuiteError(f"{self.suite.file}: {message}")
-            baked = isinstance(spec, BlocksSpec) and spec.bake is not None
-            digest = job_digest(spec.kind, components, before, baked=baked)
+            digest = job_digest(spec, components, before)
             required = tuple(need.id for need in needs)
             self.jobs[identity] = Job(identity, label, spec, digest, required, work, attack_work, keep_images)
         return self.jobs[identity]

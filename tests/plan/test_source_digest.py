@@ -16,11 +16,14 @@ import forked
 import robuststack as rs
 import robuststack_plugins
 from robuststack.hardware import Hardware
+from robuststack.plan import job_digest
 from robuststack.plan import source_digest as source_digest_module
 from robuststack.plan.meaning import Meaning
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import PluginSource, Registry, installed_sources
 from robuststack.suite.loading import load_suite
+
+ROBUSTSTACK = Path(rs.__file__).parent
 
 
 def digest(folder: Path) -> str:
@@ -223,6 +226,11 @@ def test_an_edit_makes_stale_what_it_changes_and_a_docstring_makes_nothing_stale
         "robuststack/attacks/ascent.py": "ascent",
         "robuststack_plugins/defenses/float.py": "float",
         "mine.py": "mine",
+        "robuststack/engine/build.py": "all",
+        "robuststack/engine/fitted.py": "all",
+        "robuststack/image_selection.py": "all",
+        "robuststack/engine/user_function.py": "mine",
+        "robuststack/suite/phases.py": "float",
     }
     presentation = [folder / "robuststack" / "plugin" / name for name in ("registry.py", "hookspecs.py")]
     for path in [*(folder / name for name in edits), *presentation]:
@@ -236,7 +244,9 @@ def test_an_edit_makes_stale_what_it_changes_and_a_docstring_makes_nothing_stale
         path.write_text(f"{text}\nADDED = 1\n")
         changed = {label for label, digest in job_digests(folder).items() if digest != before[label]}
         path.write_text(text)
-        if what == "mine":
+        if what == "all":
+            assert changed == before.keys()
+        elif what == "mine":
             assert changed
             assert all("float" not in label for label in changed)
         elif what == "float":
@@ -245,6 +255,61 @@ def test_an_edit_makes_stale_what_it_changes_and_a_docstring_makes_nothing_stale
         else:
             assert any("float" in label for label in changed)
             assert any("none" in label for label in changed)
+
+
+def test_a_relative_import_above_the_top_that_the_module_expects_to_fail_counts_for_nothing(tmp_path):
+    for name in ("alone", "helper"):
+        (tmp_path / f"{name}.py").write_text("")
+    both = "try:\n    from .helper import x\nexcept ImportError:\n    from helper import x\n"
+    (tmp_path / "alone.py").write_text(both)
+    meaning = Meaning.of(both)
+    assert list(meaning.imported("")) == ["helper", "helper.x"]
+    assert list(meaning.imported("package")) == ["package.helper", "package.helper.x", "helper", "helper.x"]
+
+
+IN_NO_DIGEST = {
+    "robuststack.engine.held_modules": "finds modules; what it finds is called",
+    "robuststack.engine.memory": "what is done where memory runs out",
+    "robuststack.engine.failing_model": "words of refusals",
+    "robuststack.engine.unlisted_parameters": "refuses; scores nothing",
+    "robuststack.engine.witness": "finds that a model changed, by what it answers",
+    "robuststack.engine.probes": "its modules are those of probe jobs",
+}
+
+
+def test_every_module_of_the_engine_that_jobs_reach_is_in_a_digest_or_known_to_decide_nothing():
+    covered = {*job_digest.ALONE, *job_digest.PLANNED, *job_digest.BROUGHT}
+    pending = [f"robuststack.engine.{module}" for module in job_digest.MODULES.values()]
+    pending += [
+        f"robuststack.engine.probes.{path.stem}" for path in (ROBUSTSTACK / "engine" / "probes").glob("[a-z]*.py")
+    ]
+    while pending:
+        name = pending.pop()
+        if name not in covered:
+            covered.add(name)
+            pending += [other for other in imports(name) if source_digest_module._decides(other)]
+    reached, pending = set(), ["robuststack.engine.jobs"]
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += imports(name)
+    decides = {name for name in reached if source_digest_module._decides(name)}
+    assert decides - covered == IN_NO_DIGEST.keys()
+
+
+def imports(name: str) -> list[str]:
+    """The modules of RobustStack that a module imports."""
+    path = ROBUSTSTACK.parent.joinpath(*name.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    parent = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = [other for other in Meaning.of(path.read_bytes()).imported(parent) if other.startswith("robuststack.")]
+    places = [ROBUSTSTACK.parent.joinpath(*other.split(".")) for other in found]
+    return [
+        other
+        for other, place in zip(found, places, strict=True)
+        if place.is_dir() or place.with_suffix(".py").is_file()
+    ]
 
 
 def test_what_a_plugin_uses_of_the_public_names_counts(tmp_path, package):

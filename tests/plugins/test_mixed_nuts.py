@@ -8,8 +8,11 @@ import pytest
 import torch
 from test_logit_mix import logits_of
 
+from robuststack.attacks import AttackedModel, cross_entropy, dlr, loss_gradient
 from robuststack.layers.condition import Condition, View, attach
 from robuststack.layers.mixing import NonlinearMix, nonlinear
+from robuststack.plugin.attack import Loss
+from robuststack_plugins.attacks.cw_inf import CWInf
 from robuststack_plugins.defenses import margins
 
 
@@ -73,6 +76,62 @@ def test_the_gradient_is_that_of_the_mostly_plain_mix(alpha, weight):
         torch.testing.assert_close(gradient, wanted, atol=1e-5, rtol=1e-4)
 
 
+def surrogate_loss(model: View, x: torch.Tensor, y: torch.Tensor, loss: Loss) -> tuple[torch.Tensor, torch.Tensor]:
+    """By hand, at the published weights: the gradient of the loss of the mostly plain mix, and its logits."""
+    point = x.clone().requires_grad_()
+    clean, robust = (getattr(model.model, name)(point) for name in ("clean", "robust"))
+    new = nonlinear(robust, torch.tensor(2.0), torch.tensor(2.0), torch.tensor(-0.5))
+    plain = 0.9 * robust.softmax(1) + 0.1 * new.softmax(1)
+    logits = (0.5 * clean.softmax(1) + 0.5 * plain).log()
+    return torch.autograd.grad(loss(logits, y).sum(), point)[0], logits.detach()
+
+
+def two_networks() -> tuple[View, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(4)
+    condition = Condition("mix")
+    networks = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)) for _ in range(2)]
+    model = attach(NonlinearMix(*networks, condition), condition)
+    for name, value in (("scale", 2.0), ("power", 2.0), ("shift", -0.5)):
+        model.get_buffer(f"transformation.{name}").fill_(value)
+    source = torch.Generator().manual_seed(5)
+    x = torch.rand(64, 3, 2, 2, generator=source)
+    return View(model.eval(), {"mix": 0.8}), x, torch.randint(4, (64,), generator=source)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, dlr])
+def test_attacks_take_the_loss_of_the_surrogate_and_keep_by_the_exact_logits(loss):
+    view, x, y = two_networks()
+    gradient, logits = loss_gradient(AttackedModel(view), x, y, loss, 1)
+    expected, around = surrogate_loss(view, x, y, loss)
+    slopes = (expected != 0).flatten(1).any(1)  # DLR has none where the label is third of four.
+    assert slopes.sum() > 30
+    torch.testing.assert_close(gradient[slopes], expected[slopes], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(logits, view(x).detach(), atol=1e-6, rtol=1e-5)
+    assert (logits - around).abs().max() > 0.1, "both are alike"
+
+
+def test_a_capped_loss_that_is_flat_at_the_surrogate_takes_the_exact_logits():
+    view, x, y = two_networks()
+    loss = CWInf(CWInf.Options()).loss
+    gradient, logits = loss_gradient(AttackedModel(view), x, y, loss, 1)
+    _, around = surrogate_loss(view, x, y, cross_entropy)
+    open_here = (logits.argmax(1) == y) & (around.argmax(1) != y)
+    won = (logits.argmax(1) != y) & (around.argmax(1) != y)
+    assert open_here.any()
+    assert won.any()
+    assert (gradient.flatten(1)[open_here] != 0).any(1).all()
+    assert (gradient.flatten(1)[won] == 0).all()
+
+
+def test_of_many_classes_the_250_largest_logits_are_normalised():
+    logits = torch.randn(3, 400, generator=torch.Generator().manual_seed(6))
+    top = logits.sort(1, descending=True).values[:, :250]
+    shifted = (logits - top.mean(1, keepdim=True)) / top.var(1, keepdim=True).sqrt()
+    expected = 2 * torch.nn.functional.gelu(shifted - 0.4)
+    actual = nonlinear(logits, *(torch.tensor(value) for value in (2.0, 1.0, -0.4)))
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_the_search_finds_the_best_of_the_grid():
     source = torch.Generator().manual_seed(2)
     right = torch.randn(60, 4, generator=source)
@@ -98,6 +157,8 @@ def test_the_search_finds_the_best_of_the_grid():
     assert least < confident(1.0, 1.0, 0.0), "it does no better than no transformation"
     cutoff = float(torch.quantile(margin(right, best.scale, best.power, best.shift), 0.1))
     assert best.mix == pytest.approx(1 / (1 + cutoff), rel=1e-6)
+    plain = right.double().softmax(1).sort(1, descending=True).values
+    assert best.plain_mix == pytest.approx(1 / (1 + float(torch.quantile(plain[:, 0] - plain[:, 1], 0.05))), rel=1e-6)
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(0, 5), (5, 0)])

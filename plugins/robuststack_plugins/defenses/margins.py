@@ -14,6 +14,8 @@ SCALES = torch.logspace(-1.30103, 0.69897, STEPS).tolist()
 """s from 0.05 to 5; these ranges are those of the code for CIFAR-10."""
 POWERS = torch.linspace(1, 4, STEPS).tolist()
 SHIFTS = torch.linspace(-1.1, 0, STEPS).tolist()
+PLAIN_KEPT = 95.0
+"""What the code keeps where it mixes without the transformation, for CIFAR-10 and ImageNet."""
 SATURATED = 1 - 3e-6
 """A cutoff above this leaves no digits to compare margins by."""
 
@@ -21,7 +23,7 @@ SATURATED = 1 - 3e-6
 @dataclass(frozen=True)
 class Transformation:
     """s, p and c; the alpha at which they keep the robust accuracy that was asked for; and the alpha at which the
-    untransformed network would keep it."""
+    untransformed network would keep `PLAIN_KEPT` percent of it."""
 
     scale: float
     power: float
@@ -45,7 +47,7 @@ def search(right: Tensor, wrong: Tensor, kept: float) -> Transformation | None:
     if not len(right) or not len(wrong):
         return None
     right, wrong = right.double(), wrong.double()
-    plain = float(_cutoff(right.softmax(1), kept))
+    plain = float(_cutoff(right.softmax(1), PLAIN_KEPT))
     best: tuple[bool, float, float] | None = None
     chosen = None
     for scale in SCALES:

@@ -23,9 +23,10 @@ class MixedNuts(LogitMix):
     images that the robust network gets wrong are as confident as all but 100 - `robust` percent of the attacked images
     that it gets right. The alpha at which that share of the robust accuracy is kept is shown with them. The search takes
     the images of the training attack (of PGD-10 if that takes one step or none), the publication those of AutoAttack.
-    At alpha 0.5 and below, the label is the clean network's. Attacks follow the published gradient, which goes around the
-    transformation; the forward pass is exact. Where the mix is certain, cross-entropy has no gradient left, and rows count
-    zero gradients: score it by a margin loss (`apgd_dlr`, `cw_inf`) as well.
+    At alpha 0.5 and below, the label is the clean network's. The forward pass is exact; attacks take their loss of the
+    published surrogate, which goes around the transformation, as the published attacks do. Libraries that call the model
+    themselves get the surrogate's gradient at the exact value, as on RobustBench: where the mix is certain, cross-entropy
+    then has none.
     """
 
     paper = (
@@ -45,7 +46,7 @@ class MixedNuts(LogitMix):
         )
 
     def operating_points(self) -> list[rs.Point]:
-        return [{"alpha": value} for value in (0.0, 0.6, 0.8, 0.9, 1.0)]
+        return [{"alpha": value} for value in (0.0, 0.6, 0.8, 0.9, 0.99, 1.0)]
 
     def mixture(self, clean: nn.Module, robust: nn.Module, condition: Condition) -> nn.Module:
         from robuststack.layers.mixing import NonlinearMix
