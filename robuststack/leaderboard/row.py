@@ -141,13 +141,17 @@ class VariancePart(Record):
     high: Annotated[float, Field(ge=0)] | None
 
 
-class Predictions(Record):
-    """What the clean images say of the predicted labels themselves."""
+class Predictions(SparseRecord):
+    """What the clean images say of the predicted labels themselves, and of the attacks."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"helped"})
     chance: Percent
     """How often the most frequent class is the true one: what a model has that always names it."""
     most_named: Percent
     """How often the class that is named most is named."""
+    helped: Percent = 0.0
+    """How many images are wrong when clean and right under every attack; at a randomised point by how much robust accuracy
+    lies above clean accuracy. RA counts them. A file leaves the key out if there are none."""
 
 
 class OverfittingRecord(Record):

@@ -13,6 +13,8 @@ from robuststack.leaderboard.row import Row
 SUSPICIOUS_ZERO_GRADIENTS = 5.0  # Percent; a saturated loss gives some far from the boundary.
 CONSTANT = 99.0
 """Percent of clean images that one class is named for: above, the model hardly looks at them."""
+HELPED = 1.0
+"""Percent of the images that attacks may turn right: a step that overshoots does so to a few."""
 SUSPICIOUS_CLIPPING = 1e-5  # Rounding in float32 stays below.
 
 
@@ -45,6 +47,8 @@ def _of_predictions(row: Row) -> list[str]:
         return []
     if seen.most_named >= CONSTANT:
         return [f"{seen.most_named:.1f} % of clean images are given the same class"]
+    if seen.helped > HELPED:
+        return [f"{seen.helped:.1f} % of the images are wrong when clean and right under every attack: RA counts them"]
     if row.ca.low <= seen.chance:
         return [f"clean accuracy {row.ca.text} is no better than always naming one class ({seen.chance:.1f})"]
     return []

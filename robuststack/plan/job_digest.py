@@ -29,7 +29,9 @@ ALONE = (
 """Modules that serve all kinds: what they import belongs to one kind or another."""
 PLANNED = ("robuststack.suite.phases", "robuststack.suite.recipe")
 """What training reads its phases from."""
-BROUGHT = tuple(f"robuststack.engine.{module}" for module in ("data", "live_network", "user_checkpoint", "user_function"))
+BROUGHT = tuple(
+    f"robuststack.engine.{module}" for module in ("data", "live_network", "user_checkpoint", "user_function")
+)
 """What loads and calls a model that was brought, beside those."""
 BAKING = "robuststack.engine.bake"
 """What makes a baked draw of a model, beside the layers."""

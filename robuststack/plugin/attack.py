@@ -53,6 +53,14 @@ class Attack(Component):
         """The column's name in a leaderboard; a suite's `label` replaces it."""
         return self.name
 
+    def titled(self, title: str, *budget: str) -> str:
+        """A label from a well-known name and, of the options named in `budget`, those that are not at their defaults: no
+        column is called `AutoAttack-rand` that spent less than AutoAttack does."""
+        fields = type(self.options).model_fields
+        values = {name: getattr(self.options, name) for name in budget}
+        other = [f"{name}={value}" for name, value in values.items() if value != fields[name].default]
+        return " ".join([title, *other])
+
     def label_for(self, norms: Sequence[Norm]) -> str:
         """The label in a suite whose threat models have these norms; for an attack whose name depends on the norm."""
         return self.label

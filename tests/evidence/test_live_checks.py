@@ -100,7 +100,7 @@ def test_a_test_that_random_search_passes_says_nothing(ask):
 
 def test_an_ensemble_that_needs_more_classes_is_tested_by_its_cross_entropy(ask):
     verdict = ask("layered:honest", "BINARY", "autoattack_rand iterations=5")
-    assert verdict.text.startswith("APGD-CE finds 60 of 60 planted images (100.0 %)")
+    assert verdict.text.startswith("APGD-CE iterations=10 restarts=5 finds 60 of 60 planted images (100.0 %)")
 
 
 def test_features_of_one_image_are_its_own_if_the_network_gets_it_twice():

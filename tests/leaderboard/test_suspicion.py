@@ -28,6 +28,12 @@ def judged(*labels: np.ndarray, truth: np.ndarray) -> tuple[dict[str, dict[str, 
             {"chance": 10.0, "most_named": 40.0},
             r"10.5 [9.5, 11.5] is no better than always naming one class (10.0)",
         ),
+        (90.0, {"chance": 10.0, "most_named": 12.0, "helped": 1.0}, None),
+        (
+            90.0,
+            {"chance": 10.0, "most_named": 12.0, "helped": 7.7},
+            "7.7 % of the images are wrong when clean and right under every attack: RA counts them",
+        ),
         (10.0, {"chance": 10.0, "most_named": 100.0}, "100.0 % of clean images are given the same class"),
     ],
 )
@@ -42,6 +48,26 @@ def test_what_is_predicted_is_counted_from_the_labels():
     truth = np.array([0, 0, 0, 1, 2])
     jobs, labels = judged(np.array([[1, 1, 1, 1, 0]]), truth=truth)
     assert predictions(jobs, labels.__getitem__) == Predictions(chance=60.0, most_named=80.0)
+
+
+def test_images_that_an_attack_turns_right_are_counted():
+    truth = np.zeros(4, dtype=np.int64)
+    jobs, labels = judged(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 0, 1]]), truth=truth)
+    attacked = {"pgd-0": [[1, 0, 0, 1]], "pgd-1": [[1, 0, 1, 0]]}
+    labels |= {job: Labels(np.array(named), truth, "images") for job, named in attacked.items()}
+    assert predictions(jobs, labels.__getitem__).helped == 25.0
+    jobs["fgsm"] = {run: f"fgsm-{run[0]}" for run in jobs["pgd"]}
+    labels |= {job: Labels(np.array([[1, 1, 1, 0]]), truth, "images") for job in jobs["fgsm"].values()}
+    assert predictions(jobs, labels.__getitem__).helped == 12.5, "by every attack"
+
+
+def test_of_several_draws_the_means_are_compared():
+    truth = np.zeros(2, dtype=np.int64)
+    jobs, labels = judged(np.array([[0, 1], [1, 0]]), truth=truth)
+    labels["pgd-0"] = Labels(np.array([[1, 0], [0, 1]]), truth, "images")
+    assert predictions(jobs, labels.__getitem__).helped == 0
+    labels["pgd-0"] = Labels(np.array([[0, 0], [0, 1]]), truth, "images")
+    assert predictions(jobs, labels.__getitem__).helped == 25.0
 
 
 def test_defenses_whose_best_rows_are_alike_are_a_saturated_comparison():

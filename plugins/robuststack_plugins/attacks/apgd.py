@@ -38,6 +38,7 @@ class APGD(rs.Attack):
     norms = ("linf", "l2")
     losses: ClassVar[tuple[str, ...]]
     title: ClassVar[str]
+    budget: ClassVar[tuple[str, ...]]
 
     class Options(APGDOptions):
         average: Average = average_option()
@@ -49,7 +50,7 @@ class APGD(rs.Attack):
 
     @property
     def label(self) -> str:
-        return self.title
+        return self.titled(self.title, *self.budget)
 
     def start(self, x: Tensor, threat: rs.Threat, generator: Generator) -> Tensor:
         """The first iterate of a run, before projection, on the surface of the norm's ball."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+RUNS = ("iterations", "restarts")
+"""Options that a label tells where they are not AutoAttack's."""
+
+
 class OnCrossEntropy:
     """APGD-CE."""
 
     losses: ClassVar[tuple[str, ...]] = ("ce",)
     title: ClassVar[str] = "APGD-CE"
+    budget: ClassVar[tuple[str, ...]] = RUNS
 
 
 class OnDLR:
@@ -17,6 +22,7 @@ class OnDLR:
 
     losses: ClassVar[tuple[str, ...]] = ("dlr",)
     title: ClassVar[str] = "APGD-DLR"
+    budget: ClassVar[tuple[str, ...]] = RUNS
     min_classes: ClassVar[int] = 3
     """The ratio's denominator has the third largest logit."""
 
@@ -26,4 +32,5 @@ class OnBoth:
 
     losses: ClassVar[tuple[str, ...]] = ("ce", "dlr")
     title: ClassVar[str] = "AutoAttack-rand"
+    budget: ClassVar[tuple[str, ...]] = (*RUNS, "draws")
     min_classes: ClassVar[int] = 3

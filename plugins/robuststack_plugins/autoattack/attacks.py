@@ -65,12 +65,13 @@ class APGD(Official):
 
     losses: ClassVar[tuple[str, ...]]
     title: ClassVar[str]
+    budget: ClassVar[tuple[str, ...]]
 
     Options = APGDOptions
 
     @property
     def label(self) -> str:
-        return f"{self.title} (pyautoattack)"
+        return self.titled(f"{self.title} (pyautoattack)", *self.budget)
 
     def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd
@@ -127,7 +128,7 @@ class Square(Official):
 
     @property
     def label(self) -> str:
-        return "Square"
+        return self.titled("Square", "queries", "restarts")
 
     def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import square
@@ -155,7 +156,7 @@ class AutoAttackStandard(Official):
 
     @property
     def label(self) -> str:
-        return "AutoAttack"
+        return self.titled("AutoAttack", "iterations", "queries", "targets")
 
     def runs(self, threat: rs.Threat, draws: int, classes: int, start: FirstIterates | None) -> Sequence[Run]:
         from robuststack_plugins.autoattack.runs import apgd, square, targeted_apgd, targeted_fab
