@@ -192,6 +192,8 @@ def call(arguments: Sequence[str] | None = None, imported: Callable[[], None] | 
             return _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
         if error.errno == errno.ENAMETOOLONG:
             return _fail(2, f"{str(error.filename)[:40]}... names no file: {error.strerror}")
+        if error.errno in (errno.EACCES, errno.EPERM) and error.filename is not None:
+            return _fail(2, f"{error.filename} cannot be used: {error.strerror}")
         if error.errno == errno.ENOENT and error.filename is None:  # Of `os.getcwd`.
             return _fail(2, GONE)
         return _fail(2, _of_plugin(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,8 @@ class Training:
             JobFailed: a loss that is not finite; StoreError: the checkpoint is of another network.
         """
         parts = [part_of(model, planned.phase, self.defense) for planned in self.phases]
+        # Before a checkpoint is read: a run that was killed fails as it would have done.
+        finite = [training.finite_state(part) for part in parts]
         progress, position, state = Progress(), 0, None
         if saved:
             progress = Progress(list(saved.meta["history"]), list(saved.meta["kept"]))
@@ -75,14 +77,20 @@ class Training:
             if state is None:
                 self._inherit(number, parts)
                 state = training.begin(planned.phase.trainer, part, planned.recipe)
-            self._train(number, model, state, progress, epoch_saved)
+            self._train(number, model, state, progress, epoch_saved, finite[number])
             progress.kept.append(state.best.epoch if state.best else planned.recipe.epochs)
             state = None
         self._calibrate(model)
         return progress
 
     def _train(
-        self, number: int, model: nn.Module, state: training.State, progress: Progress, epoch_saved: EpochSaved
+        self,
+        number: int,
+        model: nn.Module,
+        state: training.State,
+        progress: Progress,
+        epoch_saved: EpochSaved,
+        finite: Set[str],
     ) -> None:
         planned, before = self.phases[number], list(progress.history[: len(progress.history) - state.epoch])
         total = sum(phase.recipe.epochs for phase in self.phases)
@@ -101,7 +109,7 @@ class Training:
         training.train(
             state, planned.phase.trainer, self.splits["train"], self.attack, self.threat, planned.recipe, self.runtime,
             seed=self._seed(number), augmentation=self.augmentation, epoch_done=epoch_done,
-            validation=self.splits["validation"],
+            finite=finite, validation=self.splits["validation"],
         )  # fmt: skip
 
     def _seed(self, number: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -185,17 +185,19 @@ def train(
     augmentation: Augmentation,
     epoch_done: EpochDone,
     validation: Data | None = None,
+    finite: Set[str] | None = None,
 ) -> State:
     """Train from `state.epoch` to the recipe's last epoch; `epoch_done` is called with each epoch (1-based).
 
     Where the recipe keeps the best checkpoint, the model ends with the weights of `state.best`, chosen on `validation`.
+    `finite` names what of the model's state was finite before any training (`finite_state`); None: what is so now.
 
     Raises:
-        JobFailed: a loss that is not finite, with epoch and step.
+        JobFailed: a loss that is not finite, with epoch and step; or some of `finite` that no longer is.
     """
     model, optimizer = state.model, state.optimizer
     step = Step(model, attack, threat, runtime, recipe.epochs, seed, len(data))
-    finite = _finite(model)  # A constant mask of -inf is not.
+    finite = finite_state(model) if finite is None else finite
     seconds = runtime.clock()
 
     def passes_of(average: nn.Module) -> Step:
@@ -252,7 +254,7 @@ def train(
         model.load_state_dict(state.best.weights)
     elif state.average:
         model.load_state_dict(state.average.model.state_dict())
-    broken = finite - _finite(model)
+    broken = finite - finite_state(model)
     if broken:
         raise JobFailed(f"{min(broken)} is not finite after epoch {recipe.epochs}; a smaller train.lr may help")
     return state
@@ -270,6 +272,6 @@ def _mean_loss(losses: list[Tensor], epoch: int, recipe: PhaseRecipe) -> float:
     return float(values.mean())
 
 
-def _finite(model: nn.Module) -> set[str]:
-    """The names of what is finite in the model's state."""
+def finite_state(model: nn.Module) -> set[str]:
+    """The names of what is finite in the model's state: a constant mask of -inf is not."""
     return {name for name, value in model.state_dict().items() if bool(torch.isfinite(value).all())}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from robuststack.evidence.checks.verdict import SEVERITY, Verdict
-from robuststack.leaderboard.record import Percent, Record, file_json, file_schema
+from robuststack.leaderboard.record import Percent, Record, SparseRecord, file_json, file_schema
+from robuststack.leaderboard.row import Row
 from robuststack.wording import percent_text
 
 AUDIT_SCHEMA = 1
@@ -36,9 +37,10 @@ class CheckQuestion(Record):
     question: str
 
 
-class RowAudit(Record):
+class RowAudit(SparseRecord):
     """What the checks say of one row."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"labels"})
     label: str
     images: int
     """Images that the checks look at: a seeded sample of the row's own."""
@@ -46,11 +48,19 @@ class RowAudit(Record):
     """Other images that can confirm what they find."""
     jobs: tuple[str, ...]
     """The row's own judge jobs: an audit of other jobs is of another row, whatever its label."""
+    labels: str = ""
+    """A hash of what those jobs predicted (`RowJobs.labels`), if they are in the store: made anew with other code, they are
+    of another row too."""
     ra: AuditFigure | None
     """RA worst of the row's own attacks on the images of the audit; None if they could not be judged."""
     ra_worst: AuditFigure | None
     """The same with the attacks of every check that says `weak`."""
     verdicts: tuple[Verdict, ...]
+
+    def is_of(self, row: Row) -> bool:
+        """Whether it is of a row as it is now."""
+        same_labels = not (self.labels and row.jobs.labels) or self.labels == row.jobs.labels
+        return set(self.jobs) == row.audited_jobs and same_labels
 
     @property
     def by_check(self) -> dict[str, Verdict]:

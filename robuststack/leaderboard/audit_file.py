@@ -63,7 +63,7 @@ def read_audit(path: Path) -> Audit:
 
 def find_audit(board: Path, rows: Iterable[Row]) -> dict[str, RowAudit]:
     """The audits beside a leaderboard of the rows that it holds now, by label. A row that was run again since, and came to
-    other jobs, or was attacked in more ways or trained with more seeds, has none.
+    other jobs or other labels, or was attacked in more ways or trained with more seeds, has none.
 
     Raises:
         LeaderboardError: the file is there and cannot be read.
@@ -72,11 +72,7 @@ def find_audit(board: Path, rows: Iterable[Row]) -> dict[str, RowAudit]:
     if not path.is_file():
         return {}
     audits = read_audit(path).by_label
-    return {
-        row.label: audits[row.label]
-        for row in rows
-        if row.label in audits and set(audits[row.label].jobs) == row.audited_jobs
-    }
+    return {row.label: audits[row.label] for row in rows if row.label in audits and audits[row.label].is_of(row)}
 
 
 def _problem(error: ValidationError, text: str) -> str:

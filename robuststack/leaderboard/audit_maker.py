@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from robuststack.errors import JobFailed
+from robuststack.errors import JobFailed, StoreError
 from robuststack.evidence.checks.check import Check, reason_not
 from robuststack.evidence.checks.verdict import Verdict, gravest
 from robuststack.evidence.decisions import Side
 from robuststack.evidence.figures import measured
 from robuststack.leaderboard.audit import AuditFigure, RowAudit
-from robuststack.leaderboard.board_labels import label_arrays
+from robuststack.leaderboard.board_labels import label_arrays, labels_hash
 from robuststack.leaderboard.record import percent
 from robuststack.plan.audit import Subject
 from robuststack.plan.job import Job
@@ -58,6 +58,13 @@ class AuditResults:
                 self._sides.popitem(last=False)
         self._sides.move_to_end(key)
         return self._sides[key]
+
+    def labels_hash(self, jobs: Iterable[str]) -> str:
+        """That of judge jobs of a row (`board_labels.labels_hash`); empty if the store has them not."""
+        try:
+            return labels_hash([self.store.result(job) for job in jobs])
+        except StoreError:
+            return ""
 
     def facts(self, job: Job) -> dict[str, Any]:
         facts: dict[str, Any] = self.known[job.id]["facts"]
@@ -153,11 +160,13 @@ class AskedRow:
         verdicts = [self.verdict(check, results) for check in self.checks]
         ra, ra_worst = self.figures(results)
         first = self.models[0]
+        jobs = tuple(dict.fromkeys(job for subject in self.models for job in subject.judges.values()))
         return RowAudit(
             label=self.label,
             images=first.count,
             others=first.others.count,
-            jobs=tuple(dict.fromkeys(job for subject in self.models for job in subject.judges.values())),
+            jobs=jobs,
+            labels=results.labels_hash(jobs),
             ra=ra,
             ra_worst=ra_worst,
             verdicts=tuple(verdicts),

@@ -158,7 +158,8 @@ def write_board(
     write_text(markdown_path, markdown(board, {name: titles[name] for name in pictures}))
     if complete:
         for old in folder.glob(f"{glob.escape(plan.suite.name)}.partial.*"):
-            old.unlink(missing_ok=True)
+            if ".audit." not in old.name:  # Of some checks, which a whole leaderboard has not either.
+                old.unlink(missing_ok=True)
     return [json_path, markdown_path, labels_path, *(folder / name for name in pictures)]
 
 

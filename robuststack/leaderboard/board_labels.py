@@ -90,6 +90,12 @@ def label_arrays(store: JobStore, job: str, result: Mapping[str, Any]) -> tuple[
     return kept["labels"], kept["truth"]
 
 
+def labels_hash(results: Iterable[Mapping[str, Any]]) -> str:
+    """A hash of what judge jobs predicted, from their results, in any order."""
+    files = sorted((result["id"], result["files"][LABELS]) for result in results)
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+
 def _kept(store: JobStore, job: str, result: Mapping[str, Any]) -> dict[str, np.ndarray]:
     from safetensors.numpy import load as unpacked
 

@@ -105,7 +105,7 @@ class Machine(Record):
 class RowJobs(SparseRecord):
     """The ids of the jobs behind a row."""
 
-    left_out: ClassVar[frozenset[str]] = frozenset({"shift"})
+    left_out: ClassVar[frozenset[str]] = frozenset({"shift", "labels"})
     train: dict[int, str]
     """Training seed -> job; empty for a model that was not trained here."""
     measure: str
@@ -116,6 +116,8 @@ class RowJobs(SparseRecord):
     for the model (its number) -> job."""
     shift: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Label of a natural shift -> run -> job, by the headline's protocol. A file leaves the key out if there is none."""
+    labels: str = ""
+    """A hash of what the judge jobs predicted that an audit is of: the same jobs come to other labels with other code."""
 
     def scored(self) -> list[str]:
         """The jobs that figures come from, clean accuracy included, each once."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from robuststack.errors import LeaderboardError
 from robuststack.evidence.overfitting import keeps_overfitted
 from robuststack.evidence.readings import EXPECTED, Reading
-from robuststack.leaderboard.board_labels import Labels, read_labels
+from robuststack.leaderboard.board_labels import Labels, labels_hash, read_labels
 from robuststack.leaderboard.chosen_draws import draws_chosen, draws_text
 from robuststack.leaderboard.figures import Jobs, LabelsOf, figures, read_scores
 from robuststack.leaderboard.ladder import ladder_gaps
@@ -116,9 +116,11 @@ def _row(row: RowPlan, results: Mapping[str, dict[str, Any]], store: Store, read
     }
     try:
         # Plans and results hold JSON data: lists stand for tuples, and keys of mappings are strings.
-        return Row.model_validate(content, strict=False)
+        made = Row.model_validate(content, strict=False)
     except ValidationError as error:
         raise LeaderboardError(f"{row.label}: {first_problem(Row, error, content)}") from None
+    predicted = labels_hash(results[job] for job in made.audited_jobs)
+    return made.model_copy(update={"jobs": made.jobs.model_copy(update={"labels": predicted})})
 
 
 def _scores(

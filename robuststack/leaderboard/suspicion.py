@@ -30,10 +30,22 @@ def suspicions(row: Row) -> list[str]:
     }
     return [
         *(text for text, suspicious in doubts.items() if suspicious),
+        *_of_steps(row),
         *_of_training(row),
         *_of_predictions(row),
         *_of_counts(row),
     ]
+
+
+def _of_steps(row: Row) -> list[str]:
+    """Attacks whose steps together are shorter than the radius: they stop inside of the ball."""
+    doubts = []
+    for label, options in row.attacks.items():
+        step, steps = options.get("step", options.get("alpha")), options.get("steps")
+        if isinstance(step, int | float) and isinstance(steps, int) and steps * step < row.threat.eps * (1 - 1e-6):
+            reach = f"{steps} steps of {step:.3g} are {steps * step:.3g}"
+            doubts.append(f"{label} cannot reach the edge of the ball: {reach}, and eps is {row.threat.eps:.3g}")
+    return doubts
 
 
 def _of_training(row: Row) -> list[str]:

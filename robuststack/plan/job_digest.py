@@ -37,8 +37,11 @@ BAKING = "robuststack.engine.bake"
 """What makes a baked draw of a model, beside the layers."""
 
 
-def job_digest(spec: JobSpec, components: Iterable[Component], before: Sequence[Job] = ()) -> str:
-    """The digest of the job of a specification that uses `components` and comes after the jobs `before`.
+def job_digest(
+    spec: JobSpec, components: Iterable[Component], before: Sequence[Job] = (), *, threads: int | None = None
+) -> str:
+    """The digest of the job of a specification that uses `components` and comes after the jobs `before`; `threads` are
+    those that a time is measured with, of which another number gives another time.
 
     A retrained model makes its attack results stale, and other images their judging, so a digest ends with those of the
     jobs before it.
@@ -54,4 +57,5 @@ def job_digest(spec: JobSpec, components: Iterable[Component], before: Sequence[
     model = spec.described
     brought = BROUGHT if model is not None and model.user_model is not None else ()
     own = source_digest(modules, alone=[*ALONE, *(PLANNED if spec.kind == "train" else ()), *brought])
-    return ".".join([own, *dict.fromkeys(job.digest for job in before)])
+    timed = [f"{threads}-threads"] if threads is not None else []
+    return ".".join([own, *timed, *dict.fromkeys(job.digest for job in before)])

@@ -232,7 +232,8 @@ class SuiteJobs:
             if len(self.jobs) == MOST_JOBS:
                 message = f"the suite asks for more than {MOST_JOBS:,} jobs; give it fewer seeds, points or sweeps"
                 raise SuiteError(f"{self.suite.file}: {message}")
-            digest = job_digest(spec, components, before)
+            timed = isinstance(spec, MeasureSpec) and spec.measure.latency and spec.device == "cpu"
+            digest = job_digest(spec, components, before, threads=self.hardware.threads if timed else None)
             required = tuple(need.id for need in needs)
             self.jobs[identity] = Job(identity, label, spec, digest, required, work, attack_work, keep_images)
         return self.jobs[identity]

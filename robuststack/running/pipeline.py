@@ -100,7 +100,7 @@ def run_plan(
     with contextlib.ExitStack() as locks:
         run = _Run(plan.jobs, store, executor, hooks, outcome, locks)
         run.release_all()
-        run.all(pending, time.monotonic() + wait)
+        run.all(pending, wait)
     return outcome
 
 
@@ -117,13 +117,16 @@ class _Run:
     running: dict[str, tuple[Job, contextlib.ExitStack, float]] = field(default_factory=dict)
     _judges: Mapping[str, Sequence[Job]] = field(init=False)
     """Attack job -> the judge jobs of its images."""
+    _attacks: Mapping[str, Job] = field(init=False)
 
     def __post_init__(self) -> None:
         self._judges = judges_by_images(self.jobs)
+        self._attacks = {job.id: job for job in self.jobs if job.kind == "attack"}
 
-    def all(self, pending: Sequence[Job], deadline: float) -> None:
-        """Run the pending jobs until none is left, or none can go on after the deadline."""
+    def all(self, pending: Sequence[Job], wait: float) -> None:
+        """Run the pending jobs until none is left, or until those that are left were held elsewhere for `wait` seconds."""
         left = list(pending)
+        held_since: float | None = None
         if self.executor.slots > 1:
             # First what others wait for, so that they can share the end among them.
             needed = {need for job in left for need in job.needs}
@@ -131,10 +134,14 @@ class _Run:
         while left or self.running:
             left, busy = self._start(left)
             if self.running:
+                held_since = None
                 self._finish()
-            elif busy and time.monotonic() >= deadline:
-                raise Busy(f"{busy}; the other jobs are done: run again when it has finished, or use --wait SECONDS")
             elif busy:
+                held_since = time.monotonic() if held_since is None else held_since
+                if time.monotonic() - held_since >= wait:
+                    raise Busy(
+                        f"{busy}; the other jobs are done: run again when it has finished, or use --wait SECONDS"
+                    )
                 time.sleep(POLL_SECONDS)
             elif left and not self._ready(left):
                 raise StoreError(f"job {left[0].id} needs a job that the plan does not have")
@@ -154,23 +161,34 @@ class _Run:
                 left.append(job)
             else:
                 try:
-                    self._begin(job)
+                    left += self._begin(job)
                 except Busy as error:
                     busy = error
                     left.append(job)
         return left, busy
 
+    def _lost_images(self, job: Job) -> Job | None:
+        """The attack job whose images a job is to judge, if another run has deleted them since they were found."""
+        if not (isinstance(job.spec, JudgeSpec) and job.spec.images):
+            return None
+        attack = self._attacks[job.spec.images]
+        return None if self.store.has(attack.id, attack.digest, (IMAGES,)) else attack
+
     def _room(self, job: Job) -> bool:
         return self.executor.has_room(job, [other for other, _, _ in self.running.values()])
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: Job) -> Sequence[Job]:
+        """Start a job, or find it done; the jobs that are left to do if what it needs has gone, itself among them."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.store.lock(job.id))
             wanted = job.kind == "attack" and images_wanted(job, self.jobs, self.store)
             result = stored(job, self.store, self.outcome.results, images=wanted)
             if result is not None:  # Another run finished it meanwhile, or its model came out as before.
                 self.outcome.results[job.id] = result
-                return
+                return []
+            if (lost := self._lost_images(job)) is not None:
+                del self.outcome.results[lost.id]
+                return [lost, job]
             if wanted and self.store.has(job.id, job.digest) and not self.store.has(job.id, job.digest, (IMAGES,)):
                 self._report("job_noticed", job=job, text="its images were deleted and are wanted: it is run again")
                 self.store.reopen(job.id)
@@ -178,6 +196,7 @@ class _Run:
             self.executor.start(job)
             lock = self.locks.enter_context(stack.pop_all())
         self.running[job.id] = job, lock, time.perf_counter()
+        return []
 
     def _finish(self) -> None:
         job, result = self.executor.finished(self._report)

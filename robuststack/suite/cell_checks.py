@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from robuststack.errors import Problems
@@ -43,6 +44,7 @@ class CellChecks:
             file = cell.user_model.source.text
             if message := unlike_network(absolute(file), file, cell.architecture.component):
                 raise self.suite.error(message, *cell.architecture.path)
+        self._radius(cell)
         split = self.suite.evaluate.split
         if data.size(split) == 0:
             raise self.suite.error(f"split {split}: dataset {data.name!r} has no {split} images", "evaluate", "split")
@@ -55,6 +57,17 @@ class CellChecks:
         for variant in attacks.values():
             with self.problems.collected():
                 self._attack(variant, cell)
+
+    def _radius(self, cell: Cell) -> None:
+        """A ball around an image that holds all images is no threat model."""
+        eps, shape = cell.threat.eps, cell.dataset.component.shape
+        farthest = math.sqrt(math.prod(shape))
+        if cell.threat.norm == "l2" and eps > farthest:
+            hint = f" (was {eps:g}/255 meant?)" if eps / 255 <= farthest else ""
+            images = f"two images {' x '.join(map(str, shape))}"
+            raise self.suite.error(
+                f"threat: l2 eps {eps:g}: no {images} are further apart than {farthest:.4g}{hint}", "threat"
+            )
 
     def _batches(self, cell: Cell) -> None:
         data: Dataset = cell.dataset.component

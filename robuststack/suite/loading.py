@@ -81,11 +81,17 @@ def suite_from_texts(texts: Mapping[str, str], overrides: Sequence[str] = ()) ->
 
 def _overridden(source: YamlSource, file: Path, overrides: Sequence[str]) -> YamlSource:
     """What a suite's file says, with the overrides applied and with a name."""
+    radius_said = False
     for assignment in overrides:
+        norms = _norms(source.data)
         changed = override(source, assignment)
         if changed[0] == "extends":
             raise SuiteError(f"--set {assignment}: a suite's base is chosen in its file, not by --set")
         _let_win(source, changed)
+        if changed[0] == "threat":
+            radius_said |= "norm" not in changed and bool(_radii(source.data))
+            if _norms(source.data) != norms and not radius_said:
+                _drop_radii(source.data)
     source.data["name"] = source.data.get("name") or board_name(file.stem)
     return source
 
@@ -154,7 +160,30 @@ def _on_top(base: YamlSource, source: YamlSource) -> YamlSource:
     # It does not inherit the name or the title: two leaderboards would overwrite each other, or look alike.
     for key in ("name", "title"):
         base.data.pop(key, None)
+    if "threat" in source.data and _norms(source.data) != _norms(base.data):
+        _drop_radii(base.data)
     return merge(base, source)
+
+
+def _threats(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The threat models that a suite's text names for all of its data sets, as far as they are dictionaries."""
+    return [entry for entry in listed(data.get("threat")) if isinstance(entry, dict)]
+
+
+def _norms(data: Mapping[str, Any]) -> list[Any]:
+    return [entry.get("norm", "linf") for entry in _threats(data)] or ["linf"]
+
+
+def _radii(data: Mapping[str, Any]) -> list[Any]:
+    return [entry["eps"] for entry in _threats(data) if "eps" in entry]
+
+
+def _drop_radii(data: Mapping[str, Any]) -> None:
+    """Forget the radii, also those of single data sets: they are of another norm, in which the same number is another
+    attack."""
+    own = [part.get("threat") for part in listed(data.get("datasets")) if isinstance(part, dict)]
+    for threat in [*_threats(data), *(entry for entry in own if isinstance(entry, dict))]:
+        threat.pop("eps", None)
 
 
 def _let_win(source: YamlSource, path: tuple[str | int, ...]) -> None:

@@ -187,7 +187,9 @@ class Resolver:
 
     def _threat(self, index: int, threat: ThreatSpec, d: int, dataset: Variant) -> Threat:
         change = dataset.part.threat
-        norm, eps = change.norm or threat.norm, change.eps or threat.eps
+        norm = change.norm or threat.norm
+        # A radius of another norm is none in this one.
+        eps = change.eps or (threat.eps if norm == threat.norm else None)
         if eps is None and norm != "linf":
             name, usual = dataset.component.name, f"{dataset.component.eps:g}"
             message = f"threat: norm {norm} needs an eps: the usual one of {name}, {usual}, is for linf"

@@ -216,6 +216,8 @@ class Suite(Section):
     def _file_name(cls, name: str) -> str:
         if name and not re.fullmatch(BOARD_NAME, name):
             raise ValueError(f"{name!r} cannot name a file; use letters, digits, '.', '_' and '-'")
+        if name.endswith(".partial"):
+            raise ValueError(f"{name!r}: a leaderboard's file that ends in .partial is one that lacks rows")
         if len(name.encode()) > LONGEST_NAME:
             raise ValueError(f"{name[:20]!r}... has {len(name.encode())} bytes; valid: at most {LONGEST_NAME}")
         return name

@@ -110,6 +110,10 @@ def test_the_audit_beside_a_leaderboard_is_of_its_rows_or_none(run):
     label, row = next(iter(board.by_label.items()))
     retrained = row.model_copy(update={"jobs": row.jobs.model_copy(update={"scores": {}})})
     assert label not in find_audit(path, [retrained])
+    relabelled = row.model_copy(update={"jobs": row.jobs.model_copy(update={"labels": "0123456789abcdef"})})
+    assert label not in find_audit(path, [relabelled]), "the same jobs, made anew by other code, came to other labels"
+    older = row.model_copy(update={"jobs": row.jobs.model_copy(update={"labels": ""})})
+    assert label in find_audit(path, [older]), "of a row without a hash its jobs decide"
     attacks = {
         f"{label} again": dict.fromkeys(runs, "judge-new") for label, runs in row.jobs.scores["adaptive"].items()
     }

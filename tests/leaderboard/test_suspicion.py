@@ -44,6 +44,22 @@ def test_a_model_at_chance_level_or_with_one_answer_is_doubtful(ca, seen, doubt)
     assert doubt is None or doubt in doubts[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "doubtful"),
+    [
+        ({"steps": 10, "alpha": 2 / 255}, True),
+        ({"steps": 20, "alpha": 2 / 255}, False),
+        ({"steps": 2, "step": 1 / 255}, True),
+        ({"steps": 4, "step": 0.025}, False),
+        ({"iterations": 100}, False),
+        ({"steps": 50, "lr": 0.01}, False),
+    ],
+)
+def test_an_attack_that_cannot_reach_the_edge_of_the_ball_is_doubtful(options, doubtful):
+    doubts = suspicions(make_row(attacks={"mine": options}))
+    assert [doubt.startswith("mine cannot reach the edge of the ball: ") for doubt in doubts] == [True] * doubtful
+
+
 def test_what_is_predicted_is_counted_from_the_labels():
     truth = np.array([0, 0, 0, 1, 2])
     jobs, labels = judged(np.array([[1, 1, 1, 1, 0]]), truth=truth)

@@ -26,6 +26,16 @@ def test_jobs_come_after_what_they_need_and_timings_last(plan):
     assert kinds == sorted(kinds, key=lambda kind: kind == "measure")
 
 
+@pytest.mark.parametrize(("latency", "stale"), [("true", {"measure"}), ("false", set())])
+def test_a_time_that_other_threads_took_is_measured_again(tmp_path, latency, stale):
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE)
+    suite = load_suite(path, [f"measure={{latency: {latency}}}"])
+    one, four = (make_plan(suite, Registry(), Hardware("cpu", "float32", threads)).by_id for threads in (1, 4))
+    assert one.keys() == four.keys(), "what figures are of does not depend on threads"
+    assert {job.kind for name, job in one.items() if job.digest != four[name].digest} == stale
+
+
 def test_every_job_serves_a_row_and_every_row_has_its_jobs(plan):
     made = plan()
     assert set().union(*(row.jobs() for row in made.rows)) == ids(made)

@@ -248,6 +248,25 @@ def test_a_plan_imports_no_torch_and_no_image_library(tree):
     assert done.stdout.strip() == "[]"
 
 
+def test_a_link_back_up_is_not_followed(tree):
+    before = folder(tree)
+    sizes = before.size("test"), before.fingerprint
+    (tree / "test" / "cat" / "loop").symlink_to(".")
+    (tree / "test" / "dog" / "more" / "up").symlink_to("..")
+    after = folder(tree)
+    assert (after.size("test"), after.fingerprint) == sizes
+    assert any("loop" in note for note in after.notes)
+
+
+def test_the_test_images_may_lie_in_a_folder_of_another_name(tree):
+    (tree / "test").rename(tree / "val")
+    data = folder(tree, test="val")
+    assert (data.size("test"), data.size("train") + data.size("validation")) == (6, 17)
+    assert data.size("validation") > 0, "validation is held out of train, not read from val"
+    (tree / "val").rename(tree / "held out")
+    assert folder(tree, test="held out").size("test") == 6
+
+
 # What is refused
 
 

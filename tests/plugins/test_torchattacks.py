@@ -128,6 +128,13 @@ def test_the_library_knows_the_choices_of_an_option(name, key):
         ("PGD", {"steps": 0}, "attack 'torchattacks:PGD': steps: must be greater than or equal to 1, not 0"),
         ("PGD", {"random_start": 1}, "attack 'torchattacks:PGD': random_start: must be true or false, not 1"),
         ("APGD", {"loss": "cw"}, "attack 'torchattacks:APGD': loss: must be 'ce' or 'dlr', not 'cw'"),
+        ("PGD", {"alpha": -0.02}, "attack 'torchattacks:PGD': alpha: must be greater than 0, not -0.02"),
+        ("MIFGSM", {"decay": -3}, "attack 'torchattacks:MIFGSM': decay: must be greater than or equal to 0, not -3"),
+        (
+            "DIFGSM",
+            {"diversity_prob": 2},
+            "attack 'torchattacks:DIFGSM': diversity_prob: must be less than or equal to 1, not 2",
+        ),
         ("PGD", {"attack": "FGSM"}, "attack 'torchattacks:PGD': option 'attack' is 'PGD' by its name"),
     ],
 )
@@ -135,6 +142,12 @@ def test_what_does_not_fit_is_refused_in_one_line(name, options, message):
     with pytest.raises(rs.PluginError) as caught:
         create(name, **options)
     assert str(caught.value).startswith(message)
+
+
+def test_a_step_longer_than_a_pixel_is_refused_for_linf_alone():
+    with pytest.raises(ValueError, match=r"alpha: 2 is outside \(0, 1\], the range of a pixel \(was 2/255 meant\?\)"):
+        create("PGD", alpha=2).check_threat(rs.Threat(eps=0.1))
+    create("PGDL2", alpha=2).check_threat(rs.Threat(norm="l2", eps=5))
 
 
 @pytest.mark.parametrize("written", ["torchattacks:PDG", "{name: 'torchattacks:PGD', options: {stepz: 1}}"])

@@ -154,6 +154,26 @@ def test_another_number_of_test_images_leaves_training_as_it_was():
     assert np.array_equal(first["train"].images, other["train"].images)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_no_two_classes_share_a_pattern(seed):
+    for patterns in tradeoff(classes=100, seed=seed).patterns():
+        assert len(np.unique(patterns.reshape(100, -1), axis=0)) == 100
+
+
+def test_patterns_that_are_all_distinct_are_those_of_the_first_draw():
+    """Of ten classes, whose figures stand in leaderboards."""
+    from robuststack_plugins.datasets.tradeoff import PATTERN_STREAM
+
+    coarse = np.random.RandomState([PATTERN_STREAM, 0]).choice([-1.0, 1.0], size=(10, 3, 2, 2))
+    smooth, _ = tradeoff(classes=10).patterns()
+    half = smooth.shape[-1] // 2
+    assert np.array_equal(smooth[:, :, ::half, ::half], coarse.astype(np.float32))
+
+
+def test_strengths_may_be_fractions():
+    assert tradeoff(nonrobust_strength="6/255").options.nonrobust_strength == pytest.approx(6 / 255)
+
+
 @pytest.mark.parametrize(
     "options", [{"size": 6}, {"size": 0}, {"classes": 1}, {"robust_accuracy": 1.1}, {"robust_strength": 0.0}]
 )

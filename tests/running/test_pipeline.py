@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from robuststack.hardware import Hardware
 from robuststack.leaderboard.board_file import read_board
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.registry import Registry
+from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.sealed import sealed_json, unsealed_json
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -153,6 +157,61 @@ def test_a_job_that_another_run_holds_is_named_and_the_others_are_done(
     assert all("none" in label for label in waiting)
     assert call(arguments) == 0
     assert figures(board(tiny)) == uninterrupted
+
+
+def test_waiting_begins_when_nothing_else_is_left_to_do(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tiny.parent / "store")
+    plan = make_plan(load_suite(tiny), Registry(), Hardware("cpu", "float32"))
+    held = next(job for job in plan.jobs if job.kind == "train" and "none" in job.label)
+    free = [job for job in plan.jobs if "none" not in job.label]
+    plain, finished = LocalExecutor.finished, []
+
+    def slow(self: LocalExecutor, report: Any) -> Any:
+        time.sleep(2 / len(free))
+        finished.append(1)
+        return plain(self, report)
+
+    monkeypatch.setattr(LocalExecutor, "finished", slow)
+    holding, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.lock(held.id):
+            holding.set()
+            while not all(store.has(job.id, job.digest) for job in free):
+                time.sleep(0.05)
+            let_go.wait(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    holding.wait()
+    result = rs.run(tiny, store=store.root, leaderboard=None, device="cpu", wait=1.5)
+    other.join()
+    assert len(finished) == len(plan.jobs)
+    assert not result.failed
+
+
+def test_images_that_another_run_deletes_meanwhile_are_made_again(tiny: Path, uninterrupted: str) -> None:
+    folders = {"store": tiny.parent / "store", "leaderboard": tiny.parent / "board"}
+    first = rs.run(tiny, **folders)
+    store = Store(folders["store"])
+    judge = next(job for job in first.plan.jobs if job.kind == "judge" and job.spec.images)
+    for job in first.plan.jobs:
+        if job.kind == "measure" or job.id == judge.id:
+            shutil.rmtree(store.folder(job.id))
+    deleted: list[str] = []
+
+    class OtherRun:
+        @rs.hookimpl
+        def run_started(self) -> None:
+            deleted.append(judge.spec.images)
+            store.discard(judge.spec.images, "images.safetensors")
+
+    registry = Registry()
+    registry.hooks.register(OtherRun())
+    result = rs.run(tiny, registry=registry, **folders)
+    assert deleted
+    assert not result.failed
+    assert figures(result.rows) == uninterrupted
 
 
 def test_two_suite_files_of_one_name_cannot_share_a_leaderboard(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,8 +50,11 @@ def test_each_row_has_the_norm_and_the_radius_of_its_threat(plan):
         (row.facts["threat"]["norm"], row.facts["threat"]["eps"]) for row in plan("datasets.threat={eps: 3}").rows
     }
     assert own == ("l2", 3.0)
-    (norm,) = {row.facts["threat"]["norm"] for row in plan("threat={eps: 0.1}", "datasets.threat={norm: l2}").rows}
-    assert norm == "l2"
+    (other,) = {
+        (row.facts["threat"]["norm"], row.facts["threat"]["eps"])
+        for row in plan("threat={norm: l2, eps: 3}", "datasets.threat={norm: linf}").rows
+    }
+    assert other == ("linf", 8 / 255), "the usual one of the data set: 3 is a radius of l2"
 
 
 def test_two_norms_of_one_radius_are_told_apart(plan):
@@ -97,7 +100,48 @@ def test_what_does_not_fit_is_refused_in_one_line(refusal, override, message):
 def test_a_radius_of_a_dataset_fits_the_norm_of_the_suite(refusal):
     message = "datasets.threat.eps: 3 is outside (0, 1], the range of a pixel (was 3/255 meant?)"
     assert message in refusal("threat={eps: 0.1}", "datasets.threat={eps: 3}")
-    assert "threat.eps: 3 is outside (0, 1]" in refusal("threat={norm: l2, eps: 3}", "datasets.threat={norm: linf}")
+
+
+NEEDS_RADIUS = "threat: norm l2 needs an eps: the usual one of tradeoff, 0.0313725, is for linf"
+
+
+@pytest.mark.parametrize("where", ["threat: {eps: 0.1}", "datasets: {name: tradeoff, threat: {eps: 0.1}}"])
+def test_a_norm_that_is_changed_takes_no_radius_of_another(tmp_path, where):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"datasets: tradeoff\narchitectures: resnet8\nattacks: fgsm\ndefenses: none\n{where}\n".replace(
+        "datasets: tradeoff\n", "" if where.startswith("datasets") else "datasets: tradeoff\n"))  # fmt: skip
+
+    def radii(*overrides: str) -> set[tuple[str, float]]:
+        rows = make_plan(load_suite(path, overrides), REGISTRY, Hardware("cpu", "float32")).rows
+        return {(row.facts["threat"]["norm"], row.facts["threat"]["eps"]) for row in rows}
+
+    with pytest.raises(SuiteError, match=NEEDS_RADIUS):
+        radii("threat.norm=l2")
+    assert radii("threat.norm=l2", "threat.eps=2") == radii("threat.eps=2", "threat.norm=l2") == {("l2", 2.0)}
+    assert radii("threat.norm=linf") == {("linf", 0.1)}
+
+
+def test_a_data_set_of_another_norm_takes_no_radius_of_the_suite(refusal):
+    assert NEEDS_RADIUS in refusal("threat={eps: 0.1}", "datasets.threat={norm: l2}")
+
+
+def test_a_suite_that_changes_the_norm_of_what_it_extends_names_a_radius(tmp_path):
+    (tmp_path / "base.yaml").write_text(SUITE.replace("{norm: l2, eps: 0.5}", "{eps: 0.1}"))
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nthreat: {norm: l2}\n")
+    with pytest.raises(SuiteError, match="threat: norm l2 needs an eps"):
+        make_plan(load_suite(tmp_path / "mine.yaml"), REGISTRY, Hardware("cpu", "float32"))
+
+
+def test_a_ball_that_holds_all_images_is_no_threat_model(plan, refusal):
+    message = "threat: l2 eps 128: no two images 3 x 32 x 32 are further apart than 55.43 (was 128/255 meant?)"
+    assert message in refusal("datasets={name: tradeoff, options: {size: 32}}", "threat={norm: l2, eps: 128}")
+    assert plan("threat={norm: l2, eps: 5}").rows
+
+
+def test_a_step_under_l2_may_be_longer_than_a_pixel(plan, refusal):
+    assert plan("threat={norm: l2, eps: 5}", "attacks={name: pgd, options: {step: 1.5}}").rows
+    message = "attack 'pgd': step: 1.5 is outside (0, 1], the range of a pixel (was 1.5/255 meant?)"
+    assert message in refusal("threat={eps: 0.1}", "attacks={name: pgd, options: {step: 1.5}}")
 
 
 def test_a_radius_of_training_fits_the_norm(plan, refusal):
@@ -119,4 +163,4 @@ def test_a_suite_under_l2_runs(tmp_path):
     for row in result.rows:
         assert row.threat == rs.Threat(norm="l2", eps=0.5)
         assert row.ra["PGD-3"].value <= row.ca.value
-        assert set(row.ra) == {"Noise", "FGM", "PGD-3", "APGD-CE", "torchattacks:CW", "worst"}
+        assert set(row.ra) == {"Noise", "FGM", "PGD-3", "APGD-CE iterations=3", "torchattacks:CW", "worst"}

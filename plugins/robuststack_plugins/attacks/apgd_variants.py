@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-
 RUNS = ("iterations", "restarts")
 """Options that a label tells where they are not AutoAttack's."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 import robuststack as rs
 from robuststack.attacks import Average
+from robuststack.plugin.options import in_pixel_range
 from robuststack_plugins.attacks.averaging import average_option
 
 SMALL_EPS = 4 / 255
@@ -20,7 +23,7 @@ class PGD(rs.GradientAttack):
 
     class Options(rs.Options):
         steps: int = rs.option(20, "Gradient steps.", ge=1, smoke=2)
-        step: Literal["relative", "oat"] | rs.PixelLength = rs.option(
+        step: Literal["relative", "oat"] | Annotated[rs.Number, Field(gt=0)] = rs.option(
             "relative",
             "Step size: `relative` is 2.5 eps / steps, `oat` is min(1.25 eps, eps + 4/255) / steps (the paper's, for linf;"
             " above eps = 16/255 it is too short to reach the ball's corners), or a number in pixel units.",
@@ -55,6 +58,11 @@ class PGD(rs.GradientAttack):
     def check_threat(self, threat: rs.Threat) -> None:
         if self.options.step == "oat" and threat.norm != "linf":
             raise ValueError(f"step: 'oat' is a rule for linf, not {threat.norm}; use 'relative' or a number")
+        if threat.norm == "linf" and not isinstance(self.options.step, str):
+            try:
+                in_pixel_range(self.options.step)
+            except ValueError as error:
+                raise ValueError(f"step: {error}") from None
 
     def step_size(self, threat: rs.Threat) -> float:
         rule = self.options.step

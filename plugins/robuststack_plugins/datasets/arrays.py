@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
 import zlib
@@ -16,6 +17,10 @@ from robuststack_plugins.datasets.own import first_few
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What reading a damaged, encrypted or unusually compressed .npz file raises."""
 
 
 class Header(NamedTuple):
@@ -74,7 +79,7 @@ class LabelledArrays:
 
         stored = self.read(f"y_{split}").reshape(-1)
         # As float64: float16 cannot hold the bound.
-        if stored.dtype.kind in "fu" and not (np.abs(stored.astype(np.float64)) < 2**31).all():
+        if stored.dtype.kind in "fui" and not (np.abs(stored.astype(np.float64)) < 2**31).all():
             raise self.error(f"y_{split} holds numbers that are no labels; valid: whole numbers [N]")
         labels: np.ndarray = stored.astype(np.int64)
         if not np.array_equal(labels, stored):
@@ -126,7 +131,7 @@ class LabelledArrays:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise self.error(f"it cannot be read as an .npz file: {self._reason(error)}") from None
 
     def _reason(self, error: Exception) -> str:

@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from robuststack_plugins.datasets.arrays import UNREADABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ def _read(path: Path, key: str) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
+    except UNREADABLE:
         return None
     recorded = arrays.pop(HASH, None)
     return arrays if str(recorded) == _digest(key, arrays) else None

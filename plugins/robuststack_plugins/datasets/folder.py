@@ -36,6 +36,9 @@ class Folder(Own):
         classes: list[str | int] | str | None = rs.option(
             None, "The classes' folders in the order of their labels: a list, or a file with one name a line."
         )
+        test: str | None = rs.option(
+            None, "The folder of test images if it is not called test: `val` for ImageNet's layout of train and val."
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,8 +65,11 @@ class Folder(Own):
     def classes(self) -> Sequence[str]:
         parts = self._tree.parts
         for part in [part for part in ("test", *parts) if part not in parts]:
+            validating = self._tree.names.get("validation")
+            remedy = f"; say test: {validating} to score on it" if part == "test" and validating else ""
             raise self.error(
-                f"there is no folder {part}: {self._held}; expected train and test, with one folder a class in each"
+                f"there is no folder {self.options.test if part == 'test' and self.options.test else part}: {self._held};"
+                f" expected train and test, with one folder a class in each{remedy}"
             )
         if self.options.classes is not None:
             names = self.class_names(self.options.classes)
@@ -146,13 +152,13 @@ class Folder(Own):
             return "there is no such place"
         if not self.place.is_dir():
             return "it is a file"
-        names = sorted([*self._tree.parts, *(name for name in self._tree.others if "/" not in name)])
+        names = sorted([*self._tree.names.values(), *(name for name in self._tree.others if "/" not in name)])
         return f"it holds {first_few(names)}" if names else "it is empty"
 
     @cached_property
     def _tree(self) -> ImageTree:
         try:
-            return ImageTree(self.place)
+            return ImageTree(self.place, self.options.test)
         except OSError as error:
             raise self.error(f"it cannot be listed ({error})") from None
 

@@ -22,7 +22,8 @@ Below = dict[str, list[str]]
 class ImageTree:
     """<root>/<part>/<class>/**/<image>, listed and not read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, test: str | None = None) -> None:
+        """`test` is the name of the folder of test images, if it is not one of those in `PARTS`."""
         self.root = root
         self.parts: dict[rs.Split, Below] = {}
         """Splits without a folder are absent."""
@@ -32,10 +33,17 @@ class ImageTree:
         """Files that are no images by their names, or lie in no class's folder, and folders that are no part."""
         entries = self._entries(root) if root.is_dir() else []
         folders = {path.name for path in entries if path.is_dir()}
-        names = {next((name for name in spellings if name in folders), ""): split for split, spellings in PARTS.items()}
+        self.names: dict[rs.Split, str] = {}
+        """split -> the name of its folder."""
+        for split, usual in PARTS.items():
+            spellings = (test,) if test and split == "test" else [name for name in usual if name != test]
+            there = [name for name in spellings if name in folders]
+            if there:
+                self.names[split] = there[0]
+        splits = {name: split for split, name in self.names.items()}
         for path in entries:
-            if path.name in names and path.is_dir():
-                self.parts[names[path.name]] = self._classes(path)
+            if path.name in splits and path.is_dir():
+                self.parts[splits[path.name]] = self._classes(path)
             else:
                 self.others.append(path.name)
         self.parts = {split: self.parts[split] for split in PARTS if split in self.parts}
@@ -51,10 +59,14 @@ class ImageTree:
         self.others += [self._relative(path) for path in entries if not path.is_dir()]
         return {path.name: sorted(self._images(path)) for path in entries if path.is_dir()}
 
-    def _images(self, folder: Path) -> Iterator[str]:
+    def _images(self, folder: Path, above: tuple[Path, ...] = ()) -> Iterator[str]:
+        above = (*above, folder.resolve())
         for path in self._entries(folder):
             if path.is_dir():
-                yield from self._images(path)
+                if path.resolve() in above:  # A link back up: its images are counted already.
+                    self.others.append(self._relative(path))
+                else:
+                    yield from self._images(path, above)
             elif path.name.lower().endswith(EXTENSIONS):
                 yield self._relative(path)
             else:

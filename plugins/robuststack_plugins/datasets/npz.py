@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 20220615
 """The same images validate in every run."""
+MOST_CLASSES = 100_000
+"""Above this a label is a mark for something that has none."""
 DARK = 1 / 4
 """Values of which none is such a share of white are probably of another scale."""
 
@@ -72,6 +74,11 @@ class Npz(Own):
                 " from 1, subtract 1; if classes are missing, say with `classes` how many there are"
             )
         count = int(labels.max()) + 1 if said is None else int(said)
+        if count > MOST_CLASSES:
+            whose = f"a label {labels.max()} of y_{first}" if said is None else "`classes`"
+            raise self.error(
+                f"{whose} makes {count:,} classes; at most {MOST_CLASSES:,}. Is it a mark of something else?"
+            )
         for split, labels in self._labels.items():
             if labels.max() >= count:
                 whose = f"the labels of y_{first} make {count} classes" if said is None else f"`classes` says {count}"
@@ -108,7 +115,9 @@ class Npz(Own):
         if self._arrays.unread:
             notes.append(f"arrays that are not read: {first_few(self._arrays.unread)}")
         brightest, white = self._brightest
-        if BLACK * white < brightest < DARK * white:
+        # A white that was given is doubted however dark the values are; without one, they would have been refused.
+        darkest = 0.0 if self.options.white is not None else BLACK * white
+        if darkest < brightest < DARK * white:
             notes.append(
                 f"the brightest of these values is {brightest:g} and white is {white:g}, so images are nearly black; if"
                 f" {brightest:g} is white, say white: {brightest:g}"

@@ -32,9 +32,9 @@ class Tradeoff(rs.Dataset):
         test_images: int = rs.option(1000, "Test images.", ge=10)
         size: int = rs.option(32, "Height and width in pixels; a multiple of 4.", ge=4, multiple_of=4)
         classes: int = rs.option(10, "Classes.", ge=2, le=100)
-        robust_strength: float = rs.option(0.2, "Amplitude of the smooth pattern.", gt=0, le=0.5)
+        robust_strength: rs.Number = rs.option(0.2, "Amplitude of the smooth pattern.", gt=0, le=0.5)
         robust_accuracy: float = rs.option(0.75, "How often the smooth pattern shows the true class.", ge=0, le=1)
-        nonrobust_strength: float = rs.option(
+        nonrobust_strength: rs.Number = rs.option(
             4 / 255, "Amplitude of the fine texture; at most eps / 2 for an adversary to rewrite it.", ge=0, le=0.5
         )
         noise: float = rs.option(0.05, "Standard deviation of the pixel noise.", ge=0)
@@ -71,10 +71,10 @@ class Tradeoff(rs.Dataset):
         options = self.options
         random = np.random.RandomState([PATTERN_STREAM, options.seed])
         # Smooth: 2 x 2 patches of colour, which a strided convolution and global pooling can tell apart.
-        coarse = random.choice([-1.0, 1.0], size=(options.classes, 3, 2, 2))
+        coarse = _distinct(random, (options.classes, 3, 2, 2))
         smooth = coarse.repeat(options.size // 2, axis=2).repeat(options.size // 2, axis=3)
         # Fine: a tile whose every 2 x 2 block sums to zero, so that nothing of it survives at the smooth scale.
-        block = random.choice([-1.0, 1.0], size=(options.classes, 3, TILE // 2, TILE // 2, 2))
+        block = _distinct(random, (options.classes, 3, TILE // 2, TILE // 2, 2))
         tile = np.zeros((options.classes, 3, TILE, TILE))
         tile[:, :, 0::2, 0::2], tile[:, :, 1::2, 1::2] = block[..., 0], -block[..., 0]
         tile[:, :, 0::2, 1::2], tile[:, :, 1::2, 0::2] = block[..., 1], -block[..., 1]
@@ -94,3 +94,16 @@ class Tradeoff(rs.Dataset):
         images = 0.5 + options.robust_strength * smooth[seen] + options.nonrobust_strength * fine[labels]
         images += options.noise * random.standard_normal(images.shape)
         return rs.Images(images.clip(0, 1).astype(np.float32), labels.astype(np.int64))
+
+
+def _distinct(random: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:
+    """Signs of which no two rows are alike: -1.0 or 1.0, of the given shape."""
+    import numpy as np
+
+    signs = random.choice([-1.0, 1.0], size=shape)
+    while True:
+        _, first = np.unique(signs.reshape(len(signs), -1), axis=0, return_index=True)
+        again = np.setdiff1d(np.arange(len(signs)), first)
+        if not len(again):
+            return signs
+        signs[again] = random.choice([-1.0, 1.0], size=(len(again), *shape[1:]))

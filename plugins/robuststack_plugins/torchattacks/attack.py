@@ -13,13 +13,15 @@ from pydantic import ConfigDict, Field, create_model, model_validator
 
 import robuststack as rs
 from robuststack.did_you_mean import did_you_mean
-from robuststack.plugin.options import InvalidOptions, parse
+from robuststack.plugin.options import InvalidOptions, in_pixel_range, parse
 from robuststack_plugins.torchattacks.table import (
     ATTACKS,
     COUNTS,
     EXCLUDED,
     GRADIENT_FREE,
+    LENGTHS,
     NORMS,
+    PROBABILITIES,
     SQUARE_IMAGES,
     SUPPLIED,
     THREE_CHANNELS,
@@ -94,6 +96,14 @@ class TorchAttack(rs.Attack):
             return 4
         return 3 if getattr(self.options, "loss", None) == "dlr" else 2
 
+    def check_threat(self, threat: rs.Threat) -> None:
+        alpha = getattr(self.options, "alpha", None)
+        if alpha is not None and threat.norm == "linf":
+            try:
+                in_pixel_range(alpha)
+            except ValueError as error:
+                raise ValueError(f"alpha: {error}") from None
+
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape
         if self.options.attack in THREE_CHANNELS and channels != 3:
@@ -147,15 +157,18 @@ class TorchAttack(rs.Attack):
 @cache
 def _model(name: str) -> type[rs.Options]:
     """The options of one class, as the table has them."""
-    fields: dict[str, Any] = {key: _field(default) for key, default in ATTACKS[name].items()}
+    fields: dict[str, Any] = {key: _field(key, default) for key, default in ATTACKS[name].items()}
     return create_model(name, __base__=rs.Options, **fields)
 
 
-def _field(default: Default) -> tuple[Any, Any]:
+def _field(key: str, default: Default) -> tuple[Any, Any]:
     if isinstance(default, tuple):
         return Literal[default], default[0]
     if isinstance(default, bool):
         return bool, default
     if isinstance(default, int):
         return int, Field(default, ge=1)
-    return rs.Number, default
+    if key in PROBABILITIES:
+        return rs.Number, Field(default, ge=0, le=1)
+    # A step of no length finds nothing, and one backwards lowers the loss.
+    return rs.Number, Field(default, gt=0) if key in LENGTHS else Field(default, ge=0)

@@ -13,6 +13,10 @@ from robuststack.plugin.threat import Norm
 Default = bool | int | float | tuple[str, ...]
 """An option's default; a tuple holds the choices, the default first."""
 
+PROBABILITIES = ("diversity_prob", "p_init", "prob", "rho")
+LENGTHS = ("alpha", "delta", "eps_for_division", "eta", "lr", "resize_rate")
+"""Options that are above 0; other numbers are at least 0."""
+
 STEP, STEPS = 2 / 255, 10
 PLAIN: Mapping[str, Default] = {"alpha": STEP, "steps": STEPS}
 MOMENTUM: Mapping[str, Default] = {**PLAIN, "decay": 1.0}

@@ -89,11 +89,11 @@ def _audit(bundle: Bundle, report: Verification, registry: Registry, reason: str
     audit = bundle.audit
     if audit is None:
         return
-    audited = {row.label: row.audited_jobs for row in bundle.board.rows}
+    there = bundle.board.by_label
     problems = [
-        f"{label!r} is audited by other jobs than its row has"
-        for label, row in audit.by_label.items()
-        if frozenset(row.jobs) != audited.get(label)
+        f"{label!r} is audited by other jobs than its row has, or they came to other labels"
+        for label, audited in audit.by_label.items()
+        if label not in there or not audited.is_of(there[label])
     ]
     if audit.suite != bundle.board.suite:
         problems.append(f"the audit is of {audit.suite!r}")

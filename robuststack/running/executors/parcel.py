@@ -57,6 +57,8 @@ class Work:
     parcel: Parcel
     job: Job | None = None
     blocks: tuple[int, ...] = ()
+    retries: int = 0
+    """Those of the job when it was asked."""
     pending: tuple[Job, ...] = ()
     """To prepare for, with the finished train jobs `done`."""
     done: tuple[Job, ...] = ()

@@ -211,7 +211,7 @@ class RayExecutor:
         blocks = shared.take(self.slots)
         parcel = Parcel(self._sender.needs(job.needs)) if blocks else self._sender.parcel(job, noticed)
         report("job_placed", job=job, node=worker.node.host)
-        self._pool.begin(worker, Work(parcel, job, blocks))
+        self._pool.begin(worker, Work(parcel, job, blocks, shared.retries))
 
     def _may_work(self, worker: Worker, shared: SharedJob) -> bool:
         """Whether a worker may take a job: one that was lost is tried again elsewhere, if there is any elsewhere."""
@@ -254,8 +254,10 @@ class RayExecutor:
                 self._pool.go_on(worker)
 
     def _happened(self, worker: Worker, work: Work, event: Event, report: Report) -> None:
-        shared = self._jobs[work.job.id] if work.job is not None else None
-        if isinstance(event, Logged):
+        shared = self._jobs.get(work.job.id) if work.job is not None else None
+        if work.job is not None and shared is None:
+            worker.work = None  # Its job failed while this was under way.
+        elif isinstance(event, Logged):
             logging.getLogger(event.logger).log(event.level, "%s", event.text)
         elif isinstance(event, Broken):
             raise self._told(event.error, worker)
@@ -328,16 +330,15 @@ class RayExecutor:
     def _lost(self, worker: Worker, work: Work, shared: SharedJob, event: Lost, report: Report) -> None:
         """A worker has died: its work is done again by another."""
         worker.work = None
-        shared.retries += 1
-        shared.lost_on.add(worker.node.id)
+        before = shared.retries
+        shared.lose(worker.node.id, work.retries, work.blocks)
         lost = f"its worker on {worker.node.host} was lost ({event.reason})"
         if shared.retries > self._retries:
-            before = f", like {self._retries} before it" if self._retries else ""
-            self._job_over(shared, JobFailed(f"{lost}{before}"))
-            return
-        shared.give_back(work.blocks)
-        text = f"{lost}; it is tried again, {shared.retries} of {self._retries}"
-        report("job_noticed", job=shared.job, text=text)
+            like = f", like {self._retries} before it" if self._retries else ""
+            self._job_over(shared, JobFailed(f"{lost}{like}"))
+        elif shared.retries > before:
+            text = f"{lost}; it is tried again, {shared.retries} of {self._retries}"
+            report("job_noticed", job=shared.job, text=text)
 
 
 def _views(files: Mapping[str, np.ndarray]) -> dict[str, memoryview]:

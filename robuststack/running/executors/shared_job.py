@@ -25,7 +25,7 @@ class SharedJob:
     left: list[int] = field(default_factory=list)
     """The blocks that nobody makes yet."""
     retries: int = 0
-    """How often a worker of it was lost."""
+    """How often workers of it were lost; those of one node that are lost together count once."""
     lost_on: set[str] = field(default_factory=set)
     """The nodes on which that was."""
 
@@ -42,6 +42,13 @@ class SharedJob:
         count = min(fast, math.ceil(len(self.left) / workers))
         taken, self.left = self.left[:count], self.left[count:]
         return tuple(taken)
+
+    def lose(self, node: str, retries: int, blocks: Sequence[int]) -> None:
+        """A worker on a node is lost that was asked for these blocks after so many retries."""
+        if node not in self.lost_on or retries >= self.retries:
+            self.retries += 1
+        self.lost_on.add(node)
+        self.give_back(blocks)
 
     def give_back(self, blocks: Sequence[int]) -> None:
         """Take back what a lost worker was to do: those of these blocks that are not finished."""
