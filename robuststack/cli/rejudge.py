@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", default=0, show_default=True, metavar="S", type=click.IntRange(min=0), help="The seed of that noise."
 )
-@click.option("--eight-bit", is_flag=True, help="Round the images to 8 bits first, as an image file would.")
+@click.option(
+    "--eight-bit",
+    is_flag=True,
+    help="Round the images to 8 bits first, as an image file would: by up to 1/510 a pixel, also out of the ball.",
+)
 @click.option("--point", "points", multiple=True, metavar="K=V",
               help="Score on this operating point of the same model instead: its knobs, with spaces between.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -157,5 +161,6 @@ def _show(facts: dict[str, Any]) -> None:
     if rounding:
         click.echo(
             f"rounding to 8 bits moves RA by {rounding['moved']:+.2f} points:"
-            f" {rounding['images_changed']} of {facts['n']} images change their verdict"
+            f" {rounding['images_changed']} of {facts['n']} images change their verdict (it moves a pixel by up to 1/510,"
+            " also out of the ball)"
         )

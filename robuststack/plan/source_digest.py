@@ -9,7 +9,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -92,8 +92,30 @@ def module_meaning(module: str) -> str:
     return _read(module, None)[0]
 
 
+def known_sources() -> dict[str, str]:
+    """Module -> the hash of what its source meant when a digest of this process was made of it."""
+    return dict(_known())
+
+
+def changed_sources(known: Mapping[str, str]) -> list[str]:
+    """The modules whose source means something else now than is `known` of them, whatever this process has read before."""
+    return [name for name, meant in known.items() if _read_now(name, None)[0] != meant]
+
+
+@cache
+def _known() -> dict[str, str]:
+    return {}
+
+
 @cache
 def _read(name: str, folder: Path | None) -> tuple[str, tuple[str, ...]]:
+    read = _read_now(name, folder)
+    if folder is None:
+        _known()[name] = read[0]
+    return read
+
+
+def _read_now(name: str, folder: Path | None) -> tuple[str, tuple[str, ...]]:
     """The hash of a module's meaning, and what counts of the names that it imports (inside functions too)."""
     origin = _origin(name, folder)
     if origin is None:

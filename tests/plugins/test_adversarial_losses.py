@@ -14,6 +14,7 @@ from torch.nn import functional
 import robuststack as rs
 from peers import REGISTRY
 from robuststack.engine.random_streams import seeded
+from robuststack.layers.condition import View
 from robuststack.layers.sparse import masked_layers
 from robuststack_plugins.defenses.mart import mart_loss
 from robuststack_plugins.defenses.weight_perturbation import perturbed_weights
@@ -143,6 +144,24 @@ def test_a_defense_without_it_is_the_one_that_knows_it_not():
         assert perturbing.options.resolved()["awp"] == 0.005
         assert perturbing.image_passes(7) > method.image_passes(7)
     assert isinstance(REGISTRY.create("defense", "floats", {"awp": 0.005}), rs.Defense)
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0])
+def test_a_narrow_width_moves_relative_to_what_runs(width):
+    """The other channels have no gradient: of the norm of all weights the step would be too long."""
+    model = build(REGISTRY.create("defense", "floats")).train()
+    view = View(model, {"branch": 1, "noise": 0.0, "width": width})
+    source = torch.Generator().manual_seed(0)
+    x, y = torch.rand(8, 3, 8, 8, generator=source), torch.randint(4, (8,), generator=source)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    with perturbed_weights(model, 0.01, lambda: functional.cross_entropy(view(x), y)):
+        ratios = []
+        for name, weight in model.named_parameters():
+            moved = weight.detach() - before[name]
+            if weight.dim() > 1 and moved.any():
+                ratios.append(float(moved.norm() / (before[name] * (moved != 0)).norm()))
+    assert len(ratios) > 5
+    assert ratios == pytest.approx([0.01] * len(ratios), rel=0.02)
 
 
 def test_weights_that_a_mask_hides_do_not_move():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -22,11 +24,12 @@ from robuststack.hardware import Hardware
 from robuststack.plan.job import Job
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
+from robuststack.plan.source_digest import known_sources, source_digest
 from robuststack.plugin.registry import Registry
 from robuststack.processor import cpu_threads
 from robuststack.running.executors import executor
 from robuststack.running.executors.local import LocalExecutor
-from robuststack.running.executors.workers import WorkersExecutor, _Worker, placed, starter
+from robuststack.running.executors.workers import PlannedSources, WorkersExecutor, _Worker, placed, starter
 from robuststack.running.pipeline import Report, room_on_machine, run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -69,6 +72,39 @@ def test_what_concerns_the_whole_run_comes_back_as_it_is(suite: Path, tmp_path: 
     ]
     assert call([*arguments, "--set", "datasets.name=npz", "--set", "datasets.options={path: none.npz}"]) == 2
     assert "none.npz" in capsys.readouterr().err
+    assert not list(tmp_path.glob("store/*/*/result.json"))
+
+
+def test_what_is_edited_before_a_worker_imports_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "planned_late.py").write_text("STEP = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digest = source_digest(["planned_late"])
+    planned = {"planned_late": known_sources()["planned_late"]}
+    assert source_digest(["planned_late"]) == digest
+    sources = PlannedSources(planned)
+    sources.check()
+    (tmp_path / "planned_late.py").write_text('"""Other words."""\nSTEP = 1\n')
+    sources.check()
+    (tmp_path / "planned_late.py").write_text("STEP = 2\n")
+    with pytest.raises(RobustStackError, match="source of 'planned_late' has changed since the run was planned; run"):
+        sources.check()
+    (tmp_path / "planned_late.py").write_text("STEP = 1\n")
+    importlib.import_module("planned_late")
+    sources.check()
+    (tmp_path / "planned_late.py").write_text("STEP = 3\n")
+    sources.check()  # It runs what was planned, whatever its file says now.
+
+
+def test_a_plugin_that_is_edited_during_a_run_ends_it_before_an_edited_result(suite: Path, tmp_path: Path) -> None:
+    loaded = load_suite(suite)
+    plan = make_plan(loaded, Registry(), loaded.hardware(workers=2))
+    edited = {**known_sources(), "robuststack.engine.judge": "as it was planned"}
+    with (
+        mock.patch("robuststack.running.executors.workers.known_sources", return_value=edited),
+        WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers,
+        pytest.raises(RobustStackError, match=r"the source of 'robuststack\.engine\.judge' has changed since the run"),
+    ):
+        run_plan(plan, Store(tmp_path / "store"), workers, Registry())
     assert not list(tmp_path.glob("store/*/*/result.json"))
 
 

@@ -42,12 +42,14 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
     """For as long, every weight tensor of two dimensions and more has moved by gamma ||w|| along its gradient of `loss()`,
     a scalar; at gamma 0 nothing happens.
 
-    Weights that a mask hides stay at zero, and count in no norm. The forward pass of `loss` leaves running statistics as
-    they were. Gradients that are gathered meanwhile are those at the moved weights; the optimiser then steps from the
-    weights themselves (the reference code lets it step first, which differs in the weight decay of the small step alone).
+    Weights that a mask hides stay at zero, and count in no norm, nor do those of channels that a width leaves out. The
+    forward pass of `loss` leaves running statistics as they were. Gradients that are gathered meanwhile are those at the
+    moved weights; the optimiser then steps from the weights themselves (the reference code lets it step first, which
+    differs in the weight decay of the small step alone).
     """
     import torch
 
+    from robuststack.layers.slimmable import SlimConv2d, SlimLinear
     from robuststack.layers.sparse import MASK, masked_layers
 
     if gamma == 0:
@@ -57,6 +59,7 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gradients = torch.autograd.grad(loss(), weights, allow_unused=True)
     before = [weight.detach().clone() for weight in weights]
+    slim = {id(layer.weight) for layer in model.modules() if isinstance(layer, SlimConv2d | SlimLinear)}
     masks = {id(layer.weight): layer.get_buffer(MASK) for _, layer in masked_layers(model)}
     with torch.no_grad():
         for buffer, value in statistics:
@@ -64,7 +67,9 @@ def perturbed_weights(model: nn.Module, gamma: float, loss: Callable[[], Tensor]
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
                 alive = gradient * masks[id(weight)] if id(weight) in masks else gradient
-                weight.addcmul_(alive, gamma * weight.norm() / (alive.norm() + TINY))
+                # What does not run has no gradient.
+                running = weight * (alive != 0) if id(weight) in slim else weight
+                weight.addcmul_(alive, gamma * running.norm() / (alive.norm() + TINY))
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from typing import Any, Self
 from robuststack.errors import JobFailed, RobustStackError
 from robuststack.hardware import Hardware, cuda_capabilities
 from robuststack.plan.job import Job
+from robuststack.plan.source_digest import changed_sources, known_sources
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.pipeline import Report, room_on_machine
@@ -175,7 +176,7 @@ class WorkersExecutor:
             ours, theirs = context.Pipe()
             trace = Path(self._traces.name, str(self._started))
             self._started += 1
-            arguments = (theirs, dict(os.environ), trace, *self._make, hardware)
+            arguments = (theirs, dict(os.environ), trace, *self._make, hardware, known_sources())
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -204,8 +205,9 @@ def _work(
     store: Path,
     data_folder: Path,
     hardware: Hardware,
+    planned: Mapping[str, str],
 ) -> None:
-    """A worker's life: take jobs until the other end is gone."""
+    """A worker's life: take jobs until the other end is gone. `planned` are the sources that the plan was made with."""
     _settle(environment)
     keep_memory()
     last_words = trace.open("w")  # Open as long as the process lives.
@@ -217,6 +219,7 @@ def _work(
 
     with contextlib.suppress(EOFError, BrokenPipeError), user_modules():
         executor = LocalExecutor(Registry(), Store(store, create=False), data_folder, hardware)
+        sources = PlannedSources(planned)
         try:
             executor.workspace  # noqa: B018  # Imports torch, before there is anything to do.
         except RobustStackError as error:
@@ -228,6 +231,7 @@ def _work(
                 if kind == "prepare":
                     connection.send(("prepared", executor.prepare(*facts)))
                 else:
+                    sources.check()
                     executor.start(*facts)
                     connection.send(("over", executor.finished(report)[1]))
             except (EOFError, BrokenPipeError):
@@ -236,6 +240,26 @@ def _work(
                 connection.send(("error", error))
             except Exception:  # One of a library's may not survive the way to the other process.
                 connection.send(("error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
+
+
+class PlannedSources:
+    """What the modules of a plan meant when it was made. A process that imports them one by one, for days, must not import
+    what was edited meanwhile: the results would be kept as those of the code that was planned."""
+
+    def __init__(self, planned: Mapping[str, str]) -> None:
+        self._open = dict(planned)
+        """Modules that this process had not imported, as they were planned."""
+
+    def check(self) -> None:
+        """Look at what could still be imported.
+
+        Raises:
+            RobustStackError: some of it was edited.
+        """
+        edited = changed_sources(self._open)
+        if edited:
+            raise RobustStackError(f"the source of {edited[0]!r} has changed since the run was planned; run again")
+        self._open = {name: meant for name, meant in self._open.items() if name not in sys.modules}
 
 
 def _settle(environment: Mapping[str, str]) -> None:
