@@ -110,6 +110,8 @@ def full_board() -> Board:
         }
         for attack in list(board["rows"][0]["attacks"])[:1]
     }  # fmt: skip
+    board["claims"] = json.loads((COMMITTED / "fashion.json").read_text())["claims"]
+    board["claims"][0]["claim"] += UNSAFE
     board["games"] = [json.loads(make_game().model_dump_json())]
     board["reference"] = [
         {

@@ -68,6 +68,26 @@ def test_it_begins_with_what_was_audited(opened: Page) -> None:
     assert ranking(opened, "hypervolume", audited)[0]["heading"] == "tradeoff, Linf eps 0.1"
 
 
+def test_below_the_rankings_stand_the_claims_of_all_suites(opened: Page) -> None:
+    go(opened, "#/")
+    section = opened.locator("section", has=opened.get_by_role("heading", name="Published claims"))
+    claims = opened.evaluate("robuststack.boards.flatMap((board) => board.claims.map((claim) => claim.said))")
+    counts = {
+        word: sum(said.startswith(word) for said in claims)
+        for word in ("confirmed", "refuted", "undecided", "not comparable")
+    }
+    assert sum(counts.values()) == len(claims) > 3
+    assert counts["confirmed"] > 0
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    assert f"Of {len(claims)} comparisons that papers publish {told} on the data" in section.inner_text()
+    tables = section.get_by_role("table")
+    assert tables.first.locator("tbody tr").count() == counts["confirmed"] + counts["refuted"]
+    section.get_by_text("not decided").click()
+    assert tables.last.locator("tbody tr").count() == counts["undecided"] + counts["not comparable"]
+    tables.first.get_by_role("link").first.click()
+    opened.wait_for_selector("h2:has-text('Published comparisons beside ours')")
+
+
 def test_the_scripts_hypervolume_is_that_of_the_evidence(opened: Page) -> None:
     draw = np.random.default_rng(0)
     fronts = [draw.uniform(0, 100, (int(size), 2)).round(int(places)).tolist()

@@ -25,7 +25,8 @@ SCRIPTS = (
     "vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js", "static/words.js",
     "static/address.js", "static/controls.js", "static/readings.js", "static/series.js", "static/charts.js",
     "static/table.js", "static/filters.js", "static/compare.js", "static/games.js", "static/draws.js",
-    "static/export.js", "static/suite.js", "static/row.js", "static/ranking.js", "static/home.js", "static/app.js",
+    "static/export.js", "static/claims.js", "static/suite.js", "static/row.js", "static/ranking.js",
+    "static/home.js", "static/app.js",
 )  # fmt: skip
 NOTICES = ("vendor/README.md", "vendor/d3.LICENSE", "vendor/plot.LICENSE", "vendor/tabulator.LICENSE")
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, prose, fixed, swatch, plural, unique, thumbnail, figureElement, leaderboards, latencyOf, RANKINGS, choice, numberField, switches, readAddress, writeChoices } = robuststack;
+  const { h, prose, fixed, swatch, plural, unique, thumbnail, figureElement, leaderboards, claimsOfAll, latencyOf, RANKINGS, choice, numberField, switches, readAddress, writeChoices } = robuststack;
 
   const MOST = 10;  // Shown of a leaderboard until all are asked for.
 
@@ -141,7 +141,7 @@
         headings.length > 1 && choice("Data and threat model", ["", ...headings], ["all", ...headings], state.data, set("data")),
         numberField("Clean accuracy at least", state.ca, { unit: "%", min: 0, max: 100 }, set("ca")),
         numberField("Latency at most", state.ms, { unit: "ms", min: 0 }, set("ms"))),
-      status, place,
+      status, place, claimsOfAll(boards),
       h("section", {}, h("h2", {}, "Suites"), smoke > 0 && h("p", { class: "note" }, `${plural(smoke, "smoke run")} not ranked above: their figures mean nothing.`),
         unranked.length > 0 && h("p", { class: "note" }, `Not ranked above, as their suites say (ranked: false): ${unranked.join("; ")}.`),
         h("div", { class: "cards" }, boards.map(card))));

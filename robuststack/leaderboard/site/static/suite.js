@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, prose, fixed, figureElement, plural, section, plainTable, command, swatch, value, recordOf, EXPECTED, switches, menu, exportMenu, readAddress, writeChoices } = robuststack;
+  const { h, prose, fixed, figureElement, plural, section, plainTable, claimCells, command, swatch, value, recordOf, EXPECTED, switches, menu, exportMenu, readAddress, writeChoices } = robuststack;
 
   const FIRST_PLANES = 4;  // The others are drawn one after the other, once the page can be used.
 
@@ -35,14 +35,7 @@
       ]), [2, 3, 4]);
 
   const claimsOf = (board) =>
-    plainTable("Published comparisons beside ours", ["Claim", "Published", "Ours", "Verdict", "Between", "Source"],
-      board.claims.map((claim) => {
-        const unit = (number) => (claim.how === "difference" ? `${number >= 0 ? "+" : "−"}${fixed(Math.abs(number), 2)} points` : `${fixed(number, 2)}×`);
-        const limit = (number) => `${number >= 0 ? "+" : "−"}${fixed(Math.abs(number))}`;
-        const interval = claim.ours?.low == null ? "" : ` [${limit(claim.ours.low)}, ${limit(claim.ours.high)}]`;
-        const between = claim.ours?.of ? `${claim.ours.of} against ${claim.ours.against}` : claim.ours ? `mean of ${plural(claim.ours.pairs, "pair")}` : "–";
-        return [claim.claim, unit(claim.published), claim.ours ? `${unit(claim.ours.value)}${interval}` : "–", claim.said, between, claim.source];
-      }), [1, 2]);
+    plainTable("Published comparisons beside ours", ["Claim", "Published", "Ours", "Verdict", "Between", "Source"], board.claims.map(claimCells), [1, 2]);
 
   const referencesOf = (board) =>
     plainTable("Published figures, not ours", ["Defense", "Kind", "Setting", "CA %", "RA %", "Note", "Source"],
