@@ -106,6 +106,25 @@ def test_a_model_from_elsewhere_takes_the_same_attacks(attacks: Any, tmp_path: P
         rs.evaluate(python="m:make", dataset="digit", attacks=attacks, store=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"python": Brightness, "dataset": "digits"}, "evaluate: python=<type>: must be text"),
+        ({"load": "w.pt", "architecture": Brightness, "dataset": "digits"}, "architecture=<type>: must be text"),
+        ({"python": "m:f", "dataset": Path("x.npz")}, "dataset=<.*Path>: must be text"),
+        ({"load": 3, "architecture": "resnet8", "dataset": "digits"}, "load=3: must be a path"),
+    ],
+)
+def test_what_names_a_model_from_elsewhere_is_text(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RobustStackError, match=message):
+        rs.evaluate(**given)
+
+
+def test_a_defense_of_a_model_that_is_given_itself_is_refused() -> None:
+    with pytest.raises(RobustStackError, match="defense= is for a model that is not given itself"):
+        rs.evaluate(Brightness(), data=(IMAGES, LABELS), defense="float")
+
+
 def test_a_model_that_is_none_is_told() -> None:
     with pytest.raises(RobustStackError, match="data= is for a model that is given itself, and the model is None"):
         rs.evaluate(None, data=(IMAGES, LABELS))

@@ -65,6 +65,12 @@ def compare(
     asked = Reading.parse(reading)
     if boards:
         labelled = _labelled(boards[0], labels)
+        known = {row.label: row for row in labelled.rows}
+        for row in (first, second):
+            if isinstance(row, Row) and known.get(row.label, row) != row:
+                raise RobustStackError(
+                    f"compare: the row {row.label} that is given is not that of the leaderboard; leave the leaderboard out"
+                )
         names = tuple(row.label if isinstance(row, Row) else str(row) for row in (first, second))
         pair = sources(labelled, labelled, (names[0], names[1]), asked)
     else:

@@ -96,6 +96,8 @@ def run(
 
 @checked(
     data_options=of_types("a mapping, such as {'layout': 'nhwc'}", Mapping).or_none(), stochastic=FLAG, name=TEXT.or_none(),
+    dataset=TEXT.or_none(), load=PLACE.or_none(), python=TEXT.or_none(), architecture=TEXT.or_none(),
+    defense=TEXT.or_none(),
     store=PLACE, leaderboard=PLACE.or_none(), overrides=TEXTS.or_none(), wait=SECONDS, registry=REGISTRY,
 )  # fmt: skip
 def evaluate(
@@ -154,7 +156,7 @@ def evaluate(
     registry = registry or Registry()
     overrides = assignments(overrides)
     if model is not None:
-        given = {"load": load, "python": python, "architecture": architecture, "dataset": dataset}
+        given = {"load": load, "python": python, "architecture": architecture, "defense": defense, "dataset": dataset}
         taken = [key for key, value in given.items() if value is not None]
         if taken or data is None:
             what = f"{taken[0]}= is for a model that is not given itself" if taken else "data= is missing"

@@ -64,7 +64,7 @@ def command(
         card = model_card(find_model(trained.job, expanded(leaderboard)), registry)
         repository = hub_repository(hub, trained.job)
     content = export(trained, point, file_format, frozen=frozen, seed=seed)
-    name = " ".join([trained.label, options_text(resolved), *(["frozen"] if frozen else [])])
+    name = " ".join([trained.label, options_text(resolved), *([f"frozen seed={seed}"] if frozen else [])])
     path = expanded(output or f"{file_name(name)}{SUFFIXES[file_format]}")
     write_bytes(path, content)
     click.echo(f"wrote {path}")

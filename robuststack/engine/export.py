@@ -18,6 +18,7 @@ import robuststack
 from robuststack.errors import ModelError, RobustStackError
 from robuststack.layers.condition import View
 from robuststack.layers.generators import forked
+from robuststack.layers.noise import WeightNoise
 
 if TYPE_CHECKING:
     from robuststack.api.trained import Trained
@@ -42,8 +43,17 @@ def export(trained: Trained, point: Mapping[str, Any], form: str, *, frozen: boo
     facts = metadata(trained, point, frozen=frozen, seed=seed)
     if form == "safetensors":
         own = model.model if isinstance(model, View) else model
+        noisy = trained.defense.setting(trained.point(**point)).stochastic
+        if frozen and noisy and (layer := _draw_beside_weights(own)):
+            raise ModelError(
+                f"{trained.job} cannot be written as safetensors with one noise draw: its {layer} layers keep a draw beside"
+                " their weights; write the program, --format torch-export or onnx"
+            )
         state = (own if frozen else trained.model).state_dict()
-        return safetensors.torch.save({key: tensor.contiguous() for key, tensor in state.items()}, facts)
+        # A copy each: tied weights share theirs.
+        return safetensors.torch.save(
+            {key: tensor.detach().contiguous().clone() for key, tensor in state.items()}, facts
+        )
     write, read = {"torch-export": (_torch_program, _run_torch), "onnx": (_onnx_program, _run_onnx)}[form]
     shape: Shape = trained.dataset.shape
     try:
@@ -59,6 +69,12 @@ def export(trained: Trained, point: Mapping[str, Any], form: str, *, frozen: boo
     if fault:
         raise ModelError(f"{trained.job} cannot be written as {form}: {fault}")
     return content
+
+
+def _draw_beside_weights(model: nn.Module) -> str:
+    """The kind of a layer whose frozen draw is no part of its weights; empty if there is none."""
+    kinds = (type(layer) for layer in model.modules() if hasattr(layer, "freeze"))
+    return next((kind.__name__ for kind in kinds if not issubclass(kind, WeightNoise)), "")
 
 
 def metadata(trained: Trained, point: Mapping[str, Any], *, frozen: bool, seed: int) -> dict[str, str]:

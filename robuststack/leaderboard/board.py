@@ -61,9 +61,10 @@ class Entry(Record):
     """None if the labels behind the entry's rows were not there."""
 
 
-class OurNumber(Record):
+class OurNumber(SparseRecord):
     """The number of a published comparison, computed from our rows."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset({"ahead"})
     value: float
     pairs: int
     """How many pairs of rows it is taken from."""
@@ -73,6 +74,9 @@ class OurNumber(Record):
     low: float | None = None
     high: float | None = None
     """The 95 % interval of the difference of both rows alone, in points; None for a ratio, a mean, or without labels."""
+    ahead: tuple[str, ...] = ()
+    """The labels of the rows that are ahead in the pairs that the verdict rests on. A file leaves the key out if there are
+    none."""
 
 
 ClaimVerdict = Literal["confirmed", "refuted", "undecided", "not comparable"]

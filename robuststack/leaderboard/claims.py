@@ -65,6 +65,7 @@ def compared(claim: Claim, rows: Sequence[Row], reader: RowReader) -> ComparedCl
         against=taken.against.label if taken else None,
         low=percent(comparison.low) if comparison else None,
         high=percent(comparison.high) if comparison else None,
+        ahead=_leaders(pairs, taken, even),
     )
     if isinstance(judged, str):
         return _told(claim, ours, "not comparable", judged)
@@ -73,6 +74,15 @@ def compared(claim: Claim, rows: Sequence[Row], reader: RowReader) -> ComparedCl
     if judged.ahead is None:
         return _told(claim, ours, "undecided", judged.why)
     return _told(claim, ours, "confirmed" if judged.ahead == (claim.published > even) else "refuted", judged.why)
+
+
+def _leaders(pairs: Sequence[_Pair], taken: _Pair | None, even: float) -> tuple[str, ...]:
+    """The rows that are ahead in the pairs that a verdict rests on: the one that was taken and, of a mean or where no pair
+    lies on the other side, all of them."""
+    alike = all((pair.value > even) == (pairs[0].value > even) for pair in pairs)
+    resting = pairs if taken is None or alike else [taken]
+    leaders = (pair.of if pair.value > even else pair.against for pair in resting if pair.value != even)
+    return tuple(dict.fromkeys(row.label for row in leaders))
 
 
 def _even(claim: Claim) -> float:
@@ -120,13 +130,19 @@ def _judged(
 ) -> _Judged | str:
     """Which side is ahead in the pair that was taken, or in all if their mean was; why it cannot be said otherwise."""
     if claim.figure in COUNTS:
-        return _Judged(beyond_even > 0, "counted")
+        counted = [beyond_even] if taken else [pair.value - _even(claim) for pair in pairs]
+        if all(count > 0 for count in counted) or all(count < 0 for count in counted):
+            return _Judged(beyond_even > 0, "counted")
+        return _Judged(None, "counts that are equal" if taken else "not the same side in each pair")
     if claim.figure.partition(".")[0] in TIMES:
-        ratios = [(a or 0.0) / (b or 1.0) for a, b in (_numbers(claim, pair.of, pair.against) for pair in pairs)]
-        ratio = statistics.fmean(ratios) if taken is None else ratios[pairs.index(taken)]
+        # The largest of several ratios is above 1 by chance alone; their middle is not.
+        ratio = statistics.median(
+            (a or 0.0) / (b or 1.0) for a, b in (_numbers(claim, pair.of, pair.against) for pair in pairs)
+        )
+        of = f", the middle of {len(pairs)} pairs" if len(pairs) > 1 else ""
         if 1 / (1 + ALIKE) < ratio < 1 + ALIKE:
-            return _Judged(None, f"times within {100 * ALIKE:.0f} % of each other")
-        return _Judged(ratio > 1, "timed here")
+            return _Judged(None, f"times within {100 * ALIKE:.0f} % of each other{of}")
+        return _Judged(ratio > 1, f"timed here{of}")
     try:
         tested = [_tested(claim, pair, reader) for pair in pairs]
     except MissingLabels:
@@ -214,10 +230,12 @@ def audited_verdict(claim: ComparedClaim, audits: Mapping[str, RowAudit]) -> str
         and decided
         and any(".ra." in f".{key}." for key in (claim.figure, claim.against_figure or claim.figure))
     ):
-        ahead = claim.ours.of if claim.ours.value > _even(claim) else claim.ours.against
-        row = audits.get(ahead or "")
-        if row and (row.broken or row.weak):
-            return f"undecided (the audit does not believe RA of {row.label}, which is ahead)"
+        # Boards of earlier versions do not say who is ahead.
+        alone = claim.ours.of if claim.ours.value > _even(claim) else claim.ours.against
+        for label in claim.ours.ahead or (alone or "",):
+            row = audits.get(label)
+            if row and (row.broken or row.weak):
+                return f"undecided (the audit does not believe RA of {row.label}, which is ahead)"
     return f"{claim.verdict} ({claim.why})" if claim.why else claim.verdict
 
 

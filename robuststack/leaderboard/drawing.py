@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from robuststack.leaderboard.entries import is_tuned
+from robuststack.leaderboard.entries import entry_name, grouped, is_tuned
 from robuststack.leaderboard.keys import has, look_up, number
 from robuststack.leaderboard.row import ReadFigure, Row
 from robuststack.suite.report import Drawing
@@ -59,7 +59,7 @@ def as_svg(picture: Picture) -> bytes:
 
 def draw_figure(drawing: Drawing, rows: Sequence[Row], *, knobs: bool = False) -> Picture | None:
     """The figure as matplotlib's; None where no row has what it shows. With `knobs`, points in a plane are named by all of
-    their knobs, as `lambda_n=0.2`."""
+    their knobs, as `lambda_n=0.2`, and a line joins those of one entry, as the table of entries has them."""
     import matplotlib.figure
 
     chosen = [row for row in rows if has(row, drawing.only) and any(_shows(row, key) for key in drawing.y)]
@@ -116,7 +116,8 @@ def _series(drawing: Drawing, rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _lines(axes: Axes, drawing: Drawing, rows: Sequence[Row], knobs: bool) -> None:
-    for position, (name, group) in enumerate(_series(drawing, rows).items()):
+    series = {entry_name(group): group for group in grouped(rows)} if knobs else _series(drawing, rows)
+    for position, (name, group) in enumerate(series.items()):
         colour = f"C{position % 10}"
         for dash, key in zip(DASHES * len(drawing.y), drawing.y, strict=False):
             label = f"{name}, {_axis(key)}" if len(drawing.y) > 1 else name

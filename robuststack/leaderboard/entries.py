@@ -96,6 +96,11 @@ def setting(row: Row) -> str:
     return options_text({key: value for key, value in row.point.items() if key not in apart}) or "-"
 
 
+def entry_name(rows: Sequence[Row]) -> str:
+    """`floats width=0.5`: the defense of an entry's rows, and all that tells it from other entries."""
+    return component_text(rows[0].defense, {**rows[0].shown, **_apart(rows[0])})
+
+
 def entry_title(entry: Entry) -> str:
     """`oat dim=128`."""
     return component_text(entry.defense, entry.shown)

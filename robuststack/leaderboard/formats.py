@@ -75,7 +75,9 @@ def as_text(
 def _csv(board: Board, reading: str, chosen: Sequence[str]) -> str:
     attacks = [*(attack.label for attack in board.attacks), WORST]
     header = [*WHAT]
-    header += [f"{name}{part}" for name in ("CA", *(f"RA {label}" for label in attacks)) for part in PARTS]
+    shifts = list(dict.fromkeys(label for row in board.rows for label in row.shift))
+    figures_of = ["CA", *(f"RA {label}" for label in attacks), *(f"CA {label}" for label in shifts)]
+    header += [f"{name}{part}" for name in figures_of for part in PARTS]
     header += [*COUNTS, "train_seconds_per_epoch"]
     extra = list(dict.fromkeys(name for row in board.rows for name in row.extra))
     header += extra
@@ -85,7 +87,7 @@ def _csv(board: Board, reading: str, chosen: Sequence[str]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([header[place] for place in places])
     for row, name in _read(board, reading):
-        figures = [row.ca, *(row.ra.get(label) for label in attacks)]
+        figures = [row.ca, *(row.ra.get(label) for label in attacks), *(row.shift.get(label) for label in shifts)]
         cells = [
             *row.variant, row.threat.norm, row.threat.eps, row.title, options_text(row.point), row.protocol, name,
             row.split, row.n, row.draws,
@@ -103,7 +105,7 @@ def _places(header: Sequence[str], name: str) -> list[int]:
     Raises:
         LeaderboardError: nowhere.
     """
-    names = {f"{start}{bare(name)}{part}" for start in ("", "ra ") for part in PARTS}
+    names = {f"{start}{bare(name)}{part}" for start in ("", "ra ", "ca ") for part in PARTS}
     places = [place for place, column in enumerate(header) if place >= len(WHAT) and column.lower() in names]
     if not places:
         raise LeaderboardError(f"--columns {name}: no such column: {did_you_mean(name, header[len(WHAT) :])}")

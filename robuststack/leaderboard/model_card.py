@@ -22,7 +22,7 @@ from robuststack.leaderboard.row import ReadFigure, Row
 from robuststack.leaderboard.row_labels import run_of
 from robuststack.leaderboard.suspicion import suspicions
 from robuststack.plugin.registry import Registry
-from robuststack.wording import options_text
+from robuststack.wording import component_text, options_text
 
 HUB_JOB = "robuststack_job"
 """The key of the head by which a hub tells whose card a repository holds."""
@@ -53,7 +53,13 @@ class CardedModel:
         """What files are named after: `digits/resnet8/float seed 1`."""
         first = self.rows[0]
         seed = f" seed {self.seed}" if len(first.jobs.train) > 1 else ""
-        return f"{'/'.join(first.variant)}/{first.title}{seed}"
+        return f"{'/'.join(first.variant)}/{self.title}{seed}"
+
+    @property
+    def title(self) -> str:
+        """`pgd_at lambda=0.2`: the defense, and what this model was trained with that others were not."""
+        first = self.rows[0]
+        return component_text(first.defense, {**first.shown, **{key: first.point[key] for key in first.retrained}})
 
 
 def find_model(job: str, folder: Path) -> CardedModel:
@@ -135,7 +141,7 @@ def _description(model: CardedModel) -> str:
     options = options_text(first.architecture_options) or "none"
     return (
         f"The network {first.architecture} (options: {options}), trained on `{first.dataset}` by the defense"
-        f" `{first.title}` with RobustStack {first.versions.robuststack}. The job is `{model.job}`, its training seed"
+        f" `{model.title}` with RobustStack {first.versions.robuststack}. The job is `{model.job}`, its training seed"
         f" {model.seed}.{tuned}{noise}"
     )
 

@@ -97,5 +97,8 @@ def _figures(rows: Sequence[Row]) -> Sequence[dict[str, Any]]:
         }
         for row in rows
         for protocol, scores in row.scores.items()
-        for figure, attack, scored in [("ca", None, scores.ca), *(("ra", label, ra) for label, ra in scores.ra.items())]
+        for figure, attack, scored in [
+            ("ca", None, scores.ca), *(("ra", label, ra) for label, ra in scores.ra.items()),
+            *(("shift", label, ca) for label, ca in (row.shift if protocol == row.protocol else {}).items()),
+        ]
     ]  # fmt: skip

@@ -345,7 +345,8 @@ class Row(Scores):
         return f"{name} ({protocol})" if protocol else name
 
     def under(self, reading: str) -> Row:
-        """The row with the figures and the costs by one of its readings, such as `majority 5`.
+        """The row with the figures and the costs by one of its readings, such as `majority 5`; natural shifts, which are
+        read by the expected one alone, are left out.
 
         Raises:
             KeyError: it has no such reading.
@@ -357,7 +358,7 @@ class Row(Scores):
             name: scores.model_copy(update={"ca": scores.readings[reading].ca, "ra": scores.readings[reading].ra})
             for name, scores in self.protocols.items()
         }
-        changes = {"ca": read.ca, "ra": read.ra, "macs": read.macs, "latency_ms": read.latency_ms}
+        changes = {"ca": read.ca, "ra": read.ra, "macs": read.macs, "latency_ms": read.latency_ms, "shift": {}}
         return self.model_copy(update={**changes, "protocols": protocols})
 
     @model_validator(mode="after")

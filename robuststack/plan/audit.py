@@ -131,6 +131,18 @@ class Subject:
         return None
 
     @cached_property
+    def longest(self) -> tuple[str, str] | None:
+        """As `main`, of the attacks with either option; of equal lengths one by `iterations`, whose step adapts."""
+        found = [
+            (options[option], option == "iterations", label, option)
+            for label, attack in self.attacks.items()
+            for options in [attack.options.resolved()]
+            for option in LENGTHS
+            if attack.needs_gradients and {option, "restarts"} <= options.keys()
+        ]
+        return max(found, key=lambda length: length[:2])[2:] if found else None
+
+    @cached_property
     def draws(self) -> Mapping[str, int | str]:
         """The option `draws` that other attacks of the audit take from the row's own: as many noise draws as its main
         attack averages over, `auto` if a run chooses them. Empty at a deterministic point, and if it has no such option."""

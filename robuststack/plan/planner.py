@@ -96,6 +96,8 @@ class _Planner:
             **shown_recipe(cell.training.recipe, differing(suite.train)),
         }
         for point in cell.points:
+            # An option that is called like a knob is no knob: the point has the knob's value, and `shown` the option's.
+            swept = {key: value for key, value in defense.swept.items() if key not in point}
             described = options_text({**several, **point})
             label = f"{'/'.join(variant)}/{defense.named(suite.defenses)} {described}".strip()
             facts = {
@@ -114,13 +116,14 @@ class _Planner:
                 "undefended": defense.component.undefended,
                 "options": defense.component.options.resolved(),
                 "shown": {
-                    **{key: value for key, value in defense.shown.items() if key not in defense.swept},
+                    **{key: value for key, value in defense.shown.items() if key not in swept},
+                    **{key: value for key, value in defense.swept.items() if key not in swept},
                     **defense.recipe(suite.defenses),
                     **several,
                 },
                 # The knobs, and the options swept by training one model for each value.
-                "point": {**defense.swept, **point},
-                "retrained": sorted(defense.swept),
+                "point": {**swept, **point},
+                "retrained": sorted(swept),
                 "threat": cell.threat.resolved(),
                 "recipe": cell.recipe if cell.trains else None,
                 "user_model": cell.user_model.as_written() if cell.user_model else None,

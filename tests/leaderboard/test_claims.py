@@ -88,7 +88,7 @@ def test_a_claim_is_computed_over_the_pairs_of_one_table(changed: dict[str, Any]
 
 def test_the_mean_is_over_all_pairs() -> None:
     ours = compared(claim(take="mean"), ROWS, RowReader({})).ours
-    assert ours == OurNumber(value=0, pairs=2)
+    assert ours == OurNumber(value=0, pairs=2, ahead=("float 0.0", "oat 1.0"))
     assert claim_cells(compared(claim(take="mean"), ROWS, RowReader({})), {})[-1] == "mean of 2 pairs"
 
 
@@ -191,6 +191,47 @@ def test_counts_and_times_are_judged_by_their_side(changes: dict[str, Any], expe
     alike = [rows[0], changed(rows[1], train_seconds_per_epoch=1.45)]
     if changes["figure"].startswith("train"):
         assert compared(claim(**changes), alike, RowReader({})).verdict == "undecided"
+
+
+@pytest.mark.parametrize("published", [0.9, 1.5])
+def test_equal_counts_decide_nothing(published: float) -> None:
+    rows = [row("float", "lambda_n", 0.0, 30, parameters=20), row("oat", "lambda", 0.0, 20, parameters=20)]
+    made = compared(claim(figure="parameters", how="ratio", published=published), rows, RowReader({}))
+    assert (made.verdict, made.why) == ("undecided", "counts that are equal")
+
+
+def test_a_mean_of_counts_is_decided_if_each_pair_agrees() -> None:
+    rows = [row("float", "lambda_n", place, 30, parameters=20) for place in (0.0, 1.0)]
+    for counts, expected in (((10, 15), "confirmed"), ((10, 40), "undecided"), ((10, 20), "undecided")):
+        others = [row("oat", "lambda", place, 20, parameters=count) for place, count in enumerate(counts)]
+        made = compared(claim(figure="parameters", published=1, take="mean"), [*rows, *others], RowReader({}))
+        assert made.verdict == expected, counts
+
+
+def test_of_many_times_the_middle_decides_and_not_the_largest_ratio() -> None:
+    seconds = [1.0, 0.96, 1.04, 0.98, 1.02]
+    rows = [row("float", "lambda_n", place, 30, train_seconds_per_epoch=1.0) for place in range(5)]
+    rows += [row("oat", "lambda", place, 20, train_seconds_per_epoch=took / 1.06) for place, took in enumerate(seconds)]
+    asked = claim(figure="train_seconds_per_epoch", how="ratio", published=1.43, match={})
+    made = compared(asked, rows, RowReader({}))
+    assert made.ours
+    assert made.ours.value > 1.1, "the largest"
+    assert (made.verdict, made.why) == ("undecided", "times within 10 % of each other, the middle of 25 pairs")
+
+
+def test_of_a_mean_every_row_that_is_ahead_is_held_against_the_audit() -> None:
+    firsts = [row_of(f"float {place}", {"ca": [450], "PGD-20": [300]}) for place in (0, 1)]
+    second, labels = row_of("oat", {"ca": [450], "PGD-20": [200]})
+    rows = [changed(made, defense="float") for made, _ in firsts]
+    labels = labels | firsts[0][1] | firsts[1][1]
+    behind = changed(second, ra={"worst": make_figure(40), "PGD-20": make_figure(40)})
+    made = compared(claim(match={}, take="mean"), [*rows, behind], RowReader(labels))
+    assert made.ours
+    assert (made.verdict, made.ours.ahead) == ("confirmed", tuple(leader.label for leader in rows))
+    weak = Verdict(check="STEPS", verdict="weak", figure=9.0, threshold=1.0, jobs=(), text="")
+    for doubted in rows:
+        audit = RowAudit(label=doubted.label, images=200, others=200, jobs=(), ra=None, ra_worst=None, verdicts=(weak,))
+        assert audited_verdict(made, {doubted.label: audit}).startswith("undecided (the audit does not believe")
 
 
 def test_the_mean_of_pairs_is_decided_if_they_agree() -> None:

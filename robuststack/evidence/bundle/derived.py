@@ -22,6 +22,8 @@ from robuststack.running.store import Store
 
 LAST_DIGIT = 1e-4
 """Leaderboards hold figures to four decimals: another processor may round the last one otherwise."""
+GIVEN = ("attacks", "architecture_options", "dataset_options", "options", "point", "recipe", "shown", "suite", "threat")
+"""Keys below which numbers are those of the suite, and no figures: they are equal or they differ."""
 
 
 def derived_board(plan: Plan, results: Mapping[str, dict[str, Any]], jobs: Store, board: Board) -> Board:
@@ -81,7 +83,7 @@ def board_changes(board: Board, derived: Board, names: tuple[str, str] = ("the l
 
 
 def changes(first: Any, second: Any, first_name: str, second_name: str, path: str = "") -> Iterator[str]:
-    """Where JSON data differ, a line each; numbers agree if they are at most `LAST_DIGIT` apart."""
+    """Where JSON data differ, a line each; figures agree if they are at most `LAST_DIGIT` apart."""
     if isinstance(first, dict) and isinstance(second, dict):
         for key in dict.fromkeys([*first, *second]):
             inside = f"{path}.{key}" if path else key
@@ -92,7 +94,7 @@ def changes(first: Any, second: Any, first_name: str, second_name: str, path: st
     elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         for place, pair in enumerate(zip(first, second, strict=True)):
             yield from changes(*pair, first_name, second_name, f"{path}.{place}")
-    elif not _agree(first, second):
+    elif not (first == second if set(path.split(".")) & set(GIVEN) else _agree(first, second)):
         yield f"{path} is {_short(first)} in {first_name} and {_short(second)} by {second_name}"
 
 

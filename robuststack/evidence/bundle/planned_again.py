@@ -34,14 +34,21 @@ def plan_problems(bundle: Bundle, registry: Registry) -> list[str]:
     if (version, bundle.manifest.engine_revision) != (__version__, ENGINE_REVISION):
         raise NotPlanned(f"it was planned by robuststack {version}, this is {__version__}")
     try:
-        plan = planned(bundle, registry)
+        whole = _whole(bundle, registry)
+        plan = whole.of_rows([row.label for row in bundle.plan.rows])
     except NotPlanned:
         raise
     except Exception as error:  # A stranger's suite, in whatever plugins are installed here.
         raise NotPlanned(f"its suite cannot be planned here: {error}") from None
     _refuse_other_revisions(bundle.plan, plan)
     there, here = (_said(each, bundle.plan.complete) for each in (bundle.plan, plan))
-    return [f"plan: {line}" for line in changes(there, here, "plan.json", "the suite")]
+    problems = [f"plan: {line}" for line in changes(there, here, "plan.json", "the suite")]
+    absent = [row.label for row in whole.rows if row.label not in {row.label for row in bundle.plan.rows}]
+    if bundle.plan.complete and absent:
+        problems.append(
+            f"plan: it says that it is complete, and lacks {len(absent)} rows of its suite, {absent[0]!r} first"
+        )
+    return problems
 
 
 def planned(bundle: Bundle, registry: Registry) -> Plan:
@@ -51,10 +58,15 @@ def planned(bundle: Bundle, registry: Registry) -> Plan:
         NotPlanned: it names what its author alone has.
         RobustStackError: it cannot be planned with the plugins that are installed.
     """
+    return _whole(bundle, registry).of_rows([row.label for row in bundle.plan.rows])
+
+
+def _whole(bundle: Bundle, registry: Registry) -> Plan:
+    """The same with every row that the suite makes."""
     suite = bundle.plan.suite
     if brought := next(_brought(suite, registry), None):
         raise NotPlanned(f"its suite names what its author alone has: {brought}")
-    return make_plan(suite, registry, bundle.plan.hardware).of_rows([row.label for row in bundle.plan.rows])
+    return make_plan(suite, registry, bundle.plan.hardware)
 
 
 def _brought(suite: Suite, registry: Registry) -> Iterator[str]:

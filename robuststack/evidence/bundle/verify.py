@@ -13,6 +13,7 @@ from robuststack.evidence.bundle.links import broken_links
 from robuststack.evidence.bundle.opening import AUDIT, BOARD, PLAN, Bundle, open_bundle, understood
 from robuststack.evidence.bundle.planned_again import NotPlanned, plan_problems, planned
 from robuststack.evidence.bundle.verification import Verification
+from robuststack.evidence.checks.catalogue import CHECKS
 from robuststack.leaderboard.board_file import read_board
 from robuststack.leaderboard.board_labels import read_labels
 from robuststack.plan.specs import JudgeSpec
@@ -97,6 +98,14 @@ def _audit(bundle: Bundle, report: Verification, registry: Registry, reason: str
     ]
     if audit.suite != bundle.board.suite:
         problems.append(f"the audit is of {audit.suite!r}")
+    listed = {check.name for check in audit.checks}
+    problems += [
+        f"the verdicts of {label!r} are not of the checks that the audit lists"
+        for label, audited in audit.by_label.items()
+        if audited.by_check.keys() != listed
+    ]
+    if audit.complete and (listed != {check.name for check in CHECKS} or audit.by_label.keys() != there.keys()):
+        problems.append("the audit says that it is complete, and lacks checks or rows")
     report.settle("the audit is of these rows", problems)
     if reason or problems:
         report.unchecked.append(f"the verdicts of the audit: {reason or 'it is of other rows'}")

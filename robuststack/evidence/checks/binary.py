@@ -24,12 +24,14 @@ ITERATIONS = 100
 PASSES = 305.0
 """Of the probe beside its attack's: 201 images inside the ball, the planted one, 100 of the search, 3 to judge. At a
 randomised point those of each draw."""
-REVISION = 2
+REVISION = 3
 
 
 class Binary(Check):
     name = "BINARY"
-    question = "Does the attack of STEPS find an adversarial image that is planted for it, on the model's own features?"
+    question = (
+        "Does the row's longest attack find an adversarial image that is planted for it, on the model's own features?"
+    )
     by_gradients = True
 
     def inapplicable(self, subject: Subject) -> str:
@@ -37,7 +39,7 @@ class Binary(Check):
         return subject.misfit(attack)
 
     def jobs(self, subject: Subject) -> Sequence[Job]:
-        label = subject.leading_gradient
+        label = subject.longest[0] if subject.longest else subject.leading_gradient
         passes = PASSES * (10 if subject.stochastic else 1)
         attack = self._attack(subject)
         return [subject.probe("binary", REVISION, attack=label, other=attack, attacks=True, passes=passes)]
@@ -70,10 +72,12 @@ class Binary(Check):
         return self.says("holds", told, jobs, figure=share, threshold=FOUND)
 
     def _attack(self, subject: Subject) -> Attack:
-        """The main attack as STEPS runs it: one start may end at another height than the planted image's on a sound model,
-        too. Another stands for it if its loss needs more than two classes."""
-        main = lengthened(subject) or subject.attacks[subject.leading_gradient]
-        if main.min_classes <= 2:
-            return main
-        iterations = main.options.resolved().get("iterations", ITERATIONS)
-        return subject.attack(TWO_CLASSES, iterations=iterations, restarts=RESTARTS, **subject.draws)
+        """The row's attack that climbs longest, by steps or by iterations, as STEPS would run it: a figure rests on the best
+        of them, and one start may end at another height than the planted image's on a sound model, too. Another stands for
+        it if its loss needs more than two classes."""
+        longest = lengthened(subject, subject.longest) or subject.attacks[subject.leading_gradient]
+        if longest.min_classes <= 2:
+            return longest
+        label = subject.longest[0] if subject.longest else subject.leading_gradient
+        iterations = longest.options.resolved().get("iterations", ITERATIONS)
+        return subject.attack(TWO_CLASSES, iterations=iterations, restarts=RESTARTS, **subject.draws_like(label))

@@ -24,16 +24,17 @@ class Steps(PairCheck):
         return "" if subject.main else "no attack of the row has both steps and restarts to raise"
 
     def pairs(self, subject: Subject) -> Sequence[Pair]:
-        longer = lengthened(subject)
+        longer = lengthened(subject, subject.main)
         assert longer is not None
         return [with_others(subject, longer.label, subject.crafted(longer))]
 
 
-def lengthened(subject: Subject) -> Attack | None:
-    """The row's main attack with more steps and starts; None if it has none that can have more."""
-    if subject.main is None:
+def lengthened(subject: Subject, climbing: tuple[str, str] | None) -> Attack | None:
+    """One of the row's attacks with more steps and starts, by its label and the option that says how long it climbs; None
+    if there is none that can have more."""
+    if climbing is None:
         return None
-    label, option = subject.main
+    label, option = climbing
     options = subject.attacks[label].options.resolved()
     restarts = max(RESTARTS, options["restarts"])
     return subject.changed(label, **{option: LONGER * options[option]}, restarts=restarts)

@@ -42,7 +42,9 @@ def test_every_verdict_follows_from_jobs_in_the_bundle(audited):
         (lambda audit: audit["rows"][2]["verdicts"][-1].update(figure=1.0), "STAT: figure is 1.0 in the audit"),
         (lambda audit: audit["rows"][0]["verdicts"][3].update(jobs=[]), "none ORDER: jobs is [] in the audit"),
         (lambda audit: audit["rows"][1]["ra_worst"].update(value=12.5), "ra_worst.value is 12.5 in the audit"),
-        (lambda audit: audit["rows"][0]["verdicts"].pop(0), "the audit has no verdict of BOX of"),
+        (lambda audit: audit["rows"][0]["verdicts"].pop(0), "none' are not of the checks that the audit lists"),
+        (lambda audit: audit["checks"].pop(0), "are not of the checks that the audit lists"),
+        (lambda audit: audit.update(complete=True), "the audit says that it is complete, and lacks checks or rows"),
     ],
 )  # fmt: skip
 def test_what_does_not_follow_from_the_jobs_is_found(audited, tmp_path, change, line):

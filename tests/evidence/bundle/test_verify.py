@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,30 @@ def test_numbers_agree_to_the_last_digit_that_the_leaderboard_has(bundled):
         ca = row.ca.model_copy(update={"value": row.ca.value + moved})
         changed = derived.model_copy(update={"rows": (row.model_copy(update={"ca": ca}), *derived.rows[1:])})
         assert len(board_changes(bundle.board, changed)) == count
+
+
+@pytest.mark.parametrize("change", [{"lr": 1e-4}, {"weight_decay": 5e-5}])
+def test_numbers_of_the_suite_are_no_figures_and_agree_in_every_digit(bundled, change):
+    bundle = open_bundle(bundled)
+    derived = _derived(bundle)
+    row = derived.rows[0]
+    assert row.recipe
+    ((key, moved),) = change.items()
+    recipe = row.recipe.model_copy(update={key: getattr(row.recipe, key) + moved})
+    changed = derived.model_copy(update={"rows": (row.model_copy(update={"recipe": recipe}), *derived.rows[1:])})
+    (line,) = board_changes(bundle.board, changed)
+    assert f"recipe.{key} is" in line
+
+
+def test_a_complete_plan_has_every_row_of_its_suite(bundled):
+    honest = open_bundle(bundled)
+    assert honest.plan.complete
+    *kept, dropped = [row.label for row in honest.plan.rows]
+    made = replace(honest, plan=replace(honest.plan.of_rows(kept), complete=True))
+    assert plan_problems(made, Registry()) == [
+        f"plan: it says that it is complete, and lacks 1 rows of its suite, {dropped!r} for one"
+    ]
+    assert plan_problems(replace(made, plan=replace(made.plan, complete=False)), Registry()) == []
 
 
 def _attack(bundle: Bundle) -> str:

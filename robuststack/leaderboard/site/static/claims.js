@@ -34,7 +34,7 @@
     const decided = found.filter(({ claim }) => DECIDED.includes(verdictOf(claim)));
     const others = found.filter(({ claim }) => !DECIDED.includes(verdictOf(claim)));
     return section("Published claims",
-      h("p", { class: "note" }, `Of ${plural(found.length, "comparison")} that papers publish `, counts.filter(([, count]) => count).map(([verdict, count]) => `${count} ${verdict}`).join(", "),
+      h("p", { class: "note" }, `Of ${plural(found.length, "test")} of comparisons that papers publish `, counts.filter(([, count]) => count).map(([verdict, count]) => `${count} ${verdict}`).join(", "),
         " on the data and networks here: by the paired test, corrected for the pairs that were looked at. A lead that an audit does not believe decides nothing."),
       decided.length > 0 && table(decided),
       others.length > 0 && h("details", {}, h("summary", {}, `${plural(others.length, "comparison")} not decided`), table(others)));

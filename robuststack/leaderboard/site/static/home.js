@@ -88,7 +88,7 @@
   const explained = (ranking) => {
     const volume = "The hypervolume is the share of the plane of clean and robust accuracy that a defense's settings dominate together; 100 % is a defense that is always right, attacked or not. ";
     const what = {
-      audited: `${volume}Only settings that the audit did not find broken count, each with the stronger attacks that the audit found. Limits are the hypervolumes of all lower and of all upper limits. `,
+      audited: `${volume}Only settings that the audit did not find broken count, each with the stronger attacks that the audit found; the upper limit has the broken ones too. Limits are the hypervolumes of all lower and of all upper limits. `,
       hypervolume: `${volume}Its 95 % interval is that of the suite; if settings are left out, the limits are the hypervolumes of all lower and of all upper limits. `,
       robust: "Robust accuracy is the worst of all attacks, image by image, at the most robust setting of a defense that meets the limits. The best of several settings is a little lucky. ",
     };

@@ -28,9 +28,13 @@
   const judged = ({ rows }) => new Set(rows.flatMap((row) => Object.values(row.jobs.scores[row.protocol]).flatMap(Object.values)));
   const isWithin = (some, more) => some.size > 0 && some.size < more.size && [...some].every((job) => more.has(job));
 
-  /** Whether another entry, attacked alike, has what an entry has and more: further models (seeds, or settings of a sweep), or further settings of its model. */
+  const settingsOf = ({ rows }) => new Set(rows.map((row) => row.site.setting));
+  const isSame = (entry, other) => entry.title === other.title && entry.variant.join() === other.variant.join();
+
+  /** Whether another suite's entry of the defense, attacked alike, has what an entry has and more: further models (seeds, or settings of a sweep) at all of its settings, or further settings of its model. */
   const isPartOf = (contestant, other) =>
-    contestant.place === other.place && attacksOf(contestant.board) === attacksOf(other.board)
+    contestant.place === other.place && attacksOf(contestant.board) === attacksOf(other.board) && isSame(contestant.entry, other.entry)
+      && [...settingsOf(contestant)].every((setting) => settingsOf(other).has(setting))
       && [trained, judged].some((jobs) => isWithin(jobs(contestant), jobs(other)));
 
   /** Every entry of every suite that is ranked. An entry that several suites judged by the same jobs stands there once, audited if it is anywhere;
@@ -59,9 +63,9 @@
   const own = (row) => row.ra.worst;
   const audited = (row) => (row.site.audit && !row.site.audit.broken && row.site.audit.ra_worst) || null;
 
-  /** The ways to rank; `ra` is the robust accuracy that counts, null for a setting that does not count. */
+  /** The ways to rank; `ra` is the robust accuracy that counts, null for a setting that does not count; of such a setting `possible` is what it may have all the same. */
   const RANKINGS = [
-    { key: "audited", label: "Audited trade-off", ra: audited, volume: true,
+    { key: "audited", label: "Audited trade-off", ra: audited, possible: (row) => row.site.audit?.ra_worst ?? null, volume: true,
       meaning: "Hypervolume of the settings that the audit did not find broken, with the stronger attacks that it found" },
     { key: "hypervolume", label: "Hypervolume", ra: own, volume: true,
       meaning: "The share of the plane of clean and robust accuracy that the settings dominate together" },
@@ -70,8 +74,9 @@
 
   /** The figure of a contestant with its limits; null if none of its settings counts. `best` is the setting that is shown. */
   const figureOf = (contestant, ranking, { ca, ms }) => {
-    const settings = contestant.rows.map((row) => ({ row, ca: row.ca, ra: ranking.ra(row) })).filter((setting) => setting.ra &&
-      setting.row.ca.value >= ca && (ms === Infinity || (latencyOf(setting.row) ?? Infinity) <= ms));
+    const allowed = contestant.rows.filter((row) => row.ca.value >= ca && (ms === Infinity || (latencyOf(row) ?? Infinity) <= ms));
+    const read = (of) => allowed.map((row) => ({ row, ca: row.ca, ra: of(row) })).filter((setting) => setting.ra);
+    const settings = read(ranking.ra);
     if (!settings.length) return null;
     if (!ranking.volume) {
       const best = d3.greatest(settings, (setting) => setting.ra.value);
@@ -79,10 +84,12 @@
     }
     const best = d3.greatest(settings, (setting) => setting.ca.value * setting.ra.value);
     const certainty = ranking.ra === own && settings.length === contestant.rows.length ? contestant.entry.certainty : null;
-    const limits = (of) => hypervolume(settings.map((setting) => [of(setting.ca), of(setting.ra)]));
+    const limits = (of, over = settings) => hypervolume(over.map((setting) => [of(setting.ca), of(setting.ra)]));
+    // A setting that an audit found broken has an accuracy between 0 and its figure.
+    const most = ranking.possible ? read(ranking.possible) : settings;
     return {
       best, counted: settings.length, value: limits((figure) => figure.value), rough: !certainty,
-      low: certainty ? certainty.low : limits((figure) => figure.low ?? 0), high: certainty ? certainty.high : limits((figure) => figure.high ?? 100),
+      low: certainty ? certainty.low : limits((figure) => figure.low ?? 0), high: certainty ? certainty.high : limits((figure) => figure.high ?? 100, most),
     };
   };
 
