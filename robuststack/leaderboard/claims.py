@@ -65,7 +65,7 @@ def compared(claim: Claim, rows: Sequence[Row], reader: RowReader) -> ComparedCl
         against=taken.against.label if taken else None,
         low=percent(comparison.low) if comparison else None,
         high=percent(comparison.high) if comparison else None,
-        ahead=_leaders(pairs, taken, even),
+        ahead=_leaders(claim, pairs, taken),
     )
     if isinstance(judged, str):
         return _told(claim, ours, "not comparable", judged)
@@ -76,11 +76,12 @@ def compared(claim: Claim, rows: Sequence[Row], reader: RowReader) -> ComparedCl
     return _told(claim, ours, "confirmed" if judged.ahead == (claim.published > even) else "refuted", judged.why)
 
 
-def _leaders(pairs: Sequence[_Pair], taken: _Pair | None, even: float) -> tuple[str, ...]:
-    """The rows that are ahead in the pairs that a verdict rests on: the one that was taken and, of a mean or where no pair
-    lies on the other side, all of them."""
-    alike = all((pair.value > even) == (pairs[0].value > even) for pair in pairs)
-    resting = pairs if taken is None or alike else [taken]
+def _leaders(claim: Claim, pairs: Sequence[_Pair], taken: _Pair | None) -> tuple[str, ...]:
+    """The rows that are ahead in the pairs that a verdict rests on: the one that was taken, or all of a mean and where even
+    the largest, or the smallest, lies on the other side."""
+    even = _even(claim)
+    on_other_side = taken is not None and (taken.value < even if claim.take == "max" else taken.value > even)
+    resting = pairs if taken is None or on_other_side else [taken]
     leaders = (pair.of if pair.value > even else pair.against for pair in resting if pair.value != even)
     return tuple(dict.fromkeys(row.label for row in leaders))
 

@@ -72,9 +72,9 @@ class Binary(Check):
         return self.says("holds", told, jobs, figure=share, threshold=FOUND)
 
     def _attack(self, subject: Subject) -> Attack:
-        """The row's attack that climbs longest, by steps or by iterations, as STEPS would run it: a figure rests on the best
-        of them, and one start may end at another height than the planted image's on a sound model, too. Another stands for
-        it if its loss needs more than two classes."""
+        """The row's attack that climbs longest, by steps or by iterations, as STEPS would run it: a figure rests on the
+        best of them, and one start may end at another height than the planted image's on a sound model, too. Another
+        stands for it if its loss needs more than two classes."""
         longest = lengthened(subject, subject.longest) or subject.attacks[subject.leading_gradient]
         if longest.min_classes <= 2:
             return longest
