@@ -25,6 +25,8 @@ HALVES = (slice(0, None, 2), slice(1, None, 2))
 
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(readings [n, I, J] to choose rows by, readings to score them on, mixture [J]) -> each image's chance to be right [n]."""
+Values = Callable[[np.ndarray], np.ndarray]
+"""Readings [n, I, J] -> values [n, I, K], of which an attacker picks a row for each image and each k."""
 Mixtures = tuple[np.ndarray, np.ndarray]
 """The mixture q [J] that the even images are scored on, chosen on the odd ones, and the other way round."""
 
@@ -95,23 +97,17 @@ class ModelGame:
 
     def hidden(self, mixtures: Mixtures, without: int | None = None) -> np.ndarray:
         """The chance [n] that each image is right under its mixture, if the attacker picks a row for each image and does
-        not see the setting. Rows are chosen on one half of the draws and scored on the other, both ways. `without` is a
-        draw to leave out."""
-
-        def score(choosing: np.ndarray, scoring: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-            rows = _worst_rows(choosing @ mixture)
-            return np.asarray((scoring @ mixture)[np.arange(len(rows)), rows])
-
-        return self._by_halves(mixtures, score, without)
+        not see the setting. Rows are chosen on one half of the draws and scored on the other, both ways; where one row
+        alone leaves less, on all images, it is that row. `without` is a draw to leave out."""
+        return self._worst(self._mixed(mixtures), without)[:, 0]
 
     def seen(self, mixtures: Mixtures, without: int | None = None) -> np.ndarray:
         """The same if the attacker sees the setting before picking a row."""
-
-        def score(choosing: np.ndarray, scoring: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-            rows = _worst_rows(choosing)
-            return np.asarray(np.take_along_axis(scoring, rows[:, None], 1)[:, 0] @ mixture)
-
-        return self._by_halves(mixtures, score, without)
+        of_settings = self._worst(_readings, without)
+        per_image = np.empty(len(of_settings))
+        for half, mixture in zip(HALVES, mixtures, strict=True):
+            per_image[half] = of_settings[half] @ mixture
+        return per_image
 
     def set_hidden(self, mixtures: Mixtures, without: int | None = None) -> np.ndarray:
         """The same if the attacker picks one row for the whole data set, not knowing the setting."""
@@ -123,12 +119,28 @@ class ModelGame:
 
     def known(self) -> np.ndarray:
         """Each setting's accuracy [J] against an attacker who sees it and picks a row for each image."""
-        even, odd = self._draw_halves(None)
-        scored = [
-            np.take_along_axis(scoring, _worst_rows(choosing)[:, None], 1)[:, 0].mean(0)
-            for choosing, scoring in ((even, odd), (odd, even))
-        ]
-        return np.asarray(np.mean(scored, axis=0))
+        return np.asarray(self._worst(_readings, None).mean(0))
+
+    def _worst(self, values: Values, without: int | None) -> np.ndarray:
+        """Each image's value under its worst row [n, K]."""
+        even, odd = (values(readings) for readings in self._draw_halves(None))
+        alone = (even + odd) / 2
+        deciding = alone.mean(0).min(0) < _crossed(even, odd).mean(0)
+        rows = alone.mean(0).argmin(0)
+        # What decides stays as it is while a draw is left out.
+        even, odd = (values(readings) for readings in self._draw_halves(without))
+        return np.where(deciding, np.take_along_axis((even + odd) / 2, rows[None, None], 1)[:, 0], _crossed(even, odd))
+
+    def _mixed(self, mixtures: Mixtures) -> Values:
+        """What an attacker sees who does not know the setting: one value of each row."""
+
+        def values(readings: np.ndarray) -> np.ndarray:
+            mixed = np.empty((*readings.shape[:2], 1))
+            for half, mixture in zip(HALVES, mixtures, strict=True):
+                mixed[half, :, 0] = readings[half] @ mixture
+            return mixed
+
+        return values
 
     def _draw_halves(self, without: int | None) -> tuple[np.ndarray, np.ndarray]:
         """The readings [n, I, J] over the even draws and over the odd ones; a setting without noise is in both."""
@@ -142,6 +154,20 @@ class ModelGame:
             both = (score(even[half], odd[half], mixture), score(odd[half], even[half], mixture))
             per_image[half] = np.mean(both, axis=0)
         return per_image
+
+
+def _readings(readings: np.ndarray) -> np.ndarray:
+    """What an attacker sees who knows the setting."""
+    return readings
+
+
+def _crossed(even: np.ndarray, odd: np.ndarray) -> np.ndarray:
+    """Values [n, I, K] over two halves of the draws -> those of the row that is worst in the other half [n, K]."""
+    taken = (
+        np.take_along_axis(scoring, _worst_rows(choosing)[:, None], 1)[:, 0]
+        for choosing, scoring in ((even, odd), (odd, even))
+    )
+    return np.asarray(sum(taken) / 2)
 
 
 def _worst_rows(readings: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robuststack.evidence.game import ModelGame, is_pure, settled, worth
+from robuststack.evidence.game import HALVES, ModelGame, is_pure, settled, worth
 from robuststack.evidence.mixture import hidden_value, solve
 from robuststack.evidence.variance import RunReading, of_runs
 
@@ -47,6 +47,23 @@ def test_an_attack_on_the_mixture_takes_the_hiding_away():
     both = game.with_row([np.ones((1, 40), int)] * 2)
     assert worth([[both]]).hidden.value == 0
     assert both.outcomes.shape == (40, 3, 2)
+
+
+def test_a_row_that_alone_leaves_less_than_the_choice_for_each_image_is_the_choice():
+    """Rows that are much alike: choosing by chance among them would leave more than the worst of them."""
+    random = np.random.default_rng(1)
+    chance = np.repeat(random.uniform(0.2, 0.9, (250, 1, 2)), 4, axis=1)
+    chance[:, 0] -= 0.03
+    for seed in range(3):
+        game = randomised(chance, 20, seed)
+        mixtures = game.mixtures()
+        first = np.concatenate(
+            [game.outcomes[half, 0] @ mixture for half, mixture in zip(HALVES, mixtures, strict=True)]
+        )
+        figures = worth([[game]])
+        assert figures.hidden.value <= first.mean() + 1e-9
+        assert figures.hidden.value <= figures.set_hidden.value + 0.01
+        assert all(game.known() <= game.outcomes[:, 0].mean(0) + 1e-9)
 
 
 def test_one_row_for_all_images_leaves_more_than_one_for_each():
