@@ -172,26 +172,42 @@ def test_what_it_says_of_three_training_seeds_is_what_the_comparison_says() -> N
 
 
 def test_what_it_says_of_noise_is_what_the_comparisons_say() -> None:
-    """FLOAT against the same training without noise, and what the audit leaves of PNI."""
+    """FLOAT against the same training without noise."""
     board = ROOT / "leaderboard" / "cpu_noise.json"
-
-    def compared(dataset: str, first: str, second: str) -> rs.RowComparison:
-        return rs.compare(board, f"{dataset}/resnet8/{first}", f"{dataset}/resnet8/{second}")
-
     for dataset in ("digits", "tradeoff"):
-        for noisy, plain in (("0", "0"), ("1", "1")):
-            row = f"float lambda_n={noisy} lambda_th=0"
-            assert compared(dataset, row, f"advprop lambda={plain}").verdict == "undecided"
-    text, audit = " ".join(README.split()), read_audit(audit_path(board))
+        for knob in ("0", "1"):
+            rows = (
+                f"{dataset}/resnet8/{row}" for row in (f"float lambda_n={knob} lambda_th=0", f"advprop lambda={knob}")
+            )
+            assert rs.compare(board, *rows).verdict == "undecided"
+    audit = read_audit(audit_path(board))
     assert audit.complete
     assert not any(row.broken for row in audit.rows)
     weak = sum(bool(row.weak) for row in audit.rows)
-    assert f"([{weak} of {len(audit.rows)} rows weak](leaderboard/cpu_noise.audit.md))" in text
-    rows = [audit.by_label[f"tradeoff/resnet8/pni lambda_n={knob}"] for knob in (0, 1)]
-    assert all("STRONGER" in row.weak for row in rows)
-    before, after = ([figure.value for row in rows if (figure := getattr(row, name))] for name in ("ra", "ra_worst"))
-    said = "of RA {:.1f} % without and {:.1f} % with its noise the audit leaves {:.1f} % and {:.1f} %."
-    assert said.format(*before, *after) in text
+    assert f"([{weak} of {len(audit.rows)} rows weak](leaderboard/cpu_noise.audit.md))" in TEXT
+
+
+def test_what_it_says_of_published_claims_is_what_their_board_and_its_audit_say() -> None:
+    path = ROOT / "leaderboard" / "claims.json"
+    board, audit = read_board(path), read_audit(audit_path(path))
+    rows, audits = ({row.defense: of.get(row.label) for row in board.rows} for of in (board.by_label, audit.by_label))
+    names = {"RPF": "rpf", "Adv-BNN": "adv_bnn", "random resizing": "random_resize"}
+    published = [rows[name].protocols["published"].worst.value for name in names.values()]
+    averaged = [rows[name].worst.value for name in names.values()]
+    said = "{:.1f} % by the published scoring of RPF, {:.1f} of Adv-BNN and {:.1f} of random resizing are"
+    assert f"{said.format(*published)} {averaged[0]:.1f}, {averaged[1]:.1f} and {averaged[2]:.1f} against" in TEXT
+    assert audit.complete
+    kept = {name: of_row.ra_worst for name, of_row in audits.items()}
+    most = kept.pop("pgd_at")
+    assert f"PGD-AT keeps {most.value:.1f} % [{most.low:.1f}, {most.high:.1f}], RPF {kept['rpf'].value:.1f}," in TEXT
+    assert all(figure.value < most.value for figure in kept.values())
+    told = {name: f"{kept.pop(name).value:.1f}" for name in ("rpf", "pni", "float", "adv_bnn")}
+    assert f"PNI {told['pni']}, FLOAT {told['float']} and Adv-BNN {told['adv_bnn']}, whose published lead" in TEXT
+    assert f"the others keep {max(figure.value for figure in kept.values()):.1f} at most." in TEXT
+    adaptive, as_published = (audited_verdict(claim, audit.by_label) for claim in board.claims)
+    assert all(claim.of == {"defense": "adv_bnn"} for claim in board.claims)
+    assert adaptive.startswith("refuted")
+    assert as_published.startswith("undecided (the audit does not believe")
 
 
 def test_its_words_stand_on_the_page_of_words() -> None:

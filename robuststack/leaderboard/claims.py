@@ -224,7 +224,8 @@ def claim_cells(claim: ComparedClaim, audits: Mapping[str, RowAudit]) -> list[st
 
 def audited_verdict(claim: ComparedClaim, audits: Mapping[str, RowAudit]) -> str:
     """`refuted (p 0.003)`. A lead in robust accuracy of a row that the audit does not believe decides nothing: stronger
-    attacks leave less of it. Of the row behind they leave less still."""
+    attacks leave less of it. Of the row behind they leave less still. It stands if the row is `weak`, and what the audit
+    leaves of it is still above what it leaves of the other, interval by interval."""
     decided = claim.ours and claim.verdict in ("confirmed", "refuted")
     if (
         claim.ours
@@ -235,9 +236,20 @@ def audited_verdict(claim: ComparedClaim, audits: Mapping[str, RowAudit]) -> str
         alone = claim.ours.of if claim.ours.value > _even(claim) else claim.ours.against
         for label in claim.ours.ahead or (alone or "",):
             row = audits.get(label)
-            if row and (row.broken or row.weak):
+            if row and (row.broken or row.weak) and not _still_ahead(claim, row, audits):
                 return f"undecided (the audit does not believe RA of {row.label}, which is ahead)"
     return f"{claim.verdict} ({claim.why})" if claim.why else claim.verdict
+
+
+def _still_ahead(claim: ComparedClaim, leader: RowAudit, audits: Mapping[str, RowAudit]) -> bool:
+    """Whether a weak row is ahead after the audit of both rows, which is of their headline's protocol alone."""
+    assert claim.ours
+    headline = all(key.partition(".")[0] == "ra" for key in (claim.figure, claim.against_figure or claim.figure))
+    behind = {claim.ours.of, claim.ours.against} - {leader.label}
+    other = audits.get(behind.pop() or "") if len(behind) == 1 else None
+    if not headline or leader.broken or other is None or leader.ra_worst is None or other.ra_worst is None:
+        return False
+    return not other.broken and leader.ra_worst.low > other.ra_worst.high
 
 
 def reference_cells(reference: Reference) -> list[str]:

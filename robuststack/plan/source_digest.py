@@ -55,7 +55,10 @@ def _source_digest(modules: frozenset[str], alone: frozenset[str], folder: Path 
         hashes[name], imported = _read(name, folder)
         pending += [other for other in imported if other not in hashes]
     text = json.dumps(sorted(hashes.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if folder is None:
+        _made_of()[digest] = hashes
+    return digest
 
 
 def _decides(name: str) -> bool:
@@ -92,9 +95,9 @@ def module_meaning(module: str) -> str:
     return _read(module, None)[0]
 
 
-def known_sources() -> dict[str, str]:
-    """Module -> the hash of what its source meant when a digest of this process was made of it."""
-    return dict(_known())
+def known_sources(digests: Iterable[str]) -> dict[str, str]:
+    """Module -> the hash of what its source meant when these digests were made of it in this process."""
+    return {name: meant for digest in digests for name, meant in _made_of().get(digest, {}).items()}
 
 
 def changed_sources(known: Mapping[str, str]) -> list[str]:
@@ -103,16 +106,13 @@ def changed_sources(known: Mapping[str, str]) -> list[str]:
 
 
 @cache
-def _known() -> dict[str, str]:
+def _made_of() -> dict[str, dict[str, str]]:
     return {}
 
 
 @cache
 def _read(name: str, folder: Path | None) -> tuple[str, tuple[str, ...]]:
-    read = _read_now(name, folder)
-    if folder is None:
-        _known()[name] = read[0]
-    return read
+    return _read_now(name, folder)
 
 
 def _read_now(name: str, folder: Path | None) -> tuple[str, tuple[str, ...]]:

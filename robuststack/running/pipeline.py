@@ -172,7 +172,8 @@ class _Run:
         if not (isinstance(job.spec, JudgeSpec) and job.spec.images):
             return None
         attack = self._attacks[job.spec.images]
-        return None if self.store.has(attack.id, attack.digest, (IMAGES,)) else attack
+        had = IMAGES in self.outcome.results[attack.id].get("files", {})
+        return attack if had and not self.store.has(attack.id, attack.digest, (IMAGES,)) else None
 
     def _room(self, job: Job) -> bool:
         return self.executor.has_room(job, [other for other, _, _ in self.running.values()])

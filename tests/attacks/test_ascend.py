@@ -176,7 +176,13 @@ def test_an_image_is_attacked_alike_whatever_is_beside_it(count):
     torch.testing.assert_close(alone, perturb(attack, View(net))[:count])
 
 
-@pytest.mark.parametrize("step", [-0.01, 0.0, 2.0, "8/1"])
-def test_a_step_outside_of_the_pixel_range_is_refused(step):
-    with pytest.raises(PluginError, match=r"step: .* is outside \(0, 1\], the range of a pixel"):
+@pytest.mark.parametrize("step", [-0.01, 0.0])
+def test_a_step_of_no_length_is_refused(step):
+    with pytest.raises(PluginError, match="step: must be "):
         create("pgd", step=step)
+
+
+@pytest.mark.parametrize("step", [2.0, "8/1"])
+def test_under_linf_a_step_outside_of_the_pixel_range_is_refused(step):
+    with pytest.raises(ValueError, match=r"step: .* is outside \(0, 1\], the range of a pixel"):
+        create("pgd", step=step).check_threat(THREAT)

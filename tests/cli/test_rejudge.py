@@ -225,7 +225,8 @@ def test_rounding_changes_the_verdict_on_images_near_the_boundary(own, trained, 
     assert rejudged["eight_bit"]["moved"] == pytest.approx(moved, abs=1e-3)
     assert rejudged["new"]["value"] == pytest.approx(100 * float(after.float().mean()), abs=1e-3)
     line = rejudge(job, "--eight-bit", store=own.root)[1].splitlines()[-1]
-    assert line == f"rounding to 8 bits moves RA by {moved:+.2f} points: {changed} of 200 images change their verdict"
+    told = f"rounding to 8 bits moves RA by {moved:+.2f} points: {changed} of 200 images change their verdict"
+    assert line == f"{told} (it moves a pixel by up to 1/510, also out of the ball)"
 
 
 # --- other operating points

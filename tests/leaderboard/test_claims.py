@@ -9,7 +9,7 @@ from labelled_rows import row_of
 from made_rows import changed, make_figure, make_row
 
 from robuststack.evidence.checks.verdict import Verdict
-from robuststack.leaderboard.audit import RowAudit
+from robuststack.leaderboard.audit import AuditFigure, RowAudit
 from robuststack.leaderboard.board import ComparedClaim, OurNumber
 from robuststack.leaderboard.claims import audited_verdict, claim_cells, compared, reference_cells
 from robuststack.leaderboard.difference import RowReader
@@ -191,6 +191,26 @@ def test_counts_and_times_are_judged_by_their_side(changes: dict[str, Any], expe
     alike = [rows[0], changed(rows[1], train_seconds_per_epoch=1.45)]
     if changes["figure"].startswith("train"):
         assert compared(claim(**changes), alike, RowReader({})).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("leader", "other", "stands"),
+    [((60, 70), (20, 30), True), ((40, 50), (45, 55), False), ((60, 70), None, False)],
+)
+def test_a_weak_row_that_is_ahead_after_its_audit_too_leads(leader: Any, other: Any, stands: bool) -> None:
+    ra = {"ra": {"worst": make_figure(40), "PGD-20": make_figure(40)}}
+    (first, labels), (second, others) = (
+        row_of(name, {"ca": [450], "PGD-20": [right]}) for name, right in (("float", 300), ("oat", 200))
+    )
+    made = compared(claim(match={}), [first, changed(second, **ra)], RowReader(labels | others))
+    weak = Verdict(check="STEPS", verdict="weak", figure=9.0, threshold=1.0, jobs=(), text="")
+
+    def audit(label: str, limits: Any) -> RowAudit:
+        figure = AuditFigure(value=sum(limits) / 2, low=limits[0], high=limits[1], n=200)
+        return RowAudit(label=label, images=200, others=200, jobs=(), ra=None, ra_worst=figure, verdicts=(weak,))
+
+    audits = {first.label: audit(first.label, leader)} | ({second.label: audit(second.label, other)} if other else {})
+    assert audited_verdict(made, audits).startswith("confirmed" if stands else "undecided (the audit does not believe")
 
 
 @pytest.mark.parametrize("published", [0.9, 1.5])

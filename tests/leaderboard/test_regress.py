@@ -221,8 +221,8 @@ def test_every_protocol_is_held_against_its_outcomes():
     row = next(row for row in board.rows if row.protocols)
     (protocol, scores) = next(iter(row.protocols.items()))
     figure = scores.single_attacks[0]
-    job = next(iter(row.judge_jobs(protocol)[figure].values()))
-    what = f"{row.figure_name(figure, protocol)} (seeds 0/0)"
+    seeds, job = next(iter(row.judge_jobs(protocol)[figure].items()))
+    what = f"{row.figure_name(figure, protocol)} (seeds {seeds})"
     turned = board, {**kept, job: ~kept[job]}
     for before in (old, elsewhere(old)):
         assert {(change.label, change.what) for change in regressions(*crossed(before, turned))} == {(row.label, what)}

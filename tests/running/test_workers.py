@@ -29,7 +29,8 @@ from robuststack.plugin.registry import Registry
 from robuststack.processor import cpu_threads
 from robuststack.running.executors import executor
 from robuststack.running.executors.local import LocalExecutor
-from robuststack.running.executors.workers import PlannedSources, WorkersExecutor, _Worker, placed, starter
+from robuststack.running.executors.planned_sources import PlannedSources
+from robuststack.running.executors.workers import WorkersExecutor, _Worker, placed, starter
 from robuststack.running.pipeline import Report, room_on_machine, run_plan
 from robuststack.running.store import Store
 from robuststack.suite.loading import load_suite
@@ -79,7 +80,8 @@ def test_what_is_edited_before_a_worker_imports_it_is_refused(tmp_path: Path, mo
     (tmp_path / "planned_late.py").write_text("STEP = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     digest = source_digest(["planned_late"])
-    planned = {"planned_late": known_sources()["planned_late"]}
+    planned = known_sources([digest])
+    assert planned.keys() == {"planned_late"}
     assert source_digest(["planned_late"]) == digest
     sources = PlannedSources(planned)
     sources.check()
@@ -98,7 +100,9 @@ def test_what_is_edited_before_a_worker_imports_it_is_refused(tmp_path: Path, mo
 def test_a_plugin_that_is_edited_during_a_run_ends_it_before_an_edited_result(suite: Path, tmp_path: Path) -> None:
     loaded = load_suite(suite)
     plan = make_plan(loaded, Registry(), loaded.hardware(workers=2))
-    edited = {**known_sources(), "robuststack.engine.judge": "as it was planned"}
+    edited = {"robuststack.engine.judge": "as it was planned"}
+    own = {part for job in plan.jobs if job.kind == "judge" for part in job.digest.split(".")}
+    assert "robuststack.engine.judge" in known_sources(own)
     with (
         mock.patch("robuststack.running.executors.workers.known_sources", return_value=edited),
         WorkersExecutor(tmp_path / "store", tmp_path, plan.hardware) as workers,

@@ -23,9 +23,10 @@ from typing import Any, Self
 from robuststack.errors import JobFailed, RobustStackError
 from robuststack.hardware import Hardware, cuda_capabilities
 from robuststack.plan.job import Job
-from robuststack.plan.source_digest import changed_sources, known_sources
+from robuststack.plan.source_digest import known_sources
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.local import LocalExecutor
+from robuststack.running.executors.planned_sources import PlannedSources
 from robuststack.running.pipeline import Report, room_on_machine
 from robuststack.running.process_memory import keep_memory
 from robuststack.running.store import Store
@@ -100,6 +101,7 @@ class WorkersExecutor:
         self.slots = hardware.workers
         self._make = (store, data_folder)
         self._places = placed(hardware)
+        self._planned: Mapping[str, str] = {}
         self._workers: list[_Worker] = []
         self._traces = tempfile.TemporaryDirectory()
         self._started = 0
@@ -122,6 +124,7 @@ class WorkersExecutor:
         Raises:
             RobustStackError: what it found.
         """
+        self._planned = known_sources(part for job in pending for part in job.digest.split("."))
         self._grow(min(self.slots, len(pending)))
         first = self._workers[0]
         first.send("prepare", pending, done)
@@ -176,7 +179,7 @@ class WorkersExecutor:
             ours, theirs = context.Pipe()
             trace = Path(self._traces.name, str(self._started))
             self._started += 1
-            arguments = (theirs, dict(os.environ), trace, *self._make, hardware, known_sources())
+            arguments = (theirs, dict(os.environ), trace, *self._make, hardware, self._planned)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -240,26 +243,6 @@ def _work(
                 connection.send(("error", error))
             except Exception:  # One of a library's may not survive the way to the other process.
                 connection.send(("error", RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
-
-
-class PlannedSources:
-    """What the modules of a plan meant when it was made. A process that imports them one by one, for days, must not import
-    what was edited meanwhile: the results would be kept as those of the code that was planned."""
-
-    def __init__(self, planned: Mapping[str, str]) -> None:
-        self._open = dict(planned)
-        """Modules that this process had not imported, as they were planned."""
-
-    def check(self) -> None:
-        """Look at what could still be imported.
-
-        Raises:
-            RobustStackError: some of it was edited.
-        """
-        edited = changed_sources(self._open)
-        if edited:
-            raise RobustStackError(f"the source of {edited[0]!r} has changed since the run was planned; run again")
-        self._open = {name: meant for name, meant in self._open.items() if name not in sys.modules}
 
 
 def _settle(environment: Mapping[str, str]) -> None:

@@ -184,7 +184,7 @@ def test_a_complete_plan_has_every_row_of_its_suite(bundled):
     *kept, dropped = [row.label for row in honest.plan.rows]
     made = replace(honest, plan=replace(honest.plan.of_rows(kept), complete=True))
     assert plan_problems(made, Registry()) == [
-        f"plan: it says that it is complete, and lacks 1 rows of its suite, {dropped!r} for one"
+        f"plan: it says that it is complete, and lacks 1 rows of its suite, {dropped!r} first"
     ]
     assert plan_problems(replace(made, plan=replace(made.plan, complete=False)), Registry()) == []
 
