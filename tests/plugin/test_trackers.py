@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,20 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
+def finished(path: Path) -> list[Any]:
+    """The records of a file, once wandb, which writes in a process of its own, has written the last of them."""
+    from google.protobuf.message import DecodeError
+
+    kept: list[Any] = []
+    for _ in range(300):
+        with contextlib.suppress(struct.error, DecodeError):  # Cut off where it is written.
+            kept = list(records(path))
+            if any(record.WhichOneof("record_type") == "exit" for record in kept):
+                break
+        time.sleep(0.1)
+    return kept
+
+
 def values(items: Any) -> dict[str, Any]:
     return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
 
@@ -74,7 +90,7 @@ def test_wandb_gets_a_run_for_each_job_and_row(suite, monkeypatch):
     row = run(suite, "wandb:mine")
     runs: dict[tuple[str, str], tuple[Any, list[dict[str, Any]], dict[str, Any], int]] = {}
     for path in (suite.parent / "wandb").glob("offline-run-*/*.wandb"):
-        kept = list(records(path))
+        kept = finished(path)
         (about,) = (record.run for record in kept if record.WhichOneof("record_type") == "run")
         history = [values(record.history.item) for record in kept if record.WhichOneof("record_type") == "history"]
         summary: dict[str, Any] = {}
