@@ -232,9 +232,7 @@ def audited_verdict(claim: ComparedClaim, audits: Mapping[str, RowAudit]) -> str
         and decided
         and any(".ra." in f".{key}." for key in (claim.figure, claim.against_figure or claim.figure))
     ):
-        # Boards of earlier versions do not say who is ahead.
-        alone = claim.ours.of if claim.ours.value > _even(claim) else claim.ours.against
-        for label in claim.ours.ahead or (alone or "",):
+        for label in claim.ours.ahead:
             row = audits.get(label)
             if row and (row.broken or row.weak) and not _still_ahead(claim, row, audits):
                 return f"undecided (the audit does not believe RA of {row.label}, which is ahead)"

@@ -45,6 +45,11 @@ def _apart(row: Row) -> dict[str, Any]:
     return {key: row.point[key] for key in keys if key in row.point}
 
 
+def _shown(row: Row) -> dict[str, Any]:
+    """What is printed beside the defense's name, and tells its entry from others."""
+    return {**row.shown, **_apart(row)}
+
+
 def accuracies(row: Row) -> tuple[float, float]:
     """Where a row lies in the plane of clean and robust accuracy, in percent."""
     return row.ca.value, row.worst.value
@@ -60,7 +65,7 @@ def entry_of(rows: Sequence[Row], certainty: EntryCertainty | None) -> Entry:
         variant=first.variant,
         threat=first.threat,
         defense=first.defense,
-        shown={**first.shown, **_apart(first)},
+        shown=_shown(first),
         models=1 if is_tuned(first) else len(rows),
         settings=len(rows),
         hypervolume=round(float(hypervolume(points)), 2),
@@ -98,7 +103,7 @@ def setting(row: Row) -> str:
 
 def entry_name(rows: Sequence[Row]) -> str:
     """`floats width=0.5`: the defense of an entry's rows, and all that tells it from other entries."""
-    return component_text(rows[0].defense, {**rows[0].shown, **_apart(rows[0])})
+    return component_text(rows[0].defense, _shown(rows[0]))
 
 
 def entry_title(entry: Entry) -> str:

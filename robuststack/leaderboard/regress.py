@@ -170,9 +170,11 @@ def _games(old: Board, new: Board, *, exact: bool) -> Iterator[Regression]:
         if first is None or second is None:
             yield Regression(*where, *("there" if game else "missing" for game in (first, second)))
             continue
-        if exact and _worth(first) != _worth(second):
-            yield Regression(*where, *(f"hidden {game.hidden.text}" for game in (first, second)))
-        for what in () if exact else ("hidden", "seen", "one_for_all"):
+        if exact:
+            if _worth(first) != _worth(second):
+                yield Regression(*where, *(f"hidden {game.hidden.text}" for game in (first, second)))
+            continue
+        for what in ("hidden", "seen", "one_for_all"):
             was, now = getattr(first, what), getattr(second, what)
             if was.high < now.low or now.high < was.low:
                 yield Regression(where[0], f"game, {what}", was.text, now.text)

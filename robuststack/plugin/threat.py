@@ -37,3 +37,14 @@ class Threat(Options):
     @classmethod
     def _radius(cls, eps: float, info: ValidationInfo) -> float:
         return check_radius(eps, info.data.get("norm"))
+
+    def check_step(self, name: str, step: float) -> None:
+        """Refuse a step that is called `name`, if it has no length in this norm.
+
+        Raises:
+            ValueError: it is not above 0 or, for linf, above 1: the whole range of a pixel.
+        """
+        try:
+            check_radius(step, self.norm)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None

@@ -8,7 +8,6 @@ from pydantic import Field
 
 import robuststack as rs
 from robuststack.attacks import Average
-from robuststack.plugin.options import in_pixel_range
 from robuststack_plugins.attacks.averaging import average_option
 
 SMALL_EPS = 4 / 255
@@ -58,11 +57,8 @@ class PGD(rs.GradientAttack):
     def check_threat(self, threat: rs.Threat) -> None:
         if self.options.step == "oat" and threat.norm != "linf":
             raise ValueError(f"step: 'oat' is a rule for linf, not {threat.norm}; use 'relative' or a number")
-        if threat.norm == "linf" and not isinstance(self.options.step, str):
-            try:
-                in_pixel_range(self.options.step)
-            except ValueError as error:
-                raise ValueError(f"step: {error}") from None
+        if not isinstance(self.options.step, str):
+            threat.check_step("step", self.options.step)
 
     def step_size(self, threat: rs.Threat) -> float:
         rule = self.options.step

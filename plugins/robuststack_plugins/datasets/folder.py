@@ -67,9 +67,10 @@ class Folder(Own):
         for part in [part for part in ("test", *parts) if part not in parts]:
             validating = self._tree.names.get("validation")
             remedy = f"; say test: {validating} to score on it" if part == "test" and validating else ""
+            name = (part == "test" and self.options.test) or part
             raise self.error(
-                f"there is no folder {self.options.test if part == 'test' and self.options.test else part}: {self._held};"
-                f" expected train and test, with one folder a class in each{remedy}"
+                f"there is no folder {name}: {self._held}; expected train and test, with one folder a class in"
+                f" each{remedy}"
             )
         if self.options.classes is not None:
             names = self.class_names(self.options.classes)

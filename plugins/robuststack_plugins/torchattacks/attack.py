@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, create_model, model_validator
 
 import robuststack as rs
 from robuststack.did_you_mean import did_you_mean
-from robuststack.plugin.options import InvalidOptions, in_pixel_range, parse
+from robuststack.plugin.options import InvalidOptions, parse
 from robuststack_plugins.torchattacks.table import (
     ATTACKS,
     COUNTS,
@@ -98,11 +98,8 @@ class TorchAttack(rs.Attack):
 
     def check_threat(self, threat: rs.Threat) -> None:
         alpha = getattr(self.options, "alpha", None)
-        if alpha is not None and threat.norm == "linf":
-            try:
-                in_pixel_range(alpha)
-            except ValueError as error:
-                raise ValueError(f"alpha: {error}") from None
+        if alpha is not None:
+            threat.check_step("alpha", alpha)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape

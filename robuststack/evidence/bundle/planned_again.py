@@ -43,7 +43,8 @@ def plan_problems(bundle: Bundle, registry: Registry) -> list[str]:
     _refuse_other_revisions(bundle.plan, plan)
     there, here = (_said(each, bundle.plan.complete) for each in (bundle.plan, plan))
     problems = [f"plan: {line}" for line in changes(there, here, "plan.json", "the suite")]
-    absent = [row.label for row in whole.rows if row.label not in {row.label for row in bundle.plan.rows}]
+    present = {row.label for row in bundle.plan.rows}
+    absent = [row.label for row in whole.rows if row.label not in present]
     if bundle.plan.complete and absent:
         problems.append(
             f"plan: it says that it is complete, and lacks {len(absent)} rows of its suite, {absent[0]!r} first"
