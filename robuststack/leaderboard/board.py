@@ -18,7 +18,7 @@ BOARD_SCHEMA = 2
 
 
 class BoardAttack(Record):
-    """An attack as the suite asks for it."""
+    """An attack, or a natural shift, as the suite asks for it."""
 
     label: str
     name: str
@@ -109,7 +109,7 @@ class TrainingCurve(SparseRecord):
 class Board(SparseRecord):
     """A leaderboard. Rows and attacks are in the suite's order; only timings change from run to run."""
 
-    left_out: ClassVar[frozenset[str]] = frozenset({"games", "title", "unranked"})
+    left_out: ClassVar[frozenset[str]] = frozenset({"games", "shifts", "title", "unranked"})
     schema_: int = Field(alias="schema", description="The layout of this file.")
     suite: str
     title: str = ""
@@ -126,6 +126,8 @@ class Board(SparseRecord):
     device: str
     precision: str
     attacks: tuple[BoardAttack, ...]
+    shifts: tuple[BoardAttack, ...] = ()
+    """The natural shifts; a file leaves the key out if there are none."""
     rows: tuple[Row, ...]
     entries: tuple[Entry, ...]
     reference: tuple[Reference, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robuststack.leaderboard.board import BOARD_SCHEMA, Board, BoardAttack, TrainingCurve
 from robuststack.leaderboard.board_labels import Labels
@@ -38,14 +39,18 @@ def make_board(
         complete=complete,
         device=plan.hardware.kind,
         precision=plan.hardware.precision,
-        attacks=tuple(
-            BoardAttack(label=label, name=attack["name"], options=attack["options"])
-            for label, attack in plan.attacks.items()
-        ),
+        attacks=_asked_for(plan.attacks),
+        shifts=_asked_for(plan.shifts),
         rows=tuple(rows),
         entries=tuple(make_entries(rows, labels)),
         reference=tuple(plan.suite.reference),
         claims=tuple(compared(claim, rows, reader) for claim in plan.suite.claims),
         training=dict(training or {}),
         games=tuple(games),
+    )
+
+
+def _asked_for(attacks: Mapping[str, Mapping[str, Any]]) -> tuple[BoardAttack, ...]:
+    return tuple(
+        BoardAttack(label=label, name=attack["name"], options=attack["options"]) for label, attack in attacks.items()
     )

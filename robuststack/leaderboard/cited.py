@@ -28,8 +28,8 @@ def of_board(board: Board) -> list[CitedRow]:
             row.defense,
             [
                 attack.name
-                for attack in board.attacks
-                if any(attack.label in scores.ra for scores in row.scores.values())
+                for attack in (*board.attacks, *board.shifts)
+                if attack.label in row.shift or any(attack.label in scores.ra for scores in row.scores.values())
             ],
             row.recipe.attack.name if row.recipe else None,
             row.architecture,
@@ -47,8 +47,8 @@ def of_plan(plan: Plan) -> list[CitedRow]:
             row.facts["defense"],
             [
                 attack["name"]
-                for label, attack in plan.attacks.items()
-                if any(label in by for by in row.robust.values())
+                for label, attack in {**plan.attacks, **plan.shifts}.items()
+                if any(label in by for by in (*row.robust.values(), row.shift))
             ],
             row.facts["recipe"]["attack"]["name"] if row.facts["recipe"] else None,
             row.facts["architecture"],

@@ -86,11 +86,11 @@ def _csv(board: Board, reading: str, chosen: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([header[place] for place in places])
-    for row, name in _read(board, reading):
+    for row, name, headline in _read(board, reading):
         figures = [row.ca, *(row.ra.get(label) for label in attacks), *(row.shift.get(label) for label in shifts)]
         cells = [
             *row.variant, row.threat.norm, row.threat.eps, row.title, options_text(row.point), row.protocol, name,
-            row.split, row.n, row.draws,
+            row.split, row.n, row.draws if headline else None,
             *(getattr(figure, part, None) for figure in figures for part in PARTS.values()),
             *(getattr(row, count) or None for count in COUNTS), row.train_seconds_per_epoch,
             *(row.extra.get(name) for name in extra),
@@ -112,8 +112,13 @@ def _places(header: Sequence[str], name: str) -> list[int]:
     return places
 
 
-def _read(board: Board, reading: str) -> Iterator[tuple[Row, str]]:
-    """Each row by that reading; by the expected one and all others that it has, if that is asked for."""
-    for row in board.rows:
-        for name in [reading, *(row.readings if reading == EXPECTED else ())]:
-            yield row.under(name), name
+def _read(board: Board, reading: str) -> Iterator[tuple[Row, str, bool]]:
+    """The rows by that reading; by the expected one and all others that they have, if that is asked for: first by the
+    headline's protocol, which the number of draws is of (then True), and then by the others."""
+    scored = [(row, True) for row in board.rows]
+    others = dict.fromkeys(protocol for row in board.rows for protocol in row.protocols)
+    scored += [(row.scored_by(other), False) for other in others for row in board.rows if other in row.protocols]
+    for row, headline in scored:
+        names = [EXPECTED, *row.readings] if reading == EXPECTED else {reading} & {EXPECTED, *row.readings}
+        for name in names:
+            yield row.under(name), name, headline

@@ -361,6 +361,19 @@ class Row(Scores):
         changes = {"ca": read.ca, "ra": read.ra, "macs": read.macs, "latency_ms": read.latency_ms, "shift": {}}
         return self.model_copy(update={**changes, "protocols": protocols})
 
+    def scored_by(self, protocol: str) -> Row:
+        """The row with the figures by one of its `scores`; natural shifts, which are scored by the headline's protocol
+        alone, are left out of others.
+
+        Raises:
+            KeyError: it was not scored so.
+        """
+        if protocol == self.protocol:
+            return self
+        scores = self.protocols[protocol]
+        changes = {name: getattr(scores, name) for name in Scores.model_fields}
+        return self.model_copy(update={**changes, "protocol": protocol, "protocols": {}, "shift": {}})
+
     @model_validator(mode="after")
     def _every_figure_has_jobs(self) -> Row:
         for protocol, scores in self.scores.items():

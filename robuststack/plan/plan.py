@@ -89,6 +89,8 @@ class Plan:
     rows: tuple[RowPlan, ...]
     attacks: Mapping[str, Mapping[str, Any]]
     """attack label -> its name and options."""
+    shifts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Label of a natural shift -> its name and options."""
     complete: bool = True
     """False when `only` left rows out."""
     by_id: Mapping[str, Job] = field(default_factory=dict, compare=False)

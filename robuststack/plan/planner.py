@@ -48,7 +48,7 @@ class _Planner:
         resolver = Resolver(self.suite, self.registry)
         wanted = resolver.attacks()
         attacks = {label: variant for label, variant in wanted.items() if not variant.component.natural}
-        shifts = {label: variant.component for label, variant in wanted.items() if variant.component.natural}
+        shifts = {label: variant for label, variant in wanted.items() if variant.component.natural}
         rows: list[RowPlan] = []
         games: list[GamePlan] = []
         for cell in resolver.cells(wanted):
@@ -67,12 +67,16 @@ class _Planner:
         # Models are trained and attacked one after another, so that each is loaded once; timings come last, when
         # nothing else is going on.
         jobs = sorted(self.jobs.jobs.values(), key=lambda job: job.kind == "measure")
-        printed = {
-            label: {"name": attack.component.name, "options": attack.component.options.resolved()}
-            for label, attack in attacks.items()
-        }
-        by_id = {job.id: job for job in jobs}
-        return Plan(self.suite, self.hardware, tuple(jobs), tuple(rows), printed, by_id=by_id, games=tuple(games))
+        return Plan(
+            self.suite,
+            self.hardware,
+            tuple(jobs),
+            tuple(rows),
+            _printed(attacks),
+            _printed(shifts),
+            by_id={job.id: job for job in jobs},
+            games=tuple(games),
+        )
 
     def _models(self, cell: Cell) -> dict[int, ScoredModel]:
         """The model of each training seed; a model that is not trained has one."""
@@ -83,7 +87,7 @@ class _Planner:
         cell: Cell,
         models: Mapping[int, ScoredModel],
         attacks: Mapping[str, Variant],
-        shifts: Mapping[str, Attack],
+        shifts: Mapping[str, Variant],
     ) -> Iterator[RowPlan]:
         suite, defense, network = self.suite, cell.defense, cell.architecture
         variant = [
@@ -140,7 +144,7 @@ class _Planner:
         point: Point,
         models: Mapping[int, ScoredModel],
         attacks: Mapping[str, Variant],
-        shifts: Mapping[str, Attack],
+        shifts: Mapping[str, Variant],
     ) -> RowPlan:
         scored = self.protocols.of(cell, point)
         scorings = scored.scorings
@@ -164,8 +168,8 @@ class _Planner:
             for protocol, scoring in scorings.items()
         }
         shift = {
-            name: self._score(f"{label} {name}", attack, cell, scored.headline, models)
-            for name, attack in shifts.items()
+            name: self._score(f"{label} {name}", shift.component, cell, scored.headline, models)
+            for name, shift in shifts.items()
         }
         measured = self.jobs.measure(label, cell, scored.headline.victim)
         facts = {
@@ -197,6 +201,14 @@ class _Planner:
                     judged = self.jobs.judge(run, images, cell, victim, model, seed, bake if baked else None)
                     jobs[(train_seed, seed) if bake is None else (train_seed, seed, bake)] = judged.id
         return Score(jobs, victim.stochastic and not baked)
+
+
+def _printed(attacks: Mapping[str, Variant]) -> dict[str, dict[str, Any]]:
+    """Label -> name and options."""
+    return {
+        label: {"name": attack.component.name, "options": attack.component.options.resolved()}
+        for label, attack in attacks.items()
+    }
 
 
 def _bakes(scoring: Scoring, seed: int) -> Sequence[int | None]:

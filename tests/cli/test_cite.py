@@ -48,6 +48,12 @@ def test_a_suite_and_its_leaderboard_cite_the_same(capsys):
     assert balanced(suite)
 
 
+def test_natural_shifts_are_cited(capsys):
+    suite = cited(capsys, str(ROOT / "suites" / "fashion.yaml"))
+    assert cited(capsys, str(ROOT / "leaderboard" / "fashion.json")) == suite
+    assert "hendrycks2019benchmarking" in keys(suite)
+
+
 def test_a_row_cites_what_it_uses_alone(capsys):
     found = keys(cited(capsys, BOARD, "--row", "oats lambda=0"))
     assert {"wang2020once", "yu2019slimmable", "goodfellow2015explaining"} <= set(found)

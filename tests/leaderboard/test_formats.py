@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 from made_rows import changed, make_row
@@ -16,6 +17,8 @@ from robuststack.leaderboard.formats import FORMATS, written
 from robuststack.leaderboard.keys import look_up
 from robuststack.leaderboard.markdown import markdown
 from robuststack.leaderboard.ranking import ranked
+
+CLAIMS = Path(__file__).parents[2] / "leaderboard" / "claims.json"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,20 @@ def test_csv_has_bare_numbers(board):
         assert float(cells["RA worst low"]) == row.worst.low
         assert int(cells["parameters"]) == row.parameters
         assert float(cells["eps"]) == row.threat.eps
+
+
+def test_csv_has_every_protocol_of_a_row():
+    claims = read_board(CLAIMS)
+    lines = [cells for cells in csv.DictReader(io.StringIO(written(claims, "csv"))) if cells["reading"] == "expected"]
+    assert [cells["defense"] for cells in lines[: len(claims.rows)]] == [row.title for row in claims.rows]
+    found = {(cells["defense"], cells["protocol"]): cells for cells in lines}
+    assert len(found) == sum(len(row.scores) for row in claims.rows) > len(claims.rows)
+    for row in claims.rows:
+        for protocol, scores in row.scores.items():
+            cells = found[row.title, protocol]
+            assert float(cells["RA worst"]) == scores.worst.value
+            assert float(cells["CA high"]) == scores.ca.high
+            assert cells["draws"] == (str(row.draws) if protocol == row.protocol else "")
 
 
 def test_attacks_whose_names_have_dots_keep_their_figures(board):

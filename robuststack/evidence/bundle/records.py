@@ -187,6 +187,7 @@ class PlanRecord(Record):
     complete: bool
     """Whether it has every row of the suite."""
     attacks: dict[str, Values]
+    shifts: dict[str, Values] = Field(default_factory=dict)
     jobs: tuple[JobRecord, ...]
     rows: tuple[RowRecord, ...]
     games: tuple[GameRecord, ...]
@@ -200,6 +201,7 @@ class PlanRecord(Record):
             precision=plan.hardware.precision,
             complete=complete,
             attacks=_plain(plan.attacks),
+            shifts=_plain(plan.shifts),
             jobs=tuple(map(JobRecord.of, plan.jobs)),
             rows=tuple(map(RowRecord.of, plan.rows)),
             games=tuple(map(GameRecord.of, plan.games)),
@@ -215,6 +217,7 @@ class PlanRecord(Record):
             jobs,
             tuple(record.row() for record in self.rows),
             self.attacks,
+            self.shifts,
             complete=self.complete,
             by_id={job.id: job for job in jobs},
             games=tuple(record.game() for record in self.games),

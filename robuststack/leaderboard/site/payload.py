@@ -61,7 +61,9 @@ def payload(name: str, board: Board, folder: Path, colours: Sequence[str]) -> di
     ]
     return {
         **board.model_dump(
-            mode="json", by_alias=True, exclude={"rows", "entries", "games", "claims", "attacks", "suite_file"}
+            mode="json",
+            by_alias=True,
+            exclude={"rows", "entries", "games", "claims", "attacks", "shifts", "suite_file"},
         ),
         "name": name,
         "title": board.title or name,
