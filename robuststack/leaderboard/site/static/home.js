@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { h, prose, fixed, swatch, plural, unique, thumbnail, figureElement, leaderboards, claimsOfAll, latencyOf, RANKINGS, choice, numberField, switches, readAddress, writeChoices } = robuststack;
+  const { h, prose, fixed, short, swatch, plural, unique, thumbnail, figureElement, leaderboards, claimsOfAll, latencyOf, RANKINGS, choice, numberField, switches, readAddress, writeChoices } = robuststack;
 
   const MOST = 10;  // Shown of a leaderboard until all are asked for.
 
@@ -41,7 +41,10 @@
     return h("a", { class: "versus wide", href: `#/${item.board.name}/compare/${other.site.id}/${row.site.id}`, "aria-label": `vs first: ${other.label}` }, "vs first");
   };
 
-  const HEADER = [["Place", ""], ["Defense, network", ""], ["", "right"], ["At the setting", ""], ["CA %", "right wide"], ["RA worst %", "right wide"], ["ms, batch 1", "right wide"], ["Audit", "wide"], ["Suite", "wide"]];
+  const HEADER = [["Place", ""], ["Defense, network", ""], ["", "right"], ["At the setting", ""], ["CA %", "right wide"], ["RA worst %", "right wide"], ["ms, batch 1", "right wide"], ["Parameters, MACs", "right wide"], ["Audit", "wide"], ["Suite", "wide"]];
+
+  /** `168 k, 1.67 M`: what the setting that takes most has to hold and to compute, of each alone. */
+  const costText = (rows) => ["parameters", "macs"].map((key) => short(d3.max(rows, (row) => row[key]) || null)).join(", ");
 
   const rankedRow = (ranking) => (item, position, items) => {
     const { board, rows, figure } = item;
@@ -50,7 +53,7 @@
       placeOf(position, item), defenseCell(item),
       h("span", ranking.volume ? { class: "meter", style: `--part:${figure.value}%` } : {}, figureElement(figure)),
       h("span", {}, settingLink(board, best.row), figure.counted < rows.length && h("span", { class: "interval" }, ` ${figure.counted} of ${rows.length} settings count`), " ", againstFirst(item, items[0])),
-      fixed(best.ca.value), fixed(best.ra.value), fixed(latencyOf(best.row), 2), auditText(rows), suiteLinks(item),
+      fixed(best.ca.value), fixed(best.ra.value), fixed(latencyOf(best.row), 2), costText(rows), auditText(rows), suiteLinks(item),
     ];
   };
 
@@ -106,19 +109,19 @@
 
   const homePage = (boards, main) => {
     const { choices } = readAddress();
-    const byAudit = leaderboards(boards, "audited", { ca: 0, ms: Infinity });
+    const byAudit = leaderboards(boards, "audited", {});
     const headings = unique(byAudit.map((board) => board.heading));
     const usual = byAudit.some((board) => board.ranked.length) ? "audited" : "hypervolume";
     const state = {
       rank: RANKINGS.some((ranking) => ranking.key === choices.get("rank")) ? choices.get("rank") : usual,
-      data: headings.includes(choices.get("data")) ? choices.get("data") : "", ca: numericText(choices.get("ca")), ms: numericText(choices.get("ms")), all: choices.get("all") === "yes",
+      data: headings.includes(choices.get("data")) ? choices.get("data") : "", ca: numericText(choices.get("ca")), ms: numericText(choices.get("ms")), macs: numericText(choices.get("macs")), all: choices.get("all") === "yes",
     };
     const place = h("div", {});
     const status = h("p", { class: "hidden", role: "status" });
 
     const draw = () => {
       const ranking = RANKINGS.find((candidate) => candidate.key === state.rank);
-      const everything = leaderboards(boards, state.rank, { ca: numeric(state.ca, 0), ms: numeric(state.ms, Infinity) });
+      const everything = leaderboards(boards, state.rank, { ca: numeric(state.ca, 0), ms: numeric(state.ms, Infinity), macs: 1e6 * numeric(state.macs, Infinity) });
       const shown = everything.filter((board) => !state.data || board.heading === state.data);
       place.replaceChildren(...shown.map((board) => ranked(board, ranking, state.all, () => set("all")(true))), explained(ranking));
       return shown;
@@ -129,7 +132,7 @@
       state[key] = value;
       const shown = draw();
       status.textContent = `${plural(d3.sum(shown, (board) => board.ranked.length), "defense")} ranked`;
-      writeChoices({ rank: state.rank === usual ? "" : state.rank, data: state.data, ca: state.ca, ms: state.ms, all: state.all ? "yes" : "" });
+      writeChoices({ rank: state.rank === usual ? "" : state.rank, data: state.data, ca: state.ca, ms: state.ms, macs: state.macs, all: state.all ? "yes" : "" });
     };
     const smoke = boards.filter((board) => board.smoke).length;
     const unranked = boards.filter((board) => board.unranked && !board.smoke).map((board) => board.title);
@@ -140,7 +143,8 @@
         switches("Rank by", RANKINGS, state.rank, set("rank")),
         headings.length > 1 && choice("Data and threat model", ["", ...headings], ["all", ...headings], state.data, set("data")),
         numberField("Clean accuracy at least", state.ca, { unit: "%", min: 0, max: 100 }, set("ca")),
-        numberField("Latency at most", state.ms, { unit: "ms", min: 0 }, set("ms"))),
+        numberField("Latency at most", state.ms, { unit: "ms", min: 0 }, set("ms")),
+        numberField("MACs at most", state.macs, { unit: "million", min: 0 }, set("macs"))),
       status, place, claimsOfAll(boards),
       h("section", {}, h("h2", {}, "Suites"), smoke > 0 && h("p", { class: "note" }, `${plural(smoke, "smoke run")} not ranked above: their figures mean nothing.`),
         unranked.length > 0 && h("p", { class: "note" }, `Not ranked above, as their suites say (ranked: false): ${unranked.join("; ")}.`),

@@ -73,8 +73,9 @@
   ];
 
   /** The figure of a contestant with its limits; null if none of its settings counts. `best` is the setting that is shown. */
-  const figureOf = (contestant, ranking, { ca, ms }) => {
-    const allowed = contestant.rows.filter((row) => row.ca.value >= ca && (ms === Infinity || (latencyOf(row) ?? Infinity) <= ms));
+  const figureOf = (contestant, ranking, { ca = 0, ms = Infinity, macs = Infinity }) => {
+    const within = (cost, limit) => limit === Infinity || (cost ?? Infinity) <= limit;
+    const allowed = contestant.rows.filter((row) => row.ca.value >= ca && within(latencyOf(row), ms) && within(row.macs || null, macs));
     const read = (of) => allowed.map((row) => ({ row, ca: row.ca, ra: of(row) })).filter((setting) => setting.ra);
     const settings = read(ranking.ra);
     if (!settings.length) return null;
@@ -118,7 +119,7 @@
   };
 
   /** What makes the places of a leaderboard less comparable than they look. */
-  const cautions = (ranked, { ms }) => {
+  const cautions = (ranked, { ms = Infinity }) => {
     const machines = unique(ranked.map(({ figure }) => figure.best.row.machine.device));
     return [
       unique(ranked.map(({ board }) => attacksOf(board))).length > 1 && "The suites attack differently. Fewer or weaker attacks leave a higher figure.",
