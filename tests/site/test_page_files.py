@@ -103,7 +103,7 @@ def test_data_of_a_leaderboard_that_is_gone_is_removed(boards: Path) -> None:
 def test_main_suites_come_before_collections(tmp_path: Path) -> None:
     shutil.copytree(COMMITTED, tmp_path / "leaderboard")
     names = list(page.read_boards(tmp_path / "leaderboard"))
-    main = ["claims", "fashion", "float_vs_oat", "regress"]
+    main = ["claims", "fashion", "float_vs_oat", "regress", "rivals"]
     assert names == [*main, *sorted(set(names) - set(main))]
 
 
