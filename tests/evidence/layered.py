@@ -9,6 +9,8 @@ import defects
 import torch
 from torch import Tensor, nn
 
+from robuststack.layers.surrogate import WithSurrogate
+
 WIDTH = 128
 KEPT = 0.1
 """The share of the features that win."""
@@ -55,6 +57,18 @@ class Paired(Layered):
     def forward(self, x: Tensor) -> Tensor:
         assert len(x) > 1
         return super().forward(x)
+
+
+class Surrogated(Layered, WithSurrogate):
+    """Has attacks take their loss of something that is worth nothing to a readout of its features."""
+
+    def surrogate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self(x)
+        return logits, x.flatten(1)[:, :4]
+
+
+def surrogated() -> nn.Module:
+    return Surrogated()
 
 
 def noisy() -> nn.Module:

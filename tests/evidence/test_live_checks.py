@@ -87,6 +87,11 @@ def test_trained_models_are_not_broken(trained, tmp_path):
         assert row.by_check["BINARY"].jobs
 
 
+def test_a_readout_is_climbed_by_its_own_logits_and_not_by_a_surrogate_of_the_model(ask):
+    verdict = ask("layered:surrogated", "BINARY", "pgd steps=5")
+    assert verdict.verdict == "holds", verdict.text
+
+
 def test_a_count_of_calls_is_no_defect(ask):
     verdict = ask("unsteady:counting", "MODE", "fgsm")
     assert (verdict.verdict, verdict.text) == ("holds", "a pass changes calls, without effect")
