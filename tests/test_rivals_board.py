@@ -74,7 +74,7 @@ def rows() -> dict[str, Row]:
 
 
 def test_no_family_is_told_from_pgd_at() -> None:
-    """README and the page say so of every entry with both ends, by hypervolume."""
+    """README and the page say so of every entry at full width, by hypervolume."""
     board = read_board(BOARD)
     for dataset in ("digits", "tradeoff"):
         for entry, settings in entries(board, dataset):
