@@ -41,10 +41,7 @@
     return h("a", { class: "versus wide", href: `#/${item.board.name}/compare/${other.site.id}/${row.site.id}`, "aria-label": `vs first: ${other.label}` }, "vs first");
   };
 
-  const HEADER = [["Place", ""], ["Defense, network", ""], ["", "right"], ["At the setting", ""], ["CA %", "right wide"], ["RA worst %", "right wide"], ["ms, batch 1", "right wide"], ["Parameters, MACs", "right wide"], ["Audit", "wide"], ["Suite", "wide"]];
-
-  /** `168 k, 1.67 M`: what the setting that takes most has to hold and to compute, of each alone. */
-  const costText = (rows) => ["parameters", "macs"].map((key) => short(d3.max(rows, (row) => row[key]) || null)).join(", ");
+  const HEADER = [["Place", ""], ["Defense, network", ""], ["", "right"], ["At the setting", ""], ["CA %", "right wide"], ["RA worst %", "right wide"], ["ms, batch 1", "right wide"], ["MACs", "right wide"], ["Audit", "wide"], ["Suite", "wide"]];
 
   const rankedRow = (ranking) => (item, position, items) => {
     const { board, rows, figure } = item;
@@ -53,7 +50,7 @@
       placeOf(position, item), defenseCell(item),
       h("span", ranking.volume ? { class: "meter", style: `--part:${figure.value}%` } : {}, figureElement(figure)),
       h("span", {}, settingLink(board, best.row), figure.counted < rows.length && h("span", { class: "interval" }, ` ${figure.counted} of ${rows.length} settings count`), " ", againstFirst(item, items[0])),
-      fixed(best.ca.value), fixed(best.ra.value), fixed(latencyOf(best.row), 2), costText(rows), auditText(rows), suiteLinks(item),
+      fixed(best.ca.value), fixed(best.ra.value), fixed(latencyOf(best.row), 2), short(best.row.macs || null), auditText(rows), suiteLinks(item),
     ];
   };
 
