@@ -6,9 +6,10 @@ may rely on something else. It gets what it needs, and other networks pay nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from robuststack.attacks.frozen_eval import eval_mode, frozen_eval
 from robuststack.engine.random_streams import seeded
 from robuststack.engine.runtime import Runtime
+from robuststack.engine.same_noise import Float32Draws
 from robuststack.engine.torch_settings import TorchSettings
 from robuststack.errors import ModelError
 from robuststack.layers.condition import View
@@ -28,8 +30,8 @@ ROUNDED = 0.06
 """Largest effect of lower precision on a network that is called in it, relative to how far logits are from their mean.
 Networks of torchvision stay below 0.05; binary activations come to 0.07 and more."""
 NOISES, NOISY = 3, 2.0
-"""Of a randomised network: how often its noise is drawn anew, and how many times the effect of that lower precision, in
-which noise of another type is drawn, may have beside its rounding."""
+"""Of a randomised network: how often its noise is drawn anew; and where noise cannot be repeated, how many times its effect
+that of lower precision may have beside its rounding."""
 AGREEMENT = 1e-3
 """Largest difference of logits that are meant to be the same, relative to the largest: far above rounding."""
 
@@ -240,24 +242,33 @@ class _Trial:
         exact, low = self.run(needs), self.run(needs, autocast=True)
         if exact is None or low is None:
             return exact is None
-        if self.view.stochastic:
-            # The noise of another type is other noise.
-            noisy = [seen.logits for seed in range(NOISES) if (seen := self.run(needs, seed=str(seed))) is not None]
-            alike = _separate(exact.logits) and _as_noisy(low.logits, exact.logits, noisy)
-        else:
-            alike = _close(low.logits, exact.logits)
+        alike = self._noisy_alike(needs, exact, low) if self.view.stochastic else _close(low.logits, exact.logits)
         return alike and _as_usable(low.gradient, exact.gradient)
 
-    def run(self, needs: Needs, *, autocast: bool = False, seed: str = "") -> _Seen | None:
+    def _noisy_alike(self, needs: Needs, exact: _Seen, low: _Seen) -> bool:
+        """`_close` for a randomised network, whose noise in another type is other noise: on the same noise, if it can be
+        had. Noise must not hide what lower precision spoils: an attack averages it out, and not what is always wrong."""
+        if not _separate(exact.logits):
+            return False
+        noisy = {seed: seen for seed in map(str, range(NOISES)) if (seen := self.run(needs, seed=seed)) is not None}
+        again, drawn_alike = self.run(needs), self.run(needs, autocast=True, same_noise=True)
+        if again is None or drawn_alike is None or not same(again.logits, exact.logits):
+            return _as_noisy(low.logits, exact.logits, [seen.logits for seen in noisy.values()])
+        alike = {seed: self.run(needs, autocast=True, seed=seed, same_noise=True) for seed in noisy}
+        pairs = [(drawn_alike, exact), *((alike[seed], seen) for seed, seen in noisy.items())]
+        return all(first is not None and _close(first.logits, second.logits) for first, second in pairs)
+
+    def run(self, needs: Needs, *, autocast: bool = False, seed: str = "", same_noise: bool = False) -> _Seen | None:
         """The network under these needs, without and, where they are asked for, with gradients; None if it fails. Each
-        `seed` is another noise.
+        `seed` is another noise; with `same_noise` that of float32 is drawn inside autocast, too.
 
         As in an attack, only the forward pass is inside autocast: what a model does in a backward pass is not cast.
         """
         self.model.needs(needs)
         try:
             with frozen_eval(self.view), nullcontext() if autocast else full_float32(self.images.device):
-                return self._run(needs, self.runtime.autocast if autocast else nullcontext, seed)
+                precision = self.runtime.autocast if autocast else nullcontext
+                return self._run(needs, partial(_on_noise_of_float32, precision) if same_noise else precision, seed)
         except torch.OutOfMemoryError:
             raise
         except _ChangesSettings:
@@ -266,7 +277,7 @@ class _Trial:
                     "a hook of the model changes settings of torch, such as its default type or the number of threads; set"
                     " them before the model is called"
                 ) from None
-            return self.run(replace(needs, settings=True), autocast=autocast, seed=seed)
+            return self.run(replace(needs, settings=True), autocast=autocast, seed=seed, same_noise=same_noise)
         except (Exception, SystemExit):  # The probe calls the network once more, and says what is wrong with it.
             return None
         finally:
@@ -310,6 +321,12 @@ class _Trial:
             if TorchSettings.now() != before:  # It may have failed by what it set.
                 before.restore()
                 raise _ChangesSettings
+
+
+@contextmanager
+def _on_noise_of_float32(precision: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+    with precision(), Float32Draws():
+        yield
 
 
 def same(first: Tensor, second: Tensor, tolerance: float = AGREEMENT) -> bool:

@@ -202,3 +202,64 @@ def test_a_margin_that_is_won_in_bf16_alone_is_attacked_on(here: Path) -> None:
     model = Changed(lambda x, net: net(x))
     attack = "cw_inf steps=100"
     assert scored(model, "bf16", attack, here) == pytest.approx(scored(model, "float32", attack, here), abs=2)
+
+
+WAVES = 2.0 ** torch.arange(9) * torch.pi
+"""Frequencies of which bf16 holds no digits behind the point."""
+
+
+class Waves(nn.Module):
+    """A network of sines of the pixels, as positional encodings make them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encode = nn.Conv2d(3, 27, 1, bias=False)
+        weight = torch.zeros(27, 3, 1, 1)
+        for place, wave in enumerate(WAVES):
+            for channel in range(3):
+                weight[3 * place + channel, channel] = wave
+        self.encode.weight = nn.Parameter(weight, requires_grad=False)
+        self.net = nn.Sequential(nn.Conv2d(27, 16, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(self.encode(x).sin())  # type: ignore[no-any-return]
+
+
+NOISE = {
+    "on the logits": lambda x, net: (z := net(x)) + z.detach().std() * torch.randn_like(z),
+    "on the images": lambda x, net: net(x + 0.01 * torch.randn_like(x)),
+    "dropout": lambda x, net: functional.dropout(net(x), 0.3),
+    "by a generator in place": lambda x, net: (z := net(x)) + torch.empty_like(z).uniform_(-1, 1),
+    "none, for one of two": lambda x, net: net(x) + (0.0 if torch.rand(()) < 0.5 else 1.0) * torch.randn(len(x), 4),
+}
+
+
+def noisy(kind: str, network: nn.Module) -> nn.Module:
+    model = Changed(NOISE[kind])
+    model.net = network
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", NOISE)
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_noise_of_any_size_does_not_hide_what_bf16_spoils(kind: str, spoilt: bool) -> None:
+    """Of a network that bf16 does not spoil, it is no reason to do without."""
+    model = noisy(kind, taught(Waves() if spoilt else Base(), 30))
+    needs = fit(model, View(model, stochastic=True), (3, 8, 8), Runtime(Hardware("cpu", "bf16")))
+    assert needs.float32 == spoilt
+
+
+def test_a_member_that_bf16_spoils_is_found_among_several() -> None:
+    sound, spoilt = taught(Base(), 30), taught(Waves(), 30)
+    model = Changed(lambda x, net: (sound if torch.rand(()) < 0.5 else spoilt)(x))
+    needs = fit(model, View(model, stochastic=True), (3, 8, 8), Runtime(Hardware("cpu", "bf16")))
+    assert needs.float32
+
+
+def test_noise_that_cannot_be_repeated_is_no_reason_for_float32() -> None:
+    source = torch.Generator()
+    source.seed()
+    model = Changed(lambda x, net: net(x) + 0.1 * torch.randn(len(x), 4, generator=source))
+    needs = fit(model, View(model, stochastic=True), (3, 8, 8), Runtime(Hardware("cpu", "bf16")))
+    assert not needs.float32
