@@ -139,26 +139,42 @@ def test_the_search_finds_the_best_of_the_grid():
     wrong = 1.5 * torch.randn(40, 4, generator=source)
     best = margins.search(right, wrong, 90.0)
 
-    def margin(rows: torch.Tensor, s: float, p: float, c: float) -> torch.Tensor:
-        new = torch.tensor([transformed(row, s, p, c) for row in rows.double().tolist()], dtype=torch.float64).softmax(
-            1
-        )
-        top = new.sort(1, descending=True).values
-        return top[:, 0] - top[:, 1]
+    labels = right.argmax(1).tolist()
+
+    def probabilities(rows: torch.Tensor, s: float, p: float, c: float) -> list[list[float]]:
+        new = [transformed(row, s, p, c) for row in rows.double().tolist()]
+        return torch.tensor(new, dtype=torch.float64).softmax(1).tolist()
+
+    def cutoff_of(s: float, p: float, c: float) -> float:
+        rows = zip(probabilities(right, s, p, c), labels, strict=True)
+        margin = [row[label] - max(row[:label] + row[label + 1 :]) for row, label in rows]
+        return float(torch.quantile(torch.tensor(margin, dtype=torch.float64), 0.1))
 
     def confident(s: float, p: float, c: float) -> float:
-        cutoff = torch.quantile(margin(right, s, p, c), 0.1)
-        return float((margin(wrong, s, p, c) >= cutoff).double().mean())
+        ordered = [sorted(row) for row in probabilities(wrong, s, p, c)]
+        return sum(row[-1] - row[-2] >= cutoff_of(s, p, c) for row in ordered) / len(ordered)
 
     assert best
     least = confident(best.scale, best.power, best.shift)
     grid = [(s, p, c) for s in margins.SCALES for p in margins.POWERS[::3] for c in margins.SHIFTS[::3]]
     assert least <= min(confident(*parameters) for parameters in grid)
     assert least < confident(1.0, 1.0, 0.0), "it does no better than no transformation"
-    cutoff = float(torch.quantile(margin(right, best.scale, best.power, best.shift), 0.1))
+    cutoff = cutoff_of(best.scale, best.power, best.shift)
     assert best.mix == pytest.approx(1 / (1 + cutoff), rel=1e-6)
     plain = right.double().softmax(1).sort(1, descending=True).values
     assert best.plain_mix == pytest.approx(1 / (1 + float(torch.quantile(plain[:, 0] - plain[:, 1], 0.05))), rel=1e-6)
+
+
+@pytest.mark.parametrize("kept", [90.0, 98.5, 100.0])
+@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+def test_what_is_right_stays_right(classes, kept):
+    source = torch.Generator().manual_seed(classes)
+    right, wrong = (scale * torch.randn(400, classes, generator=source).double() for scale in (2, 1))
+    best = margins.search(right, wrong, kept)
+    assert best
+    new = nonlinear(right, *(torch.tensor(value) for value in (best.scale, best.power, best.shift)))
+    assert float((new.argmax(1) == right.argmax(1)).double().mean()) >= kept / 100
+    assert 0.5 <= best.mix <= 1
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(0, 5), (5, 0)])

@@ -36,6 +36,9 @@ def search(right: Tensor, wrong: Tensor, kept: float) -> Transformation | None:
     """The transformation under which the fewest of the `wrong` answers have a margin of at least the cutoff, that which
     `kept` percent of the `right` ones reach; of several the one with the largest cutoff, at which 1 - alpha is largest.
 
+    GELU falls before it rises. If c moves a logit that is hardly above the mean into its dip, as it can with few classes,
+    another class comes out on top. Such an answer is right no more: its margin counts as negative.
+
     Args:
         right: logits [N, K] of attacked images that the robust network gets right.
         wrong: logits [M, K] of clean images that it gets wrong.
@@ -47,14 +50,17 @@ def search(right: Tensor, wrong: Tensor, kept: float) -> Transformation | None:
     if not len(right) or not len(wrong):
         return None
     right, wrong = right.double(), wrong.double()
-    plain = float(_cutoff(right.softmax(1), PLAIN_KEPT))
+    labels = right.argmax(1, keepdim=True)
+    plain = _cutoff(right, labels, PLAIN_KEPT)
     best: tuple[bool, float, float] | None = None
     chosen = None
     for scale in SCALES:
         for power in POWERS:
             for shift in SHIFTS:
                 parameters = [right.new_tensor(value) for value in (scale, power, shift)]
-                cutoff = float(_cutoff(nonlinear(right, *parameters).softmax(1), kept))
+                cutoff = _cutoff(nonlinear(right, *parameters), labels, kept)
+                if cutoff < 0:  # At c = 0 no label changes, so some are left.
+                    continue
                 confident = _margins(nonlinear(wrong, *parameters).softmax(1)) >= min(cutoff, 1 - 1e-9)
                 rank = (cutoff >= SATURATED, float(confident.double().mean()), -cutoff)
                 if best is None or rank < best:
@@ -67,8 +73,12 @@ def _margins(probabilities: Tensor) -> Tensor:
     return top[:, 0] - top[:, 1]
 
 
-def _cutoff(probabilities: Tensor, kept: float) -> Tensor:
-    return torch.quantile(_margins(probabilities), 1 - kept / 100)
+def _cutoff(logits: Tensor, labels: Tensor, kept: float) -> float:
+    """What the margins of `kept` percent of the logits [N, K] reach, for the labels [N, 1] that were right."""
+    probabilities = logits.softmax(1)
+    right = probabilities.gather(1, labels).squeeze(1)
+    others = probabilities.scatter(1, labels, -torch.inf).amax(1)
+    return float(torch.quantile(right - others, 1 - kept / 100))
 
 
 def _mix(cutoff: float) -> float:

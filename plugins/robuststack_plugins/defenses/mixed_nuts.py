@@ -21,8 +21,9 @@ class MixedNuts(LogitMix):
     probabilities at 0 and 1.
     s, p and c are found on the validation split by the published grid search: of all (s, p, c), those at which the fewest
     images that the robust network gets wrong are as confident as all but 100 - `robust` percent of the attacked images
-    that it gets right. The alpha at which that share of the robust accuracy is kept is shown with them. The search takes
-    the images of the training attack (of PGD-10 if that takes one step or none), the publication those of AutoAttack.
+    that it gets right. The map is not monotone, and of these no more may change their label. The alpha at which that share
+    of the robust accuracy is kept is shown with them. The search takes the images of the training attack (of PGD-10 if
+    that takes one step or none), the publication those of AutoAttack.
     At alpha 0.5 and below, the label is the clean network's. The forward pass is exact; attacks take their loss of the
     published surrogate, which goes around the transformation, as the published attacks do. Libraries that call the model
     themselves get the surrogate's gradient at the exact value, as on RobustBench: where the mix is certain, cross-entropy
