@@ -9,9 +9,13 @@ from robuststack.attacks.attacked_model import AttackedModel
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """How far the best wrong class is above the right one, for each sample [N]: positive if the model is wrong."""
-    right = logits.gather(1, y[:, None])
-    return (logits.scatter(1, y[:, None], -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
+    """How far the best wrong class is above the right one, for each sample [N]: positive if the model is wrong.
+
+    y: labels [N]; or what a training loss is held against, a share of each class [N, K]: its largest is the right one.
+    """
+    labels = (y if y.dim() == 1 else y.argmax(1))[:, None]
+    right = logits.gather(1, labels)
+    return (logits.scatter(1, labels, -torch.inf).max(1, keepdim=True).values - right).squeeze(1)
 
 
 def names_class(logits: Tensor) -> Tensor:

@@ -27,10 +27,17 @@ DATA = (type(None), bool, int, float, complex, str, bytes, Tensor, np.ndarray)
 
 def held_modules(thing: object) -> list[nn.Module]:
     """The modules that `thing` is or can reach: in closures, defaults, attributes and containers, and in the globals that
-    its code and that of the functions it calls read. What lies inside a module is the module's."""
+    its code and that of the functions it calls read. What lies inside a module is the module's. Skeletons are left out:
+    `torch.func.functional_call` takes a module without values to compute with weights that lie elsewhere."""
     found: list[nn.Module] = []
-    _walk(thing, lambda value: found.append(value) if isinstance(value, nn.Module) else None)
+    _walk(thing, lambda value: found.append(value) if isinstance(value, nn.Module) and not _skeleton(value) else None)
     return found
+
+
+def _skeleton(module: nn.Module) -> bool:
+    """Whether a module has weights and none of them has values."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return bool(tensors) and all(tensor.is_meta for tensor in tensors)
 
 
 def held_tensors(thing: object) -> list[Tensor]:

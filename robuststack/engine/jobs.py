@@ -135,8 +135,11 @@ def _kept(job: Job, workspace: Workspace) -> dict[str, Any] | None:
             and witness.same_gradients(result.get("gradients"), _gradients(job.spec, job, workspace))
         )
     else:
-        assert job.spec.described is not None
-        workspace.model(Made(job.id, job.spec.described))
+        parts = job.spec.described
+        assert parts is not None
+        if not parts.user_model and workspace.component("defense", parts.defense).trains:
+            return None  # It is measured untrained: nothing that is kept says what the defense builds now.
+        workspace.model(Made(job.id, parts))
         same = result.get("model_sha256") == workspace.model_hash
     return result if same else None
 

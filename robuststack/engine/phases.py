@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robuststack.engine import models
 from robuststack.engine import train as training
@@ -157,8 +157,21 @@ class Training:
             self.splits, self.augmentation, self.phases[-1].recipe.batch_size, beyond_one_step(self.attack), self.threat,
             self.runtime, stream_seed(self.seed, "calibration"),
         )  # fmt: skip
+        before = {name: buffer.clone() for name, buffer in _unstored(model).items()}
         with seeded(self.seed, "calibrate"), self.runtime.float32():
             self.defense.calibrate(model, data)
+        for name, buffer in _unstored(model).items():
+            if name not in before or not torch.equal(buffer, before[name]):
+                raise PluginError(
+                    f"defense {self.defense.name!r}: calibrate sets {name}, a buffer that is not stored with the weights;"
+                    " register it without persistent=False"
+                )
+
+
+def _unstored(model: nn.Module) -> dict[str, Tensor]:
+    """Its buffers that no file of weights holds."""
+    stored = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name not in stored}
 
 
 def part_of(model: nn.Module, phase: Phase, defense: Defense) -> nn.Module:

@@ -30,6 +30,8 @@ from robuststack.plugin.defense import Defense
 from robuststack.plugin.threat import Threat
 from robuststack.suite.recipe import PhaseRecipe
 
+SHARE = "lr_share"
+"""The key of a parameter group: its learning rate, as a share of the recipe's."""
 EpochDone = Callable[[int, Mapping[str, float]], None]
 
 
@@ -131,11 +133,18 @@ def begin(defense: Defense, model: nn.Module, recipe: PhaseRecipe) -> State:
 
 
 def make_optimizer(groups: list[dict[str, Any]], recipe: PhaseRecipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over a defense's parameter groups."""
+    """The recipe's optimiser over a defense's parameter groups. A group's own `lr` is kept as a share of the recipe's: its
+    schedule is the same."""
+    groups = [{**group, SHARE: group.get("lr", recipe.lr) / recipe.lr} for group in groups]
     if recipe.optimizer == "adamw":
         first, second = recipe.betas
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(first, second), fused=True)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+    sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+    if recipe.momentum:
+        # The fused step takes momentum of all weights or of none, and some may get their first gradient later than others.
+        for weight in (weight for group in sgd.param_groups for weight in group["params"]):
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return sgd
 
 
 def learning_rate(recipe: PhaseRecipe, epoch: int) -> float:
@@ -208,7 +217,7 @@ def train(
     for epoch in range(state.epoch, recipe.epochs):
         started = seconds()
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, epoch)
+            group["lr"] = group[SHARE] * learning_rate(recipe, epoch)
         model.train()
         step.seen, step.table, step.attacked = {}, TableUse(), False
         if step.free is not None:

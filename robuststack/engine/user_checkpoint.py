@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from robuststack.errors import ModelError
 from robuststack.file_kind import HEAD, file_kind
 from robuststack.suite import weight_files
+from robuststack.suite.yaml_source import in_yaml
 
 NO_WEIGHTS = re.compile(r"(^|.*\.)(n_averaged|total_ops|total_params)$")
 """Keys that averaging and counting add to a state dict, and that no layer reads."""
@@ -92,7 +93,7 @@ def load_user_weights(model: nn.Module, path: Path, fingerprint: str, wanted: st
         raise ModelError(f"{path} does not fit {wanted}: {likeliest.misfit}{_part(path)}")
     chosen = min(fitting, key=lambda candidate: len(candidate.beside))
     choices = [chosen, *_others(model, chosen, candidates)]
-    example = f"`load: {{file: {path.name}, key: {_joined(key, chosen.key)}}}`"
+    example = f"`load: {{file: {in_yaml(path.name)}, key: {in_yaml(_joined(key, chosen.key))}}}`"
     if len(choices) > 1:
         names = ", ".join(repr(_joined(key, candidate.key)) for candidate in choices)
         raise ModelError(f"{path} holds weights of this model more than once: {names}; say which: {example}")

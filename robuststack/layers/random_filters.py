@@ -27,6 +27,8 @@ class RandomFiltersConv2d(nn.Conv2d):
     def __init__(self, conv: nn.Conv2d, count: int) -> None:
         if conv.groups > 1:
             raise PluginError("random projection filters need a convolution without groups")
+        if conv.weight[0].numel() == 1:
+            raise PluginError("random projection filters need filters of several weights: one alone has no spread")
         adopt(self, conv)
         self.count = count
         self.weight = nn.Parameter(conv.weight.detach()[: conv.out_channels - count].clone())

@@ -75,13 +75,21 @@ class Defense(Component):
         """
         return ()
 
+    def check_recipe(self, recipe: PhaseRecipe) -> None:
+        """Refuse a recipe, that of a phase that this defense trains, by which its training would not be what it says.
+
+        Raises:
+            ValueError: with what would be valid.
+        """
+
     def calibrate(self, model: nn.Module, calibration: Calibration) -> None:
         """Called once, after the last phase, with the trained model in eval mode: to set buffers by the validation split,
         or to estimate batch statistics on the training images. It leaves the trained weights alone. Its buffers are stored
         with them. Noise comes from torch's default generator, which the host seeds. By default nothing is calibrated."""
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-        """The optimiser's parameter groups; by default one, all parameters decayed alike."""
+        """The optimiser's parameter groups; by default one, all parameters decayed alike. A group's own `lr` is where its
+        learning rate starts; it follows the recipe's schedule, as that of the others does."""
         return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
 
     def training_step(self, step: TrainStep) -> None:

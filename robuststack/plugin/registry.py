@@ -212,7 +212,7 @@ class Registry:
         for registration in self:
             with contextlib.suppress(PluginError):  # What cannot be imported is no help here.
                 attack = registration.load() if registration.kind == "attack" else None
-                if attack is not None and issubclass(attack, Attack) and not attack.needs_gradients:
+                if attack is not None and issubclass(attack, Attack) and not (attack.needs_gradients or attack.natural):
                     names.append(registration.name)
         return f"valid: {', '.join(names)}" if names else "no attack is installed that only calls the model"
 

@@ -49,7 +49,7 @@ class CellChecks:
         if data.size(split) == 0:
             raise self.suite.error(f"split {split}: dataset {data.name!r} has no {split} images", "evaluate", "split")
         if cell.trains:
-            self._batches(cell)
+            self._recipes(cell)
             self._training_threat(cell)
             if defense.needs_validation and data.size("validation") == 0:
                 message = f"defense {defense.name!r} is calibrated on the validation split, and dataset {data.name!r}"
@@ -69,7 +69,7 @@ class CellChecks:
                 f"threat: l2 eps {eps:g}: no {images} are further apart than {farthest:.4g}{hint}", "threat"
             )
 
-    def _batches(self, cell: Cell) -> None:
+    def _recipes(self, cell: Cell) -> None:
         data: Dataset = cell.dataset.component
         for planned in planned_phases(cell.defense.component, cell.training.recipe):
             size, name, trainer = planned.recipe.batch_size, planned.phase.name, planned.phase.trainer
@@ -83,6 +83,12 @@ class CellChecks:
                     f"batch_size {size}: defense {cell.defense.component.name!r}{of_phase} needs batches of at least"
                 )
                 raise self.suite.error(f"{message} {trainer.min_batch}", *place)
+            try:
+                trainer.check_recipe(planned.recipe)
+            except ValueError as error:
+                of_phase = f", phase {name!r}" if name else ""
+                message = f"defense {cell.defense.component.name!r}{of_phase}: {error}"
+                raise self.suite.error(message, *cell.defense.path) from None
 
     def _attack(self, variant: Variant, cell: Cell) -> None:
         data: Dataset = cell.dataset.component

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -273,3 +274,12 @@ def value_of(text: str, mark: str) -> Any:
         raise SuiteError(f"{mark}: the value is not valid YAML: {problem}") from None
     finally:
         loader.dispose()
+
+
+def in_yaml(text: str) -> str:
+    """A text as a suite would write it among others in braces: in quotes, if without it would be something else."""
+    try:
+        plain = value_of(f"{{key: {text}}}", "") == {"key": text}
+    except SuiteError:
+        plain = False
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -122,6 +122,32 @@ def test_restarts_keep_the_largest_margin():
         torch.testing.assert_close(margin(perturb(attack, View(net))), best)
 
 
+@pytest.mark.parametrize("name", ["pgd", "cw_inf"])
+def test_restarts_against_shares_of_the_classes_keep_the_largest_margin_over_the_largest_share(name):
+    """A training loss may be held against probabilities, as that of TRADES is."""
+    net, (x, y) = model(), images()
+    attack = create(name, steps=2, restarts=3)
+
+    def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+        shares = nn.functional.one_hot(target, CLASSES) if target.dim() == 1 else target
+        return -(shares * logits.log_softmax(1)).sum(1)
+
+    with frozen_eval(net):
+        made = [
+            attack.perturb(
+                AttackedModel(View(net), RUNTIME),
+                x,
+                target,
+                THREAT,
+                generator(CPU, 0),
+                loss=cross_entropy,
+                early_stop=False,
+            )
+            for target in (y, nn.functional.one_hot(y, CLASSES).float())
+        ]
+    assert torch.equal(*made)
+
+
 def test_later_restarts_attack_what_is_still_right():
     net, (x, y) = model(), images(200, seed=3)
     attack = create("pgd", steps=4, restarts=3)

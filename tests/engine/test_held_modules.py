@@ -107,3 +107,9 @@ def test_objects_that_hold_each_other_end() -> None:
     first, second = types.SimpleNamespace(), types.SimpleNamespace(net=NET)
     first.other, second.other = second, first
     assert held_modules(first) == [NET]
+
+
+def test_a_skeleton_without_values_is_no_module_that_computes():
+    skeleton, half = nn.Linear(2, 2, device="meta"), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta"))
+    plain = nn.ReLU()
+    assert held_modules([skeleton, half, plain]) == [half, plain]

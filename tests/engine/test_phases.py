@@ -263,3 +263,12 @@ def test_training_by_one_step_is_not_calibrated_on_its_own_attack(tmp_path, monk
     at_the_border = (lengths > 0.0999).float().mean()
     assert at_the_border > 0.3, "a uniform start has a hundredth of its pixels there"
     assert between > 0.05, "a single step of eps moves every pixel as far"
+
+
+def test_what_calibration_writes_where_no_weights_are_kept_is_refused(tmp_path, monkeypatch):
+    def calibrate(self: rs.Defense, model: nn.Module, calibration: rs.Calibration) -> None:
+        model.register_buffer("shift", torch.ones(4), persistent=False)
+
+    monkeypatch.setattr(MixedNuts, "calibrate", calibrate)
+    with pytest.raises(PluginError, match=r"^defense 'mixed_nuts': calibrate sets shift, a buffer that is not stored"):
+        trained(tmp_path, "mixed_nuts")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import robuststack as rs
 from robuststack.engine import train as training
 from robuststack.suite.recipe import Recipe
 from training_runs import defense_of, fresh, recipe_of, run
@@ -72,3 +73,51 @@ def test_a_step_of_adamw_is_the_papers_formula():
         move = first / (1 - 0.8**step) / ((second / (1 - 0.9**step)).sqrt() + 1e-8)
         expected = expected * (1 - 0.1 * 0.5) - 0.1 * move
         torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("keys", [{}, {"nesterov": True}, {"momentum": 0.0}, {"optimizer": "adamw"}], ids=str)
+def test_a_weight_may_get_its_first_gradient_late(keys):
+    """A part that the first epochs leave alone then begins as if it were alone."""
+    early, late = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    recipe = recipe_of(lr=0.1, weight_decay=0.01, **keys)
+    optimizer = training.make_optimizer([{"params": [early, late], "weight_decay": 0.01}], recipe)
+    seen = []
+    for step in range(5):
+        optimizer.zero_grad(set_to_none=True)
+        early.grad = torch.full((3,), 1.0 + step)
+        if step >= 2:
+            late.grad = torch.full((3,), 1.0 + step - 2)
+        optimizer.step()
+        seen.append((early.detach().clone(), late.detach().clone()))
+    assert torch.equal(seen[1][1], torch.ones(3))
+    if recipe.optimizer == "adamw" or keys == {"momentum": 0.0}:
+        return
+    expected, velocity = torch.ones(3), torch.zeros(3)
+    for step in range(3):
+        gradient = 1.0 + step + 0.01 * expected
+        velocity = 0.9 * velocity + gradient
+        expected = expected - 0.1 * (gradient + 0.9 * velocity if recipe.nesterov else velocity)
+        torch.testing.assert_close(seen[2 + step][1], expected)
+
+
+def test_a_groups_own_rate_follows_the_schedule():
+    class Slow(rs.Defense):
+        def training_step(self, step):
+            plain.training_step(step)
+
+        def parameter_groups(self, model, weight_decay):
+            body, head = [], []
+            for name, weight in model.named_parameters():
+                (head if name.startswith("classifier") else body).append(weight)
+            return [
+                {"params": body, "weight_decay": weight_decay, "lr": 0.0},
+                {"params": head, "weight_decay": weight_decay, "lr": 0.5 * recipe.lr},
+            ]
+
+    plain, recipe, seen = defense_of("none"), recipe_of(epochs=4), []
+    defense = Slow({})
+    state = fresh(defense, recipe)
+    body = state.model.stem.weight.detach().clone()
+    run(defense, state, recipe, epoch_done=lambda *_: seen.append([g["lr"] for g in state.optimizer.param_groups]))
+    assert seen == [[0.0, 0.5 * training.learning_rate(recipe, epoch)] for epoch in range(4)]
+    assert torch.equal(state.model.stem.weight, body)

@@ -65,7 +65,7 @@ def test_what_was_built_is_not_built_again_whatever_else_of_the_suite_changes(bu
     assert built == ["none", "pni"]
     built.clear()
     said = capsys.readouterr().out
-    for overrides in ((), ("attacks=pgd",), ("defenses=pni",), ("train.epochs=3",)):
+    for overrides in ((), ("attacks=pgd",), ("defenses=pni",), ("train.epochs=30",)):
         assert check(*overrides) == 0
         assert built == []
     assert capsys.readouterr().out.startswith(said)

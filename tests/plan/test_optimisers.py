@@ -45,10 +45,26 @@ def test_each_optimiser_has_its_defaults_and_only_its_keys(plan):
 
 def test_a_defenses_own_recipe_goes_with_the_optimiser_that_it_is_for(plan):
     """PNI's are Nesterov's momentum and a weight decay for SGD."""
-    pni = plan("defenses=pni").rows[0].facts["recipe"]
+    pni = plan("defenses=pni", "train.epochs=6").rows[0].facts["recipe"]
     assert (pni["nesterov"], pni["weight_decay"]) == (True, 3e-4)
-    adamw = plan("defenses=pni", "train.optimizer=adamw").rows[0].facts["recipe"]
+    adamw = plan("defenses=pni", "train.epochs=6", "train.optimizer=adamw").rows[0].facts["recipe"]
     assert (adamw["weight_decay"], adamw["lr"]) == (1e-2, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("own", "train", "message"),
+    [
+        ("name: pni", "epochs: 5", "'pni': warmup_epochs 5: no image would be attacked in training; valid: less than"),
+        (
+            "name: floats_sparse",
+            "momentum: 0.0",
+            "'floats_sparse': weights regrow by their momentum: train.momentum must",
+        ),
+    ],
+)
+def test_a_recipe_by_which_a_defense_cannot_train_is_refused_at_its_place(error, own, train, message):
+    text = OPTIMISERS.replace("name: none, train: {OWN}", own).replace("SUITE", train)
+    assert error(text=text).startswith(f"mine.yaml:5:1: defense {message}")
 
 
 def test_keys_that_do_not_fit_together_are_refused_at_their_place(plan):

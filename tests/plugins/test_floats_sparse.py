@@ -16,7 +16,7 @@ from robuststack.engine.data import Data
 from robuststack.layers import sparse
 from robuststack.layers.noise import NoisyConv2d
 from robuststack.plugin.options import InvalidOptions
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import PhaseRecipe, Recipe
 
 EPOCHS = 4
 
@@ -163,11 +163,14 @@ def test_what_is_not_zero_is_counted_from_the_masks(density):
     )
 
 
-def test_no_momentum_is_refused_at_the_first_step():
-    with pytest.raises(
-        rs.PluginError, match=r"'floats_sparse' regrows weights by their momentum: train\.momentum must be"
-    ):
-        train(sparse_float(), momentum=0.0)
+@pytest.mark.parametrize(
+    "recipe", [PhaseRecipe(momentum=0.0), PhaseRecipe(optimizer="adamw", betas=[0.0, 0.9])], ids=["sgd", "adamw"]
+)
+def test_no_momentum_is_refused(recipe):
+    sparse_float().check_recipe(PhaseRecipe())
+    sparse_float().check_recipe(PhaseRecipe(optimizer="adamw", betas=[0.1, 0.9]))
+    with pytest.raises(ValueError, match=r"regrow by their momentum: train\.momentum must be above 0"):
+        sparse_float().check_recipe(recipe)
 
 
 @pytest.mark.parametrize("options", [{"density": 0.0}, {"density": 1.1}, {"prune_rate": 1.0}, {"prune_rate": -0.1}])

@@ -15,7 +15,7 @@ from robuststack.engine import train as training
 from robuststack.layers.condition import View
 from robuststack.layers.noise import NoisyConv2d, NoisyLinear
 from robuststack.plugin.options import InvalidOptions, marked, parse
-from robuststack.suite.recipe import Recipe
+from robuststack.suite.recipe import PhaseRecipe, Recipe
 
 
 def pni(**options: object) -> rs.Defense:
@@ -64,6 +64,14 @@ def test_the_warm_up_is_clean_and_noisy():
             torch.manual_seed(1)
             functional.cross_entropy(noisy(by_hand)(x), y).backward()
             assert_same_gradients(model, by_hand)
+
+
+def test_a_warm_up_without_an_epoch_behind_it_is_refused():
+    pni(warmup_epochs=2).check_recipe(PhaseRecipe(epochs=3))
+    with pytest.raises(
+        ValueError, match=r"^warmup_epochs 5: no image would be attacked .*; valid: less than train.epochs, 5$"
+    ):
+        pni().check_recipe(PhaseRecipe(epochs=5))
 
 
 def test_the_warm_up_lasts_five_epochs_and_none_in_a_smoke_run():

@@ -300,3 +300,10 @@ def test_deviations_of_adv_bnn_have_their_prior_and_no_weight_decay():
     assert {names[id(parameter)].endswith("_s") for parameter in decayed["params"]} == {False}
     assert len(decayed["params"]) + len(free["params"]) == len(names)
     assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
+
+
+def test_random_filters_of_one_weight_are_refused():
+    """The trained ones beside them are divided by the spread of their weights."""
+    RandomFiltersConv2d(nn.Conv2d(2, 4, 1), 2)
+    with pytest.raises(rs.PluginError, match="one alone has no spread"):
+        RandomFiltersConv2d(nn.Conv2d(1, 4, 1), 2)

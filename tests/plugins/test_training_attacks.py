@@ -224,3 +224,16 @@ def test_a_start_that_makes_the_attack_is_kept(defense, attack, monkeypatch):
     method.training_step(step)
     assert bool(starts) == (defense == "pgd_at" or attack != "pgd")
     assert (float(asked[0]) > 1.2 * THREAT.eps) == (attack == "n_fgsm")
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "fgsm_rs", "n_fgsm", "pgd", "cw_inf"])
+@pytest.mark.parametrize("defense", ["trades", "mart", "pni"])
+def test_each_attack_serves_each_loss(defense, attack):
+    """TRADES attacks against probabilities, PNI against the network's own labels."""
+    options = {"steps": 2, "restarts": 2} if attack in ("pgd", "cw_inf") else {}
+    method = REGISTRY.create("defense", defense, {"warmup_epochs": 0} if defense == "pni" else {})
+    step = training.Step(build(method).train(), REGISTRY.create("attack", attack, options), THREAT, RUNTIME, 1, 0)
+    step.begin(*images(), 0, 0)
+    method.training_step(step)
+    assert step.attacked
+    assert float(step.loss) > 0

@@ -12,6 +12,7 @@ from test_logit_mix import HAND_COUNT, HAND_MACS, SHAPE
 import robuststack as rs
 from robuststack.engine.measure import macs
 from robuststack.layers.slimmable import SwitchableLinear
+from robuststack.plugin.options import InvalidOptions
 from robuststack.plugin.registry import Registry
 from robuststack.testing.network import SmallResNet
 
@@ -32,6 +33,15 @@ def test_yoto_has_the_parameters_and_macs_of_a_hand_count():
     setting = defense.reference_setting()
     assert defense.parameters(model, setting) == HAND_COUNT + FILM
     assert macs(defense.view(model.eval(), setting), SHAPE) == HAND_MACS + FILM_MACS
+
+
+def test_no_beta_is_taken_of_which_draws_run_out_of_digits():
+    """They would be 0.5 where they should be at the ends."""
+    least = torch.full((20_000,), 0.01)
+    torch.manual_seed(0)
+    assert not (torch.distributions.Beta(least, least).sample() == 0.5).any()
+    with pytest.raises(InvalidOptions, match="beta"):
+        built("yoto", beta=0.001)
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.3])

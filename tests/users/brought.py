@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import OrderedDict
 from functools import cache
@@ -195,6 +196,24 @@ def _deep() -> nn.Module:
     return net.train()
 
 
+class Stacked(nn.Module):
+    """Two networks by the recipe of torch's documentation: their weights in stacks, and a skeleton without values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        members = [base(), base()]
+        members[1].fc.weight.data.mul_(-0.3)
+        weights, self.statistics = torch.func.stack_module_state(members)
+        self.names, self.weights = list(weights), nn.ParameterList(weights.values())
+        self.skeleton = [copy.deepcopy(members[0]).to("meta")]
+
+    def forward(self, x: Tensor) -> Tensor:
+        def one(weights: dict[str, Tensor], statistics: dict[str, Tensor]) -> Tensor:
+            return torch.func.functional_call(self.skeleton[0], (weights, statistics), (x,))  # type: ignore[no-any-return]
+
+        return torch.func.vmap(one)(dict(zip(self.names, self.weights, strict=True)), self.statistics).mean(0)
+
+
 MODELS = {
     "transformers": Transformers,
     "learned_normalisation": lambda: _taught(LearnedNormalisation),
@@ -213,6 +232,7 @@ MODELS = {
     "own_call": lambda: _taught(OwnCall),
     "hooks": _hooked,
     "vmap": lambda: _taught(Mapped),
+    "stacked": Stacked,
     "checkpointed": lambda: _taught(Checkpointed),
     "purifying": lambda: _taught(Purifying),
     "recurrent": lambda: _taught(Recurrent),

@@ -160,6 +160,20 @@ def test_a_file_with_several_weights_names_the_choices(
     assert (row.ca.value, row.ra["FGSM"].value) == pytest.approx(figures(expected), abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["1", "null", "a, b"])
+def test_the_key_that_is_proposed_can_be_written_as_it_stands(
+    name: str, net: nn.Module, score: Callable[..., Any], here: Path
+) -> None:
+    """`nn.Sequential(normalisation, network)` calls its weights `1.`; in YAML that is a number."""
+    state = {**prefixed(net.state_dict(), f"{name}."), "0.mean": torch.zeros(3)}
+    torch.save(state, here / "w.pt")
+    with pytest.raises(rs.RobustStackError) as caught:
+        score(load="w.pt", architecture=ARCHITECTURE)
+    proposed = str(caught.value).rpartition("`load: ")[2].removesuffix("`")
+    (row,) = score(f"defenses.0.model.load={proposed}", load="w.pt", architecture=ARCHITECTURE).rows
+    assert row.user_model.key == name
+
+
 def test_two_keys_of_one_file_are_two_models(
     net: nn.Module, other: State, score: Callable[..., Any], here: Path
 ) -> None:

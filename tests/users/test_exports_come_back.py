@@ -77,6 +77,15 @@ def test_what_the_network_draws_when_it_is_built_is_drawn_as_in_training(here: P
             assert loaded(registry, path) == pytest.approx(figures[f"{model.spec.seed}/0"])
 
 
+def test_a_defense_of_the_running_program_runs_again_on_its_store(here: Path) -> None:
+    """Nothing says that the class is the one of the first time, so its jobs run again."""
+    registry = Registry()
+    registry.add("keyed", KeyedDefense)
+    first, again = (trained(registry, {"name": "resnet8", "options": {"width": 4}}, "keyed", [0]) for _ in range(2))
+    assert again.rows[0].ca.value == first.rows[0].ca.value
+    assert again.rows[0].parameters == first.rows[0].parameters
+
+
 def test_weights_are_not_scored_in_a_network_that_the_file_does_not_name(here: Path) -> None:
     registry = Registry()
     silu = {"name": "timm:resnet10t", "options": {"arguments": {"act_layer": "silu"}}}

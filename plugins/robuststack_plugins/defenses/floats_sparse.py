@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from robuststack.suite.recipe import PhaseRecipe
+
 
 class FloatSparse(Float):
     """FLOAT on sparse convolutions, "FLOATS" at WACV 2023: magnitude pruning and regrowth by momentum as it trains.
@@ -39,14 +41,15 @@ class FloatSparse(Float):
 
         return sparsify(super().build(architecture, shape, num_classes), self.options.density)
 
+    def check_recipe(self, recipe: PhaseRecipe) -> None:
+        if not (recipe.betas[0] if recipe.optimizer == "adamw" else recipe.momentum):
+            raise ValueError(
+                "weights regrow by their momentum: train.momentum must be above 0 (with adamw, the first of train.betas)"
+            )
+
     def after_step(self, model: nn.Module, optimizer: Optimizer) -> None:
         from robuststack.layers.sparse import apply_masks
 
-        if not all(group["betas"][0] if "betas" in group else group["momentum"] for group in optimizer.param_groups):
-            raise rs.PluginError(
-                f"defense {self.name!r} regrows weights by their momentum: train.momentum must be above 0 (with adamw, the"
-                " first of train.betas)"
-            )
         apply_masks(model)
 
     def after_epoch(self, model: nn.Module, optimizer: Optimizer, epoch: int, epochs: int) -> None:

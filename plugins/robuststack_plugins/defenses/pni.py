@@ -11,6 +11,8 @@ from robuststack_plugins.defenses import alphas
 if TYPE_CHECKING:
     from torch import nn
 
+    from robuststack.suite.recipe import PhaseRecipe
+
 
 class ParametricNoise(rs.Defense):
     """Parametric noise injection: noise of a learned scale on the weights of all convolutions and linear layers.
@@ -28,7 +30,9 @@ class ParametricNoise(rs.Defense):
         granularity: Literal["layer", "channel", "element"] = rs.option(
             "layer", "How many noise scales alpha a layer has: one, one an output channel, or one a weight.", shown=True
         )
-        warmup_epochs: int = rs.option(5, "First epochs, in which images are clean only.", ge=0, smoke=0)
+        warmup_epochs: int = rs.option(
+            5, "First epochs, in which images are clean only; fewer than all.", ge=0, smoke=0
+        )
 
     class Knobs(rs.Options):
         lambda_n: float = rs.option(
@@ -51,6 +55,13 @@ class ParametricNoise(rs.Defense):
         condition = Condition("noise")
         model = architecture.build(shape, num_classes)
         return attach(add_noise(model, condition, self.options.granularity, linear=True), condition)
+
+    def check_recipe(self, recipe: PhaseRecipe) -> None:
+        warmup, epochs = self.options.warmup_epochs, recipe.epochs
+        if warmup >= epochs:
+            raise ValueError(
+                f"warmup_epochs {warmup}: no image would be attacked in training; valid: less than train.epochs, {epochs}"
+            )
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         return alphas.parameter_groups(model, weight_decay, alpha_weight_decay=0.0)

@@ -24,8 +24,9 @@ class YouOnlyTrainOnce(BetweenTwoEnds):
     paper = "Dosovitskiy and Djolonga, You Only Train Once: Loss-Conditional Training of Deep Networks, ICLR 2020"
 
     class Options(rs.Options):
+        # Below 0.01 torch's float32 draws of it run out of digits, and come out as 0.5.
         beta: float = rs.option(
-            1.0, "lambda is drawn from Beta(beta, beta) in training: 1 is uniform, less favours the ends.", gt=0
+            1.0, "lambda is drawn from Beta(beta, beta) in training: 1 is uniform, less favours the ends.", ge=0.01
         )
 
     def build(self, architecture: rs.Architecture, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
