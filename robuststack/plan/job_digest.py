@@ -19,13 +19,8 @@ MODULES: dict[Kind, str] = {
     "probe": "probes.probed",
 }
 """The engine's module behind each kind of job."""
-ALONE = (
-    *(
-        f"robuststack.engine.{module}"
-        for module in ("jobs", "blocks", "stages", "workspace", "models", "build", "fitted", "torch_settings")
-    ),
-    "robuststack.image_selection",
-)
+SERVING = ("jobs", "blocks", "stages", "workspace", "models", "build", "fitted", "same_noise", "torch_settings")
+ALONE = (*(f"robuststack.engine.{module}" for module in SERVING), "robuststack.image_selection")
 """Modules that serve all kinds: what they import belongs to one kind or another."""
 PLANNED = ("robuststack.suite.phases", "robuststack.suite.recipe")
 """What training reads its phases from."""

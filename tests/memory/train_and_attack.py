@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from robuststack.paths import data_folder
 from robuststack.plan.plan import Plan
 from robuststack.plan.planner import make_plan
 from robuststack.plugin.defense import Defense
+from robuststack.plugin.options import marked
 from robuststack.plugin.registry import Registry
 from robuststack.running.executors.local import LocalExecutor
 from robuststack.running.store import Store
@@ -85,9 +87,11 @@ def parts(registry: Registry) -> list[Part]:
 
 
 def entry(defense: Defense) -> str:
-    """A defense as a suite lists it. Two draws an answer are enough for one whose knob says how many."""
-    knobs = type(defense).Knobs.model_fields
-    return f"{{name: {defense.name}, points: {{ensemble: 2}}}}" if "ensemble" in knobs else defense.name
+    """A defense as a suite lists it, with its options for short runs. Where a knob says how many draws an answer takes, two
+    are enough."""
+    points = {"ensemble": 2} if "ensemble" in type(defense).Knobs.model_fields else {}
+    parts = {"options": marked(defense.options, "smoke"), "points": points}
+    return json.dumps({"name": defense.name, **{key: value for key, value in parts.items() if value}})
 
 
 def load_all() -> None:

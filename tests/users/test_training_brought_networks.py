@@ -69,7 +69,7 @@ def test_shared_weights_are_trained_as_by_a_plain_loop(registry: Registry, here:
 
 NOISY = {
     "pgd_at": ({"name": "pgd_at"}, {}),
-    "pni": ({"name": "pni"}, {}),
+    "pni": ({"name": "pni", "options": {"warmup_epochs": 0}}, {}),
     "float": ({"name": "float", "points": [{"lambda_n": 1}, {"lambda_n": 0}]}, {"lambda_n": 0}),
 }
 """Defense, and the point of its last row."""
