@@ -29,9 +29,9 @@ IMAGES = 4
 ROUNDED = 0.06
 """Largest effect of lower precision on a network that is called in it, relative to how far logits are from their mean.
 Networks of torchvision stay below 0.05; binary activations come to 0.07 and more."""
-NOISES, NOISY = 3, 2.0
-"""Of a randomised network: how often its noise is drawn anew; and where noise cannot be repeated, how many times its effect
-that of lower precision may have beside its rounding."""
+SEEDS, NOISY = ("", "0", "1", "2"), 2.0
+"""Of a randomised network: the seeds of its noise; and where noise cannot be repeated, how many times its effect that of
+lower precision may have beside its rounding."""
 AGREEMENT = 1e-3
 """Largest difference of logits that are meant to be the same, relative to the largest: far above rounding."""
 
@@ -250,13 +250,11 @@ class _Trial:
         had. Noise must not hide what lower precision spoils: an attack averages it out, and not what is always wrong."""
         if not _separate(exact.logits):
             return False
-        noisy = {seed: seen for seed in map(str, range(NOISES)) if (seen := self.run(needs, seed=seed)) is not None}
-        again, drawn_alike = self.run(needs), self.run(needs, autocast=True, same_noise=True)
-        if again is None or drawn_alike is None or not same(again.logits, exact.logits):
-            return _as_noisy(low.logits, exact.logits, [seen.logits for seen in noisy.values()])
-        alike = {seed: self.run(needs, autocast=True, seed=seed, same_noise=True) for seed in noisy}
-        pairs = [(drawn_alike, exact), *((alike[seed], seen) for seed, seen in noisy.items())]
-        return all(first is not None and _close(first.logits, second.logits) for first, second in pairs)
+        pairs = [(self.run(needs, seed=s), self.run(needs, autocast=True, seed=s, same_noise=True)) for s in SEEDS]
+        again, alike = pairs[0]
+        if again is None or alike is None or not same(again.logits, exact.logits):
+            return _as_noisy(low.logits, exact.logits, [seen.logits for seen, _ in pairs[1:] if seen is not None])
+        return all(first is None or (then is not None and _close(then.logits, first.logits)) for first, then in pairs)
 
     def run(self, needs: Needs, *, autocast: bool = False, seed: str = "", same_noise: bool = False) -> _Seen | None:
         """The network under these needs, without and, where they are asked for, with gradients; None if it fails. Each

@@ -161,7 +161,7 @@ class Training:
         with seeded(self.seed, "calibrate"), self.runtime.float32():
             self.defense.calibrate(model, data)
         for name, buffer in _unstored(model).items():
-            if name not in before or not torch.equal(buffer, before[name]):
+            if name not in before or not torch.equal(buffer.nan_to_num(), before[name].nan_to_num()):
                 raise PluginError(
                     f"defense {self.defense.name!r}: calibrate sets {name}, a buffer that is not stored with the weights;"
                     " register it without persistent=False"

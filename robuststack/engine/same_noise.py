@@ -25,15 +25,20 @@ class Float32Draws(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        kinds = [leaf.dtype if isinstance(leaf, Tensor) else leaf for leaf in tree_leaves((args, kwargs))]
-        low = next((kind for kind in kinds if kind in HALVES), None)
-        if low is None or torch.Tag.nondeterministic_seeded not in func.tags:
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        kinds = [leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        asked = kwargs.get("dtype")
+        low = next((kind for kind in (asked, *kinds) if kind in HALVES), None)
+        if low is None:
             return func(*args, **kwargs)
         raised_args, raised = tree_map(_raised, (tuple(args), dict(kwargs)))
         drawn = func(*raised_args, **raised)
         written = func._schema.arguments[0].alias_info if func._schema.arguments else None
         if written is not None and written.is_write:
             return args[0].copy_(drawn)
+        if asked is torch.float32:
+            return drawn
         return tree_map(lambda leaf: leaf.to(low) if _is_float32(leaf) else leaf, drawn)
 
 

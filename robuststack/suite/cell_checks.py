@@ -77,18 +77,15 @@ class CellChecks:
             if size > data.size("train"):
                 images = f"the {data.size('train')} training images of {data.name}"
                 raise self.suite.error(f"batch_size {size} is more than {images}: an epoch would have no step", *place)
+            who = f"defense {cell.defense.component.name!r}" + (f", phase {name!r}" if name else "")
             if size < trainer.min_batch:
-                of_phase = f", phase {name!r}," if name else ""
-                message = (
-                    f"batch_size {size}: defense {cell.defense.component.name!r}{of_phase} needs batches of at least"
+                raise self.suite.error(
+                    f"batch_size {size}: {who} needs batches of at least {trainer.min_batch}", *place
                 )
-                raise self.suite.error(f"{message} {trainer.min_batch}", *place)
             try:
                 trainer.check_recipe(planned.recipe)
             except ValueError as error:
-                of_phase = f", phase {name!r}" if name else ""
-                message = f"defense {cell.defense.component.name!r}{of_phase}: {error}"
-                raise self.suite.error(message, *cell.defense.path) from None
+                raise self.suite.error(f"{who}: {error}", *cell.defense.path) from None
 
     def _attack(self, variant: Variant, cell: Cell) -> None:
         data: Dataset = cell.dataset.component

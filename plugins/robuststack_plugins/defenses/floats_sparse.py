@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from robuststack.suite.recipe import PhaseRecipe
-
 
 class FloatSparse(Float):
     """FLOAT on sparse convolutions, "FLOATS" at WACV 2023: magnitude pruning and regrowth by momentum as it trains.
@@ -41,7 +39,7 @@ class FloatSparse(Float):
 
         return sparsify(super().build(architecture, shape, num_classes), self.options.density)
 
-    def check_recipe(self, recipe: PhaseRecipe) -> None:
+    def check_recipe(self, recipe: rs.PhaseRecipe) -> None:
         if not (recipe.betas[0] if recipe.optimizer == "adamw" else recipe.momentum):
             raise ValueError(
                 "weights regrow by their momentum: train.momentum must be above 0 (with adamw, the first of train.betas)"

@@ -11,8 +11,6 @@ from robuststack_plugins.defenses import alphas
 if TYPE_CHECKING:
     from torch import nn
 
-    from robuststack.suite.recipe import PhaseRecipe
-
 
 class ParametricNoise(rs.Defense):
     """Parametric noise injection: noise of a learned scale on the weights of all convolutions and linear layers.
@@ -56,7 +54,7 @@ class ParametricNoise(rs.Defense):
         model = architecture.build(shape, num_classes)
         return attach(add_noise(model, condition, self.options.granularity, linear=True), condition)
 
-    def check_recipe(self, recipe: PhaseRecipe) -> None:
+    def check_recipe(self, recipe: rs.PhaseRecipe) -> None:
         warmup, epochs = self.options.warmup_epochs, recipe.epochs
         if warmup >= epochs:
             raise ValueError(
